@@ -1,0 +1,1 @@
+"""NVIDIA Cosmos autoregressive models and their discrete video tokenizer, behind vidjacobi's protocols."""

@@ -1,0 +1,1 @@
+"""Metrics on rollouts (imported as vidjacobi.eval)."""

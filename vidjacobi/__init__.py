@@ -1,0 +1,1 @@
+"""Vidjacobi: fast rollouts of autoregressive video world models."""
