@@ -1,0 +1,116 @@
+"""Logits to laws, and draws from laws. Everything here is float32 or better."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.shapes import Laws, Logits
+
+
+@dataclass(frozen=True)
+class Warp:
+    """How logits become the law that tokens follow: temperature, then top-k, then top-p, then renormalise.
+
+    temperature >= 0 (0: all mass on the likeliest token, the lowest id on ties); 0 < top_p <= 1;
+    top_k >= 1 or None for all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 0.8
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise InvalidArgument(f"temperature must be a number >= 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise InvalidArgument(f"top-p must lie in (0, 1], not {self.top_p} (1 switches it off)")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidArgument(f"top-k must be at least 1, not {self.top_k} (leave it out to keep all)")
+
+
+def law_dtype(model_dtype: torch.dtype) -> torch.dtype:
+    """Laws, ratios and uniforms are float32, or float64 if the model is."""
+    return torch.float64 if model_dtype == torch.float64 else torch.float32
+
+
+def laws_of(logits: Logits, warp: Warp) -> Laws:
+    """The law of every row: what AR decoding would sample from."""
+    logits = logits.to(law_dtype(logits.dtype))
+    if warp.temperature == 0:
+        return one_hot(logits.argmax(-1), logits.shape[-1], logits.dtype)
+    laws = torch.softmax(logits / warp.temperature, -1)
+    if warp.top_k is not None and warp.top_k < laws.shape[-1]:
+        kth = laws.topk(warp.top_k, -1).values[..., -1:]
+        laws = normalise(torch.where(laws >= kth, laws, 0))
+    if warp.top_p < 1:
+        laws = normalise(torch.where(laws >= nucleus_floor(laws, warp.top_p), laws, 0))
+    return laws
+
+
+def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
+    """Smallest probability inside the nucleus.
+
+    A token is inside iff the mass of strictly more likely tokens is at most ``top_p``, so that ties stay
+    together. With probabilities in falling order the mass in front of a token never falls, so the inside is
+    everything down to the value of the last token with at most ``top_p`` in front of it.
+    """
+    falling = laws.sort(-1, descending=True).values
+    before = falling.cumsum(-1) - falling
+    last = (before <= top_p).sum(-1, keepdim=True) - 1
+    return falling.gather(-1, last)
+
+
+def normalise(weights: Laws) -> Laws:
+    """Rows divided by their sums (which must be positive)."""
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def one_hot(tokens: Int[Tensor, "b n"], vocab_size: int, dtype: torch.dtype) -> Laws:
+    """All mass on one token a row."""
+    laws = torch.zeros(*tokens.shape, vocab_size, dtype=dtype, device=tokens.device)
+    return laws.scatter_(-1, tokens[..., None], 1)
+
+
+def race(weights: Laws, exponential: Float[Tensor, "b n v"]) -> Int[Tensor, "b n"]:
+    """A draw from ``weights`` (need not be normalised): argmax(log w + G), written argmax(w / E), E = exp(-G).
+
+    Tokens of weight 0 score 0 and lose to every other.
+    """
+    return (weights / exponential).argmax(-1)
+
+
+def residual(target: Laws, draft: Laws) -> Laws:
+    """max(0, p - q), unnormalised; p itself where nothing is left (p equals q up to rounding)."""
+    left = (target - draft).clamp_(min=0)
+    return torch.where(left.sum(-1, keepdim=True) > 0, left, target)
+
+
+def probability(laws: Laws, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """The mass that each row gives to its token."""
+    return laws.gather(-1, tokens[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class SparseLaws:
+    """Laws with few tokens: ``floor`` everywhere plus ``probs`` at ``ids`` (distinct within a row).
+
+    A copied token is one entry of mass 1; the uniform law is no entries and a floor of 1/v.
+    """
+
+    ids: Int[Tensor, "b n k"]
+    probs: Float[Tensor, "b n k"]
+    floor: float = 0.0
+
+    def dense(self, vocab_size: int) -> Laws:
+        """As ``[b n v]``."""
+        laws = self.probs.new_full((*self.ids.shape[:-1], vocab_size), self.floor)
+        return laws.scatter_add_(-1, self.ids, self.probs)
+
+
+def strongest(laws: Laws, keep: int) -> SparseLaws:
+    """The ``keep`` likeliest tokens of each row, renormalised."""
+    probs, ids = laws.topk(min(keep, laws.shape[-1]), -1)
+    return SparseLaws(ids, normalise(probs))

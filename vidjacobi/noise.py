@@ -1,0 +1,125 @@
+"""Counter-based noise: every draw is a pure function of (seed, stream, position, purpose, pass).
+
+No generator, no state: the same key gives the same number on any device, in any batch, at any window size.
+A 64-bit key per (clip, position, purpose, pass) comes from splitmix64; the numbers of one key (one per
+vocabulary entry) come from a keyed 32-bit mixer, so a draw may be made for a few tokens only.
+"""
+
+import hashlib
+from enum import IntEnum
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidjacobi.shapes import Counts, Positions
+
+
+class Purpose(IntEnum):
+    """What a draw is for. Two purposes never share a number (design rule 6)."""
+
+    GUMBEL = 1  # the position's own noise: the same in every pass (AR, gumbel coupling, pathwise)
+    ACCEPT = 2  # uniform of the rejection test
+    REDRAW = 3  # residual draws and independent redrafts
+    FRESH = 4  # first draft of a position
+    COIN = 5  # which side of a mixture
+
+
+FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
+
+
+def stream_id(*parts: object) -> int:
+    """64-bit id of one rollout's noise, from e.g. (clip id, start, sample, chunk). Signed, as torch needs it."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def splitmix64(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """The finaliser of splitmix64 on int64 tensors (wrapping arithmetic)."""
+    x = x + _signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift(x, 31)
+
+
+class Noise:
+    """The noise of one window: clips' streams, the window's positions and the clips' pass counts.
+
+    Args:
+        seed: the user's seed.
+        streams: ``stream_id`` of each clip.
+        positions: raster indices of the window.
+        passes: how many passes each clip took part in before this one.
+        dtype: float32 or float64; the underlying 32 random bits are the same.
+    """
+
+    def __init__(
+        self, seed: int, streams: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
+    ) -> None:
+        self._root = splitmix64(streams ^ splitmix64(torch.full_like(streams, seed)))[:, None]
+        self._positions, self._passes, self._dtype = positions, passes, dtype
+
+    def keys(self, purpose: Purpose) -> Positions:
+        """64-bit key per clip and position."""
+        keys = splitmix64(self._root ^ splitmix64(self._positions * 8 + int(purpose)))
+        return keys if purpose in FIXED else splitmix64(keys ^ splitmix64(self._passes)[:, None])
+
+    def uniform(self, purpose: Purpose) -> Float[Tensor, "b n"]:
+        """One number in [0, 1) per position."""
+        bits = _shift(self.keys(purpose), 64 - 24) if self._dtype == torch.float32 else _shift(
+            self.keys(purpose), 64 - 53
+        )
+        return bits.to(self._dtype) * (2.0**-24 if self._dtype == torch.float32 else 2.0**-53)
+
+    def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
+        """One integer in 0..below-1 per position."""
+        return (_shift(self.keys(purpose), 1)) % below
+
+    def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
+        """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
+        ids = torch.arange(vocab_size, dtype=torch.int32, device=self._positions.device)
+        return self._exponential(purpose, ids)
+
+    def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
+        """The same numbers for the tokens ``ids`` only."""
+        return self._exponential(purpose, ids.to(torch.int32))
+
+    def _exponential(self, purpose: Purpose, ids: Int[Tensor, "*s"]) -> Float[Tensor, "b n k"]:
+        keys = self.keys(purpose)[..., None]
+        low = keys.to(torch.int32)  # keeps the low 32 bits
+        high = _shift(keys, 32).to(torch.int32)
+        # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
+        bits = _mix32(_mix32(ids * _signed32(0x9E3779B9) ^ low) + high)
+        return exponential_from_bits(bits, self._dtype)
+
+
+def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:
+    """E = -log1p(-v), v = (h + 0.5) / 2^32 of an unsigned 32-bit h held in int32.
+
+    A winner has a large Gumbel, that is a small v: this form keeps its relative precision where
+    -log(-log(u)) would round u to 1 in float32 and let any token win. v is kept below 1 (E stays finite).
+    """
+    v = bits.to(dtype)
+    v = torch.where(bits < 0, v + 2.0**32, v)
+    v = ((v + 0.5) * 2.0**-32).clamp_(max=1 - 2.0**-24)
+    return v.neg_().log1p_().neg_()
+
+
+def _mix32(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """lowbias32, a bijective mixer of 32 bits (int32, wrapping; the masks make the shifts logical)."""
+    x = (x ^ (x >> 16 & 0xFFFF)) * 0x7FEB352D
+    x = (x ^ (x >> 15 & 0x1FFFF)) * _signed32(0x846CA68B)
+    return x ^ (x >> 16 & 0xFFFF)
+
+
+def _shift(x: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
+    """Logical right shift of int64."""
+    return x >> bits & (1 << 64 - bits) - 1
+
+
+def _signed(constant: int) -> int:
+    return constant - (1 << 64) if constant >= 1 << 63 else constant
+
+
+def _signed32(constant: int) -> int:
+    return constant - (1 << 32) if constant >= 1 << 31 else constant
