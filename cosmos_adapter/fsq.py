@@ -1,0 +1,64 @@
+"""Finite scalar quantisation (Mentzer et al. 2023) as the Cosmos tokenizers use it. No parameters.
+
+A latent channel with L levels is squashed to a range that rounds to L integers; a token is the number whose
+digits (first channel least significant) are those integers. Everything is computed in float32: codes are
+exact in bfloat16, latents near a rounding border are not.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+BOUND_MARGIN = 1e-3  # the official epsilon: the outermost codes are reached at finite latents
+
+Latent = Float[Tensor, "b e t h w"]  # e = number of levels
+Indices = Int[Tensor, "b t h w"]
+
+
+class FiniteScalarQuantizer(nn.Module):
+    """Latents to codes in [-1, 1] and token ids in ``[0, prod(levels))``, and back. Has no state."""
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.levels = levels
+        self.vocab_size = math.prod(levels)
+
+    def forward(self, latent: Latent) -> tuple[Latent, Indices]:
+        """(codes, token ids). Codes carry the gradient of the bound (straight through the rounding)."""
+        bounded = self.bound(latent.float())
+        rounded = bounded + (bounded.round() - bounded).detach()
+        codes = rounded / self._column([n // 2 for n in self.levels], latent)
+        return codes.to(latent.dtype), self.indices_of(codes.detach())
+
+    def bound(self, latent: Latent) -> Latent:
+        """Squash each channel to the open range that rounds to its integers (8: -4..3, 5: -2..2)."""
+        half = [(n - 1) * (1 + BOUND_MARGIN) / 2 for n in self.levels]
+        offset = [0.5 if n % 2 == 0 else 0.0 for n in self.levels]
+        shift = [math.atanh(o / h) for o, h in zip(offset, half, strict=True)]
+        column = self._column
+        return (latent + column(shift, latent)).tanh() * column(half, latent) - column(offset, latent)
+
+    def indices_of(self, codes: Latent) -> Indices:
+        """Token ids (int32) of codes in [-1, 1]."""
+        half = self._column([n // 2 for n in self.levels], codes)
+        basis = self._column(self._basis(), codes)
+        digits = (codes.float() * half + half).round()
+        return (digits * basis).sum(dim=1).to(torch.int32)
+
+    def codes_of(self, indices: Indices) -> Latent:
+        """Codes (float32) of token ids; inverse of ``indices_of``. Ids must lie in ``[0, vocab_size)``."""
+        ids = indices.long().unsqueeze(1)
+        basis = self._column(self._basis(), ids, torch.long)
+        levels = self._column(self.levels, ids, torch.long)
+        half = levels // 2
+        return ((ids // basis) % levels - half).float() / half.float()
+
+    def _basis(self) -> list[int]:
+        return [math.prod(self.levels[:i]) for i in range(len(self.levels))]
+
+    @staticmethod
+    def _column(values: Sequence[float], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=like.device).view(1, -1, 1, 1, 1)
