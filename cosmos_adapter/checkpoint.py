@@ -1,0 +1,107 @@
+"""Checkpoint files to tensors, and tensors into a module, strictly. Never runs code from a file."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vidjacobi.errors import BadCheckpoint
+
+StateDict = dict[str, Tensor]
+LISTED = 8  # names in a message
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Tensors of a ``.safetensors`` or ``torch.save`` file, on the CPU and memory-mapped where possible.
+
+    A top-level ``"model"`` dict is unwrapped. Raises FileNotFoundError, and BadCheckpoint for an empty,
+    truncated or foreign file and for a pickle that holds anything but tensors (which is not executed).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file {path}")
+    head = path.open("rb").read(64)
+    if not head:
+        raise BadCheckpoint(f"{path} is empty (0 bytes): fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise BadCheckpoint(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull`")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _tensors_only(state, path)
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise BadCheckpoint(
+            f"{path} is truncated or not a safetensors file ({error}): fetch it again"
+        ) from None
+
+
+def _read_pickle(path: Path) -> object:
+    is_zip = zipfile.is_zipfile(path)
+    if not is_zip and path.open("rb").read(2) == b"PK":
+        raise BadCheckpoint(f"{path} is truncated (a torch.save file without its end): fetch it again")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadCheckpoint(
+            f"{path} was refused: it is damaged or holds something other than tensors, "
+            f"and code inside checkpoints is never run ({reason}). "
+            "If you trust it, load it elsewhere and save its tensors as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[:1]
+        raise BadCheckpoint(
+            f"{path} is truncated or not a torch.save file ({''.join(reason) or type(error).__name__}): fetch it again"
+        ) from None
+
+
+def _tensors_only(state: object, path: Path) -> StateDict:
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+        state = state["model"]
+    if not isinstance(state, Mapping):
+        raise BadCheckpoint(f"{path} holds a {type(state).__name__}, not a dict of tensors")
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    others = [str(k) for k, v in state.items() if not isinstance(v, Tensor) and "_extra_state" not in str(k)]
+    if others or not tensors:
+        raise BadCheckpoint(f"{path} is not a state dict: {_names(others) or 'it holds no tensors'}")
+    return tensors
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Make ``state``'s tensors the module's parameters (assigned as they are: dtype, device, memory map).
+
+    Raises BadCheckpoint that lists missing and unexpected names and wrong shapes; ``where`` names the
+    source. The module, which may be on the meta device, is then unchanged.
+    """
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    problems = [
+        _problem("missing", [name for name in wanted if name not in state]),
+        _problem("unexpected", [name for name in state if name not in wanted]),
+        _problem("wrong shape", _misshapen(wanted, state)),
+    ]
+    found = [problem for problem in problems if problem]
+    if found:
+        raise BadCheckpoint(f"{where} does not fit the network: " + "; ".join(found))
+    module.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def _misshapen(wanted: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> list[str]:
+    both = [name for name in wanted if name in state and state[name].shape != wanted[name]]
+    return [f"{name} {list(state[name].shape)}, expected {list(wanted[name])}" for name in both]
+
+
+def _problem(kind: str, names: list[str]) -> str:
+    return f"{kind} ({len(names)}): {_names(names)}" if names else ""
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f", and {more} more" if more > 0 else "")
