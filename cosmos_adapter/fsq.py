@@ -29,8 +29,8 @@ class FiniteScalarQuantizer(nn.Module):
     def forward(self, latent: Latent) -> tuple[Latent, Indices]:
         """(codes, token ids). Codes carry the gradient of the bound (straight through the rounding)."""
         bounded = self.bound(latent.float())
-        rounded = bounded + (bounded.round() - bounded).detach()
-        codes = rounded / self._column([n // 2 for n in self.levels], latent)
+        rounded = bounded.detach().round() + (bounded - bounded.detach())  # integers, gradient of bounded
+        codes = rounded / _column([n // 2 for n in self.levels], latent)
         return codes.to(latent.dtype), self.indices_of(codes.detach())
 
     def bound(self, latent: Latent) -> Latent:
@@ -38,27 +38,27 @@ class FiniteScalarQuantizer(nn.Module):
         half = [(n - 1) * (1 + BOUND_MARGIN) / 2 for n in self.levels]
         offset = [0.5 if n % 2 == 0 else 0.0 for n in self.levels]
         shift = [math.atanh(o / h) for o, h in zip(offset, half, strict=True)]
-        column = self._column
-        return (latent + column(shift, latent)).tanh() * column(half, latent) - column(offset, latent)
+        return (latent + _column(shift, latent)).tanh() * _column(half, latent) - _column(offset, latent)
 
     def indices_of(self, codes: Latent) -> Indices:
         """Token ids (int32) of codes in [-1, 1]."""
-        half = self._column([n // 2 for n in self.levels], codes)
-        basis = self._column(self._basis(), codes)
-        digits = (codes.float() * half + half).round()
+        half = _column([n // 2 for n in self.levels], codes)
+        basis = _column(self._basis(), codes)
+        digits = (codes.float() * half + half).round().long()
         return (digits * basis).sum(dim=1).to(torch.int32)
 
     def codes_of(self, indices: Indices) -> Latent:
         """Codes (float32) of token ids; inverse of ``indices_of``. Ids must lie in ``[0, vocab_size)``."""
         ids = indices.long().unsqueeze(1)
-        basis = self._column(self._basis(), ids, torch.long)
-        levels = self._column(self.levels, ids, torch.long)
+        basis = _column(self._basis(), ids)
+        levels = _column(self.levels, ids)
         half = levels // 2
         return ((ids // basis) % levels - half).float() / half.float()
 
     def _basis(self) -> list[int]:
         return [math.prod(self.levels[:i]) for i in range(len(self.levels))]
 
-    @staticmethod
-    def _column(values: Sequence[float], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=like.device).view(1, -1, 1, 1, 1)
+
+def _column(values: Sequence[int] | Sequence[float], like: Tensor) -> Tensor:
+    """One value per latent channel, in the shape that broadcasts with latents (ints stay ints)."""
+    return torch.tensor(values, device=like.device).view(1, -1, 1, 1, 1)

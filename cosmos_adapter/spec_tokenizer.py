@@ -12,8 +12,8 @@ OFFICIAL_NAME = "CausalDiscreteFactorizedVideoTokenizer"
 class TokenizerSpec:
     """Constructor arguments of the official network (same names), and the clip size it was trained on.
 
-    The defaults are the released DV8x16x16 at 720p: 33 frames of 640x1024 become 5x40x64 tokens out of 64,000.
-    Frames, heights and widths are in pixels; ``levels`` are the codes of each latent channel.
+    The defaults are the released DV8x16x16 at 720p: 33 frames of 640x1024 become 5x40x64 tokens out of
+    64,000. Frames, heights and widths are in pixels; ``levels`` are the codes of each latent channel.
     """
 
     channels: int = 128
@@ -65,12 +65,14 @@ class TokenizerSpec:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "TokenizerSpec":
-        """Overlay the keys of a ``config.json`` that are fields here; other keys are not ours and are ignored.
+        """Overlay the keys of a ``config.json`` that are fields here; other keys are ignored.
 
         Raises ValueError if the numbers do not fit together.
         """
         known = {field.name for field in fields(cls)}
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in known}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in known
+        }
         return cls(**values)
 
     def to_config(self) -> dict[str, Any]:

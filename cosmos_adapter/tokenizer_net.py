@@ -6,6 +6,8 @@ Module names are those of the official checkpoints (``encoder.``, ``quant_conv.`
 (3, 1, 1) convolution is a 2-D convolution over ``t x (h w)``, both without copies.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -37,7 +39,7 @@ def _repeat_first(x: Act, times: int) -> Float[Tensor, "b c t2 h w"]:
 
 
 class CausalConv3d(nn.Module):
-    """A convolution over space only or over time only, causal in time (the past is the first frame repeated)."""
+    """A convolution over space or over time, causal in time: the past is the first frame repeated."""
 
     def __init__(self, width_in: int, width_out: int, kernel: tuple[int, int, int], stride: int = 1) -> None:
         super().__init__()
@@ -236,7 +238,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         for level, mult in enumerate(spec.channels_mult):
             widths = [width] + [spec.channels * mult] * spec.num_res_blocks
-            blocks = [ResBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+            blocks = [ResBlock(a, b) for a, b in pairwise(widths)]
             width = widths[-1]
             space, time = down_steps(spec, level)
             step = Downsample(width, space, time) if space or time else None
@@ -261,10 +263,10 @@ class Decoder(nn.Module):
         width = spec.channels * spec.channels_mult[-1]
         self.conv_in = FactorisedConv(spec.z_channels, width)
         self.mid = Middle(width)
-        levels = []
+        levels: list[Level] = []
         for level in reversed(range(len(spec.channels_mult))):
             widths = [width] + [spec.channels * spec.channels_mult[level]] * (spec.num_res_blocks + 1)
-            blocks = [ResBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+            blocks = [ResBlock(a, b) for a, b in pairwise(widths)]
             width = widths[-1]
             space, time = up_steps(spec, level)
             step = Upsample(width, space, time) if space or time else None
