@@ -19,3 +19,7 @@ class BadCheckpoint(VidjacobiError):
 
 class BadModelOutput(VidjacobiError):
     """The model returned something that is not a law."""
+
+
+class BadOutput(VidjacobiError):
+    """A result that cannot be written where it was asked for."""

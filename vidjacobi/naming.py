@@ -1,0 +1,84 @@
+"""Folder names for the outputs of several inputs: safe on every file system, and no two alike."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+LONGEST = 120  # bytes; file systems stop at 255, and endings are added to these names
+_RESERVED = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
+
+
+def safe_name(text: str) -> str:
+    """`text` as one path component: reserved characters become _, non-ASCII letters stay, never empty."""
+    text = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
+    text = _RESERVED.sub("_", text).strip(" .")
+    if _DEVICES.match(text):
+        text = f"{text}_"
+    return text.encode("utf-8")[:LONGEST].decode("utf-8", "ignore").rstrip(" .") or "clip"
+
+
+def output_names(paths: Sequence[str | Path]) -> list[str]:
+    """One safe, distinct folder name per input, in the order given.
+
+    A name is the file's stem; inputs that share it get as many parent folders in front as tell them
+    apart (train/83/rgb.mp4 and train/346/rgb.mp4: 83_rgb, 346_rgb), then the ending (a.mp4 and a.webm:
+    a_mp4, a_webm), then a number (the very same input twice). Names that differ in case only count as
+    the same, because some file systems think so. Links are not followed: the name asked for is used.
+    """
+    parts = [_parts(path) for path in paths]
+    depths = [1] * len(parts)
+    while True:
+        names = [_name(p, depth) for p, depth in zip(parts, depths, strict=True)]
+        shared = _shared(names)
+        deeper = [
+            min(depth + 1, len(p)) if name.casefold() in shared else depth
+            for name, depth, p in zip(names, depths, parts, strict=True)
+        ]
+        if deeper == depths:
+            break
+        depths = deeper
+    if _shared(names):
+        names = _with_endings(names, paths)
+    return _numbered(names)
+
+
+def _parts(path: str | Path) -> list[str]:
+    """Absolute path as components, the last one without its ending (folders keep their whole name)."""
+    full = Path(os.path.abspath(path))
+    last = full.name if full.is_dir() else full.stem
+    return [*full.parts[1:-1], last or "clip"]
+
+
+def _name(parts: list[str], depth: int) -> str:
+    return safe_name("_".join(parts[-depth:]))
+
+
+def _shared(names: Iterable[str]) -> set[str]:
+    return {name for name, times in Counter(n.casefold() for n in names).items() if times > 1}
+
+
+def _with_endings(names: list[str], paths: Sequence[str | Path]) -> list[str]:
+    shared = _shared(names)
+    endings = [Path(path).suffix.replace(".", "_") for path in paths]
+    return [
+        safe_name(name + ending) if name.casefold() in shared else name
+        for name, ending in zip(names, endings, strict=True)
+    ]
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """The first holder of a name keeps it; later ones become name-2, name-3 ... past any taken name."""
+    taken = {name.casefold() for name in names}
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        chosen, number = name, 2
+        while chosen.casefold() in seen or (chosen != name and chosen.casefold() in taken):
+            chosen, number = f"{name}-{number}", number + 1
+        seen.add(chosen.casefold())
+        result.append(chosen)
+    return result
