@@ -17,7 +17,7 @@ HEAD_CHUNK = 1 << 24  # logits that stand in memory at once during the prefill
 
 
 class CosmosModel:
-    """Decodable Cosmos transformer. No gradients: train the network itself (``CosmosTransformer.forward``)."""
+    """Decodable Cosmos transformer, without gradients: to train, call the network itself."""
 
     def __init__(self, network: CosmosTransformer, entries: tuple[ContextEntry | None, ...] | None = None):
         self.network = network.eval()

@@ -37,13 +37,12 @@ def inverse_frequencies(spec: ModelSpec, axis: int, dtype: torch.dtype) -> Float
 def _yarn(frequencies: Float[Tensor, " c"], spec: ModelSpec, axis: int) -> Float[Tensor, " c"]:
     """Slow frequencies divided by ``yarn_scale``, fast ones kept, a ramp between. The official code uses the
     original height for both spatial axes and never applies YaRN's magnitude factor."""
-    assert spec.original_latent_shape is not None and spec.yarn_scale is not None
-    assert spec.yarn_beta_fast is not None and spec.yarn_beta_slow is not None
-    original = spec.original_latent_shape[0 if axis == 0 else 1]
-    slow = 2 * math.pi * spec.yarn_beta_slow / original
-    fast = 2 * math.pi * spec.yarn_beta_fast / original
+    yarn = spec.yarn
+    original = yarn.original_shape[0 if axis == 0 else 1]
+    slow = 2 * math.pi * yarn.beta_slow / original
+    fast = 2 * math.pi * yarn.beta_fast / original
     kept = ((frequencies - slow) / (fast - slow)).clamp(0, 1)
-    return frequencies * ((1 - kept) / spec.yarn_scale + kept)
+    return frequencies * ((1 - kept) / yarn.scale + kept)
 
 
 def rotary_angles(spec: ModelSpec, dtype: torch.dtype) -> Float[Tensor, "p c"]:

@@ -8,6 +8,16 @@ from vidjacobi.geometry import Grid
 
 
 @dataclass(frozen=True)
+class Yarn:
+    """Stretching of the rotary frequencies to grids larger than those of the first training stage."""
+
+    scale: float
+    beta_fast: float
+    beta_slow: float
+    original_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything that decides shapes and arithmetic of one transformer. Defaults: the 4B model.
 
@@ -55,15 +65,19 @@ class ModelSpec:
             raise InvalidArgument(f"3-D RoPE needs an even head size of at least 6, got {self.head_size}")
         if len(self.video_latent_shape) != 3 or min(self.video_latent_shape) < 1:
             raise InvalidArgument(f"video_latent_shape must be (t, h, w) >= 1, got {self.video_latent_shape}")
-        self._check_yarn()
+        if self.apply_yarn:
+            _ = self.yarn
 
-    def _check_yarn(self) -> None:
-        if not self.apply_yarn:
-            return
-        needed = ("yarn_scale", "yarn_beta_fast", "yarn_beta_slow", "original_latent_shape")
-        absent = [name for name in needed if getattr(self, name) is None]
-        if absent:
-            raise InvalidArgument(f"apply_yarn needs {', '.join(absent)}")
+    @property
+    def yarn(self) -> "Yarn":
+        """The YaRN numbers. Raises InvalidArgument if one is not set."""
+        scale, fast, slow = numbers = (self.yarn_scale, self.yarn_beta_fast, self.yarn_beta_slow)
+        if scale is None or fast is None or slow is None or self.original_latent_shape is None:
+            raise InvalidArgument(
+                "YaRN needs yarn_scale, yarn_beta_fast, yarn_beta_slow and original_latent_shape, got "
+                f"{numbers} and {self.original_latent_shape}"
+            )
+        return Yarn(scale, fast, slow, self.original_latent_shape)
 
     @property
     def head_size(self) -> int:

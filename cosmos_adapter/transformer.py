@@ -1,4 +1,4 @@
-"""The Cosmos autoregressive transformer. Parameter names are the official ones: state dicts load as they are."""
+"""The Cosmos autoregressive transformer, with the official parameter names: no key map at load."""
 
 from typing import NamedTuple
 
@@ -47,6 +47,18 @@ class RMSNorm(nn.Module):
         wide = x if x.dtype == torch.float64 else x.float()
         normed = F.rms_norm(wide, wide.shape[-1:], eps=self.eps)
         return normed.to(x.dtype) * self.weight.to(x.dtype)
+
+
+def initialise(network: nn.Module, std: float = 0.02, seed: int = 0) -> None:
+    """Start values for training: normal matrices and embeddings, the residual outputs narrower, norms 1."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = max(1, sum(isinstance(module, Layer) for module in network.modules()))
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 1:
+            nn.init.ones_(parameter)
+            continue
+        residual = name.endswith(("wo.weight", "w2.weight"))
+        nn.init.normal_(parameter, std=std / (2 * layers) ** 0.5 if residual else std, generator=generator)
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -218,7 +230,7 @@ class CosmosTransformer(nn.Module):
         return self.output(self.norm(hidden))
 
     def context_entries(self, context: Float[Tensor, "b s e"]) -> tuple[ContextEntry | None, ...]:
-        """Every layer's cross-attention keys and values of a text context; they are the same in all passes."""
+        """Every layer's cross-attention keys and values of a text context, the same in all passes."""
         if not self.spec.insert_cross_attn:
             raise InvalidArgument("this model has no cross-attention: it takes no context")
         entries: list[ContextEntry | None] = []

@@ -56,7 +56,7 @@ def tiny() -> Any:
 
 
 def golden_case(name: str) -> dict[str, Any]:
-    """One folder of the golden transformers: ``io`` tensors, ``meta``, ``config``, ``path``; skips if absent."""
+    """A golden transformer: ``io`` tensors, ``meta``, ``config`` and ``path``. Skips if absent."""
     folder = GOLDEN / name
     if not folder.is_dir():
         pytest.skip(f"golden fixtures are not here: {name}")
