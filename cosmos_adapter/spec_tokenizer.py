@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from vidjacobi.errors import InvalidArgument
+
 OFFICIAL_NAME = "CausalDiscreteFactorizedVideoTokenizer"
 
 
@@ -41,7 +43,7 @@ class TokenizerSpec:
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
-            raise ValueError(f"tokenizer config: {problem}")
+            raise InvalidArgument(f"tokenizer config: {problem}")
 
     @property
     def vocab_size(self) -> int:
@@ -67,7 +69,7 @@ class TokenizerSpec:
     def from_config(cls, config: Mapping[str, Any]) -> "TokenizerSpec":
         """Overlay the keys of a ``config.json`` that are fields here; other keys are ignored.
 
-        Raises ValueError if the numbers do not fit together.
+        Raises InvalidArgument if the numbers do not fit together.
         """
         known = {field.name for field in fields(cls)}
         values: dict[str, Any] = {
