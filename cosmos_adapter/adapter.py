@@ -91,7 +91,8 @@ class CosmosModel:
     ) -> Logits:
         """One pass over a window; see ``vidjacobi.model.VideoModel.forward``."""
         entries = self._context(tokens.shape[0])
-        return self.network.head(self.network.window(tokens, positions, slots, visible, cache, entries))
+        hidden = self.network.window(tokens, positions, slots, visible, cache, entries=entries)
+        return self.network.head(hidden)
 
     def _head_chunks(self, hidden: Hidden) -> Iterator[Logits]:
         rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))

@@ -57,9 +57,9 @@ def _read_pickle(path: Path) -> object:
             "If you trust it, load it elsewhere and save its tensors as safetensors"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[:1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadCheckpoint(
-            f"{path} is truncated or not a torch.save file ({''.join(reason) or type(error).__name__}): fetch it again"
+            f"{path} is truncated or not a torch.save file ({reason}): fetch it again"
         ) from None
 
 

@@ -14,6 +14,7 @@ from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 Hidden = Float[Tensor, "b n c"]
 Heads = Float[Tensor, "b n k d"]
+KVHeads = Float[Tensor, "b n m d"]  # fewer heads than the queries have
 ContextEntry = tuple[Tensor, Tensor]  # keys and values [b kv_heads context head_size] of one layer
 
 
@@ -83,7 +84,7 @@ class Attention(nn.Module):
         """Normed queries, not rotated."""
         return self.q_norm(self.wq(x).unflatten(-1, (-1, self.head_size)))
 
-    def keys_values(self, x: Float[Tensor, "b n e"]) -> tuple[Heads, Heads]:
+    def keys_values(self, x: Float[Tensor, "b n e"]) -> tuple[KVHeads, KVHeads]:
         """Normed keys, not rotated, and values."""
         keys = self.k_norm(self.wk(x).unflatten(-1, (-1, self.head_size)))
         return keys, self.wv(x).unflatten(-1, (-1, self.head_size))
@@ -109,7 +110,7 @@ class Attention(nn.Module):
         return self.wo(_masked(queries, keys, values, mask))
 
 
-def _write(cache: LayerCache, keys: Heads, values: Heads, slots: Slots | None) -> None:
+def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, slots: Slots | None) -> None:
     """Entry (b, i) goes to slot ``slots[b, i]``, or i, over whatever was there."""
     if slots is None:
         n = keys.shape[1]
@@ -121,7 +122,7 @@ def _write(cache: LayerCache, keys: Heads, values: Heads, slots: Slots | None) -
     cache.values[clips, :, slots] = values.to(cache.values.dtype)
 
 
-def _causal(queries: Heads, keys: Heads, values: Heads) -> Hidden:
+def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
     """Every input reads itself and the inputs in front of it."""
     q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
@@ -133,7 +134,7 @@ def _masked(queries: Heads, keys: Tensor, values: Tensor, mask: Tensor | None) -
     on CPU 1.02-9 times as fast as enable_gqa, and never slower, at 1-128 queries and 1600 slots."""
     b, n, heads, size = queries.shape
     kv_heads = keys.shape[1]
-    folded = queries.transpose(1, 2).reshape(b, kv_heads, heads // kv_heads * n, size)
+    folded = queries.transpose(1, 2).reshape(b, kv_heads, -1, size)
     mixed = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
     return mixed.reshape(b, heads, n, size).transpose(1, 2).flatten(2)
 
@@ -219,6 +220,7 @@ class CosmosTransformer(nn.Module):
         slots: Slots,
         visible: Visible,
         cache: tuple[LayerCache, ...],
+        *,
         entries: tuple[ContextEntry | None, ...] | None = None,
     ) -> Hidden:
         """Hidden states of a window: entries are written at ``slots``, then ``visible`` slots are read."""
