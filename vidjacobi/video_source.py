@@ -1,0 +1,102 @@
+"""What a path is before anything is decoded, and a plain answer where it is nothing usable."""
+
+import codecs
+from enum import Enum
+from pathlib import Path
+
+from PIL import Image
+
+from vidjacobi.errors import BadInput
+
+IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"])
+# Recognised by content, whatever the name says. No others: Pillow has readers with weak signatures
+# that would claim videos and random bytes.
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
+_HEAD_BYTES = 4096
+
+
+class Kind(str, Enum):
+    """The three things a clip can come from."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+    FOLDER = "folder"
+
+
+def kind_of(path: str | Path) -> Kind:
+    """Kind of input at `path`, by content and not by name. GIF and animated PNG are videos.
+
+    Raises BadInput for a path that is missing, unreadable, empty, text, or a git-lfs pointer.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return Kind.FOLDER
+        if not path.exists():
+            raise BadInput(_missing(path))
+        if not path.is_file():
+            raise BadInput(f"{path}: neither a file nor a folder (a pipe or a device?); name a video file")
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except PermissionError as error:
+        raise BadInput(f"{path}: no permission to read it; check its owner and mode (chmod +r)") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    _refuse_text(path, head)
+    return Kind.IMAGE if _is_still_image(path) else Kind.VIDEO
+
+
+def not_a_video(path: str | Path) -> BadInput:
+    """The error for a file that no demuxer opens, with the likeliest reason."""
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        return BadInput(
+            f"{path}: an mp4/mov file without a readable index (moov): it was cut short, "
+            "or its recording never ended; copy or download it again"
+        )
+    return BadInput(f"{path}: not a video or image in any known format, or damaged from its first bytes on")
+
+
+def _missing(path: Path) -> str:
+    if "://" in str(path) or ":/" in str(path)[2:]:
+        return f"{path}: addresses are not fetched; download the file and name the copy"
+    if path.is_symlink():
+        return f"{path}: a link whose target is missing (a cache that was cleared?)"
+    return f"{path}: no such file or folder"
+
+
+def _refuse_text(path: Path, head: bytes) -> None:
+    """Text must never reach the demuxer: playlists would make it open other files and addresses."""
+    if not head:
+        raise BadInput(f"{path}: an empty file (0 bytes); copy or download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise BadInput(
+            f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its repository"
+        )
+    is_picture = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+    if not is_picture and _is_text(head):
+        start = head.decode("utf-8", "ignore").strip().splitlines()
+        raise BadInput(f"{path}: a text file, not a video (it begins {start[0][:40] if start else ''!r})")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # forgives a character cut at the end
+    except UnicodeDecodeError:
+        return False
+    return all(c.isprintable() or c in "\t\n\r\f\ufeff" for c in text)
+
+
+def _is_still_image(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            if image.format == "WEBP" and frames > 1:
+                raise BadInput(f"{path}: an animated WebP, which is not read; convert it to mp4 or GIF")
+            return not (image.format == "PNG" and frames > 1)
+    except Image.DecompressionBombError as error:
+        raise BadInput(f"{path}: {error}") from error
+    except (OSError, SyntaxError, ValueError):
+        return False  # not an image, as far as these formats go
