@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
@@ -34,6 +34,11 @@ class Warp:
 def law_dtype(model_dtype: torch.dtype) -> torch.dtype:
     """Laws, ratios and uniforms are float32, or float64 if the model is."""
     return torch.float64 if model_dtype == torch.float64 else torch.float32
+
+
+def is_finite(logits: Logits) -> Bool[Tensor, ""]:
+    """No row holds NaN or +inf, or nothing but -inf (-inf itself is a token of probability zero)."""
+    return logits.amax(-1).isfinite().all()
 
 
 def laws_of(logits: Logits, warp: Warp) -> Laws:

@@ -57,7 +57,8 @@ class Noise:
         self, seed: int, streams: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
     ) -> None:
         self._root = splitmix64(streams ^ splitmix64(torch.full_like(streams, seed)))[:, None]
-        self._positions, self._passes, self._dtype = positions, passes, dtype
+        self.dtype = dtype
+        self._positions, self._passes = positions, passes
 
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
@@ -66,10 +67,8 @@ class Noise:
 
     def uniform(self, purpose: Purpose) -> Float[Tensor, "b n"]:
         """One number in [0, 1) per position."""
-        bits = _shift(self.keys(purpose), 64 - 24) if self._dtype == torch.float32 else _shift(
-            self.keys(purpose), 64 - 53
-        )
-        return bits.to(self._dtype) * (2.0**-24 if self._dtype == torch.float32 else 2.0**-53)
+        precision = 24 if self.dtype == torch.float32 else 53
+        return _shift(self.keys(purpose), 64 - precision).to(self.dtype) * 2.0**-precision
 
     def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
         """One integer in 0..below-1 per position."""
@@ -90,7 +89,7 @@ class Noise:
         high = _shift(keys, 32).to(torch.int32)
         # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
         bits = _mix32(_mix32(ids * _signed32(0x9E3779B9) ^ low) + high)
-        return exponential_from_bits(bits, self._dtype)
+        return exponential_from_bits(bits, self.dtype)
 
 
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:

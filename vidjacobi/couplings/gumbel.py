@@ -1,0 +1,20 @@
+"""Gumbel coupling: every draw at a position uses that position's own Gumbel noise (SCD pi_GS)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vidjacobi.distributions import race
+from vidjacobi.noise import Purpose
+from vidjacobi.trial import Coupled, Trial
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """Redraft argmax(log p + G_position): agreement at least (1 - TV) / (1 + TV) between any two passes."""
+
+    fresh: ClassVar[Purpose] = Purpose.GUMBEL
+    reads_laws: ClassVar[bool] = False
+
+    def __call__(self, trial: Trial) -> Coupled:
+        tokens = race(trial.target, trial.exponential(Purpose.GUMBEL))
+        return Coupled(tokens, tokens == trial.drafts)

@@ -1,0 +1,20 @@
+"""Independent coupling: every redraft is a new draw (SJD, Teng et al. 2024)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vidjacobi.distributions import race
+from vidjacobi.noise import Purpose
+from vidjacobi.trial import Coupled, Trial
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Redraft from ``p`` with noise of this pass; agrees with the draft by chance only."""
+
+    fresh: ClassVar[Purpose] = Purpose.FRESH
+    reads_laws: ClassVar[bool] = False
+
+    def __call__(self, trial: Trial) -> Coupled:
+        tokens = race(trial.target, trial.exponential(Purpose.REDRAW))
+        return Coupled(tokens, tokens == trial.drafts)

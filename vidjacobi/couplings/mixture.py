@@ -1,0 +1,43 @@
+"""Alpha-coupling: a coin chooses a coupled redraft or an independent one (MC-SJD, section 5)."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from vidjacobi.couplings.gumbel import Gumbel
+from vidjacobi.couplings.independent import Independent
+from vidjacobi.couplings.maximal import Maximal
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.noise import Purpose
+from vidjacobi.registry import lookup
+from vidjacobi.trial import Coupled, Coupling, Trial
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """With probability ``alpha`` (0..1) the coupling named ``of``, else an independent redraft."""
+
+    alpha: float
+    of: str = "maximal"
+    coupled: Coupling = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise InvalidArgument(f"alpha must lie in [0, 1], not {self.alpha}")
+        entry = lookup("coupling", self.of, {"maximal": Maximal, "gumbel": Gumbel})
+        object.__setattr__(self, "coupled", entry())
+
+    @property
+    def fresh(self) -> Purpose:
+        return self.coupled.fresh
+
+    @property
+    def reads_laws(self) -> bool:
+        return self.coupled.reads_laws
+
+    def __call__(self, trial: Trial) -> Coupled:
+        heads = trial.noise.uniform(Purpose.COIN) < self.alpha
+        coupled, free = trial.draw(self.coupled), trial.draw(Independent())
+        return Coupled(
+            torch.where(heads, coupled.tokens, free.tokens), torch.where(heads, coupled.kept, free.kept)
+        )

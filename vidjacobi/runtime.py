@@ -1,0 +1,60 @@
+"""Device, dtype and clock. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from vidjacobi.errors import InvalidArgument
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and in what precision a model runs, and why that dtype was chosen."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+
+def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
+    """Resolve ``auto``: the first GPU if there is one; bfloat16 where the hardware has it, float32 on a CPU."""
+    place = pick_device(device)
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise InvalidArgument(f"unknown dtype {dtype!r}. There are: auto, {', '.join(DTYPES)}")
+        return Runtime(place, DTYPES[dtype], "asked for")
+    if place.type == "cuda" and torch.cuda.is_bf16_supported():
+        return Runtime(place, torch.bfloat16, "the checkpoints are bfloat16 and this GPU computes in it")
+    return Runtime(place, torch.float32, f"bfloat16 is slow or missing on {place.type}")
+
+
+def pick_device(name: str) -> torch.device:
+    """A torch device that is really there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidArgument(f"unknown device {name!r}: use cpu, cuda, cuda:N or auto") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidArgument(f"device {name!r}: torch sees no CUDA device here. Use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidArgument(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Wall seconds; waits for the device first when ``measure`` is set."""
+
+    device: torch.device
+    measure: bool
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+        if self.measure and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
