@@ -1,0 +1,140 @@
+"""What both training scripts share: worker processes, a budget with its learning-rate curve, log, checkpoints.
+
+A worker is one process on one thread with its own clips; gradients are averaged after each step. On two cores
+this trains 1.7 times as many clips a second as one process on two threads.
+"""
+
+import argparse
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass
+class Budget:
+    """Training ends after ``steps`` or ``minutes``, whichever comes first; time counts over all restarts."""
+
+    steps: int
+    minutes: float
+    step: int = 0
+    seconds: float = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget used, 0 to 1."""
+        return min(1.0, max(self.step / self.steps, self.seconds / 60 / self.minutes))
+
+    def learning_rate(self, peak: float, warmup: int) -> float:
+        """Linear warm-up over ``warmup`` steps, then a cosine down to 1 % of the peak at the end."""
+        cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress)
+        return peak * min(1.0, (self.step + 1) / warmup) * max(0.01, cosine)
+
+
+def launch(train: Callable[[int, argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+    """Run ``train(rank, arguments)`` in ``arguments.workers`` processes that can average gradients."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_worker, (train, arguments, f"{folder}/store"), nprocs=arguments.workers)
+
+
+def _worker(rank: int, train: Callable[..., None], arguments: argparse.Namespace, store: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.workers)
+    train(rank, arguments)
+    dist.destroy_process_group()
+
+
+class Run:
+    """The folder of one training: ``log.txt`` and ``last.pt`` (weights, optimiser, budget). Rank 0 writes."""
+
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
+    ) -> None:
+        self.folder, self.model, self.optimizer, self.budget = folder, model, optimizer, budget
+        self.writes = dist.get_rank() == 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tick = time.time()
+        if (folder / "last.pt").exists():
+            state = torch.load(folder / "last.pt", weights_only=True)
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            budget.step, budget.seconds = state["step"], state["seconds"]
+            self.log(f"resumed at step {budget.step}")
+
+    def log(self, message: str) -> None:
+        """One line to the log and the terminal."""
+        if not self.writes:
+            return
+        line = f"{time.strftime('%H:%M:%S')} step {self.budget.step} {message}"
+        print(line, flush=True)
+        with (self.folder / "log.txt").open("a") as file:
+            file.write(line + "\n")
+
+    def save(self) -> None:
+        """Write ``last.pt``, whole or not at all."""
+        if not self.writes:
+            return
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.budget.step,
+            "seconds": self.budget.seconds,
+        }
+        torch.save(state, self.folder / "last.part")
+        os.replace(self.folder / "last.part", self.folder / "last.pt")
+
+    def step(self, loss: torch.Tensor, rate: float) -> None:
+        """One update with the workers' mean gradient, clipped to norm 1, and the budget's count of it.
+
+        Raises ``FloatingPointError`` if the loss is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()}: lower the learning rate and resume from last.pt"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        now = time.time()
+        self.budget.seconds = self._average(self.budget.seconds + now - self.tick)
+        self.budget.step, self.tick = self.budget.step + 1, now
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+        self.optimizer.step()
+
+    def _average(self, seconds: float) -> float:
+        """Average the gradients over the workers; returns rank 0's ``seconds``, so that all end together."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        clock = torch.tensor([seconds], dtype=torch.float64)
+        dist.broadcast(clock, src=0)
+        return float(clock)
+
+
+def training_arguments(description: str, out: str) -> argparse.ArgumentParser:
+    """The options both trainings have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--steps", type=int, default=1_000_000, help="stop after so many steps")
+    parser.add_argument(
+        "--minutes", type=float, default=35, help="stop after so many minutes, restarts included"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
