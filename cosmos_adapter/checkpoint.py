@@ -20,6 +20,13 @@ def read_state_dict(path: Path) -> StateDict:
     A top-level ``"model"`` dict is unwrapped. Raises FileNotFoundError, and BadCheckpoint for an empty,
     truncated or foreign file and for a pickle that holds anything but tensors (which is not executed).
     """
+    require_content(path)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _tensors_only(state, path)
+
+
+def require_content(path: Path) -> None:
+    """Raise FileNotFoundError if ``path`` is no file, BadCheckpoint if it is empty or a git-lfs pointer."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file {path}")
     head = path.open("rb").read(64)
@@ -27,8 +34,6 @@ def read_state_dict(path: Path) -> StateDict:
         raise BadCheckpoint(f"{path} is empty (0 bytes): fetch it again")
     if head.startswith(b"version https://git-lfs"):
         raise BadCheckpoint(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull`")
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    return _tensors_only(state, path)
 
 
 def _read_safetensors(path: Path) -> object:

@@ -41,22 +41,24 @@ class FiniteScalarQuantizer(nn.Module):
         return (latent + _column(shift, latent)).tanh() * _column(half, latent) - _column(offset, latent)
 
     def indices_of(self, codes: Latent) -> Indices:
-        """Token ids (int32) of codes in [-1, 1]."""
+        """Token ids (int32) of codes in [-1, 1]; -1 where a code is NaN."""
         half = _column([n // 2 for n in self.levels], codes)
-        basis = _column(self._basis(), codes)
+        basis = _column(_place_values(self.levels), codes)
         digits = (codes.float() * half + half).round().long()
-        return (digits * basis).sum(dim=1).to(torch.int32)
+        ids = (digits * basis).sum(dim=1)
+        return torch.where(codes.isnan().any(dim=1), -1, ids).to(torch.int32)
 
     def codes_of(self, indices: Indices) -> Latent:
         """Codes (float32) of token ids; inverse of ``indices_of``. Ids must lie in ``[0, vocab_size)``."""
         ids = indices.long().unsqueeze(1)
-        basis = _column(self._basis(), ids)
+        basis = _column(_place_values(self.levels), ids)
         levels = _column(self.levels, ids)
         half = levels // 2
         return ((ids // basis) % levels - half).float() / half.float()
 
-    def _basis(self) -> list[int]:
-        return [math.prod(self.levels[:i]) for i in range(len(self.levels))]
+
+def _place_values(levels: Sequence[int]) -> list[int]:
+    return [math.prod(levels[:i]) for i in range(len(levels))]
 
 
 def _column(values: Sequence[int] | Sequence[float], like: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""``CosmosTokenizer``: a Cosmos discrete video tokenizer as a ``vidjacobi.tokenizer.VideoTokenizer``."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cosmos_adapter.fsq import Indices
+from cosmos_adapter.haar import Video
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
+from cosmos_adapter.tokenizer_net import TokenizerNet
+from vidjacobi.errors import BadModelOutput, InvalidArgument
+from vidjacobi.shapes import GridTokens, Pixels
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """What does the work inside a ``CosmosTokenizer``; pixels are in about [-1, 1] on both sides."""
+
+    def to_tokens(self, pixels: Video) -> Indices: ...
+
+    def to_pixels(self, tokens: Indices) -> Video: ...
+
+
+class NetCodec:
+    """Our own network."""
+
+    def __init__(self, net: TokenizerNet) -> None:
+        self.net = net.eval()
+
+    def to_tokens(self, pixels: Video) -> Indices:
+        weight = self.net.quant_conv.conv3d.weight
+        return self.net.quantise(self.net.to_latent(pixels.to(weight.device, weight.dtype)))[1]
+
+    def to_pixels(self, tokens: Indices) -> Video:
+        weight = self.net.quant_conv.conv3d.weight
+        codes = self.net.quantizer.codes_of(tokens.to(weight.device))
+        return self.net.to_video(codes.to(weight.dtype))
+
+
+class ScriptCodec:
+    """The released TorchScript pair, run as it is: this executes the program inside the two files."""
+
+    def __init__(
+        self,
+        encoder: torch.jit.ScriptModule,
+        decoder: torch.jit.ScriptModule,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.encoder, self.decoder = encoder.eval(), decoder.eval()
+        self.device, self.dtype = device, dtype
+
+    def to_tokens(self, pixels: Video) -> Indices:
+        indices, codes, *_ = self.encoder(pixels.to(self.device, self.dtype))  # and a dummy loss
+        return torch.where(codes.isnan().any(dim=1), -1, indices)
+
+    def to_pixels(self, tokens: Indices) -> Video:
+        return self.decoder(tokens.to(self.device, torch.int32))
+
+
+class CosmosTokenizer:
+    """Frames to tokens and back; see ``vidjacobi.tokenizer.VideoTokenizer``.
+
+    Results come one clip at a time, so that a clip's tokens do not depend on its batch, and without gradients
+    (train ``TokenizerNet`` itself). Causal: the tokens of the first 1 + 8k frames do not depend on later ones.
+    """
+
+    def __init__(self, spec: TokenizerSpec, codec: Codec) -> None:
+        self.spec = spec
+        self.codec = codec
+        self.frame_size = (spec.video_height, spec.video_width)
+        self.stride_t = spec.temporal_compression
+        self.stride_space = spec.spatial_compression
+        self.max_frames = spec.num_video_frames
+        self.vocab_size = spec.vocab_size
+
+    @torch.no_grad()
+    def encode(self, pixels: Pixels) -> GridTokens:
+        """Pixels in [-1, 1] to int64 tokens ``[b 1+k H/s W/s]`` on the tokenizer's device.
+
+        Height and width may be any multiples of ``stride_space``, not only ``frame_size``. Raises
+        InvalidArgument for other sizes, for ``T != 1 + stride_t * k`` and for ``T > max_frames``, and
+        BadModelOutput if the network returned something that is no token (NaN weights or pixels).
+        """
+        self._check_pixels(pixels)
+        tokens = torch.cat([self.codec.to_tokens(clip) for clip in pixels.split(1)]).long()
+        if self._strays(tokens):
+            raise BadModelOutput("the video tokenizer's encoder returned values that are not tokens (NaN?)")
+        return tokens
+
+    @torch.no_grad()
+    def to_frames(self, tokens: GridTokens) -> Float[Tensor, "b rgb T2 H2 W2"]:
+        """Tokens to float32 pixels in [0, 1], ``1 + stride_t * (t - 1)`` frames.
+
+        Raises InvalidArgument for an id outside the vocabulary or too many latent frames, and BadModelOutput
+        if the network returned NaN.
+        """
+        if self._strays(tokens):
+            raise InvalidArgument(f"token ids must lie in 0..{self.vocab_size - 1}")
+        self._check_frames(1 + self.stride_t * (tokens.shape[1] - 1))
+        video = torch.cat([self.codec.to_pixels(clip).float() for clip in tokens.split(1)])
+        if not video.isfinite().all():
+            raise BadModelOutput("the video tokenizer's decoder returned NaN or infinite pixels")
+        return video.mul_(0.5).add_(0.5).clamp_(0.0, 1.0)
+
+    def _strays(self, tokens: GridTokens) -> bool:
+        return bool(((tokens < 0) | (tokens >= self.vocab_size)).any())
+
+    def _check_pixels(self, pixels: Pixels) -> None:
+        _, colours, frames, height, width = pixels.shape
+        if colours != self.spec.in_channels:
+            raise InvalidArgument(
+                f"the tokenizer reads {self.spec.in_channels} colour channels, got {colours}"
+            )
+        self._check_frames(frames)
+        step = self.stride_space
+        if height % step or width % step or not height or not width:
+            raise InvalidArgument(
+                f"frames of {height}x{width} (height x width) do not fit the tokenizer: both must be multiples "
+                f"of {step}; it was trained on {self.frame_size[0]}x{self.frame_size[1]}"
+            )
+
+    def _check_frames(self, frames: int) -> None:
+        if frames < 1 or (frames - 1) % self.stride_t:
+            options = ", ".join(str(1 + self.stride_t * k) for k in range(3))
+            raise InvalidArgument(
+                f"{frames} frames do not fit the tokenizer: it takes 1 + {self.stride_t}*k of them ({options}, ...)"
+            )
+        if frames > self.max_frames:
+            raise InvalidArgument(f"{frames} frames at once; the tokenizer takes at most {self.max_frames}")
