@@ -1,6 +1,6 @@
-"""Decoder configurations: YAML of registry names and numbers, checked before anything runs."""
+"""Configurations: YAML of registry names and numbers, checked before anything runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -54,30 +54,13 @@ class DecoderConfig:
             )
 
 
-def decoder_names() -> list[str]:
-    """The shipped decoders."""
-    return sorted(path.name.removesuffix(".yaml") for path in _folder("decoder").iterdir() if _is_yaml(path))
-
-
 def load_decoder(name: str, overrides: Mapping[str, Any] | None = None) -> DecoderConfig:
     """The shipped decoder ``name`` or the YAML file at that path, with dotted ``overrides`` laid over it.
 
     Raises:
         InvalidArgument: unknown name, key or value.
     """
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise InvalidArgument(f"there is no decoder file {name}")
-        text, stem = path.read_text(), path.stem
-    else:
-        names = decoder_names()
-        if name not in names:
-            raise InvalidArgument(
-                f"unknown decoder {name!r}{suggest(name, names)}. There are: {', '.join(names)}"
-            )
-        text, stem = (_folder("decoder") / f"{name}.yaml").read_text(), name
-    return decoder_config(stem, text, overrides or {})
+    return decoder_config(Path(name).stem, read_config("decoder", name), overrides or {})
 
 
 def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> DecoderConfig:
@@ -107,9 +90,86 @@ def with_window(config: DecoderConfig, window: int | None) -> DecoderConfig:
     return config if window is None else replace(config, window=window)
 
 
-def _folder(kind: str) -> Any:
-    return resources.files("vidjacobi.configs") / kind
+@dataclass
+class RolloutConfig:
+    """What ``vidjacobi rollout`` does with each clip; every field is a flag and a ``key=value``.
+
+    ``context`` None means 9, or 1 for an image. ``window`` and ``temperature`` None mean the decoder's own.
+    """
+
+    model: str = "nano"
+    tokenizer: str | None = None
+    run_torchscript: bool = False
+    context: int | None = None
+    context_from: str = "first"
+    start: int = 0
+    frames: int = 24
+    samples: int = 1
+    decoder: str = "pathwise"
+    window: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    top_p: float = 0.8
+    top_k: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
 
 
-def _is_yaml(path: Any) -> bool:
-    return path.name.endswith(".yaml")
+def load_rollout(
+    name: str, flags: Mapping[str, Any], pairs: Sequence[str]
+) -> tuple[RolloutConfig, DecoderConfig]:
+    """``configs/rollout/NAME.yaml`` (or a path), then flags that were given, then ``key=value`` pairs over it.
+
+    Keys that begin with ``decoder.`` change the decoder's own settings (``decoder.draft.keep=64``).
+
+    Raises:
+        InvalidArgument: unknown name, key or value of the wrong type.
+    """
+    known = [f.name for f in fields(RolloutConfig)]
+    own = [pair for pair in pairs if not pair.startswith("decoder.")]
+    for pair in own:
+        key = pair.partition("=")[0]
+        if key not in known:
+            raise InvalidArgument(
+                f"unknown setting {key!r}{suggest(key, known)}. There are: {', '.join(known)}"
+            )
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(RolloutConfig),
+            OmegaConf.create(read_config("rollout", name)),
+            OmegaConf.create({key: value for key, value in flags.items() if value is not None}),
+            OmegaConf.from_dotlist(own),
+        )
+        config = OmegaConf.to_object(merged)
+        inner = [pair.removeprefix("decoder.") for pair in pairs if pair.startswith("decoder.")]
+        overrides = {
+            key: OmegaConf.select(OmegaConf.from_dotlist([pair]), key)
+            for pair in inner
+            for key in [pair.partition("=")[0]]
+        }
+    except OmegaConfBaseException as error:
+        raise InvalidArgument(f"rollout {name!r}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, RolloutConfig)
+    lookup("context-from", config.context_from, {"first": 0, "last": 0})
+    return config, with_window(load_decoder(config.decoder, overrides), config.window)
+
+
+def config_names(kind: str) -> list[str]:
+    """Shipped configurations of one kind (decoder, rollout, bench)."""
+    files = (resources.files("vidjacobi.configs") / kind).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def read_config(kind: str, name: str) -> str:
+    """YAML of a shipped configuration, or of the file at a path that ends in .yaml.
+
+    Raises InvalidArgument.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise InvalidArgument(f"there is no {kind} file {name}")
+        return Path(name).read_text(encoding="utf-8")
+    names = config_names(kind)
+    if name not in names:
+        raise InvalidArgument(f"unknown {kind} {name!r}{suggest(name, names)}. There are: {', '.join(names)}")
+    return (resources.files("vidjacobi.configs") / kind / f"{name}.yaml").read_text(encoding="utf-8")

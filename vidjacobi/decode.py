@@ -16,6 +16,8 @@ from vidjacobi.registry import lookup
 from vidjacobi.shapes import Tokens
 from vidjacobi.state import Decoded, Parts, Problem, Progress
 
+ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
+
 
 def decode(
     model: VideoModel,
@@ -27,7 +29,7 @@ def decode(
     temperature: float | None = None,
     top_p: float = 0.8,
     top_k: int | None = None,
-    clip_ids: Sequence[str] | None = None,
+    clip_ids: Sequence[ClipId] | None = None,
     *,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
@@ -43,8 +45,8 @@ def decode(
         seed: the same seed, clip id and numbers give the same tokens, in any batch.
         temperature, top_p, top_k: see ``vidjacobi.distributions.Warp``. Temperature defaults to the
             decoder's own, else 1; 0 is greedy.
-        clip_ids: one name per clip that its noise is keyed with; by default the sha256 of its context, so
-            equal contexts get equal futures unless named apart.
+        clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
+            the sha256 of its context, so equal contexts get equal futures unless named apart.
         measure: synchronise a GPU around every pass so that the trace's seconds mean something.
         observe: called once per pass with the progress.
 
@@ -70,12 +72,17 @@ def decode(
         warp=Warp(temperature, top_p, top_k),
         window=config.window,
         seed=seed,
-        streams=torch.tensor([stream_id(clip) for clip in ids], dtype=torch.long, device=model.device),
+        streams=torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=model.device),
         parts=parts_of(config),
         measure=measure,
         observe=observe,
     )
     return lookup("method", config.method, METHODS)(problem)
+
+
+def stream_of(clip: ClipId) -> int:
+    """The noise stream of a clip: its first start, sample and chunk unless they are given."""
+    return stream_id(clip, 0, 0, 0) if isinstance(clip, str) else stream_id(*clip)
 
 
 def parts_of(config: DecoderConfig) -> Parts | None:

@@ -5,7 +5,7 @@ verifier can judge: one-hot for a copied token, uniform, or the model's law of t
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -51,6 +51,7 @@ class Past:
     vocab_size: int
 
 
+@runtime_checkable
 class DraftRule(Protocol):
     """A guess for every position of ``past.positions`` that lies at or behind ``past.known``."""
 

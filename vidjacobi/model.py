@@ -1,7 +1,7 @@
 """What a model must offer to be decoded. Any object with these members will do; nothing is subclassed."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -11,6 +11,7 @@ from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 Cache = Any  # made by the model, read by the model; the decoder only passes it on
 
 
+@runtime_checkable
 class VideoModel(Protocol):
     """An autoregressive model of discrete video tokens.
 

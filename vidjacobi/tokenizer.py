@@ -1,10 +1,11 @@
 """What a video tokenizer must offer: pixels to tokens and back. "Decode" never means pixels here."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vidjacobi.shapes import GridTokens, Pixels
 
 
+@runtime_checkable
 class VideoTokenizer(Protocol):
     """A causal discrete video tokenizer: 1 + s*k frames become 1 + k latent frames, s = ``stride_t``."""
 

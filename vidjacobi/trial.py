@@ -6,7 +6,7 @@ redraft that rest on the same rule share its work.
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +25,7 @@ class Coupled:
     kept: Mask
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Anything that turns a pass into new tokens: a coupling or a verifier. Equal rules are evaluated once."""
 
@@ -33,6 +34,7 @@ class Rule(Protocol):
     def __hash__(self) -> int: ...
 
 
+@runtime_checkable
 class Coupling(Rule, Protocol):
     """The joint law of a position's draft and its redraft.
 

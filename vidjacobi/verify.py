@@ -1,13 +1,14 @@
 """Which drafts become final. A verdict says, slot by slot, whether the draft is kept, and the token if not."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from vidjacobi.couplings import Gumbel, Maximal
 from vidjacobi.shapes import Counts, Mask
 from vidjacobi.trial import Coupled, Rule, Trial
 
 
+@runtime_checkable
 class Verifier(Rule, Protocol):
     """A rule of acceptance.
 

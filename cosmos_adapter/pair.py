@@ -1,0 +1,39 @@
+"""A transformer and the video tokenizer whose tokens it speaks."""
+
+from importlib import resources
+from pathlib import Path
+
+from cosmos_adapter.adapter import CosmosModel
+from cosmos_adapter.tokenizer import CosmosTokenizer
+from cosmos_adapter.tokenizer_files import load_tokenizer
+from cosmos_adapter.weights import load_model
+from vidjacobi.errors import BadCheckpoint
+from vidjacobi.runtime import Runtime
+
+
+def load_nano(runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
+    """The world model that ships with the package."""
+    with resources.as_file(resources.files("vidjacobi.assets") / "nano") as folder:
+        return load_pair(folder, folder / "tokenizer", runtime)
+
+
+def load_pair(
+    weights: Path, codec: Path, runtime: Runtime, run_torchscript: bool = False
+) -> tuple[CosmosModel, CosmosTokenizer]:
+    """Checkpoint folder (or file) and tokenizer folder to a pair that fits together.
+
+    ``weights`` may hold a ``transformer`` folder with the checkpoint in it.
+
+    Raises BadCheckpoint.
+    """
+    inner = weights / "transformer"
+    model = load_model(inner if inner.is_dir() else weights, runtime.device, runtime.dtype)
+    tokenizer = load_tokenizer(codec, runtime.device, runtime.dtype, run_torchscript)
+    grid = model.grid_for(tokenizer.max_frames)
+    height, width = (side // tokenizer.stride_space for side in tokenizer.frame_size)
+    if (grid.h, grid.w) != (height, width) or model.vocab_size != tokenizer.vocab_size:
+        raise BadCheckpoint(
+            f"{weights} and {codec} do not belong together: the model reads {grid.h}x{grid.w} tokens a latent "
+            f"frame out of {model.vocab_size}, the tokenizer makes {height}x{width} out of {tokenizer.vocab_size}"
+        )
+    return model, tokenizer

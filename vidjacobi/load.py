@@ -1,0 +1,92 @@
+"""A model's name to a model and its video tokenizer."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
+from vidjacobi.model import VideoModel
+from vidjacobi.registry import suggest
+from vidjacobi.runtime import choose
+from vidjacobi.tokenizer import VideoTokenizer
+
+Pair = tuple[VideoModel, VideoTokenizer]
+
+# name -> "module:function", called with a Runtime; imported only when asked for
+MODELS = {"nano": "cosmos_adapter.pair:load_nano"}
+# any other name: a folder or a repository of checkpoints
+CHECKPOINTS = "cosmos_adapter.pair:load_pair"
+# the tokenizer of a repository that names none
+TOKENIZERS = {
+    "nvidia/Cosmos-1.0-Autoregressive-4B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
+    "nvidia/Cosmos-1.0-Autoregressive-12B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
+    "nvidia/Cosmos-Predict1-4B": "nvidia/Cosmos-Tokenize1-DV8x16x16-720p",
+    "nvidia/Cosmos-Predict1-12B": "nvidia/Cosmos-Tokenize1-DV8x16x16-720p",
+}
+
+
+def load(
+    name_or_path: str | Path = "nano",
+    device: str = "auto",
+    dtype: str = "auto",
+    tokenizer: str | Path | None = None,
+    run_torchscript: bool = False,
+) -> Pair:
+    """(model, tokenizer) by name.
+
+    Args:
+        name_or_path: ``nano``; a folder of an official checkpoint (``model.pt`` or safetensors, optional
+            ``config.json``); or a Hugging Face repository id, fetched into its cache because you named it.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+        dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
+        tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.
+        run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
+            are programs: only for files that you trust.
+
+    Raises:
+        InvalidArgument: unknown name, device or dtype.
+        BadCheckpoint: files missing, damaged or not fitting.
+    """
+    runtime = choose(device, dtype)
+    name = str(name_or_path)
+    if name in MODELS and not Path(name).exists():
+        return resolve(MODELS[name])(runtime)
+    weights = _folder(name, MODEL_FILES, "model")
+    codec = _tokenizer_folder(name, weights, tokenizer)
+    return resolve(CHECKPOINTS)(weights, codec, runtime, run_torchscript)
+
+
+def resolve(target: str) -> Callable[..., Pair]:
+    """Import ``module:function``."""
+    module, _, function = target.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _folder(name: str, files: tuple[str, ...], kind: str) -> Path:
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if is_repository(name) and not name.startswith("."):
+        return fetch(name, files)
+    raise InvalidArgument(
+        f"unknown {kind} {name!r}{suggest(name, [*MODELS, *TOKENIZERS])}. Name {', '.join(MODELS)}, "
+        "a folder with a checkpoint, or a Hugging Face repository (owner/name)"
+    )
+
+
+def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) -> Path:
+    if tokenizer is not None:
+        return _folder(str(tokenizer), TOKENIZER_FILES, "tokenizer")
+    folder = weights if weights.is_dir() else weights.parent
+    beside = folder / "tokenizer"
+    if beside.is_dir():
+        return beside
+    if (folder / "encoder.jit").is_file():
+        return folder
+    if name in TOKENIZERS:
+        return fetch(TOKENIZERS[name], TOKENIZER_FILES)
+    raise BadCheckpoint(
+        f"{folder} has no video tokenizer: put encoder.jit and decoder.jit into {folder / 'tokenizer'}, or name "
+        "its folder or repository with --tokenizer (e.g. nvidia/Cosmos-Tokenize1-DV8x16x16-720p)"
+    )
