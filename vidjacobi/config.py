@@ -48,6 +48,17 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         lookup("law", self.law, LAWS)
         parts = (self.draft, self.coupling, self.verifier)
+        for part in parts:
+            if part is not None and not (isinstance(part, dict) and "name" in part):
+                raise InvalidArgument(f"decoder {self.name!r}: expected {{name: ...}}, got {part!r}")
+        if isinstance(self.window, bool) or not isinstance(self.window, int):
+            raise InvalidArgument(
+                f"decoder {self.name!r}: window must be a whole number, not {self.window!r}"
+            )
+        if not isinstance(self.temperature, int | float | None):
+            raise InvalidArgument(
+                f"decoder {self.name!r}: temperature must be a number, not {self.temperature!r}"
+            )
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InvalidArgument(
                 f"decoder {self.name!r} needs draft, coupling and verifier, or none of them"
@@ -74,10 +85,10 @@ def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> Decode
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
     if not isinstance(values, dict):
         raise InvalidArgument(f"decoder {name!r}: expected keys and values, got {text[:60]!r}")
-    known = [f.name for f in fields(DecoderConfig)]
+    known = [f.name for f in fields(DecoderConfig) if f.name != "name"]
     settings: dict[str, Any] = {str(key): value for key, value in values.items()}
     for setting in settings:
-        if setting not in known or setting == "name":
+        if setting not in known:
             raise InvalidArgument(f"decoder {name!r} has no setting {setting!r}{suggest(setting, known)}")
     try:
         return DecoderConfig(name=name, **settings)

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidjacobi.config import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoders import METHODS
@@ -61,13 +62,13 @@ def decode(
     config = with_window(config, window)
     if temperature is None:
         temperature = 1.0 if config.temperature is None else config.temperature
-    check_request(model, context, new_tokens, config.window)
+    check_request(model, context, new_tokens, config.window, seed)
     ids = context_ids(context) if clip_ids is None else list(clip_ids)
     if len(ids) != context.shape[0]:
         raise InvalidArgument(f"there are {context.shape[0]} clips but {len(ids)} clip ids")
     problem = Problem(
         model=model,
-        context=context.to(model.device),
+        context=context.to(model.device, torch.long),
         new_tokens=new_tokens,
         warp=Warp(temperature, top_p, top_k),
         window=config.window,
@@ -97,13 +98,19 @@ def parts_of(config: DecoderConfig) -> Parts | None:
     return parts
 
 
-def check_request(model: VideoModel, context: Tokens, new_tokens: int, window: int) -> None:
+def check_request(model: VideoModel, context: Tensor, new_tokens: int, window: int, seed: int) -> None:
     """Refuse what cannot be decoded."""
+    if context.ndim != 2 or context.is_floating_point():
+        raise InvalidArgument(
+            f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
+        )
     length = context.shape[1]
     if window < 1:
         raise InvalidArgument(f"window must be at least 1, not {window}")
     if new_tokens < 1:
         raise InvalidArgument(f"there must be at least 1 new token, not {new_tokens}")
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
     if length < 1 or context.shape[0] < 1:
         raise InvalidArgument("the context is empty: a clip needs at least one token to go on from")
     if length + new_tokens > model.max_positions:

@@ -65,7 +65,7 @@ def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
     falling = laws.sort(-1, descending=True).values
     before = falling.cumsum(-1) - falling
     last = (before <= top_p).sum(-1, keepdim=True) - 1
-    return falling.gather(-1, last)
+    return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
 
 
 def normalise(weights: Laws) -> Laws:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import SparseLaws
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.noise import Noise, Purpose
@@ -116,6 +117,10 @@ class PreviousLaw:
     """
 
     keep: int = 256
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.keep, int) or self.keep < 1:
+            raise InvalidArgument(f"keep must be a whole number of at least 1, not {self.keep!r}")
 
     @property
     def keeps_laws(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
 from vidjacobi.drafts import Past
-from vidjacobi.errors import BadModelOutput
+from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import Cache
 from vidjacobi.noise import Noise, Purpose
@@ -78,7 +78,7 @@ def read(problem: Problem, state: DecodeState, passes: int) -> Status:
 def parts_of(problem: Problem) -> Parts:
     """The parts, which this method cannot do without."""
     if problem.parts is None:
-        raise RuntimeError("the jacobi method needs a draft rule, a coupling and a verifier")
+        raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")
     return problem.parts
 
 
