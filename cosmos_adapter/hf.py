@@ -90,7 +90,7 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         Raises InvalidArgument for padded batches and for ``use_cache=True``.
         """
         if use_cache or unused.get("past_key_values") is not None:
-            raise InvalidArgument("no key/value cache here: pass use_cache=False, or use vidjacobi.decode")
+            raise InvalidArgument("no key/value cache here: pass use_cache=False, or use vidjacobi.decoding")
         if attention_mask is not None and not bool((attention_mask != 0).all()):
             raise InvalidArgument("padded batches are not supported: all clips must have the same length")
         logits = self.model(input_ids, context)

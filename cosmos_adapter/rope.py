@@ -87,9 +87,8 @@ class PositionTables:
             with torch.device("cpu"), torch.no_grad():
                 angles = rotary_angles(self.spec, torch.float64 if dtype == torch.float64 else torch.float32)
                 absolute = absolute_table(self.spec) if self.spec.apply_abs_pos_emb else None
-            where = {"device": device, "dtype": dtype}
-            added = None if absolute is None else absolute.to(**where)
-            self._made[key] = (angles.cos().to(**where), angles.sin().to(**where), added)
+            added = None if absolute is None else absolute.to(device, dtype)
+            self._made[key] = (angles.cos().to(device, dtype), angles.sin().to(device, dtype), added)
         return self._made[key]
 
     def rows(

@@ -151,7 +151,10 @@ _12B = replace(
     yarn_beta_slow=1.0,
     original_latent_shape=(3, 40, 64),
 )
-_TEXT = {"apply_abs_pos_emb": True, "begin_of_video": True, "insert_cross_attn": True}
+
+
+def _with_text(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, apply_abs_pos_emb=True, begin_of_video=True, insert_cross_attn=True)
 
 
 def _published(size: str) -> tuple[str, str]:
@@ -160,9 +163,9 @@ def _published(size: str) -> tuple[str, str]:
 
 PRESETS: dict[str, Preset] = {
     "4B": Preset(_4B, 0.8, _published("4B")),
-    "5B": Preset(replace(_4B, **_TEXT), 0.7, _published("5B-Video2World")),
+    "5B": Preset(_with_text(_4B), 0.7, _published("5B-Video2World")),
     "12B": Preset(_12B, 0.9, _published("12B")),
-    "13B": Preset(replace(_12B, **_TEXT), 0.8, _published("13B-Video2World")),
+    "13B": Preset(_with_text(_12B), 0.8, _published("13B-Video2World")),
 }
 
 

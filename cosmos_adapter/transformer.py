@@ -1,6 +1,6 @@
 """The Cosmos autoregressive transformer, with the official parameter names: no key map at load."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ class Pass(NamedTuple):
     cos: Tensor  # [b n head_size/2]
     sin: Tensor
     absolute: Tensor | None  # [b n dim], added in front of every layer
+    clips: Tensor | None  # [b 1] 0..b-1, and
     slots: Tensor | None  # [b n] where to write in the cache; None: slots 0..n-1
     mask: Tensor | None  # additive [b 1 group*n l]; None: causal over the inputs themselves
     context_mask: Tensor | None  # bool [b 1 1 context], True: attend; None: all
@@ -95,7 +96,7 @@ class Attention(nn.Module):
         keys, values = self.keys_values(x)
         keys = rotate(keys, shared.cos, shared.sin)
         if cache is not None:
-            _write(cache, keys, values, shared.slots)
+            _write(cache, keys, values, shared)
         if shared.mask is None:
             mixed = _causal(queries, keys, values)
         else:
@@ -110,16 +111,13 @@ class Attention(nn.Module):
         return self.wo(_masked(queries, keys, values, mask))
 
 
-def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, slots: Slots | None) -> None:
+def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, shared: Pass) -> None:
     """Entry (b, i) goes to slot ``slots[b, i]``, or i, over whatever was there."""
-    if slots is None:
-        n = keys.shape[1]
-        cache.keys[:, :, :n] = keys.transpose(1, 2)
-        cache.values[:, :, :n] = values.transpose(1, 2)
-        return
-    clips = torch.arange(slots.shape[0], device=slots.device).unsqueeze(1)
-    cache.keys[clips, :, slots] = keys.to(cache.keys.dtype)
-    cache.values[clips, :, slots] = values.to(cache.values.dtype)
+    for stored, new in ((cache.keys, keys), (cache.values, values)):
+        if shared.slots is None:
+            stored[:, :, : new.shape[1]] = new.transpose(1, 2)
+        else:
+            stored[shared.clips, :, shared.slots] = new.to(stored.dtype)
 
 
 def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
@@ -236,7 +234,7 @@ class CosmosTransformer(nn.Module):
         if not self.spec.insert_cross_attn:
             raise InvalidArgument("this model has no cross-attention: it takes no context")
         entries: list[ContextEntry | None] = []
-        for layer in self.layers:
+        for layer in self._typed_layers():
             entry = None
             if layer.has_cross_attention:
                 keys, values = layer.cross_attention.keys_values(context)
@@ -247,8 +245,11 @@ class CosmosTransformer(nn.Module):
     def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
         """Zeroed cache; each layer's part lies where that layer's weights lie."""
         shape = (batch, self.spec.n_kv_heads, slots, self.spec.head_size)
-        weights = [layer.attention.wk.weight for layer in self.layers]
+        weights = [layer.attention.wk.weight for layer in self._typed_layers()]
         return tuple(LayerCache(w.new_zeros(shape), w.new_zeros(shape)) for w in weights)
+
+    def _typed_layers(self) -> list[Layer]:
+        return cast(list[Layer], list(self.layers))
 
     def _fold_mask(self, visible: Visible) -> Tensor:
         """Additive mask [b 1 group*n l], made once per pass. The lowest finite number instead of -inf keeps a
@@ -266,7 +267,8 @@ class CosmosTransformer(nn.Module):
         context_mask: Tensor | None = None,
     ) -> Pass:
         rows = self.tables.rows(positions, self.tok_embeddings.weight.dtype)
-        return Pass(*rows, slots, mask, context_mask)
+        clips = None if slots is None else torch.arange(slots.shape[0], device=slots.device).unsqueeze(1)
+        return Pass(*rows, clips, slots, mask, context_mask)
 
     def _run(
         self,

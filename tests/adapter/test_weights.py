@@ -178,7 +178,7 @@ def test_tensor_parallel_shards_are_refused(tmp_path: Path) -> None:
     for rank in range(2):
         torch.save(state_of(), tmp_path / f"model_model_mp_{rank}.pt")
     for path in (tmp_path, tmp_path / "model_model_mp_0.pt"):
-        with pytest.raises(BadCheckpoint, match="tensor-parallel shard .* use the unsharded model.pt"):
+        with pytest.raises(BadCheckpoint, match=r"tensor-parallel shard .* use the unsharded model.pt"):
             load_model(path)
 
 
@@ -222,7 +222,7 @@ def test_foreign_files(tmp_path: Path, name: str, content: bytes, message: str) 
 @pytest.mark.parametrize("content", [{}, {"a": 1}, [torch.ones(1)], {"w": torch.ones(1), "epoch": 3}])
 def test_files_that_are_no_state_dict(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(BadCheckpoint, match="not a (state dict|dict of tensors)"):
+    with pytest.raises(BadCheckpoint, match=r"not a (state dict|dict of tensors)"):
         read_state_dict(tmp_path / "model.pt")
 
 
