@@ -1,1 +1,32 @@
-"""Vidjacobi: fast rollouts of autoregressive video world models."""
+"""Vidjacobi: fast rollouts of autoregressive video world models that keep the model's law."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidjacobi.decoding import decode as decode
+    from vidjacobi.loading import load as load
+    from vidjacobi.model import VideoModel as VideoModel
+    from vidjacobi.rolling import Rollout as Rollout
+    from vidjacobi.rolling import rollout as rollout
+    from vidjacobi.state import Decoded as Decoded
+    from vidjacobi.tokenizer import VideoTokenizer as VideoTokenizer
+
+# The public names and where they live (no module has the name of a function: the import of a submodule
+# would hide the function). Torch is imported with the first of them, so that --help is quick.
+_HOMES = {
+    "decode": "vidjacobi.decoding",
+    "load": "vidjacobi.loading",
+    "rollout": "vidjacobi.rolling",
+    "Decoded": "vidjacobi.state",
+    "Rollout": "vidjacobi.rolling",
+    "VideoModel": "vidjacobi.model",
+    "VideoTokenizer": "vidjacobi.tokenizer",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vidjacobi' has no attribute {name!r}")

@@ -139,7 +139,7 @@ def load_rollout(
     known = [f.name for f in fields(RolloutConfig)]
     own = [pair for pair in pairs if not pair.startswith("decoder.")]
     for pair in own:
-        key = pair.partition("=")[0]
+        key = _key(pair)
         if key not in known:
             raise InvalidArgument(
                 f"unknown setting {key!r}{suggest(key, known)}. There are: {', '.join(known)}"
@@ -148,21 +148,21 @@ def load_rollout(
         merged = OmegaConf.merge(
             OmegaConf.structured(RolloutConfig),
             OmegaConf.create(read_config("rollout", name)),
-            OmegaConf.create({key: value for key, value in flags.items() if value is not None}),
+            OmegaConf.create({k: v for k, v in flags.items() if k in known and v is not None}),
             OmegaConf.from_dotlist(own),
         )
         config = OmegaConf.to_object(merged)
         inner = [pair.removeprefix("decoder.") for pair in pairs if pair.startswith("decoder.")]
-        overrides = {
-            key: OmegaConf.select(OmegaConf.from_dotlist([pair]), key)
-            for pair in inner
-            for key in [pair.partition("=")[0]]
-        }
+        overrides = {key: OmegaConf.select(OmegaConf.from_dotlist(inner), key) for key in map(_key, inner)}
     except OmegaConfBaseException as error:
         raise InvalidArgument(f"rollout {name!r}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, RolloutConfig)
     lookup("context-from", config.context_from, {"first": 0, "last": 0})
     return config, with_window(load_decoder(config.decoder, overrides), config.window)
+
+
+def _key(pair: str) -> str:
+    return pair.partition("=")[0]
 
 
 def config_names(kind: str) -> list[str]:

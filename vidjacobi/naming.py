@@ -3,8 +3,7 @@
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 LONGEST = 120  # bytes; file systems stop at 255, and endings are added to these names
@@ -32,18 +31,16 @@ def output_names(paths: Sequence[str | Path]) -> list[str]:
     parts = [_parts(path) for path in paths]
     depths = [1] * len(parts)
     while True:
-        names = [_name(p, depth) for p, depth in zip(parts, depths, strict=True)]
-        shared = _shared(names)
-        deeper = [
-            min(depth + 1, len(p)) if name.casefold() in shared else depth
-            for name, depth, p in zip(names, depths, parts, strict=True)
-        ]
+        tails = [_tail(p, depth) for p, depth in zip(parts, depths, strict=True)]
+        owners: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+        for tail, p in zip(tails, parts, strict=True):
+            owners.setdefault(tail, set()).add(_tail(p, len(p)))
+        deeper = [d + (len(owners[tail]) > 1) for d, tail in zip(depths, tails, strict=True)]
         if deeper == depths:
             break
         depths = deeper
-    if _shared(names):
-        names = _with_endings(names, paths)
-    return _numbered(names)
+    names = [safe_name("_".join(p[-depth:])) for p, depth in zip(parts, depths, strict=True)]
+    return _numbered(_with_endings(names, paths))
 
 
 def _parts(path: str | Path) -> list[str]:
@@ -53,19 +50,18 @@ def _parts(path: str | Path) -> list[str]:
     return [*full.parts[1:-1], last or "clip"]
 
 
-def _name(parts: list[str], depth: int) -> str:
-    return safe_name("_".join(parts[-depth:]))
-
-
-def _shared(names: Iterable[str]) -> set[str]:
-    return {name for name, times in Counter(n.casefold() for n in names).items() if times > 1}
+def _tail(parts: list[str], depth: int) -> tuple[str, ...]:
+    return tuple(part.casefold() for part in parts[-depth:])
 
 
 def _with_endings(names: list[str], paths: Sequence[str | Path]) -> list[str]:
-    shared = _shared(names)
+    """Append the file's ending to names that are shared by files of different endings."""
     endings = [Path(path).suffix.replace(".", "_") for path in paths]
+    variants: dict[str, set[str]] = {}
+    for name, ending in zip(names, endings, strict=True):
+        variants.setdefault(name.casefold(), set()).add(ending)
     return [
-        safe_name(name + ending) if name.casefold() in shared else name
+        safe_name(name + ending) if len(variants[name.casefold()]) > 1 else name
         for name, ending in zip(names, endings, strict=True)
     ]
 

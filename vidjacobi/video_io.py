@@ -87,7 +87,9 @@ def read_frames(path: str | Path, start: int, count: int, from_end: bool = False
         frames, fps = torch.from_numpy(read.frames), float(read.index.rate)
         return ReadClip(frames, fps, str(path), read.start, read.reader, read.notes)
     if kind is Kind.IMAGE and start + count > 1:
-        raise BadInput(f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one")
+        raise BadInput(
+            f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"
+        )
     files = frame_files(path) if kind is Kind.FOLDER else [path]
     first = selection.first_of(len(files), path)
     pictures = read_images(files[first : first + count])

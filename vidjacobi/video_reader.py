@@ -19,6 +19,7 @@ from vidjacobi.video_index import VideoIndex, decoded, index_video, open_stream
 
 WORKER = Path(__file__).with_name("decord_worker.py")
 DECORD_SECONDS = 30.0  # far above any honest read; beyond it the worker hangs and is killed
+_BYTES_PER_SECOND = 10e6  # what decord's own scan of a long file may add to that, on a busy machine
 # Where decord 0.6 was found to be bit-equal with PyAV. Left out: AV1 and GIF (it has no decoder),
 # VP8 (it seeks wrongly), and 10-bit, 4:2:2 and odd-sized pictures (another chroma interpolation).
 _DECORD_CODECS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
@@ -113,7 +114,7 @@ def read_with_decord(
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Frames by index (repeats allowed) from a worker process, killed after `seconds`. Raises DecordFailed."""
     unique, places = np.unique(picks, return_inverse=True)
-    limit = DECORD_SECONDS if seconds is None else seconds
+    limit = seconds or DECORD_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
     try:
         with tempfile.TemporaryDirectory(prefix="vidjacobi-") as folder:
             out = Path(folder) / "frames.npz"

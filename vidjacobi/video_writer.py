@@ -18,7 +18,7 @@ _BT709 = 1  # the number of the standard in every colour field of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
 
 
-def write_video(path: str | Path, frames: Frames, fps: float | Fraction) -> None:
+def write_video(path: str | Path, frames: Frames, fps: int | float | Fraction) -> None:
     """H.264 yuv420p mp4 at `fps`, in its pixels: odd sides get their last row or column once more.
 
     The file appears whole under its name or not at all, and replaces one that is there. It can start
@@ -47,7 +47,7 @@ def pad_even(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T H2 W2
     return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
 
 
-def _exact(fps: float | Fraction, path: Path) -> Fraction:
+def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
     if not (math.isfinite(fps) and fps > 0):
         raise BadOutput(f"{path}: {fps} frames per second; a positive number is needed")
     return Fraction(fps).limit_denominator(1001)

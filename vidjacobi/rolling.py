@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from vidjacobi.config import DecoderConfig
-from vidjacobi.decode import context_ids, decode
+from vidjacobi.decoding import context_ids, decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.frames import as_seen, fit, to_uint8
 from vidjacobi.model import VideoModel

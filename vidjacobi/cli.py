@@ -1,0 +1,181 @@
+"""The ``vidjacobi`` command: words to arguments, errors to messages, nothing else."""
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vidjacobi.errors import VidjacobiError
+from vidjacobi.registry import suggest
+
+Command = Callable[[Namespace, dict[str, Any]], dict[str, Any]]
+
+OVERVIEW = """usage: vidjacobi COMMAND ...
+
+Fast rollouts of autoregressive video world models: fewer passes, the same distribution.
+
+  rollout    predict what happens next in a clip: an mp4, a contact sheet and the numbers
+  bench      passes, seconds and ratios of several decoders and windows, in one run
+  decoders   list the decoders, what each one proves and where it is from
+  convert    an official checkpoint to safetensors that transformers' from_pretrained reads
+
+`vidjacobi COMMAND --help` says more. The last line on standard output is one JSON object.
+"""
+
+ROLLOUT = """Predict the frames behind a context.
+
+CLIP is a video file, an image (context 1, 25 fps) or a folder of frames; none: the bundled sample.
+Each clip gets a folder OUT/NAME with rollout.mp4 (the context as the model saw it, then the prediction),
+sheet.png and rollout.json; with --samples K the folders OUT/NAME/sample-0 ... hold one future each.
+"""
+
+EXAMPLES = """examples:
+  vidjacobi rollout
+  vidjacobi rollout --context 9 --frames 24 --seed 7 clip.mp4
+  vidjacobi rollout photo.jpg --frames 32 --decoder gs_sjd --window 128
+  vidjacobi rollout clip.mp4 --samples 4 --out futures decoder.draft.keep=64
+  vidjacobi rollout clip.mp4 --config cosmos4b        (fetches the 4B checkpoint; needs a GPU to be fast)
+
+Any setting may also be given as key=value; decoder.KEY=VALUE changes the decoder's own.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a bad request or input, 130 when interrupted."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in {"-h", "--help"}:
+        print(OVERVIEW, end="")
+        return 0
+    if words[0] == "--version":
+        from vidjacobi.report import versions
+
+        print(versions()["vidjacobi"])
+        return 0
+    try:
+        return dispatch(words[0], words[1:])
+    except VidjacobiError as error:
+        print(f"vidjacobi: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vidjacobi: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def dispatch(name: str, words: list[str]) -> int:
+    """Parse a command's words and run it."""
+    parsers = {
+        "rollout": rollout_parser,
+        "bench": bench_parser,
+        "decoders": decoders_parser,
+        "convert": convert_parser,
+    }
+    if name not in parsers:
+        raise VidjacobiError(
+            f"unknown command {name!r}{suggest(name, parsers)}. There are: {', '.join(parsers)}"
+        )
+    parser = parsers[name]()
+    args = parser.parse_intermixed_args(words)
+    from vidjacobi import commands  # torch is imported only now, so that --help is quick
+
+    run: Command = getattr(commands, f"run_{name}")
+    print(commands.last_line(run(args, vars(args))))
+    return 0
+
+
+def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
+    """A parser that keeps its texts' line breaks."""
+    return ArgumentParser(
+        f"vidjacobi {name}",
+        description=description,
+        epilog=examples,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def rollout_parser() -> ArgumentParser:
+    """Arguments of ``rollout``; a setting that is not given keeps its configuration's value."""
+    parser = new_parser("rollout", ROLLOUT, EXAMPLES)
+    add = parser.add_argument
+    add(
+        "clips",
+        nargs="*",
+        metavar="CLIP",
+        help="video, image or folder of frames; key=value settings may follow",
+    )
+    what = parser.add_argument_group("what to predict")
+    what.add_argument("--context", type=int, metavar="N", help="frames given: 1 + 8k (9; 1 for an image)")
+    what.add_argument("--frames", type=int, metavar="N", help="frames to predict, any number (24)")
+    what.add_argument("--start", type=int, metavar="N", help="first context frame (0)")
+    what.add_argument(
+        "--context-from", choices=("first", "last"), help="context from --start on (first), or the file's end"
+    )
+    what.add_argument("--samples", type=int, metavar="K", help="futures per clip (1)")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--config", default="default", help="settings to start from: default, cosmos4b or a YAML path"
+    )
+    how.add_argument(
+        "--model", metavar="NAME", help="nano, a checkpoint folder, or a Hugging Face repository (nano)"
+    )
+    how.add_argument(
+        "--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it"
+    )
+    how.add_argument(
+        "--run-torchscript",
+        action="store_true",
+        default=None,
+        help="run the tokenizer's .jit files as they are: they are programs, only for files you trust",
+    )
+    how.add_argument("--decoder", metavar="NAME", help="see `vidjacobi decoders`, or a YAML path (pathwise)")
+    how.add_argument(
+        "--window", type=int, metavar="N", help="positions evaluated per pass (the decoder's own)"
+    )
+    how.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same frames (0)")
+    how.add_argument("--temperature", type=float, metavar="T", help=">= 0; 0 is greedy (1)")
+    how.add_argument("--top-p", type=float, metavar="P", help="nucleus mass in (0, 1] (0.8)")
+    how.add_argument("--top-k", type=int, metavar="K", help="likeliest tokens kept (all)")
+    how.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto (auto)")
+    how.add_argument("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", default="out", metavar="DIR", help="folder for the results (out)")
+    out.add_argument("--overwrite", action="store_true", help="replace earlier rollouts of the same name")
+    out.add_argument("--tokens", action="store_true", help="also write tokens.npy, the latent grid [t h w]")
+    out.add_argument(
+        "--trace", action="store_true", help="also write trace.npz, pass by pass and token by token"
+    )
+    return parser
+
+
+def bench_parser() -> ArgumentParser:
+    """Arguments of ``bench``."""
+    parser = new_parser("bench", "Decode the same contexts with several decoders and windows, alternating.")
+    add = parser.add_argument
+    add("--config", default="nano", help="nano, quick or a YAML path")
+    add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
+    add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
+    add("--windows", nargs="+", type=int, metavar="N", help="window sizes")
+    add("--seed", type=int, metavar="S", help="seed of all of them")
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto")
+    add("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto")
+    add("--out", default="out/bench", metavar="DIR", help="folder for bench.csv and bench.json (out/bench)")
+    return parser
+
+
+def decoders_parser() -> ArgumentParser:
+    """Arguments of ``decoders``: none."""
+    return new_parser("decoders", "List the decoders, what each one proves, and where it is from.")
+
+
+def convert_parser() -> ArgumentParser:
+    """Arguments of ``convert``."""
+    parser = new_parser(
+        "convert", "Write an official checkpoint as safetensors + config.json for from_pretrained."
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder with model.pt, or a weight file")
+    parser.add_argument("out", metavar="OUT", help="new folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What each command does, once its arguments are known. Parsing is in cli.py."""
+
+import json
+from argparse import Namespace
+from contextlib import ExitStack
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.config import LAWS, RolloutConfig, config_names, load_decoder, load_rollout
+from vidjacobi.decoding import parts_of
+from vidjacobi.distributions import Warp
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.loading import Pair, load
+from vidjacobi.naming import output_names
+from vidjacobi.output_folders import appearing, prepare
+from vidjacobi.progress import ProgressBar
+from vidjacobi.report import Extras, Job, describe, write_rollout
+from vidjacobi.rolling import Rollout, check_lengths, rollout
+from vidjacobi.runtime import choose
+from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
+
+
+def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
+    """``vidjacobi rollout``: predict futures of clips, one folder each; what can be checked is checked first."""
+    config, decoder = load_rollout(args.config, flags, [word for word in args.clips if is_setting(word)])
+    check_numbers(config)
+    parts_of(decoder)
+    runtime = choose(config.device, config.dtype)
+    with ExitStack() as stack:
+        sources = [Path(word) for word in args.clips if not is_setting(word)]
+        sources = sources or [
+            stack.enter_context(resources.as_file(resources.files("vidjacobi.assets") / "sample.mp4"))
+        ]
+        lengths = [context_length(config, source) for source in sources]
+        folders = prepare(Path(args.out), output_names(sources), args.overwrite)
+        pair = load(config.model, config.device, config.dtype, config.tokenizer, config.run_torchscript)
+        for length in lengths:
+            check_lengths(length, config.frames, config.samples, pair[1])
+        outputs = []
+        for source, length, folder in zip(sources, lengths, folders, strict=True):
+            job = Job(config, decoder, read_context(source, length, config), runtime)
+            with ProgressBar(folder.name, config.samples) as bar:
+                rolled = run_job(job, pair, bar)
+            outputs += write_clip(folder, job, rolled, Extras(args.tokens, args.trace))
+    return {"outputs": outputs}
+
+
+def run_job(job: Job, pair: Pair, bar: ProgressBar) -> Rollout:
+    """All samples of one clip."""
+    config = job.config
+    return rollout(
+        job.clip.frames,
+        *pair,
+        config.frames,
+        config.samples,
+        start=job.clip.start,
+        decoder=job.decoder,
+        seed=config.seed,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        observe=bar,
+    )
+
+
+def check_numbers(config: RolloutConfig) -> None:
+    """Refuse, before anything is read, numbers that no model could use."""
+    Warp(1.0 if config.temperature is None else config.temperature, config.top_p, config.top_k)
+    if config.window is not None and config.window < 1:
+        raise InvalidArgument(f"window must be at least 1, not {config.window}")
+    if config.frames < 1:
+        raise InvalidArgument(f"frames must be at least 1, not {config.frames}")
+    if config.start < 0:
+        raise InvalidArgument(f"start counts frames from 0, it cannot be {config.start}")
+    if config.context is not None and config.context < 1:
+        raise InvalidArgument(f"context must be at least 1 frame, not {config.context}")
+    if config.context_from == "last" and config.start:
+        raise InvalidArgument("start counts from the first frame: it cannot go with a context from the end")
+
+
+def write_clip(folder: Path, job: Job, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:
+    """All samples of one clip: in the folder itself, or in sample-K folders of it."""
+    summaries = []
+    with appearing(folder) as partial:
+        for sample in range(len(rolled.predicted)):
+            name = "" if len(rolled.predicted) == 1 else f"sample-{sample}"
+            (partial / name).mkdir(exist_ok=True)
+            record = write_rollout(partial / name, job, rolled, sample, extras)
+            print(describe(record, folder / name))
+            keys = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "tokens_sha256")
+            summaries.append({"folder": str(folder / name), **{key: record[key] for key in keys}})
+    return summaries
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word is ``key=value`` and not a clip."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.replace(".", "_").isidentifier() and not Path(word).exists()
+
+
+def context_length(config: RolloutConfig, source: Path) -> int:
+    """Context frames of one clip, after a look at what it is; refuses a clip that is too short."""
+    info = open_clip(source)
+    length = config.context if config.context is not None else (1 if info.kind is Kind.IMAGE else 9)
+    if info.frames < config.start + length:
+        # the reader's own words for every kind of clip
+        read_context(source, length, config)
+    return length
+
+
+def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
+    """The context frames of one clip."""
+    return read_frames(source, config.start, length, from_end=config.context_from == "last")
+
+
+def run_decoders(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
+    """``vidjacobi decoders``: what there is, what each proves, where it is from."""
+    configs = [load_decoder(name) for name in config_names("decoder")]
+    for config in sorted(configs, key=lambda c: (list(LAWS).index(c.law), c.name)):
+        print(f"{config.name:12} {config.law:9} {config.summary}\n{'':22} {config.paper}")
+    print("\n" + "\n".join(f"{law:9} {meaning}" for law, meaning in LAWS.items()))
+    return {"decoders": {config.name: config.law for config in configs}}
+
+
+def run_convert(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
+    """``vidjacobi convert``: an official checkpoint to a folder that ``from_pretrained`` reads."""
+    from cosmos_adapter.convert import convert
+
+    out = convert(Path(args.checkpoint), Path(args.out))
+    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    return {"folder": str(out)}
+
+
+def last_line(result: dict[str, Any]) -> str:
+    """The machine's line: the last one on standard output."""
+    return json.dumps(result, ensure_ascii=False)
