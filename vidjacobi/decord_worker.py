@@ -10,11 +10,13 @@ OUT.npz then holds `frames` uint8 [n H W 3], `count` (frames of the file), and `
 display times of the frames after that of the file's first one.
 """
 
+import os
 import sys
 
 
 def main(arguments: list[str]) -> None:
-    sys.path.pop(0)  # this folder, whose module names could hide others
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [p for p in sys.path if os.path.abspath(p) != here]  # its module names could hide others
     import decord
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Where the frames of a video file lie in time, found without decoding it."""
+"""Where the frames of a video file lie in time, found without unpacking it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,17 +74,17 @@ class VideoIndex:
         return right - left_is_nearer
 
 
-def index_video(path: Path, by_decoding: bool = False) -> VideoIndex:
+def index_video(path: Path, exactly: bool = False) -> VideoIndex:
     """Index of the first real video stream of a file.
 
-    The times come from the packets, which reads the file once and decodes one frame. Some streams
-    keep hidden frames or no times in their packets: `by_decoding` decodes the whole file instead.
-    Raises BadInput where there is no video stream or no frame can be decoded.
+    The times come from the packets, which reads the file once and unpacks one frame. Some streams
+    keep hidden frames or no times in their packets: `exactly` unpacks the whole file instead.
+    Raises BadInput where there is no video stream or no frame can be unpacked.
     """
     with open_stream(path) as (container, stream):
-        first = next(decoded(container, stream), None)
+        first = next(unpacked(container, stream), None)
         if first is None:
-            raise BadInput(f"{path}: no picture can be decoded ({stream.codec_context.name}); it is damaged")
+            raise BadInput(f"{path}: no picture can be read ({stream.codec_context.name}); it is damaged")
         codec, promised = stream.codec_context.name, stream.frames
     with open_stream(path) as (container, stream):
         scan = _scan_packets(container, stream)
@@ -93,7 +93,7 @@ def index_video(path: Path, by_decoding: bool = False) -> VideoIndex:
         base = stream.time_base or Fraction(1, 1000)
     missing = max(0, promised - scan.discarded - len(scan.keys)) if is_mov else 0
     # VP8's hidden reference frames look like frames
-    if by_decoding or not scan.timed or codec in {"vp8", "libvpx"}:
+    if exactly or not scan.timed or codec in {"vp8", "libvpx"}:
         with open_stream(path) as (container, stream):
             scan = _scan_frames(container, stream)
     if not len(scan.keys):
@@ -138,7 +138,7 @@ def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def unpacked(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Frames in display order from where the file stands; damaged packets are passed over."""
     for packet in _packets(container, stream):
         try:
@@ -191,7 +191,7 @@ def _scan_packets(container: InputContainer, stream: VideoStream) -> _Scan:
 def _scan_frames(container: InputContainer, stream: VideoStream) -> _Scan:
     stamps: list[int | None] = []
     keyframes: list[int] = []
-    for frame in decoded(container, stream):
+    for frame in unpacked(container, stream):
         stamps.append(frame.pts)
         if frame.key_frame and frame.pts is not None:
             keyframes.append(frame.pts)

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Int, UInt8
 
 from vidjacobi.errors import BadInput
 from vidjacobi.stills import over_black
-from vidjacobi.video_index import VideoIndex, decoded, index_video, open_stream
+from vidjacobi.video_index import VideoIndex, index_video, open_stream, unpacked
 
 WORKER = Path(__file__).with_name("decord_worker.py")
 DECORD_SECONDS = 30.0  # far above any honest read; beyond it the worker hangs and is killed
@@ -39,8 +40,8 @@ class Selection:
         start = available - self.count if self.from_end else self.start
         if missing and (self.from_end or start + self.count > available):
             raise BadInput(
-                f"{path}: cut short: only {available} of its {available + missing} frames are there, and the "
-                f"{'end' if self.from_end else 'missing part'} is asked for; copy or download it again"
+                f"{path}: damaged or cut short: only {available} of its {available + missing} frames can be read, "
+                f"and {'its end' if self.from_end else 'more'} is asked for; copy or download it again"
             )
         if start < 0 or start + self.count > available:
             at = "" if self.from_end or not self.start else f" from frame {self.start} on"
@@ -60,6 +61,13 @@ class VideoFrames:
     index: VideoIndex
     reader: str
     notes: tuple[str, ...]
+
+
+class Pictures(NamedTuple):
+    """Frames in the order asked for, and how many of them the video codec marked as damaged."""
+
+    frames: UInt8[np.ndarray, "T H W 3"]
+    damaged: int
 
 
 class DecordFailed(Exception):
@@ -136,12 +144,10 @@ def read_with_decord(
     return frames if np.array_equal(unique, picks) else frames[places]
 
 
-def read_with_pyav(
-    path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]
-) -> UInt8[np.ndarray, "T H W 3"] | None:
+def read_with_pyav(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures | None:
     """Frames by index (repeats allowed); only these are kept in memory. None when one did not appear.
 
-    Decoding starts at the last key frame before the first one wanted, and at the file's beginning
+    Reading starts at the last key frame before the first one wanted, and at the file's beginning
     where that does not yield all of them.
     """
     places: dict[int, list[int]] = {}
@@ -149,46 +155,50 @@ def read_with_pyav(
         places.setdefault(key, []).append(place)
     earlier = index.keyframes[index.keyframes <= min(places)] if index.timed else index.keyframes[:0]
     if len(earlier) and earlier[-1] > index.keys[0]:
-        frames = _collect(path, index, places, seek=int(earlier[-1]))
-        if frames is not None:
-            return frames
+        pictures = _collect(path, index, places, seek=int(earlier[-1]))
+        if pictures is not None:
+            return pictures
     return _collect(path, index, places, seek=None)
 
 
 def _collect(
     path: Path, index: VideoIndex, places: dict[int, list[int]], seek: int | None
-) -> UInt8[np.ndarray, "T H W 3"] | None:
+) -> Pictures | None:
     total = sum(map(len, places.values()))
     frames = np.empty((total, *index.size, 3), np.uint8)
-    found: set[int] = set()
+    found: dict[int, bool] = {}  # damaged or not
     with open_stream(path) as (container, stream):
         if seek is not None:
             try:
                 container.seek(seek, stream=stream)
             except av.FFmpegError:
                 return None
-        for ordinal, frame in enumerate(decoded(container, stream)):
+        for ordinal, frame in enumerate(unpacked(container, stream)):
             if seek is not None and ordinal == 0 and not frame.key_frame:
                 return None  # what follows could lack its references
             key = frame.pts if index.timed else ordinal
             if key in places and key not in found:
                 frames[places[key]] = _to_rgb(frame, index, path)
-                found.add(key)
+                found[key] = frame.is_corrupt
             if len(found) == len(places):
-                return frames
+                return Pictures(frames, sum(found.values()))
     return None
 
 
 def _read_with_pyav_or_rescan(path: Path, index: VideoIndex, selection: Selection) -> VideoFrames:
-    """Read by the index of the packets; where frames fail to appear, by what the file really decodes to."""
+    """Read by the index of the packets; where frames fail to appear, by what is really in the file."""
     for attempt in (index, None):
-        current = attempt or index_video(path, by_decoding=True)
-        start = selection.first_of(len(current.keys), path, current.missing)
-        frames = read_with_pyav(path, current, current.at_constant_rate()[start : start + selection.count])
-        if frames is not None:
-            lost = "" if attempt else "damaged: some frames cannot be decoded"
-            return VideoFrames(frames, start, current, "pyav", (*filter(None, [lost]), *describe(current)))
-    raise BadInput(f"{path}: damaged: the frames asked for cannot be decoded; copy or download it again")
+        current = attempt or index_video(path, exactly=True)
+        lost = len(index.keys) - len(current.keys)
+        start = selection.first_of(len(current.keys), path, current.missing + max(0, lost))
+        picks = current.at_constant_rate()[start : start + selection.count]
+        pictures = read_with_pyav(path, current, picks)
+        if pictures is not None:
+            notes = [f"damaged: {lost} of the file's frames cannot be read"] if lost > 0 else []
+            if pictures.damaged:
+                notes.append(f"damaged: {pictures.damaged} of the frames read are incomplete")
+            return VideoFrames(pictures.frames, start, current, "pyav", (*notes, *describe(current)))
+    raise BadInput(f"{path}: damaged: the frames asked for cannot be read; copy or download it again")
 
 
 def _to_rgb(frame: VideoFrame, index: VideoIndex, path: Path) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,4 +1,4 @@
-"""What a path is before anything is decoded, and a plain answer where it is nothing usable."""
+"""What a path is before anything is unpacked, and a plain answer where it is nothing usable."""
 
 import codecs
 from enum import Enum

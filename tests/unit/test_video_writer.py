@@ -1,0 +1,111 @@
+"""mp4 files that browsers play, whole or not at all."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from clip_files import decode_all, moving, psnr
+
+from vidjacobi import video_writer
+from vidjacobi.atomic import replacing
+from vidjacobi.errors import BadOutput
+from vidjacobi.video_io import open_clip, read_frames, write_video
+from vidjacobi.video_writer import pad_even
+
+
+@pytest.mark.parametrize("fps", [3, 12.5, 25.0, Fraction(30000, 1001), 30000 / 1001])
+def test_round_trip_keeps_frames_rate_and_colours(tmp_path: Path, fps: float | Fraction) -> None:
+    frames = moving(11)
+    write_video(tmp_path / "a.mp4", torch.from_numpy(frames), fps)
+    info = open_clip(tmp_path / "a.mp4")
+    assert (info.frames, info.fps) == (11, Fraction(fps).limit_denominator(1001))
+    assert psnr(decode_all(tmp_path / "a.mp4"), frames) > 38
+
+
+def test_saturated_colours_survive_in_both_readers(tmp_path: Path) -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (200, 120, 40), (128, 128, 128)]
+    bars = np.repeat(np.array(colours, np.uint8)[None], 32, 0).repeat(16, 1)[None].repeat(4, 0)
+    write_video(tmp_path / "bars.mp4", torch.from_numpy(bars), 10)
+    clip = read_frames(tmp_path / "bars.mp4", 0, 4)
+    assert np.abs(clip.frames.numpy()[:, :, 8::16].astype(int) - bars[:, :, 8::16]).max() <= 4
+    np.testing.assert_array_equal(clip.frames.numpy(), decode_all(tmp_path / "bars.mp4"))
+
+
+def test_plays_in_a_browser(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", torch.from_numpy(moving(5)), 5)
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data.find(b"moov") < data.find(b"mdat")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, frame.format.name, frame.colorspace, frame.color_range) == (
+            "h264",
+            "yuv420p",
+            1,
+            1,
+        )
+
+
+@pytest.mark.parametrize(("height", "width"), [(45, 64), (48, 63), (45, 63), (1, 1)])
+def test_odd_sides_are_padded_by_their_edge(tmp_path: Path, height: int, width: int) -> None:
+    frames = moving(3, height, width)
+    padded = pad_even(frames)
+    np.testing.assert_array_equal(padded[:, :height, :width], frames)
+    np.testing.assert_array_equal(padded[:, -1, -1], frames[:, -1, -1])
+    write_video(tmp_path / "odd.mp4", torch.from_numpy(frames), 25)
+    seen = decode_all(tmp_path / "odd.mp4")
+    assert seen.shape == (3, height + height % 2, width + width % 2, 3)
+    assert psnr(seen, padded) > 30
+
+
+def test_a_failure_leaves_nothing_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"the result of an earlier run")
+
+    def half(partial: Path, *rest: object) -> None:
+        partial.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video_writer, "_encode", half)
+    with pytest.raises(BadOutput, match=r"a\.mp4: cannot be written: No space left"):
+        write_video(path, torch.from_numpy(moving(2)), 25)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert path.read_bytes() == b"the result of an earlier run"
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    write_video(path, torch.from_numpy(moving(2)), 25)
+    assert open_clip(path).frames == 2
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    frames = torch.from_numpy(moving(2))
+    with pytest.raises(BadOutput, match="folder does not exist"):
+        write_video(tmp_path / "no" / "a.mp4", frames, 25)
+    for fps in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(BadOutput, match="a positive number"):
+            write_video(tmp_path / "a.mp4", frames, fps)
+    with pytest.raises(BadOutput, match=r"frames .* are needed"):
+        write_video(tmp_path / "a.mp4", frames[:0], 25)
+    with pytest.raises(BadOutput, match=r"the H\.264 encoder refused 20000x2"):
+        write_video(tmp_path / "a.mp4", torch.zeros(1, 2, 20000, 3, dtype=torch.uint8), 25)
+    (tmp_path / "dir.mp4").mkdir()
+    with pytest.raises(BadOutput, match="is a folder"):
+        write_video(tmp_path / "dir.mp4", frames, 25)
+    assert [p.name for p in tmp_path.iterdir()] == ["dir.mp4"]
+
+
+def _interrupted(path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(b"half")
+        raise KeyboardInterrupt
