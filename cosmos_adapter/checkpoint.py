@@ -17,7 +17,7 @@ LISTED = 8  # names in a message
 def read_state_dict(path: Path) -> StateDict:
     """Tensors of a ``.safetensors`` or ``torch.save`` file, on the CPU and memory-mapped where possible.
 
-    A top-level ``"model"`` dict is unwrapped. Raises FileNotFoundError, and BadCheckpoint for an empty,
+    A top-level ``"model"`` dict is unwrapped. Raises BadCheckpoint for a missing file and for an empty,
     truncated or foreign file and for a pickle that holds anything but tensors (which is not executed).
     """
     require_content(path)
@@ -26,9 +26,9 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def require_content(path: Path) -> None:
-    """Raise FileNotFoundError if ``path`` is no file, BadCheckpoint if it is empty or a git-lfs pointer."""
+    """Raise BadCheckpoint if ``path`` is no file, or if it is empty or a git-lfs pointer."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file {path}")
+        raise BadCheckpoint(f"no checkpoint file {path}")
     head = path.open("rb").read(64)
     if not head:
         raise BadCheckpoint(f"{path} is empty (0 bytes): fetch it again")

@@ -42,7 +42,7 @@ class _ScriptObject:
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Parameters and buffers of a ``torch.jit.save`` file under their dotted names, on the CPU.
 
-    Raises FileNotFoundError, and BadCheckpoint for anything that is not such a file or is cut short.
+    Raises BadCheckpoint for a missing file and for anything that is not such a file or is cut short.
     """
     require_content(path)
     try:

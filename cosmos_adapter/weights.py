@@ -39,7 +39,7 @@ def load_model(
 ) -> CosmosModel:
     """The model in folder (or file) ``path``, on ``device``, in ``dtype`` (None: as stored).
 
-    Raises FileNotFoundError if there are no weights, BadCheckpoint if they or their config cannot be used.
+    Raises BadCheckpoint if there are no weights or if they or their config cannot be used.
     """
     network = load_network(path)
     stored = network.tok_embeddings.weight.dtype
@@ -61,7 +61,7 @@ def load_network(path: Path) -> CosmosTransformer:
 def find_weights(path: Path) -> list[Path]:
     """Weight files of a folder: a sharded index, ``model.safetensors``, ``model.pt`` or the only candidate."""
     if not path.exists():
-        raise FileNotFoundError(f"no checkpoint {path}")
+        raise BadCheckpoint(f"no checkpoint {path}")
     if path.is_file():
         return [_not_a_shard(path)]
     if (path / INDEX).is_file():
@@ -71,7 +71,7 @@ def find_weights(path: Path) -> list[Path]:
             return [path / name]
     candidates = sorted(file for suffix in ("safetensors", "pt") for file in path.glob(f"*.{suffix}"))
     if not candidates:
-        raise FileNotFoundError(f"no weights in {path}: put model.pt or model.safetensors there")
+        raise BadCheckpoint(f"no weights in {path}: put model.pt or model.safetensors there")
     _not_a_shard(candidates[0])
     if len(candidates) > 1:
         names = ", ".join(file.name for file in candidates)

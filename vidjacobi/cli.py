@@ -151,7 +151,15 @@ def bench_parser() -> ArgumentParser:
     """Arguments of ``bench``."""
     parser = new_parser("bench", "Decode the same contexts with several decoders and windows, alternating.")
     add = parser.add_argument
+    add(
+        "clip",
+        nargs="*",
+        metavar="CLIP",
+        help="videos to take 9-frame contexts from; none: held-out clips of nano",
+    )
     add("--config", default="nano", help="nano, quick or a YAML path")
+    add("--model", metavar="NAME", help="nano, a checkpoint folder, or a Hugging Face repository")
+    add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
     add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
     add("--windows", nargs="+", type=int, metavar="N", help="window sizes")

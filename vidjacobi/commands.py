@@ -1,12 +1,14 @@
 """What each command does, once its arguments are known. Parsing is in cli.py."""
 
 import json
+import sys
 from argparse import Namespace
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from vidjacobi import bench
 from vidjacobi.config import LAWS, RolloutConfig, config_names, load_decoder, load_rollout
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
@@ -15,7 +17,7 @@ from vidjacobi.loading import Pair, load
 from vidjacobi.naming import output_names
 from vidjacobi.output_folders import appearing, prepare
 from vidjacobi.progress import ProgressBar
-from vidjacobi.report import Extras, Job, describe, write_rollout
+from vidjacobi.report import Extras, Job, describe, versions, write_rollout
 from vidjacobi.rolling import Rollout, check_lengths, rollout
 from vidjacobi.runtime import choose
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
@@ -121,6 +123,21 @@ def run_decoders(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
         print(f"{config.name:12} {config.law:9} {config.summary}\n{'':22} {config.paper}")
     print("\n" + "\n".join(f"{law:9} {meaning}" for law, meaning in LAWS.items()))
     return {"decoders": {config.name: config.law for config in configs}}
+
+
+def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
+    """``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
+    config = bench.load_bench(args.config, flags)
+    for name in config.decoders:
+        parts_of(load_decoder(name))
+    runtime = choose(config.device, config.dtype)
+    pair = load(config.model, config.device, config.dtype, config.tokenizer)
+    grids = bench.contexts_of(config, pair, [Path(clip) for clip in args.clip])
+    rows = list(bench.run(config, pair, grids, lambda line: print(line, file=sys.stderr)))
+    about = {"device": str(runtime.device), "dtype": str(runtime.dtype), "versions": versions()}
+    bench.write(Path(args.out), config, rows, about)
+    print(bench.table(bench.summary(rows)))
+    return {"out": args.out, "summary": bench.summary(rows)}
 
 
 def run_convert(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:

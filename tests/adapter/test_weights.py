@@ -183,9 +183,9 @@ def test_tensor_parallel_shards_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_or_too_much_to_load(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"put model\.pt or model\.safetensors there"):
+    with pytest.raises(BadCheckpoint, match=r"put model\.pt or model\.safetensors there"):
         load_model(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(BadCheckpoint, match="no checkpoint"):
         load_model(tmp_path / "absent")
     for name in ("a.pt", "b.pt"):
         torch.save(state_of(), tmp_path / name)

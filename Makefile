@@ -1,0 +1,38 @@
+# Two commands matter: `make rollout` and `make test`. Each sets up .venv once and reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: rollout test test-slow lint types bench nano clean
+
+rollout: $(STAMP)
+	$(BIN)/vidjacobi rollout --out out --overwrite
+
+test: $(STAMP)
+	$(BIN)/pytest -q -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -q -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/vidjacobi bench --config nano --out out/bench
+
+# constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
+CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")
+
+$(STAMP): pyproject.toml constraints.txt
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -e ".[dev,eval]" $(CONSTRAINTS)
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info
