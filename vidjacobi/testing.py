@@ -51,11 +51,11 @@ class TinyVideoModel:
         """One latent frame per frame."""
         return Grid(frames, self._grid.h, self._grid.w)
 
-    def make_cache(self, batch: int, slots: int) -> Int[Tensor, "b l"]:
+    def make_cache(self, batch: int, slots: int) -> Int[Tensor, "b slots"]:
         """Tokens by slot."""
         return torch.zeros(batch, slots, dtype=torch.long)
 
-    def prefill(self, tokens: Tokens, cache: Int[Tensor, "b l"], keep: int) -> Iterator[Logits]:
+    def prefill(self, tokens: Tokens, cache: Int[Tensor, "b slots"], keep: int) -> Iterator[Logits]:
         """One chunk per input, to exercise callers."""
         length = tokens.shape[1]
         positions = torch.arange(length).expand(tokens.shape)
@@ -64,7 +64,12 @@ class TinyVideoModel:
         yield from logits[:, length - keep :].split(1, dim=1)
 
     def forward(
-        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Int[Tensor, "b l"]
+        self,
+        tokens: Tokens,
+        positions: Positions,
+        slots: Slots,
+        visible: Visible,
+        cache: Int[Tensor, "b slots"],
     ) -> Logits:
         """Look the laws up."""
         cache.scatter_(1, slots, tokens)
