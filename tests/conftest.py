@@ -1,0 +1,23 @@
+"""Fixtures of all tests. Being here also lets every test import the helper modules of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The developers' folder of facts and golden tensors next to the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the developers' shared/ folder is not next to this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random checkpoint: see ``tiny_pair.py``."""
+    from tiny_pair import write_pair
+
+    return write_pair(tmp_path_factory.mktemp("tiny_pair") / "model")

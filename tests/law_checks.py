@@ -1,0 +1,69 @@
+"""Samples of a decoder against the exact joint law of the tiny model."""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from vidjacobi.decoders import METHODS
+from vidjacobi.distributions import Warp
+from vidjacobi.state import Parts, Problem
+from vidjacobi.testing import TinyVideoModel, joint_law, sequence_index
+
+SAMPLES = 200_000
+WARP = Warp(temperature=1.0, top_p=0.95)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A decoding problem small enough to be enumerated."""
+
+    window: int
+    context: tuple[int, ...] = (1, 2)
+    new_tokens: int = 4
+    vocab_size: int = 3
+    surprise: float = 0.7
+    warp: Warp = WARP
+
+    @property
+    def model(self) -> TinyVideoModel:
+        return TinyVideoModel(self.vocab_size, surprise=self.surprise)
+
+    def problem(self, parts: Parts | None, samples: int = SAMPLES, seed: int = 0) -> Problem:
+        """One clip per sample; the clips differ by their noise streams only."""
+        context = torch.tensor(self.context).repeat(samples, 1)
+        streams = torch.arange(samples)
+        return Problem(self.model, context, self.new_tokens, self.warp, self.window, seed, streams, parts)
+
+
+def p_value(setting: Setting, parts: Parts | None, seed: int = 0, samples: int = SAMPLES) -> float:
+    """How likely so large a distance from the joint law is by chance; 0 if an impossible sequence came out."""
+    method = METHODS["autoregressive" if parts is None else "jacobi"]
+    tokens = method(setting.problem(parts, samples, seed)).tokens
+    law = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.warp)
+    counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(law))
+    return chi_square(counts, law)
+
+
+def chi_square(counts: Tensor, law: Tensor) -> float:
+    """p-value of Pearson's test. Cells that expect fewer than 10 are merged; one of probability 0 may not occur."""
+    if counts[law == 0].any():
+        return 0.0
+    expected, order = (law.double() * counts.sum()).sort()
+    seen = counts.double()[order]
+    rare = int((expected < 10).sum())
+    while 0 < rare < len(expected) and expected[:rare].sum() < 10:
+        rare += 1
+    if rare:
+        expected = torch.cat([expected[:rare].sum(0, keepdim=True), expected[rare:]])
+        seen = torch.cat([seen[:rare].sum(0, keepdim=True), seen[rare:]])
+    expected, seen = expected[expected > 0], seen[expected > 0]
+    statistic = ((seen - expected) ** 2 / expected).sum()
+    return float(chi2.sf(float(statistic), len(expected) - 1))
+
+
+def seed_of(*parts: object) -> int:
+    """A fixed seed per test."""
+    return crc32("/".join(map(str, parts)).encode())
