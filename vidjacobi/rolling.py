@@ -33,7 +33,7 @@ class Rollout:
     """
 
     context: Frames
-    predicted: UInt8[Tensor, "k T H W c"]
+    predicted: UInt8[Tensor, "k N H W c"]
     tokens: Int[Tensor, "k t h w"]
     chunks: list[Decoded]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def rollout(
     check_lengths(len(frames), new_frames, samples, tokenizer)
     seen = fit(frames, tokenizer.frame_size)
     context = seen[None]
-    made: list[UInt8[Tensor, "k T H W c"]] = []
+    made: list[UInt8[Tensor, "k N H W c"]] = []
     grids: list[GridTokens] = []
     chunks: list[Decoded] = []
     seconds = {"encode": 0.0, "decode": 0.0, "to_frames": 0.0}

@@ -1,0 +1,242 @@
+"""The rollout command on a tiny random model: what it writes, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_pair import write_pair
+
+from vidjacobi.cli import main
+from vidjacobi.video_io import read_frames, write_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 frames of 40x70 pixels at 12.5 fps."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    generator = torch.Generator().manual_seed(1)
+    picture = torch.randint(0, 256, (1, 40, 70, 3), generator=generator, dtype=torch.uint8)
+    write_video(path, torch.cat([picture.roll(i, 2) for i in range(12)]), 12.5)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture, *words: object) -> dict:
+    """Run the command, which must succeed; its JSON line."""
+    assert main([str(word) for word in words]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
+    """Run the command, which must refuse; its message."""
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("vidjacobi: error: ")
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def base(tiny_pair: Path, out: Path) -> list[object]:
+    return ["rollout", "--model", tiny_pair, "--out", out, "--device", "cpu"]
+
+
+def test_writes_video_sheet_and_numbers(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    result = run(capsys, *base(tiny_pair, tmp_path), clip, "--frames", 5, "--seed", 3, "--tokens", "--trace")
+    folder = tmp_path / "clip"
+    assert [output["folder"] for output in result["outputs"]] == [str(folder)]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "rollout.json",
+        "rollout.mp4",
+        "sheet.png",
+        "tokens.npy",
+        "trace.npz",
+    ]
+    record = json.loads((folder / "rollout.json").read_text())
+    assert record["context_frames"] == 9
+    assert record["predicted_frames"] == 5
+    assert record["new_tokens"] == 24
+    assert record["fps"] == 12.5
+    assert record["law"].startswith("pathwise")
+    assert sum(record["acceptance_lengths"][0]) == 24
+    assert len(record["acceptance_lengths"][0]) == record["nfe"]
+    assert record["seed"] == 3
+    with av.open(folder / "rollout.mp4") as video:
+        stream = video.streams.video[0]
+        assert (stream.height, stream.width) == (32, 48)
+        assert stream.average_rate == 12.5
+        assert stream.pix_fmt == "yuv420p"
+        assert sum(1 for _ in video.decode(stream)) == 14
+    assert np.load(folder / "tokens.npy").shape == (3, 4, 6)
+    with np.load(folder / "trace.npz") as trace:
+        assert trace["decided"].sum() == 24
+        assert trace["decided_in"].max() == record["nfe"]
+
+
+def test_the_same_seed_gives_the_same_tokens_and_another_does_not(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    def tokens(seed: int, *extra: object) -> list[str]:
+        words = (*base(tiny_pair, tmp_path), "--overwrite", clip, "--frames", 8, "--seed", seed, *extra)
+        return [output["tokens_sha256"] for output in run(capsys, *words)["outputs"]]
+
+    first = tokens(0)
+    assert tokens(0, "--window", 5) == first  # pathwise: the window does not matter
+    assert tokens(0, "--decoder", "ar") == first
+    assert tokens(1) != first
+    three = tokens(0, "--samples", 3)
+    assert three[0] == first[0]
+    assert len(set(three)) == 3
+
+
+def test_goes_on_in_chunks(capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path) -> None:
+    run(capsys, *base(tiny_pair, tmp_path), clip, "--frames", 40, "--tokens")
+    record = json.loads((tmp_path / "clip" / "rollout.json").read_text())
+    assert record["predicted_frames"] == 40
+    assert len(record["acceptance_lengths"]) == 2
+    assert record["new_tokens"] == 24 * (3 + 2)  # 24 frames, then 16 of the next chunk
+    assert record["latent_grid"] == [7, 4, 6]
+
+
+def test_image_and_folder_inputs(capsys: pytest.CaptureFixture, tiny_pair: Path, tmp_path: Path) -> None:
+    Image.new("L", (60, 50), 90).save(tmp_path / "grey.png")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(9):
+        Image.new("RGBA", (50, 60), (10 * i, 20, 30, 200)).save(frames / f"{i}.png")
+    run(capsys, *base(tiny_pair, tmp_path / "o"), tmp_path / "grey.png", frames, "--frames", 1)
+    records = [json.loads((tmp_path / "o" / name / "rollout.json").read_text()) for name in ("grey", "frames")]
+    assert [record["context_frames"] for record in records] == [1, 9]
+    assert [record["fps"] for record in records] == [25, 25]
+
+
+def test_start_and_context_from_last(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = (*base(tiny_pair, tmp_path), "--overwrite", "--frames", 1, clip)
+    run(capsys, *words, "--start", 3)
+    fourth = read_frames(tmp_path / "clip" / "rollout.mp4", 0, 9).frames
+    run(capsys, *words, "--context-from", "last")
+    assert (read_frames(tmp_path / "clip" / "rollout.mp4", 0, 9).frames == fourth).all()
+    assert json.loads((tmp_path / "clip" / "rollout.json").read_text())["start"] == 3
+
+
+def test_equal_names_do_not_collide(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    sources = []
+    for name in ("a", "ü b"):
+        sources.append(tmp_path / name / "rgb.mp4")
+        sources[-1].parent.mkdir()
+        sources[-1].write_bytes(clip.read_bytes())
+    result = run(capsys, *base(tiny_pair, tmp_path / "o"), *sources, "--frames", 1, "context=1")
+    assert len({output["folder"] for output in result["outputs"]}) == 2
+
+
+def test_settings_reach_the_decoder(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    run(capsys, *base(tiny_pair, tmp_path), clip, "frames=2", "decoder.draft.keep=7", "--decoder", "pathwise")
+    record = json.loads((tmp_path / "clip" / "rollout.json").read_text())
+    assert record["predicted_frames"] == 2
+    assert record["decoder"]["draft"] == {"name": "previous_law", "keep": 7}
+
+
+BAD_WORDS = [
+    (["--model", "nanno"], "did you mean 'nano'"),
+    (["--decoder", "pathwize"], "did you mean 'pathwise'"),
+    (["framez=3"], "did you mean 'frames'"),
+    (["decoder.windoe=3"], "did you mean 'window'"),
+    (["decoder.draft.name=previous_lw"], "did you mean 'previous_law'"),
+    (["frames=soon"], "frames"),
+    (["--window", "0"], "window must be at least 1"),
+    (["--top-p", "0"], "top-p must lie in (0, 1]"),
+    (["--top-p", "1.5"], "top-p must lie in (0, 1]"),
+    (["--top-k", "0"], "top-k must be at least 1"),
+    (["--temperature", "-1"], "temperature must be"),
+    (["--frames", "0"], "frames must be at least 1"),
+    (["--samples", "0"], "samples must be at least 1"),
+    (["--context", "0"], "context must be at least 1"),
+    (["--context", "8"], "use 1, 9, 17, 25"),
+    (["--context", "33"], "frames"),
+    (["--start", "-1"], "start counts frames from 0"),
+    (["--start", "4"], "frames"),
+    (["--start", "1", "--context-from", "last"], "cannot go with"),
+    (["--device", "cuda:7"], "cuda"),
+    (["--device", "toaster"], "unknown device"),
+    (["--dtype", "float8"], "unknown dtype"),
+    (["--config", "cosmos5b"], "did you mean 'cosmos4b'"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_WORDS, ids=lambda value: "".join(value)[:30])
+def test_refuses_bad_settings(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    out = tmp_path / "o"
+    assert message in refusal(capsys, *base(tiny_pair, out), clip, *words)
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_refuses_bad_clips_before_any_work(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("not a video\n" * 20)
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    for bad in ("text.mp4", "zero.mp4", "folder.mp4", "missing.mp4"):
+        message = refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, tmp_path / bad)
+        assert bad in message
+        assert not (tmp_path / "o").exists()
+
+
+def test_keeps_what_is_there(capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path) -> None:
+    words = (*base(tiny_pair, tmp_path), clip, "--frames", 1)
+    run(capsys, *words)
+    assert "--overwrite" in refusal(capsys, *words)
+    run(capsys, *words, "--overwrite")
+    foreign = tmp_path / "o2" / "clip"
+    foreign.mkdir(parents=True)
+    (foreign / "thesis.tex").touch()
+    words = (*base(tiny_pair, tmp_path / "o2"), clip, "--frames", 1, "--overwrite")
+    assert "left alone" in refusal(capsys, *words)
+    assert (foreign / "thesis.tex").exists()
+
+
+def test_output_that_cannot_be_written(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refusal(capsys, *base(tiny_pair, tmp_path / "file" / "o"), clip)
+
+
+def test_nan_logits_stop_with_nothing_half_written(
+    capsys: pytest.CaptureFixture, clip: Path, tmp_path: Path
+) -> None:
+    broken = write_pair(tmp_path / "broken", spoil=float("nan"))
+    message = refusal(capsys, *base(broken, tmp_path / "o"), clip, "--frames", 1)
+    assert "not finite" in message
+    assert not any((tmp_path / "o").iterdir())
+
+
+def test_damaged_checkpoints(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = tmp_path / "m" / "transformer" / "model.safetensors"
+    write_pair(tmp_path / "m")
+    state, whole = load_file(weights), weights.read_bytes()
+    words = (*base(tmp_path / "m", tmp_path / "o"), clip)
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in refusal(capsys, *words)
+    save_file({k: v for k, v in state.items() if "w3" not in k}, weights)
+    assert "missing" in refusal(capsys, *words)
+    save_file({**state, "model.norm.weight": torch.ones(31)}, weights)
+    assert "norm.weight" in refusal(capsys, *words)
+    (tmp_path / "empty").mkdir()
+    assert "tokenizer" in refusal(capsys, *base(tmp_path / "empty", tmp_path / "o"), clip)

@@ -1,0 +1,82 @@
+"""Names to models: folders, repositories in a local hub cache, and what is said when they are not there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import vidjacobi
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.hub import is_repository
+from vidjacobi.loading import TOKENIZERS
+
+MODEL = "nvidia/Cosmos-1.0-Autoregressive-4B"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache, offline."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def cache(hub: Path, repository: str, files: dict[str, Path]) -> None:
+    """Put files into the cache as if they had been downloaded."""
+    folder = hub / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / "0123456789012345678901234567890123456789"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(snapshot.name)
+    for name, source in files.items():
+        (snapshot / name).symlink_to(source)
+
+
+def test_a_folder(tiny_pair: Path) -> None:
+    model, tokenizer = vidjacobi.load(tiny_pair, device="cpu", dtype="float64")
+    assert model.dtype == torch.float64
+    assert tokenizer.frame_size == (32, 48)
+    assert isinstance(model, vidjacobi.VideoModel)
+    assert isinstance(tokenizer, vidjacobi.VideoTokenizer)
+
+
+def test_a_repository_in_the_cache(tiny_pair: Path, hub: Path) -> None:
+    beside = {name: tiny_pair / "transformer" / name for name in ("model.safetensors", "config.json")}
+    cache(hub, MODEL, beside)
+    with pytest.raises(BadCheckpoint, match="Tokenizer-DV8x16x16"):
+        vidjacobi.load(MODEL, device="cpu")  # its tokenizer is looked for in its own repository
+    model, _ = vidjacobi.load(MODEL, device="cpu", tokenizer=tiny_pair / "tokenizer")
+    assert model.vocab_size == 64
+
+
+def test_a_repository_that_is_not_there(hub: Path) -> None:
+    with pytest.raises(BadCheckpoint, match=r"(?s)could not be fetched.*model\.pt.*folder of your own"):
+        vidjacobi.load(MODEL, device="cpu")
+
+
+def test_every_default_tokenizer_is_a_repository() -> None:
+    assert all(map(is_repository, [*TOKENIZERS, *TOKENIZERS.values()]))
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="did you mean 'nano'"):
+        vidjacobi.load("nanu")
+    with pytest.raises(InvalidArgument, match="unknown model"):
+        vidjacobi.load(str(tmp_path / "nowhere"))
+
+
+def test_a_model_without_its_tokenizer(tiny_pair: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="--tokenizer"):
+        vidjacobi.load(tiny_pair / "transformer", device="cpu")
+
+
+def test_parts_that_do_not_belong_together(tiny_pair: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    other = tmp_path / "tokenizer"
+    shutil.copytree(tiny_pair / "tokenizer", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "video_height": 64}))
+    with pytest.raises(BadCheckpoint, match="do not belong together"):
+        vidjacobi.load(tiny_pair / "transformer", device="cpu", tokenizer=other)
