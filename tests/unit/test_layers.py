@@ -1,0 +1,141 @@
+"""Imports point down, files stay short, nothing is unpickled without care."""
+
+import ast
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# From the bottom up; a module imports only modules of lower lines, or of its own line further left.
+# A new module is added where it belongs. A folder stands for its modules (no cycles among them).
+LAYERS = """
+vidjacobi.shapes vidjacobi.errors
+vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
+vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
+vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
+vidjacobi.model vidjacobi.tokenizer vidjacobi.state vidjacobi.config
+vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
+vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
+vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
+cosmos_adapter vidjacobi.hub vidjacobi.loading vidjacobi.rolling
+vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.bench vidjacobi.eval
+vidjacobi vidjacobi.commands vidjacobi.cli
+""".split()  # noqa: SIM905
+# The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.
+LAZY_ONLY = ("cosmos_adapter", "vidjacobi.eval")
+MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.commands", "vidjacobi.cli", "vidjacobi.bench"}
+ADAPTER_SEES = {
+    *(f"vidjacobi.{name}" for name in ("shapes", "errors", "geometry", "registry", "runtime")),
+    *("vidjacobi.model", "vidjacobi.tokenizer"),
+}
+LONGEST = 300
+LONGER = {"cosmos_adapter/tokenizer_net.py": 420}
+
+FILES = sorted(
+    path
+    for package in ("vidjacobi", "cosmos_adapter", "eval")
+    for path in (ROOT / package).rglob("*.py")
+    if not any(parent.is_symlink() for parent in path.relative_to(ROOT).parents if parent.name)
+    and not (ROOT / package / "eval" in path.parents or ROOT / package / "configs" in path.parents)
+)
+
+
+def module_of(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    if parts[0] == "eval":
+        parts.insert(0, "vidjacobi")
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str:
+    """The entry of LAYERS that a module or imported name belongs to."""
+    entries = [entry for entry in LAYERS if module == entry or module.startswith(entry + ".")]
+    return max(entries, key=len, default="")
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """(imported module, whether inside a function), of our own packages; typing-only imports left out."""
+    tree = ast.parse(path.read_text())
+    found: list[tuple[str, bool]] = []
+
+    def visit(node: ast.AST, lazy: bool) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, lazy) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}: relative imports hide the layer; write the whole name"
+            found.extend((whole_name(node.module or "", alias.name), lazy) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    visit(tree, lazy=False)
+    return [(name, lazy) for name, lazy in found if name.split(".")[0] in ("vidjacobi", "cosmos_adapter")]
+
+
+def whole_name(module: str, name: str) -> str:
+    """``from a import b`` imports a.b if that is a module, else a."""
+    modules = {module_of(path) for path in FILES}
+    return f"{module}.{name}" if f"{module}.{name}" in modules else module
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_point_down(path: Path) -> None:
+    module = module_of(path)
+    own = layer_of(module)
+    if path.name != "__init__.py" or module != "vidjacobi":
+        assert own != "vidjacobi", (
+            f"{module} is in no layer: add it to LAYERS in this test, above everything that it imports"
+        )
+    for imported, lazy in imports_of(path):
+        target = layer_of(imported)
+        if target == own:
+            continue
+        if lazy and target in LAZY_ONLY:
+            assert module in MAY_IMPORT_THEM, f"{module} imports {imported}: only {MAY_IMPORT_THEM} may"
+            continue
+        assert target not in LAZY_ONLY or own in LAZY_ONLY, (
+            f"{module} imports {imported} at start-up: do it inside the function that needs it"
+        )
+        assert LAYERS.index(target) < LAYERS.index(own), (
+            f"{module} imports {imported}, which is above it: move what they share further down"
+        )
+        if own == "cosmos_adapter":
+            assert imported in ADAPTER_SEES, f"{module} imports {imported}: the adapter sees {ADAPTER_SEES}"
+
+
+def test_no_folder_imports_in_a_circle() -> None:
+    names = {module_of(path): [name for name, lazy in imports_of(path) if not lazy] for path in FILES}
+    graph = {module: [name for name in found if name in names] for module, found in names.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
+
+
+def test_no_layer_is_empty() -> None:
+    modules = {layer_of(module_of(path)) for path in FILES}
+    assert set(LAYERS) <= modules, f"in LAYERS but gone: {set(LAYERS) - modules}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_files_stay_short(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    lines = len(path.read_text().splitlines())
+    assert lines <= LONGER.get(name, LONGEST), f"{name} has {lines} lines: split it by what it is about"
+    assert path.stem not in ("utils", "helpers", "misc", "common"), f"{name}: name it after what it does"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_nothing_is_unpickled(path: Path) -> None:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if re.search(r"\btorch\.load\(", line.split("#")[0]):
+            assert "weights_only=True" in line, f"{path.name}:{number}: torch.load without weights_only=True"
+        unsafe = re.search(r"\b(pickle\.loads?|Unpickler|dill|joblib)\b", line)
+        assert not unsafe, f"{path.name}:{number}: reads a pickle, which can run anything"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_annotations_are_evaluated(path: Path) -> None:
+    """Postponed ones would switch the shape checks of the tests off."""
+    assert "from __future__ import annotations" not in path.read_text()
