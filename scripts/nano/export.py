@@ -1,7 +1,7 @@
-"""Write the trained networks as the embedded default: official-like folders in bfloat16, and the sample clip.
+"""Write the embedded default: the trained networks in bfloat16, held-out contexts for the bench, the sample clip.
 
     python scripts/nano/export.py                              # into vidjacobi/assets
-    python scripts/nano/export.py --out out/early --no-sample   # somewhere else, weights only
+    python scripts/nano/export.py --out out/early               # somewhere else
 
 Prints what was written, in bytes. The model card is written by hand beside the weights.
 """
@@ -11,12 +11,14 @@ import json
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 import train_tokenizer
 import train_transformer
 from make_data import FIRST_SEED
 from rooms import FPS, render_clip
 from safetensors.torch import save_file
+from tokens import load_tokens
 
 from cosmos_adapter.tokenizer_files import save_tokenizer
 from cosmos_adapter.tokenizer_net import TokenizerNet
@@ -48,6 +50,13 @@ def export_transformer(run: Path, folder: Path) -> None:
     (folder / "config.json").write_text(config, encoding="utf-8")
 
 
+def export_contexts(run: Path, path: Path) -> None:
+    """Tokens of the held-out clips' first 9 frames, uint16 ``[n 2 16 20]``."""
+    grid = train_transformer.SPEC.grid
+    tokens = load_tokens(run, "heldout").unflatten(1, (grid.t, grid.h, grid.w))
+    np.save(path, tokens[:, : train_transformer.CONTEXT_FRAMES].numpy().astype(np.uint16))
+
+
 def write_video(frames: Frames, path: Path) -> None:
     """H.264 in an mp4 that browsers play, at the generator's frame rate and high quality."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
@@ -65,18 +74,17 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/nano"))
     parser.add_argument("--out", type=Path, default=Path("vidjacobi/assets"))
-    parser.add_argument("--sample-seed", type=int, default=FIRST_SEED["sample"])
+    parser.add_argument("--sample-seed", type=int, default=FIRST_SEED["sample"] + 4)
     parser.add_argument("--sample-frames", type=int, default=65)
-    parser.add_argument("--no-sample", action="store_true")
     arguments = parser.parse_args()
     export_tokenizer(arguments.runs / "tokenizer", arguments.out / "nano" / "tokenizer")
     export_transformer(arguments.runs / "transformer", arguments.out / "nano" / "transformer")
-    if not arguments.no_sample:
-        write_video(
-            render_clip(arguments.sample_seed, arguments.sample_frames).frames, arguments.out / "sample.mp4"
-        )
+    export_contexts(arguments.runs / "transformer", arguments.out / "nano" / "held_out_contexts.npy")
+    sample = render_clip(arguments.sample_seed, arguments.sample_frames)
+    write_video(sample.frames, arguments.out / "sample.mp4")
     for path in sorted(arguments.out.rglob("*")):
         if path.is_file():
+            path.chmod(0o644)
             print(f"{path.stat().st_size:>12,} {path}")
 
 

@@ -72,9 +72,6 @@ def render_clip(seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE,
     return Clip(pictures, poses, FOCAL * size[1], flight.motion, seed)
 
 
-# -- the room ---------------------------------------------------------------------------------------------
-
-
 class Dice:
     """Named random draws from one generator."""
 
@@ -209,9 +206,6 @@ def set_pattern(surface: Float[Tensor, "16"], along: tuple[int, int], dice: Dice
     surface[SURFACE["depth"]] = dice.between(0.06, 0.16)
 
 
-# -- the picture ------------------------------------------------------------------------------------------
-
-
 def render_frame(room: Room, pose: Float[Tensor, "4 4"], size: tuple[int, int]) -> Tensor:
     """One picture, uint8 ``[H W 3]``, of the room seen from ``pose``."""
     tall, wide = round(size[0] * OVERSAMPLE), round(size[1] * OVERSAMPLE)
@@ -289,9 +283,7 @@ def main() -> None:
     """Write a contact sheet of one seed."""
     from sheets import write_sheet
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--out", default="room.png")

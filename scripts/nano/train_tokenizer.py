@@ -10,6 +10,7 @@ import time
 
 import torch
 from clips import Clips, draw_batch, load_split, stack, to_pixels
+from start_values import initialise
 from training import Budget, Run, launch, training_arguments
 
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
@@ -48,26 +49,29 @@ def heldout_psnr(net: TokenizerNet, clips: Clips) -> tuple[float, float]:
 def train(rank: int, arguments: argparse.Namespace) -> None:
     """One worker's training loop."""
     torch.manual_seed(arguments.seed)
-    net = TokenizerNet(SPEC).to(memory_format=torch.channels_last_3d)
+    clips, heldout = load_split(arguments.data, "train"), load_split(arguments.data, "heldout")
+    net = TokenizerNet(SPEC)
+    initialise(net, to_pixels(stack(clips[:: max(1, len(clips) // 8)])))
+    net = net.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     budget = Budget(arguments.steps, arguments.minutes)
     run = Run(arguments.out, net, optimizer, budget)
     generator = torch.Generator().manual_seed(hash((arguments.seed, rank, budget.step)))
-    clips, heldout = load_split(arguments.data, "train"), load_split(arguments.data, "heldout")
     run.log(f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(clips)} train clips")
     reported = evaluated = time.time()
+    recent: list[float] = []
     while budget.progress < 1:
         pixels = draw_batch(clips, arguments.batch, generator)
         with torch.autocast("cpu", torch.bfloat16):
             video, _ = net(pixels)
         error = video.float() - pixels
         loss = error.abs().mean() + error.square().mean()
-        run.step(loss, budget.learning_rate(arguments.rate, warmup=50))
+        run.step(loss, budget.learning_rate(arguments.rate, warmup=100))
+        recent.append(-10 * float((error.detach() / 2).square().mean().log10()))
         if time.time() - reported > 60:
-            psnr = -10 * (error.detach() / 2).square().mean().log10()
-            run.log(f"loss {loss.item():.4f} batch PSNR {psnr:.2f} minutes {budget.seconds / 60:.1f}")
+            run.log(f"train PSNR {sum(recent) / len(recent):.2f} dB, {budget.seconds / 60:.1f} minutes")
             run.save()
-            reported = time.time()
+            reported, recent = time.time(), []
         if time.time() - evaluated > 300:
             clips = load_split(arguments.data, "train")  # rendering may still go on
             if run.writes:
@@ -84,7 +88,7 @@ def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__, "runs/nano/tokenizer")
     parser.add_argument("--batch", type=int, default=1, help="clips of one worker's step")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=1e-4)
     launch(train, parser.parse_args())
 
 

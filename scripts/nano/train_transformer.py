@@ -23,11 +23,11 @@ from cosmos_adapter.transformer import CosmosTransformer, initialise
 SPEC = ModelSpec(
     dim=256,
     n_layers=6,
-    n_heads=8,
+    n_heads=4,
     n_kv_heads=2,
     ffn_hidden_size=704,
     vocab_size=4096,
-    rope_theta=10000.0,
+    rope_theta=1000.0,
     video_latent_shape=(5, 16, 20),
     num_video_frames=33,
 )

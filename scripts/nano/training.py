@@ -62,6 +62,8 @@ class Run:
         self.writes = dist.get_rank() == 0
         folder.mkdir(parents=True, exist_ok=True)
         self.tick = time.time()
+        for parameter in model.parameters():
+            dist.broadcast(parameter.data, src=0)
         if (folder / "last.pt").exists():
             state = torch.load(folder / "last.pt", weights_only=True)
             model.load_state_dict(state["model"])

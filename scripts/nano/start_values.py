@@ -1,0 +1,97 @@
+"""Start values that make the untrained tokenizer a block-mean autoencoder: colours pass from the first step on.
+
+With torch's own start values the first minutes of training on two cores teach only grey blurs.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cosmos_adapter.haar import patch
+from cosmos_adapter.tokenizer_net import Attention, Downsample, ResBlock, TokenizerNet, Upsample
+from vidjacobi.shapes import Pixels
+
+# Rows: brightness, blue against yellow, red against cyan; scaled to spread over the quantiser's range.
+COLOUR_AXES = ((0.6, 0.9, 0.2), (-0.9, -1.3, 2.2), (2.2, -1.6, -0.6))
+EDGE_GAIN = 4.0  # the fourth latent channel: brightness to the right minus brightness to the left
+# Large ridges: small weights that many features share survive the first noisy steps, exact ones do not.
+ENCODER_RIDGE, DECODER_RIDGE = 0.03, 0.1
+STREAM_GAIN = 40.0  # brings the residual stream to a deviation of about 1.5, so that no branch drowns it
+
+
+@torch.no_grad()
+def initialise(net: TokenizerNet, pixels: Pixels) -> None:
+    """Set all weights: an isometry first, then encoder head and decoder head by least squares on ``pixels``."""
+    make_isometric(net)
+    head = net.encoder.conv_out
+    features = captured(net, head, pixels)
+    weight, bias = fit(features, latent_targets(pixels, net.spec.patch_size), ENCODER_RIDGE)
+    used = len(weight)
+    keep_current_frame(head[1].conv3d)
+    keep_current_frame(net.quant_conv.conv3d)
+    head[0].conv3d.weight[:used] = 0
+    head[0].conv3d.weight[:used, :, 0, 1, 1] = weight
+    head[0].conv3d.bias[:used] = bias
+    last = net.decoder.conv_out[1]
+    features = captured(net, last, pixels)
+    weight, bias = fit(features, patch(pixels, net.spec.patch_size), DECODER_RIDGE)
+    last.conv3d.weight.zero_()
+    last.conv3d.weight[:, :, -1, 0, 0] = weight
+    last.conv3d.bias.copy_(bias)
+
+
+def make_isometric(net: TokenizerNet) -> None:
+    """Delta-orthogonal convolutions (Xiao et al. 2018); residual branches end in zeros."""
+    for conv in (module for module in net.modules() if isinstance(module, nn.Conv3d)):
+        taps, rows, columns = conv.kernel_size
+        nn.init.zeros_(conv.weight)
+        nn.init.orthogonal_(conv.weight[:, :, taps - 1, rows // 2, columns // 2])  # taps are causal
+        nn.init.zeros_(conv.bias)
+    for part in (net.encoder, net.decoder):
+        part.conv_in[1].conv3d.weight.mul_(STREAM_GAIN)
+    for module in net.modules():
+        if isinstance(module, ResBlock):
+            nn.init.zeros_(module.conv2[1].conv3d.weight)
+        elif isinstance(module, Attention):
+            nn.init.zeros_(module.proj_out.conv3d.weight)
+        elif isinstance(module, (Downsample, Upsample)):
+            nn.init.zeros_(module.conv1.conv3d.weight)
+            nn.init.zeros_(module.conv2.conv3d.weight)
+
+
+def keep_current_frame(conv: nn.Conv3d) -> None:
+    """Output channel i becomes input channel i of the current frame."""
+    nn.init.zeros_(conv.weight)
+    for i in range(min(conv.out_channels, conv.in_channels)):
+        conv.weight[i, i, -1] = 1
+
+
+def latent_targets(pixels: Pixels, size: int) -> Float[Tensor, "b e t h w"]:
+    """What the four latent channels shall be: the colours of each 8x8x8 block and its horizontal edge."""
+    means = patch(pixels, size)[:, :3]
+    means = torch.cat([means[:, :, :1], means], dim=2)
+    colours = torch.einsum("ec,bcthw->bethw", torch.tensor(COLOUR_AXES), F.avg_pool3d(means, 2))
+    halves = F.avg_pool3d(means.mean(1, keepdim=True), (2, 2, 1))
+    return torch.cat([colours, EDGE_GAIN * (halves[..., 1::2] - halves[..., ::2])], dim=1)
+
+
+def captured(net: TokenizerNet, module: nn.Module, pixels: Pixels) -> Float[Tensor, "b f t h w"]:
+    """What goes into ``module`` when the network runs on ``pixels``."""
+    seen: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(pixels)
+    hook.remove()
+    return seen[0].float()
+
+
+def fit(
+    features: Float[Tensor, "b f t h w"], targets: Float[Tensor, "b k t h w"], ridge: float
+) -> tuple[Float[Tensor, "k f"], Float[Tensor, " k"]]:
+    """Weight and bias of the ridge regression from features to targets over all places."""
+    x, y = (tensor.transpose(0, 1).flatten(1).double() for tensor in (features, targets))
+    x = torch.cat([x, torch.ones_like(x[:1])])
+    gram = x @ x.T / x.shape[1]
+    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    solution = torch.linalg.solve(gram, x @ y.T / x.shape[1]).T.float()
+    return solution[:, :-1], solution[:, -1]
