@@ -1,30 +1,12 @@
 """The procedural clips: deterministic, of the promised shapes, with true poses and disjoint seeds."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from nano_scripts import load
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "nano"
 SMALL = (32, 40)
-
-
-def load(name: str) -> ModuleType:
-    """A module of the scripts' folder, by its path; its siblings are found while it loads."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")
