@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
@@ -81,7 +82,7 @@ def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> Decode
         for dotted, value in overrides.items():
             OmegaConf.update(config, dotted, value)
         values = OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, ValueError, AttributeError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, AttributeError) as error:
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
     if not isinstance(values, dict):
         raise InvalidArgument(f"decoder {name!r}: expected keys and values, got {text[:60]!r}")
