@@ -60,6 +60,8 @@ def chi_square(counts: Tensor, law: Tensor) -> float:
         expected = torch.cat([expected[:rare].sum(0, keepdim=True), expected[rare:]])
         seen = torch.cat([seen[:rare].sum(0, keepdim=True), seen[rare:]])
     expected, seen = expected[expected > 0], seen[expected > 0]
+    if len(expected) == 1:
+        return 1.0
     statistic = ((seen - expected) ** 2 / expected).sum()
     return float(chi2.sf(float(statistic), len(expected) - 1))
 

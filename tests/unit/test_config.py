@@ -1,0 +1,106 @@
+"""Decoder configurations: the shipped ones, overrides, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidjacobi.config import LAWS, config_names, load_decoder, with_window
+from vidjacobi.decoders import METHODS
+from vidjacobi.decoding import parts_of
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.verify import VERIFIERS
+
+DECODERS = config_names("decoder")
+
+
+def test_the_documented_decoders_are_shipped() -> None:
+    assert {"ar", "jacobi", "sjd", "mc_sjd", "gs_sjd", "alpha", "pathwise"} <= set(DECODERS)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
+    config = load_decoder(name)
+    assert config.name == name
+    assert config.law in LAWS
+    assert config.method in METHODS
+    assert config.window >= 1
+    assert config.paper
+    assert config.summary
+    parts = parts_of(config)
+    assert (parts is None) == (config.method == "autoregressive")
+    if parts:
+        assert parts.verifier.law == config.law
+
+
+def test_overrides() -> None:
+    config = load_decoder("alpha", {"coupling.alpha": 0.25, "window": 8, "draft": {"name": "left"}})
+    assert config.coupling == {"name": "mixture", "alpha": 0.25, "of": "maximal"}
+    assert config.window == 8
+    assert config.draft == {"name": "left"}
+    assert load_decoder("alpha").window == 64
+
+
+def test_with_window() -> None:
+    config = load_decoder("sjd")
+    assert with_window(config, None) is config
+    assert with_window(config, 5).window == 5
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "law: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\nwindow: 3\n"
+        "draft: {name: above}\ncoupling: {name: gumbel}\nverifier: {name: speculative}\n"
+    )
+    config = load_decoder(str(path))
+    assert (config.name, config.window) == ("mine", 3)
+    assert parts_of(config)
+
+
+def test_unknown_decoders() -> None:
+    with pytest.raises(InvalidArgument, match="unknown decoder 'patwise'; did you mean 'pathwise'"):
+        load_decoder("patwise")
+    with pytest.raises(InvalidArgument, match=r"no decoder file .*gone\.yaml"):
+        load_decoder("gone.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"windw": 3}, "no setting 'windw'; did you mean 'window'"),
+        ({"name": "x"}, "no setting 'name'"),
+        ({"window": "wide"}, "window must be a whole number"),
+        ({"window": 1.5}, "window must be a whole number"),
+        ({"window": None}, "window must be a whole number"),
+        ({"window": True}, "window must be a whole number"),
+        ({"temperature": "hot"}, "temperature must be a number"),
+        ({"law": "losless"}, "did you mean 'lossless'"),
+        ({"coupling": None}, "needs draft, coupling and verifier"),
+        ({"draft": "uniform"}, "expected {name: ...}"),
+        ({"draft": ["uniform"]}, "expected {name: ...}"),
+        ({"draft.name": "previous_laws"}, "unknown draft rule 'previous_laws'; did you mean 'previous_law'"),
+        ({"draft.kep": 3}, "kep"),
+        ({"draft.keep": 0}, "keep must be"),
+        ({"coupling.name": "gumball"}, "did you mean 'gumbel'"),
+        ({"verifier.name": "pathwide"}, "did you mean 'pathwise'"),
+        ({"coupling": {"name": "mixture", "alpha": 2}}, "alpha must lie"),
+        ({"law": "lossless"}, "says law: lossless, but its verifier is pathwise"),
+    ],
+)
+def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parts_of(load_decoder("pathwise", overrides))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "law: [", "law: pathwise"])
+def test_files_that_are_no_decoder(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidArgument, match="odd"):
+        load_decoder(str(path))
+
+
+def test_every_verifier_has_a_known_law() -> None:
+    assert {entry().law for entry in VERIFIERS.values()} <= set(LAWS)

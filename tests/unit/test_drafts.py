@@ -1,0 +1,136 @@
+"""Every draft rule on examples made by hand, and its stated law against the tokens it draws."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from law_checks import chi_square
+from torch import Tensor
+
+from vidjacobi.drafts import DRAFTS, Above, DraftRule, Left, Past, PreviousFrame, PreviousLaw, Uniform
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.geometry import Grid
+from vidjacobi.law_memory import LawMemory
+from vidjacobi.noise import Noise, Purpose
+
+GRID = Grid(3, 2, 3)  # rows of 3, frames of 6
+VOCAB = 50
+
+
+def past(
+    tokens: list[int],
+    window: range,
+    known: int | None = None,
+    memory: LawMemory | None = None,
+    clips: int = 1,
+    fresh: Purpose = Purpose.FRESH,
+) -> Past:
+    """Tokens by position; what lies behind ``known`` is rubbish."""
+    known = len(tokens) if known is None else known
+    rows = torch.full((clips, 40), 49)
+    rows[:, : len(tokens)] = torch.tensor(tokens)
+    positions = torch.tensor(list(window)).repeat(clips, 1)
+    noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 2), torch.float64)
+    return Past(rows, torch.full((clips,), known), positions, noise, fresh, GRID, memory, VOCAB)
+
+
+def drawn(rule: DraftRule, past: Past) -> list[int]:
+    return rule(past).tokens[0].tolist()
+
+
+def test_left_repeats_the_last_token() -> None:
+    assert drawn(Left(), past([5, 6, 7], range(3, 8))) == [7] * 5
+
+
+def test_above_copies_the_row_and_goes_on_copying() -> None:
+    assert drawn(Above(), past([1, 2, 3, 4], range(4, 9))) == [2, 3, 4, 2, 3]
+
+
+def test_previous_frame_copies_the_frame_and_goes_on_copying() -> None:
+    tokens = list(range(10, 18))  # 8 known: the frame behind is 12..17
+    assert drawn(PreviousFrame(), past(tokens, range(8, 8 + 14))) == [12, 13, 14, 15, 16, 17] * 2 + [12, 13]
+
+
+@pytest.mark.parametrize("rule", [Above(), PreviousFrame()])
+def test_a_short_context_falls_back_on_the_last_token(rule: DraftRule) -> None:
+    assert drawn(rule, past([7, 8], range(2, 4)))[0] in (7, 8)
+    assert drawn(PreviousFrame(), past([7, 8], range(2, 9))) == [8, 8, 8, 8, 7, 8, 8]
+
+
+@pytest.mark.parametrize("rule", [Left(), Above(), PreviousFrame()])
+def test_a_rule_looks_at_nothing_behind_what_is_known(rule: DraftRule) -> None:
+    """The window may begin in front of the fresh positions, and rubbish may lie behind."""
+    tokens = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
+    whole = drawn(rule, past(tokens, range(7, 14), known=10))
+    other = drawn(rule, past([*tokens, 17, 23], range(7, 14), known=10))
+    assert whole[3:] == other[3:]
+    assert set(whole[3:]) <= set(tokens)
+
+
+@pytest.mark.parametrize("rule", [Left(), Above(), PreviousFrame()])
+def test_copies_are_certain(rule: DraftRule) -> None:
+    fresh = rule(past([3, 1, 4, 1, 5], range(5, 9)))
+    law = fresh.laws.dense(VOCAB)
+    assert torch.equal(law.gather(-1, fresh.tokens[..., None])[..., 0], torch.ones(1, 4, dtype=torch.float64))
+    assert torch.equal(law.sum(-1), torch.ones(1, 4, dtype=torch.float64))
+
+
+def remembered(clips: int, length: int = 12) -> tuple[LawMemory, Tensor]:
+    """A memory that knows the laws [6, VOCAB] of positions 6..11."""
+    generator = torch.Generator().manual_seed(0)
+    laws = torch.rand(1, 6, VOCAB, generator=generator, dtype=torch.float64) ** 8
+    laws[laws < 0.05] = 0
+    laws = laws / laws.sum(-1, keepdim=True)
+    memory = LawMemory(torch.arange(length).repeat(clips, 1), GRID.frame_tokens, VOCAB, torch.float64)
+    positions = torch.arange(6, 12).repeat(clips, 1)
+    memory.remember(positions, laws.repeat(clips, 1, 1), torch.ones(clips, 6, dtype=torch.bool))
+    return memory, laws[0]
+
+
+def test_previous_law_draws_from_the_place_one_frame_back() -> None:
+    memory, laws = remembered(1)
+    fresh = PreviousLaw()(past(list(range(12)), range(12, 22), memory=memory))
+    expected = laws[[i % 6 for i in range(12, 22)]]  # longer than a frame: the newest law of the place again
+    assert torch.allclose(fresh.laws.dense(VOCAB)[0], expected)
+    assert (expected.gather(-1, fresh.tokens[0][:, None]) > 0).all()
+
+
+def test_previous_law_uses_the_noise_the_coupling_asks_for() -> None:
+    memory, laws = remembered(1)
+    for purpose in (Purpose.FRESH, Purpose.GUMBEL):
+        before = past(list(range(12)), range(12, 18), memory=memory, fresh=purpose)
+        race = (laws / before.noise.exponential(purpose, VOCAB)[0]).argmax(-1)
+        assert PreviousLaw()(before).tokens[0].tolist() == race.tolist()
+
+
+MEMORIES: dict[str, Callable[[int], LawMemory | None]] = {"previous_law": lambda clips: remembered(clips)[0]}
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+@pytest.mark.parametrize("fresh", [Purpose.FRESH, Purpose.GUMBEL])
+def test_tokens_follow_their_stated_law(name: str, fresh: Purpose) -> None:
+    clips = 20_000
+    memory = MEMORIES.get(name, lambda _: None)(clips)
+    draft = DRAFTS[name]()(past(list(range(12)), range(12, 16), memory=memory, clips=clips, fresh=fresh))
+    for slot in range(4):
+        law = draft.laws.dense(VOCAB)[0, slot]
+        counts = draft.tokens[:, slot].bincount(minlength=VOCAB)
+        assert float(law.sum()) == pytest.approx(1)
+        assert chi_square(counts, law) > 1e-3 / (8 * len(DRAFTS))
+
+
+def test_uniform_drafts_of_neighbours_differ() -> None:
+    tokens = Uniform()(past([0], range(1, 30), clips=200)).tokens
+    assert (tokens[:, 1:] == tokens[:, :-1]).double().mean() < 0.05
+
+
+def test_which_rules_keep_laws() -> None:
+    assert PreviousLaw(keep=5).keeps_laws == 5
+    assert {name for name, rule in DRAFTS.items() if rule().keeps_laws} == {"previous_law"}
+
+
+@pytest.mark.parametrize("keep", [0, -1, 2.5, "all"])
+def test_a_bad_keep_is_refused(keep: Any) -> None:
+    with pytest.raises(InvalidArgument, match="keep"):
+        PreviousLaw(keep)
