@@ -78,7 +78,7 @@ def test_unknown_decoders() -> None:
         ({"law": "losless"}, "did you mean 'lossless'"),
         ({"coupling": None}, "needs draft, coupling and verifier"),
         ({"draft": "uniform"}, "expected {name: ...}"),
-        ({"draft": ["uniform"]}, "expected {name: ...}"),
+        ({"draft": ["uniform"]}, "full_key: draft"),
         ({"draft.name": "previous_laws"}, "unknown draft rule 'previous_laws'; did you mean 'previous_law'"),
         ({"draft.kep": 3}, "kep"),
         ({"draft.keep": 0}, "keep must be"),
