@@ -87,7 +87,8 @@ def load_bench(name: str, flags: dict[str, Any]) -> BenchConfig:
         merged = OmegaConf.merge(OmegaConf.structured(BenchConfig), values, given)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise InvalidArgument(f"bench {name!r}: {str(error).splitlines()[0]}") from error
+        where = error.full_key or f"bench {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, BenchConfig)
     config.check()
     return config

@@ -156,7 +156,8 @@ def load_rollout(
         inner = [pair.removeprefix("decoder.") for pair in pairs if pair.startswith("decoder.")]
         overrides = {key: OmegaConf.select(OmegaConf.from_dotlist(inner), key) for key in map(_key, inner)}
     except OmegaConfBaseException as error:
-        raise InvalidArgument(f"rollout {name!r}: {str(error).splitlines()[0]}") from error
+        where = error.full_key or f"rollout {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, RolloutConfig)
     lookup("context-from", config.context_from, {"first": 0, "last": 0})
     return config, with_window(load_decoder(config.decoder, overrides), config.window)
