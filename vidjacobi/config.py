@@ -49,17 +49,6 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         lookup("law", self.law, LAWS)
         parts = (self.draft, self.coupling, self.verifier)
-        for part in parts:
-            if part is not None and not (isinstance(part, dict) and "name" in part):
-                raise InvalidArgument(f"decoder {self.name!r}: expected {{name: ...}}, got {part!r}")
-        if isinstance(self.window, bool) or not isinstance(self.window, int):
-            raise InvalidArgument(
-                f"decoder {self.name!r}: window must be a whole number, not {self.window!r}"
-            )
-        if not isinstance(self.temperature, int | float | None):
-            raise InvalidArgument(
-                f"decoder {self.name!r}: temperature must be a number, not {self.temperature!r}"
-            )
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InvalidArgument(
                 f"decoder {self.name!r} needs draft, coupling and verifier, or none of them"
@@ -91,10 +80,23 @@ def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> Decode
     for setting in settings:
         if setting not in known:
             raise InvalidArgument(f"decoder {name!r} has no setting {setting!r}{suggest(setting, known)}")
+    _check_types(name, settings)
     try:
         return DecoderConfig(name=name, **settings)
     except TypeError as error:
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
+
+
+def _check_types(name: str, settings: Mapping[str, Any]) -> None:
+    for part in ("draft", "coupling", "verifier"):
+        value = settings.get(part)
+        if value is not None and not (isinstance(value, dict) and "name" in value):
+            raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {value!r}")
+    window, temperature = settings.get("window", 1), settings.get("temperature")
+    if isinstance(window, bool) or not isinstance(window, int):
+        raise InvalidArgument(f"decoder {name!r}: window must be a whole number, not {window!r}")
+    if not isinstance(temperature, int | float | None):
+        raise InvalidArgument(f"decoder {name!r}: temperature must be a number, not {temperature!r}")
 
 
 def with_window(config: DecoderConfig, window: int | None) -> DecoderConfig:
