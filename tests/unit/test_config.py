@@ -84,7 +84,7 @@ def test_unknown_decoders() -> None:
         ({"draft.keep": 0}, "keep must be"),
         ({"coupling.name": "gumball"}, "did you mean 'gumbel'"),
         ({"verifier.name": "pathwide"}, "did you mean 'pathwise'"),
-        ({"coupling": {"name": "mixture", "alpha": 2}}, "alpha must lie"),
+        ({"coupling": {"name": "mixture", "alpha": 2.0}}, "alpha must lie"),
         ({"law": "lossless"}, "says law: lossless, but its verifier is pathwise"),
     ],
 )

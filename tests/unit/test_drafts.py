@@ -13,6 +13,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.noise import Noise, Purpose
+from vidjacobi.registry import build
 
 GRID = Grid(3, 2, 3)  # rows of 3, frames of 6
 VOCAB = 50
@@ -133,4 +134,4 @@ def test_which_rules_keep_laws() -> None:
 @pytest.mark.parametrize("keep", [0, -1, 2.5, "all"])
 def test_a_bad_keep_is_refused(keep: Any) -> None:
     with pytest.raises(InvalidArgument, match="keep"):
-        PreviousLaw(keep)
+        build("draft rule", {"name": "previous_law", "keep": keep}, DRAFTS)

@@ -73,15 +73,15 @@ def test_what_a_pass_feeds() -> None:
 
 @pytest.mark.parametrize(("coupling", "verifier"), [("maximal", "speculative"), ("gumbel", "pathwise")])
 def test_one_host_read_per_pass(coupling: str, verifier: str) -> None:
-    """Every read of a tensor's value is a call of _local_scalar_dense or a copy to the host."""
+    """Nothing else waits for a tensor's value, and no shape depends on one."""
 
     class Reads(TorchDispatchMode):
         count = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func is torch.ops.aten._local_scalar_dense.default:
-                self.count += 1
-            assert func not in (torch.ops.aten.nonzero.default, torch.ops.aten.masked_select.default)
+            name = func.__name__.split(".")[0]
+            self.count += name in ("item", "_local_scalar_dense", "is_nonzero", "equal")
+            assert name not in ("nonzero", "masked_select", "unique", "repeat_interleave")
             assert func is not torch.ops.aten.index.Tensor or all(
                 i is None or i.dtype != torch.bool for i in args[1]
             )
@@ -98,9 +98,8 @@ def test_one_host_read_per_pass(coupling: str, verifier: str) -> None:
     with pytest.MonkeyPatch.context() as patch, reads:
         patch.setattr(Tensor, "tolist", counted)
         decoded = jacobi.run(case)
-    prefill, end = 1, 4  # reads at the end: NFE and three sums of seconds
-    assert len(calls) <= decoded.stats.passes + end
-    assert reads.count <= 4 * len(calls) + prefill + end + len(case.streams)
+    assert len(calls) == decoded.stats.passes + 1  # and NFE at the end
+    assert reads.count <= 3  # sums of seconds at the end
 
 
 def every_state(case: Problem) -> list[tuple[DecodeState, Tensor, DecodeState]]:

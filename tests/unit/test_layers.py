@@ -20,7 +20,7 @@ vidjacobi.model vidjacobi.tokenizer vidjacobi.state vidjacobi.config
 vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
-cosmos_adapter vidjacobi.hub vidjacobi.loading vidjacobi.rolling
+cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rolling
 vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.bench vidjacobi.eval
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905

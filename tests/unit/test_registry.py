@@ -35,7 +35,7 @@ def test_build_passes_the_options_on() -> None:
         ({"name": "maximum"}, "did you mean 'maximal'"),
         ({}, "unknown coupling"),
         ({"name": "mixture"}, "alpha"),
-        ({"name": "mixture", "alfa": 0.5}, "alfa"),
+        ({"name": "mixture", "alfa": 0.5}, "mixture"),
         ({"name": "mixture", "alpha": "half"}, "mixture"),
         ({"name": "maximal", "alpha": 0.5}, "alpha"),
     ],
