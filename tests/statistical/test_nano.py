@@ -1,4 +1,4 @@
-"""The shipped world model: pathwise decoding is AR decoding, token for token, and its laws are worth drafting from."""
+"""The shipped world model: pathwise decoding is AR decoding, token for token."""
 
 import pytest
 import torch
