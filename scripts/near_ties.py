@@ -27,7 +27,9 @@ def flips(found: torch.Tensor, oracle: torch.Tensor) -> tuple[int, int]:
 
 def main() -> None:
     """Print one row per dtype, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--window", type=int, default=64)
     parser.add_argument("--latents", type=int, default=3, help="latent frames to decide")

@@ -18,7 +18,18 @@ def test_compares_decoders_with_ar(capsys: pytest.CaptureFixture, tiny_pair: Pat
         frames = torch.randint(0, 256, (9, 32, 48, 3), generator=generator, dtype=torch.uint8)
         clips.append(tmp_path / f"{seed}.mp4")
         write_video(clips[-1], frames, 10)
-    words = ["bench", *clips, "--config", "quick", "--model", tiny_pair, "--out", tmp_path / "b", "--device", "cpu"]
+    words = [
+        "bench",
+        *clips,
+        "--config",
+        "quick",
+        "--model",
+        tiny_pair,
+        "--out",
+        tmp_path / "b",
+        "--device",
+        "cpu",
+    ]
     assert main([*map(str, words), "--windows", "4", "9", "--decoders", "sjd", "pathwise"]) == 0
     printed = capsys.readouterr().out
     lines = json.loads(printed.splitlines()[-1])["summary"]
@@ -37,7 +48,10 @@ def test_compares_decoders_with_ar(capsys: pytest.CaptureFixture, tiny_pair: Pat
     assert "| pathwise | 9 |" in (tmp_path / "b" / "bench.md").read_text()
     rows = list(csv.DictReader((tmp_path / "b" / "bench.csv").open()))
     assert len(rows) == 10
-    assert json.loads((tmp_path / "b" / "bench.json").read_text())["config"]["decoders"] == ["sjd", "pathwise"]
+    assert json.loads((tmp_path / "b" / "bench.json").read_text())["config"]["decoders"] == [
+        "sjd",
+        "pathwise",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def test_the_console_script_exists() -> None:
     assert script.load() is main
 
 
-@pytest.mark.parametrize("words", [["--help"], ["rollout", "--help"], ["bench", "--help"], ["convert", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["rollout", "--help"], ["bench", "--help"], ["convert", "--help"]]
+)
 def test_help_needs_no_torch(words: list[str]) -> None:
     code = f"import sys; from vidjacobi.cli import main\ntry: main({words!r})\nfinally: print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

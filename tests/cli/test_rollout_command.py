@@ -93,7 +93,9 @@ def test_the_same_seed_gives_the_same_tokens_and_another_does_not(
     assert len(set(three)) == 3
 
 
-def test_goes_on_in_chunks(capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path) -> None:
+def test_goes_on_in_chunks(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
     run(capsys, *base(tiny_pair, tmp_path), clip, "--frames", 40, "--tokens")
     record = json.loads((tmp_path / "clip" / "rollout.json").read_text())
     assert record["predicted_frames"] == 40
@@ -109,7 +111,9 @@ def test_image_and_folder_inputs(capsys: pytest.CaptureFixture, tiny_pair: Path,
     for i in range(9):
         Image.new("RGBA", (50, 60), (10 * i, 20, 30, 200)).save(frames / f"{i}.png")
     run(capsys, *base(tiny_pair, tmp_path / "o"), tmp_path / "grey.png", frames, "--frames", 1)
-    records = [json.loads((tmp_path / "o" / name / "rollout.json").read_text()) for name in ("grey", "frames")]
+    records = [
+        json.loads((tmp_path / "o" / name / "rollout.json").read_text()) for name in ("grey", "frames")
+    ]
     assert [record["context_frames"] for record in records] == [1, 9]
     assert [record["fps"] for record in records] == [25, 25]
 
@@ -194,7 +198,9 @@ def test_refuses_bad_clips_before_any_work(
         assert not (tmp_path / "o").exists()
 
 
-def test_keeps_what_is_there(capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path) -> None:
+def test_keeps_what_is_there(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
     words = (*base(tiny_pair, tmp_path), clip, "--frames", 1)
     run(capsys, *words)
     assert "--overwrite" in refusal(capsys, *words)

@@ -39,4 +39,7 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     (output,) = json.loads(said.stdout.splitlines()[-1])["outputs"]
     assert (Path(output["folder"]) / "rollout.mp4").stat().st_size > 1000
     where = [python, "-c", "import vidjacobi; print(vidjacobi.__file__)"]
-    assert str(tmp_path) in subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert (
+        str(tmp_path)
+        in subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    )
