@@ -133,9 +133,11 @@ def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     runtime = choose(config.device, config.dtype)
     pair = load(config.model, config.device, config.dtype, config.tokenizer)
     grids = bench.contexts_of(config, pair, [Path(clip) for clip in args.clip])
-    rows = list(bench.run(config, pair, grids, lambda line: print(line, file=sys.stderr)))
     about = {"device": str(runtime.device), "dtype": str(runtime.dtype), "versions": versions()}
-    bench.write(Path(args.out), config, rows, about)
+    rows: list[bench.Measurement] = []
+    for row in bench.run(config, pair, grids, lambda line: print(line, file=sys.stderr)):
+        rows.append(row)
+        bench.write(Path(args.out), config, rows, about)  # after each, so that a stopped bench loses nothing
     print(bench.table(bench.summary(rows)))
     return {"out": args.out, "summary": bench.summary(rows)}
 
