@@ -23,7 +23,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/vidjacobi bench --config nano --out out/bench
+	$(BIN)/vidjacobi bench --config readme --out out/bench
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

@@ -157,7 +157,7 @@ def bench_parser() -> ArgumentParser:
         metavar="CLIP",
         help="videos to take 9-frame contexts from; none: held-out clips of nano",
     )
-    add("--config", default="nano", help="nano, quick or a YAML path")
+    add("--config", default="readme", help="readme (15 minutes), nano (40), quick (1) or a YAML path")
     add("--model", metavar="NAME", help="nano, a checkpoint folder, or a Hugging Face repository")
     add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
     add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
