@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench nano clean
+.PHONY: rollout test test-slow lint types bench clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
