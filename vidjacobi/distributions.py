@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -62,10 +63,17 @@ def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
     together. With probabilities in falling order the mass in front of a token never falls, so the inside is
     everything down to the value of the last token with at most ``top_p`` in front of it.
     """
-    falling = laws.sort(-1, descending=True).values
+    falling = sort_falling(laws)
     before = falling.cumsum(-1) - falling
     last = (before <= top_p).sum(-1, keepdim=True) - 1
     return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
+
+
+def sort_falling(laws: Laws) -> Laws:
+    """Every row in falling order. numpy's sort is vectorised: a fifth of torch's time on a CPU (LOG.md)."""
+    if laws.device.type == "cpu":
+        return torch.from_numpy(np.sort(laws.numpy(), -1)).flip(-1)
+    return laws.sort(-1, descending=True).values
 
 
 def normalise(weights: Laws) -> Laws:

@@ -9,7 +9,7 @@ import hashlib
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.shapes import Counts, Positions
@@ -24,6 +24,8 @@ class Purpose(IntEnum):
     FRESH = 4  # first draft of a position
     COIN = 5  # which side of a mixture
 
+
+SPARSE_FROM = 1024  # vocabulary from which it pays to make the noise of a nucleus only
 
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
 
@@ -77,19 +79,31 @@ class Noise:
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
         ids = torch.arange(vocab_size, dtype=torch.int32, device=self._positions.device)
-        return self._exponential(purpose, ids)
+        return _exponential(self.keys(purpose)[..., None], ids, self.dtype)
+
+    def exponential_where(self, purpose: Purpose, mask: Bool[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
+        """The same numbers where ``mask`` holds, 1 elsewhere.
+
+        On a CPU only those are made (a nucleus is a small part of the vocabulary); elsewhere all of them,
+        since picking some would wait for the device.
+        """
+        if mask.device.type != "cpu" or mask.shape[-1] < SPARSE_FROM:
+            return self.exponential(purpose, mask.shape[-1])
+        clip, slot, ids = mask.nonzero(as_tuple=True)
+        made = _exponential(self.keys(purpose)[clip, slot], ids.to(torch.int32), self.dtype)
+        return torch.ones(mask.shape, dtype=self.dtype).index_put_((clip, slot, ids), made)
 
     def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
         """The same numbers for the tokens ``ids`` only."""
-        return self._exponential(purpose, ids.to(torch.int32))
+        return _exponential(self.keys(purpose)[..., None], ids.to(torch.int32), self.dtype)
 
-    def _exponential(self, purpose: Purpose, ids: Int[Tensor, "*s"]) -> Float[Tensor, "b n k"]:
-        keys = self.keys(purpose)[..., None]
-        low = keys.to(torch.int32)  # keeps the low 32 bits
-        high = _shift(keys, 32).to(torch.int32)
-        # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
-        bits = _mix32(_mix32(ids * _signed32(0x9E3779B9) ^ low) + high)
-        return exponential_from_bits(bits, self.dtype)
+
+def _exponential(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
+    low = keys.to(torch.int32)  # keeps the low 32 bits
+    high = _shift(keys, 32).to(torch.int32)
+    # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
+    bits = _mix32(_mix32(ids * _signed32(0x9E3779B9) ^ low) + high)
+    return exponential_from_bits(bits, dtype)
 
 
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:

@@ -82,8 +82,8 @@ class Trial:
         return self._once(rule, lambda: rule(self))
 
     def exponential(self, purpose: Purpose) -> Float[Tensor, "b n v"]:
-        """The window's race noise of one purpose."""
-        return self._once(purpose, lambda: self.noise.exponential(purpose, self.target.shape[-1]))
+        """The window's race noise of one purpose, for tokens that the target allows (1 for the others)."""
+        return self._once(purpose, lambda: self.noise.exponential_where(purpose, self.target > 0))
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         if key not in self._memo:

@@ -173,3 +173,14 @@ def test_uniforms_stay_below_one() -> None:
         assert u.dtype == dtype
         assert 0 <= u.min() < 1e-4
         assert 1 - 1e-4 < u.max() < 1
+
+
+def test_noise_of_a_few_tokens_is_the_same_noise() -> None:
+    """Made where a mask holds, or for a list of tokens: the numbers of the whole vocabulary."""
+    noise = Noise(3, torch.tensor([5, 6]), torch.tensor([[7, 8, 9]] * 2), torch.tensor([1, 2]), torch.float32)
+    for vocabulary in (50, 3000):
+        whole = noise.exponential(Purpose.REDRAW, vocabulary)
+        mask = torch.rand(whole.shape, generator=torch.Generator().manual_seed(0)) < 0.1
+        assert torch.equal(noise.exponential_where(Purpose.REDRAW, mask)[mask], whole[mask])
+        ids = torch.randint(0, vocabulary, (2, 3, 4), generator=torch.Generator().manual_seed(1))
+        assert torch.equal(noise.exponential_at(Purpose.REDRAW, ids), whole.gather(-1, ids))
