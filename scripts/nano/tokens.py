@@ -1,4 +1,4 @@
-"""Clips to tokens with the trained tokenizer, once for all trainings, and what their counts tell."""
+"""Clips to tokens with the trained tokenizer, once for all trainings of a model."""
 
 import argparse
 import os
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import load_split, stack, to_pixels
-from jaxtyping import Float, Int
+from clips import load_split
+from jaxtyping import Int
+from specs import MODELS, TOKENIZER, frame_size
 from torch import Tensor
-from train_tokenizer import SPEC
 
 from cosmos_adapter.tokenizer_net import TokenizerNet
+from vidjacobi.frames import fit
 
 # Axes of [c T H W] that are flipped: every variant of a flight is a valid flight.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}
@@ -26,18 +27,18 @@ def load_net(checkpoint: Path) -> TokenizerNet:
     """
     if not checkpoint.exists():
         raise FileNotFoundError(f"no tokenizer in {checkpoint}; run train_tokenizer.py first")
-    net = TokenizerNet(SPEC)
+    net = TokenizerNet(TOKENIZER)
     net.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
     rounded = net.to(torch.bfloat16).float()
     return rounded.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
 
 
 def encode_chunks(rank: int, arguments: argparse.Namespace, split: str, variants: list[str]) -> None:
-    """One worker's part of a split: files ``SPLIT/VARIANT_CHUNK.npy`` of tokens, uint16 ``[n 5*16*20]``.
+    """One worker's part of a split: files ``SPLIT/VARIANT_CHUNK.npy`` of tokens, uint16 ``[n t*h*w]``.
 
     Files already there are kept. Variants are done one after the other, so that the plain clips come first.
     """
-    net = load_net(arguments.tokenizer)
+    net, size = load_net(arguments.tokenizer), frame_size(MODELS[arguments.model])
     clips = load_split(arguments.data, split)
     folder = arguments.out / "tokens" / split
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,16 +47,16 @@ def encode_chunks(rank: int, arguments: argparse.Namespace, split: str, variants
         path = folder / f"{variant}_{start:06d}.npy"
         if path.exists():
             continue
-        tokens = [encode(net, clip, VARIANTS[variant]) for clip in clips[start : start + CHUNK]]
+        tokens = [encode(net, clip, size, VARIANTS[variant]) for clip in clips[start : start + CHUNK]]
         with path.with_suffix(".part").open("wb") as file:
             np.save(file, np.stack(tokens))
         os.replace(path.with_suffix(".part"), path)
         print(f"{time.strftime('%H:%M:%S')} {path.name}: {len(tokens)} clips", flush=True)
 
 
-def encode(net: TokenizerNet, clip: np.ndarray, flips: list[int]) -> np.ndarray:
-    """Tokens of one clip in raster order."""
-    pixels = to_pixels(stack([clip]))[0].flip(flips)
+def encode(net: TokenizerNet, clip: np.ndarray, size: tuple[int, int], flips: list[int]) -> np.ndarray:
+    """Tokens of one clip in raster order, its frames scaled and cropped to ``size`` as a rollout does it."""
+    pixels = fit(torch.from_numpy(clip.copy()), size).flip(flips)
     _, tokens = net.quantise(net.to_latent(pixels[None]))
     return tokens.flatten().numpy().astype(np.uint16)
 
@@ -66,25 +67,3 @@ def load_tokens(folder: Path, split: str) -> Int[Tensor, "n p"]:
     if not files:
         raise FileNotFoundError(f"no tokens in {folder / 'tokens' / split}")
     return torch.from_numpy(np.concatenate([np.load(file) for file in files]).astype(np.int64))
-
-
-def unigram_entropy(tokens: Int[Tensor, "n p"]) -> float:
-    """Entropy in nats of the tokens' overall frequencies."""
-    counts = torch.bincount(tokens.flatten(), minlength=SPEC.vocab_size).double()
-    return float(torch.distributions.Categorical(counts).entropy())
-
-
-def digit_features(levels: tuple[int, ...] = SPEC.levels) -> Float[Tensor, "v f"]:
-    """Smooth features of every token id: cosines of its FSQ digits, and their products over pairs of digits.
-
-    Columns have mean 0 and variance 1, so that a random projection gives neighbouring codes similar vectors.
-    """
-    ids = torch.arange(int(np.prod(levels)))
-    waves, basis = [], 1
-    for level in levels:
-        place = ((ids // basis) % level + 0.5) / level
-        waves.append(torch.stack([torch.cos(torch.pi * k * place) for k in range(1, 5)], 1))
-        basis *= level
-    pairs = [waves[i][:, None, :2] * waves[j][:, :2, None] for i in range(len(levels)) for j in range(i)]
-    columns = torch.cat([*waves, *(pair.flatten(1) for pair in pairs)], 1)
-    return (columns - columns.mean(0)) / columns.std(0)

@@ -7,42 +7,28 @@ Held-out PSNR goes to ``log.txt`` every few minutes, the weights to ``last.pt``;
 
 import argparse
 import time
+from pathlib import Path
 
 import torch
 from clips import Clips, draw_batch, load_split, stack, to_pixels
+from specs import TOKENIZER
 from start_values import initialise
 from training import Budget, Run, launch, training_arguments
 
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import TokenizerNet
-
-SPEC = TokenizerSpec(
-    channels=64,
-    channels_mult=(1, 2, 2),
-    num_res_blocks=1,
-    z_channels=16,
-    embedding_dim=4,
-    levels=(8, 8, 8, 8),
-    patch_size=4,
-    spatial_compression=8,
-    temporal_compression=8,
-    video_height=128,
-    video_width=160,
-    num_video_frames=33,
-)
 
 
 @torch.no_grad()
 def heldout_psnr(net: TokenizerNet, clips: Clips) -> tuple[float, float]:
     """Mean PSNR of the clips in dB, and the entropy of their tokens in nats."""
-    psnrs, counts = [], torch.zeros(SPEC.vocab_size)
+    psnrs, counts = [], torch.zeros(TOKENIZER.vocab_size)
     for clip in clips:
         pixels = to_pixels(stack([clip]))
         with torch.autocast("cpu", torch.bfloat16):
             video, tokens = net(pixels)
         error = (video.float().clamp(-1, 1) - pixels) / 2
         psnrs.append(float(-10 * error.square().mean().log10()))
-        counts += torch.bincount(tokens.flatten().long(), minlength=SPEC.vocab_size)
+        counts += torch.bincount(tokens.flatten().long(), minlength=TOKENIZER.vocab_size)
     return sum(psnrs) / len(psnrs), float(torch.distributions.Categorical(counts).entropy())
 
 
@@ -50,7 +36,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     """One worker's training loop."""
     torch.manual_seed(arguments.seed)
     clips, heldout = load_split(arguments.data, "train"), load_split(arguments.data, "heldout")
-    net = TokenizerNet(SPEC)
+    net = TokenizerNet(TOKENIZER)
     initialise(net, to_pixels(stack(clips[:: max(1, len(clips) // 8)])))
     net = net.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.01, betas=(0.9, 0.99), fused=True)
@@ -86,7 +72,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Parse the options and start the workers."""
-    parser = training_arguments(__doc__, "runs/nano/tokenizer")
+    parser = training_arguments(__doc__, Path("runs/nano/tokenizer"))
     parser.add_argument("--batch", type=int, default=1, help="clips of one worker's step")
     parser.add_argument("--rate", type=float, default=1e-4)
     launch(train, parser.parse_args())

@@ -1,9 +1,10 @@
-"""Train the nano world model on the tokens of the rendered clips, whole sequences of 1,600 tokens.
+"""Train the transformer of a world model on the tokens of the rendered clips, whole clips as sequences.
 
 First encodes the clips (held-out, then train and its mirrored and backward variants; kept on disk), then
 trains. Held-out loss per latent frame goes to ``log.txt``, the weights to ``last.pt``; the same call resumes.
 
     python scripts/nano/train_transformer.py --minutes 45
+    python scripts/nano/train_transformer.py --model micro --minutes 50     # frames of 96x128: 960 tokens
 """
 
 import argparse
@@ -11,61 +12,26 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
-from tokens import VARIANTS, digit_features, encode_chunks, load_tokens, unigram_entropy
-from torch import Tensor
+from losses import describe, heldout_losses, losses
+from specs import CONTEXT_FRAMES, MODELS
+from token_counts import digit_features, unigram_entropy
+from tokens import VARIANTS, encode_chunks, load_tokens
 from training import Budget, Run, launch, training_arguments
 
 from cosmos_adapter.spec import ModelSpec
 from cosmos_adapter.transformer import CosmosTransformer, initialise
 
-SPEC = ModelSpec(
-    dim=256,
-    n_layers=6,
-    n_heads=4,
-    n_kv_heads=2,
-    ffn_hidden_size=704,
-    vocab_size=4096,
-    rope_theta=1000.0,
-    video_latent_shape=(5, 16, 20),
-    num_video_frames=33,
-)
-CONTEXT_FRAMES = 2  # latent frames given in a rollout; the others are the predicted ones
 
-
-def build(seed: int) -> CosmosTransformer:
+def build(spec: ModelSpec, seed: int) -> CosmosTransformer:
     """A fresh network; embedding and head start from smooth features of the FSQ digits."""
-    net = CosmosTransformer(SPEC)
+    net = CosmosTransformer(spec)
     initialise(net, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     features = digit_features()
     for weight, std in ((net.tok_embeddings.weight, 0.1), (net.output.weight, 0.03)):
-        projection = torch.randn(features.shape[1], SPEC.dim, generator=generator)
+        projection = torch.randn(features.shape[1], spec.dim, generator=generator)
         weight.data.copy_(features @ projection * (std / features.shape[1] ** 0.5))
     return net
-
-
-def losses(net: CosmosTransformer, tokens: Int[Tensor, "b p"]) -> Float[Tensor, "b p2"]:
-    """Negative log-likelihood in nats of every token but the first."""
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = net(tokens[:, :-1])
-    flat = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    return flat.view(len(tokens), -1)
-
-
-@torch.no_grad()
-def heldout_losses(net: CosmosTransformer, tokens: Int[Tensor, "n p"]) -> Float[Tensor, " t"]:
-    """Mean loss of each latent frame (of the first one, without its first token)."""
-    per_token = torch.cat([losses(net, clip) for clip in tokens.split(1)]).mean(0)
-    frames = torch.cat([per_token[:1], per_token]).view(SPEC.grid.t, -1)
-    return torch.cat([frames[:1, 1:].mean(1), frames[1:].mean(1)])
-
-
-def describe(per_frame: Float[Tensor, " t"]) -> str:
-    """One line: the predicted frames' mean and every frame."""
-    predicted = per_frame[CONTEXT_FRAMES:].mean()
-    return f"predicted frames {predicted:.3f} nats, frames {' '.join(f'{x:.3f}' for x in per_frame)}"
 
 
 def optimizer_of(net: CosmosTransformer) -> torch.optim.Optimizer:
@@ -81,15 +47,11 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     encode_chunks(rank, arguments, "heldout", ["plain"])
     encode_chunks(rank, arguments, "train", arguments.variants)
     torch.distributed.barrier()
-    net = build(arguments.seed)
+    net = build(MODELS[arguments.model], arguments.seed)
     budget = Budget(arguments.steps, arguments.minutes)
     run = Run(arguments.out, net, optimizer_of(net), budget)
     clips, heldout = load_tokens(arguments.out, "train"), load_tokens(arguments.out, "heldout")
-    predicted = heldout[:, CONTEXT_FRAMES * SPEC.grid.frame_tokens :]
-    run.log(f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(clips)} train sequences")
-    run.log(
-        f"unigram entropy: train {unigram_entropy(clips):.3f}, held-out predicted {unigram_entropy(predicted):.3f}"
-    )
+    report_data(run, clips, heldout[:, CONTEXT_FRAMES * net.spec.grid.frame_tokens :])
     generator = torch.Generator().manual_seed(hash((arguments.seed, rank, budget.step)))
     reported = evaluated = time.time()
     while budget.progress < 1:
@@ -108,15 +70,26 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         run.log(f"FINAL held-out ({len(heldout)} clips): {describe(heldout_losses(net, heldout))}")
 
 
+def report_data(run: Run, clips: torch.Tensor, predicted: torch.Tensor) -> None:
+    """Log the sizes of network and data, and the entropies of the train and the predicted held-out tokens."""
+    count = sum(p.numel() for p in run.model.parameters())
+    run.log(f"{count:,} parameters, {len(clips)} train sequences")
+    entropies = unigram_entropy(clips), unigram_entropy(predicted)
+    run.log("unigram entropy: train {:.3f}, held-out predicted {:.3f}".format(*entropies))
+
+
 def main() -> None:
     """Parse the options and start the workers."""
-    parser = training_arguments(__doc__, "runs/nano/transformer")
+    parser = training_arguments(__doc__)
+    parser.add_argument("--model", choices=MODELS, default="nano")
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/nano/tokenizer/last.pt"))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--batch", type=int, default=2, help="clips of one worker's step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=60, help="steps")
-    launch(train, parser.parse_args())
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or Path("runs") / arguments.model / "transformer"
+    launch(train, arguments)
 
 
 if __name__ == "__main__":

@@ -126,13 +126,13 @@ class Run:
         return float(clock)
 
 
-def training_arguments(description: str, out: str) -> argparse.ArgumentParser:
+def training_arguments(description: str, out: Path | None = None) -> argparse.ArgumentParser:
     """The options both trainings have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
-    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--out", type=Path, default=out, help="runs/MODEL/PART by default")
     parser.add_argument("--steps", type=int, default=1_000_000, help="stop after so many steps")
     parser.add_argument(
         "--minutes", type=float, default=35, help="stop after so many minutes, restarts included"
