@@ -94,6 +94,13 @@ class CosmosModel:
         hidden = self.network.window(tokens, positions, slots, visible, cache, entries=entries)
         return self.network.head(hidden)
 
+    def move(self, cache: Any, source: Slots, target: Slots) -> None:
+        """Copy cache entries of each clip from slots to slots, in every layer."""
+        clips = torch.arange(source.shape[0], device=source.device).unsqueeze(1)
+        for layer in cache:
+            for entries in layer:
+                entries[clips, :, target] = entries[clips, :, source]
+
     def _head_chunks(self, hidden: Hidden) -> Iterator[Logits]:
         rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))
         for chunk in hidden.split(rows, dim=1):

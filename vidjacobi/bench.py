@@ -147,7 +147,7 @@ def measurement(decoder: str, window: int, clip: int, decoded: Decoded, oracle: 
         window,
         clip,
         stats.nfe[0],
-        stats.new_tokens,
+        stats.new_tokens[0],
         stats.seconds,
         stats.forward_seconds,
         base.nfe[0],

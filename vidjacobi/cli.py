@@ -116,7 +116,9 @@ def rollout_parser() -> ArgumentParser:
         "--config", default="default", help="settings to start from: default, cosmos4b or a YAML path"
     )
     how.add_argument(
-        "--model", metavar="NAME", help="nano, a checkpoint folder, or a Hugging Face repository (nano)"
+        "--model",
+        metavar="NAME",
+        help="nano, micro, a checkpoint folder, or a Hugging Face repository (nano)",
     )
     how.add_argument(
         "--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it"
@@ -155,10 +157,10 @@ def bench_parser() -> ArgumentParser:
         "clip",
         nargs="*",
         metavar="CLIP",
-        help="videos to take 9-frame contexts from; none: held-out clips of nano",
+        help="videos to take 9-frame contexts from; none: held-out clips that ship with the model",
     )
     add("--config", default="readme", help="readme (15 minutes), nano (40), quick (1) or a YAML path")
-    add("--model", metavar="NAME", help="nano, a checkpoint folder, or a Hugging Face repository")
+    add("--model", metavar="NAME", help="nano, micro, a checkpoint folder, or a Hugging Face repository")
     add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
     add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")

@@ -32,6 +32,8 @@ class DecoderConfig:
         method: entry of ``vidjacobi.decoders.METHODS``.
         window: positions per pass when the caller names none.
         draft, coupling, verifier: registry entries ``{"name": ..., option: ...}``; None for AR.
+        lanes: registry entry; None for raster, one lane.
+        siblings: ``{depth: ..., width: ...}`` of ``vidjacobi.siblings.Siblings``; None for none.
         temperature: overrides the default temperature of 1 (the caller's choice overrides both).
     """
 
@@ -44,6 +46,8 @@ class DecoderConfig:
     draft: dict[str, Any] | None = None
     coupling: dict[str, Any] | None = None
     verifier: dict[str, Any] | None = None
+    lanes: dict[str, Any] | None = None
+    siblings: dict[str, Any] | None = None
     temperature: float | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -88,10 +92,15 @@ def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> Decode
 
 
 def _check_types(name: str, settings: Mapping[str, Any]) -> None:
-    for part in ("draft", "coupling", "verifier"):
+    for part in ("draft", "coupling", "verifier", "lanes"):
         value = settings.get(part)
         if value is not None and not (isinstance(value, dict) and "name" in value):
             raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {value!r}")
+    siblings = settings.get("siblings")
+    if siblings is not None and not isinstance(siblings, dict):
+        raise InvalidArgument(
+            f"decoder {name!r}: siblings: expected {{depth: ..., width: ...}}, got {siblings!r}"
+        )
     window, temperature = settings.get("window", 1), settings.get("temperature")
     if isinstance(window, bool) or not isinstance(window, int):
         raise InvalidArgument(f"decoder {name!r}: window must be a whole number, not {window!r}")

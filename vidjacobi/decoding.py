@@ -1,20 +1,22 @@
 """Tokens in, tokens out: the public call around the decoders."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoders import METHODS
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.model import VideoModel
+from vidjacobi.model import TreeModel, VideoModel
 from vidjacobi.noise import stream_id
 from vidjacobi.registry import lookup
-from vidjacobi.shapes import Tokens
+from vidjacobi.shapes import Counts, Tokens
 from vidjacobi.state import Decoded, Parts, Problem, Progress
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
@@ -22,8 +24,8 @@ ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk
 
 def decode(
     model: VideoModel,
-    context: Tokens,
-    new_tokens: int,
+    context: Tokens | Sequence[Int[Tensor, "_"]],
+    new_tokens: int | Sequence[int],
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
     seed: int = 0,
@@ -39,8 +41,10 @@ def decode(
 
     Args:
         model: anything that satisfies ``vidjacobi.VideoModel``.
-        context: ``[b, c]`` token ids, c >= 1, special tokens of the model included; never changed.
-        new_tokens: >= 1; context and new tokens must fit ``model.max_positions``.
+        context: ``[b, c]`` token ids, c >= 1, special tokens of the model included; never changed. Or one
+            tensor ``[c]`` per clip, where they differ in length.
+        new_tokens: >= 1, for all clips or one number per clip; with the context they must fit
+            ``model.max_positions``.
         decoder: a shipped decoder's name (``vidjacobi decoders``), a YAML path or a DecoderConfig.
         window: positions per pass, >= 1; None takes the decoder's own.
         seed: the same seed, clip id and numbers give the same tokens, in any batch.
@@ -52,7 +56,7 @@ def decode(
         observe: called once per pass with the progress.
 
     Returns:
-        ``Decoded(tokens [b, new_tokens], stats, trace)``.
+        ``Decoded(tokens [b, new_tokens], stats, trace)``; tokens are -1 behind the end of a shorter clip.
 
     Raises:
         InvalidArgument: a number or name is out of range.
@@ -62,23 +66,74 @@ def decode(
     config = with_window(config, window)
     if temperature is None:
         temperature = 1.0 if config.temperature is None else config.temperature
-    check_request(model, context, new_tokens, config.window, seed)
-    ids = context_ids(context) if clip_ids is None else list(clip_ids)
-    if len(ids) != context.shape[0]:
-        raise InvalidArgument(f"there are {context.shape[0]} clips but {len(ids)} clip ids")
+    clips = Clips.of(context, new_tokens)
+    check_request(model, clips, config.window, seed)
+    ids = context_ids(clips) if clip_ids is None else list(clip_ids)
+    if len(ids) != len(clips.tokens):
+        raise InvalidArgument(f"there are {len(clips.tokens)} clips but {len(ids)} clip ids")
+    parts = parts_of(config)
+    if parts and parts.siblings and not isinstance(model, TreeModel):
+        raise InvalidArgument(
+            f"decoder {config.name!r} has siblings: the model needs a move method (vidjacobi.model.TreeModel)"
+        )
+    device = model.device
     problem = Problem(
         model=model,
-        context=context.to(model.device, torch.long),
-        new_tokens=new_tokens,
+        context=clips.padded().to(device),
+        new_tokens=max(clips.counts),
         warp=Warp(temperature, top_p, top_k),
         window=config.window,
         seed=seed,
-        streams=torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=model.device),
-        parts=parts_of(config),
+        streams=torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=device),
+        parts=parts,
+        lengths=clips.lengths_on(device),
+        counts=clips.counts_on(device),
         measure=measure,
         observe=observe,
     )
     return lookup("method", config.method, METHODS)(problem)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The contexts of a batch, one ``[c]`` each, and how many tokens each clip is to get."""
+
+    tokens: list[Int[Tensor, "_"]]
+    counts: list[int]
+
+    @classmethod
+    def of(cls, context: Tokens | Sequence[Int[Tensor, "_"]], new_tokens: int | Sequence[int]) -> "Clips":
+        """Check shapes and kinds. Raises InvalidArgument."""
+        if isinstance(context, Tensor) and context.ndim != 2:
+            raise InvalidArgument(
+                f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
+            )
+        rows = list(context)
+        for row in rows:
+            if row.ndim != 1 or row.is_floating_point():
+                raise InvalidArgument(
+                    f"a context must be integer token ids [tokens], not {row.dtype} {list(row.shape)}"
+                )
+        counts = [new_tokens] * len(rows) if isinstance(new_tokens, int) else list(new_tokens)
+        if len(counts) != len(rows):
+            raise InvalidArgument(f"there are {len(rows)} clips but {len(counts)} numbers of new tokens")
+        return cls([row.to("cpu", torch.long) for row in rows], counts)
+
+    def padded(self) -> Tokens:
+        """All contexts, filled up with zeros on the right."""
+        return torch.nn.utils.rnn.pad_sequence(self.tokens, batch_first=True)
+
+    def lengths_on(self, device: torch.device) -> Counts | None:
+        """Context lengths, None where they are all the same."""
+        return _unless_equal([len(row) for row in self.tokens], device)
+
+    def counts_on(self, device: torch.device) -> Counts | None:
+        """New tokens, None where they are all the same."""
+        return _unless_equal(self.counts, device)
+
+
+def _unless_equal(numbers: list[int], device: torch.device) -> Counts | None:
+    return None if len(set(numbers)) == 1 else torch.tensor(numbers, dtype=torch.long, device=device)
 
 
 def stream_of(clip: ClipId) -> int:
@@ -90,39 +145,37 @@ def parts_of(config: DecoderConfig) -> Parts | None:
     """Build the parts that a configuration names; its law label must be what they prove."""
     if config.draft is None or config.coupling is None or config.verifier is None:
         return None
-    parts = Parts.named(config.draft, config.coupling, config.verifier)
-    if parts.verifier.law != config.law:
+    parts = Parts.named(config.draft, config.coupling, config.verifier, config.lanes, config.siblings)
+    if parts.law != config.law:
         raise InvalidArgument(
-            f"decoder {config.name!r} says law: {config.law}, but its verifier is {parts.verifier.law}"
+            f"decoder {config.name!r} says law: {config.law}, but its parts are {parts.law}"
         )
     return parts
 
 
-def check_request(model: VideoModel, context: Tensor, new_tokens: int, window: int, seed: int) -> None:
+def check_request(model: VideoModel, clips: Clips, window: int, seed: int) -> None:
     """Refuse what cannot be decoded."""
-    if context.ndim != 2 or context.is_floating_point():
-        raise InvalidArgument(
-            f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
-        )
-    length = context.shape[1]
     if window < 1:
         raise InvalidArgument(f"window must be at least 1, not {window}")
-    if new_tokens < 1:
-        raise InvalidArgument(f"there must be at least 1 new token, not {new_tokens}")
     if not -(1 << 63) <= seed < 1 << 63:
         raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
-    if length < 1 or context.shape[0] < 1:
+    if not clips.tokens or min(map(len, clips.tokens)) < 1:
         raise InvalidArgument("the context is empty: a clip needs at least one token to go on from")
-    if length + new_tokens > model.max_positions:
-        raise InvalidArgument(
-            f"{length} context + {new_tokens} new tokens exceed the model's {model.max_positions} positions"
-        )
-    low, high = int(context.min()), int(context.max())
-    if low < 0 or high >= max(model.vocab_size, *(1 + special for special in (*model.prefix_tokens, -1))):
-        raise InvalidArgument(f"context ids {low}..{high} lie outside the vocabulary of {model.vocab_size}")
+    for row, count in zip(clips.tokens, clips.counts, strict=True):
+        if count < 1:
+            raise InvalidArgument(f"there must be at least 1 new token, not {count}")
+        if len(row) + count > model.max_positions:
+            raise InvalidArgument(
+                f"{len(row)} context + {count} new tokens exceed the model's {model.max_positions} positions"
+            )
+        low, high = int(row.min()), int(row.max())
+        if low < 0 or high >= max(model.vocab_size, *(1 + special for special in (*model.prefix_tokens, -1))):
+            raise InvalidArgument(
+                f"context ids {low}..{high} lie outside the vocabulary of {model.vocab_size}"
+            )
 
 
-def context_ids(context: Tokens) -> list[str]:
+def context_ids(clips: "Clips | Tokens") -> list[str]:
     """sha256 of each clip's context tokens."""
-    rows: Any = context.to("cpu", torch.int32).numpy()
-    return [sha256(row.tobytes()).hexdigest() for row in rows]
+    rows: Any = clips.tokens if isinstance(clips, Clips) else clips
+    return [sha256(row.to("cpu", torch.int32).numpy().tobytes()).hexdigest() for row in rows]

@@ -1,6 +1,6 @@
 """The first guess for a position that enters the window.
 
-A rule sees only what is known left of the fresh positions, so its guess is a draft with a law ``q`` that the
+A rule sees only what is known left of a fresh position, so its guess is a draft with a law ``q`` that the
 verifier can judge: one-hot for a copied token, uniform, or the model's law of the same place one frame earlier.
 """
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import SparseLaws
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.geometry import Grid
+from vidjacobi.geometry import Grid, nearest_left
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.noise import Noise, Purpose
-from vidjacobi.shapes import Counts, Positions, Tokens
+from vidjacobi.shapes import Positions, Tokens
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Past:
     """What a draft rule may look at.
 
     Attributes:
-        tokens: decided tokens and drafts of the clip by position; meaningless from ``known`` on.
-        known: first position without a token; the fresh positions begin there.
-        positions: the window. Slots left of ``known`` get a guess too, which is not used (static shapes).
+        tokens: decided tokens and drafts of the clip by position; meaningless where not ``known``.
+        known: positions that are decided or hold a draft.
+        positions: the window. Slots that are known get a guess too, which is not used (static shapes).
         noise: of the window.
         fresh: which noise the coupling wants a law to be drawn with.
         grid: frame shape.
@@ -43,7 +43,7 @@ class Past:
     """
 
     tokens: Int[Tensor, "b p"]
-    known: Counts
+    known: Bool[Tensor, "b p"]
     positions: Positions
     noise: Noise
     fresh: Purpose
@@ -54,7 +54,7 @@ class Past:
 
 @runtime_checkable
 class DraftRule(Protocol):
-    """A guess for every position of ``past.positions`` that lies at or behind ``past.known``."""
+    """A guess for every position of ``past.positions`` that is not known, from what lies to its left."""
 
     @property
     def keeps_laws(self) -> int:
@@ -143,11 +143,10 @@ DRAFTS: dict[str, type] = {
 
 
 def copied(past: Past, distance: int) -> Fresh:
-    """The nearest known token a multiple of ``distance`` to the left; the last known one where there is none."""
-    steps = (past.positions - past.known[:, None]).div(distance, rounding_mode="floor") + 1
-    source = past.positions - steps.clamp(min=1) * distance
-    source = torch.where(source >= 0, source, past.known[:, None] - 1)
-    tokens = past.tokens.gather(1, source)
+    """The nearest known token a multiple of ``distance`` to the left; the nearest of all where there is none."""
+    source = nearest_left(past.known, distance)
+    source = torch.where(source >= 0, source, nearest_left(past.known, 1)).clamp(min=0)
+    tokens = past.tokens.gather(1, source.gather(1, past.positions))
     return Fresh(
         tokens, SparseLaws(tokens[..., None], torch.ones_like(tokens[..., None], dtype=past.noise.dtype))
     )

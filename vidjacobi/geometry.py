@@ -1,6 +1,10 @@
-"""The latent grid of a clip and where a position lies in it."""
+"""The latent grid of a clip, where a position lies in it, and what is known to its left."""
 
 from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,3 +31,14 @@ class Grid:
     def locate(self, position: int) -> tuple[int, int, int]:
         """(t, h, w) of the raster index ``position`` (special tokens not counted)."""
         return position // self.frame_tokens, position // self.w % self.h, position % self.w
+
+
+def nearest_left(known: Bool[Tensor, "b p"], distance: int) -> Int[Tensor, "b p"]:
+    """For every position the nearest known one a multiple of ``distance`` (1, 2, ... steps) to its left, or -1."""
+    batch, size = known.shape
+    padded = -(-size // distance) * distance
+    index = torch.full((batch, padded), -1, dtype=torch.long, device=known.device)
+    index[:, :size] = torch.where(known, torch.arange(size, device=known.device), -1)
+    newest = index.view(batch, -1, distance).cummax(1).values.view(batch, padded)
+    shifted = torch.cat([torch.full_like(newest[:, :distance], -1), newest], 1)
+    return shifted[:, :size]

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import SparseLaws, strongest
-from vidjacobi.shapes import Laws, Mask, Positions, Tokens
+from vidjacobi.shapes import Counts, Laws, Mask, Positions, Tokens
 
 
 class LawMemory:
@@ -20,13 +20,21 @@ class LawMemory:
     ids: Int[Tensor, "b f k"]
     probs: Float[Tensor, "b f k"]
 
-    def __init__(self, context: Tokens, frame_tokens: int, keep: int, dtype: torch.dtype) -> None:
-        batch, length = context.shape
-        places = torch.arange(length - frame_tokens, length, device=context.device).clamp(min=0)
-        # the context's last frame by position, rolled so that index = position modulo frame
-        tokens = context[:, places].roll((length - frame_tokens) % frame_tokens, dims=1)
+    def __init__(
+        self,
+        context: Tokens,
+        frame_tokens: int,
+        keep: int,
+        dtype: torch.dtype,
+        lengths: Counts | None = None,
+    ) -> None:
+        batch, width = context.shape
+        lengths = torch.full_like(context[:, 0], width) if lengths is None else lengths
+        # the newest position in front of the context's end at each place of the frame
+        place = torch.arange(frame_tokens, device=context.device)
+        newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - place) % frame_tokens
         self.keep = keep
-        self.ids = tokens[..., None].repeat(1, 1, keep)
+        self.ids = context.gather(1, newest.clamp(min=0))[..., None].repeat(1, 1, keep)
         self.probs = torch.zeros(batch, frame_tokens, keep, dtype=dtype, device=context.device)
         self.probs[..., 0] = 1
 
@@ -36,13 +44,15 @@ class LawMemory:
         return self.ids.shape[1]
 
     def remember(self, positions: Positions, laws: Laws, valid: Mask) -> None:
-        """Store the laws of ascending neighbouring ``positions`` (the newest frame of them)."""
-        positions, laws, valid = (x[:, -self.frame_tokens :] for x in (positions, laws, valid))
+        """Store the laws of rising ``positions`` where ``valid``; of two at one place the later one stays."""
         new = strongest(laws, self.keep)
-        place = (positions % self.frame_tokens)[..., None].expand_as(new.ids)
-        keep = valid[..., None]
-        self.ids.scatter_(1, place, torch.where(keep, new.ids, self.ids.gather(1, place)))
-        self.probs.scatter_(1, place, torch.where(keep, new.probs, self.probs.gather(1, place)))
+        place = positions % self.frame_tokens
+        order = torch.where(valid, torch.arange(positions.shape[1], device=place.device), -1)
+        newest = torch.full_like(self.ids[..., 0], -1).scatter_reduce(1, place, order, "amax")
+        slot = newest.clamp(min=0)[..., None].expand_as(self.ids)
+        replaced = (newest >= 0)[..., None]
+        self.ids = torch.where(replaced, new.ids.gather(1, slot), self.ids)
+        self.probs = torch.where(replaced, new.probs.gather(1, slot), self.probs)
 
     def recall(self, positions: Positions) -> SparseLaws:
         """The newest laws of the places of ``positions``."""

@@ -14,7 +14,7 @@ from vidjacobi.tokenizer import VideoTokenizer
 Pair = tuple[VideoModel, VideoTokenizer]
 
 # name -> "module:function", called with a Runtime; imported only when asked for
-MODELS = {"nano": "cosmos_adapter.pair:load_nano"}
+MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
 # any other name: a folder or a repository of checkpoints
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
 # the tokenizer of a repository that names none
@@ -36,8 +36,8 @@ def load(
     """(model, tokenizer) by name.
 
     Args:
-        name_or_path: ``nano``; a folder of an official checkpoint (``model.pt`` or safetensors, optional
-            ``config.json``); or a Hugging Face repository id, fetched into its cache because you named it.
+        name_or_path: ``nano`` or ``micro``; a folder of an official checkpoint (``model.pt`` or safetensors,
+            optional ``config.json``); or a Hugging Face repository id, fetched into its cache because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
         tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.

@@ -57,3 +57,12 @@ class VideoModel(Protocol):
         query sees; their logits are ignored but must be finite.
         """
         ...
+
+
+@runtime_checkable
+class TreeModel(VideoModel, Protocol):
+    """A model that decoders with siblings can use: the accepted sibling's cache entry moves to its position."""
+
+    def move(self, cache: Cache, source: Slots, target: Slots) -> None:
+        """Copy each clip's entries from the slots ``source`` to the slots ``target``, both ``[b m]``."""
+        ...

@@ -23,6 +23,8 @@ class Purpose(IntEnum):
     REDRAW = 3  # residual draws and independent redrafts
     FRESH = 4  # first draft of a position
     COIN = 5  # which side of a mixture
+    SIBLING = 6  # which siblings of a draft are tried
+    SIBLING_ACCEPT = 7  # uniforms of their rejection tests
 
 
 SPARSE_FROM = 1024  # vocabulary from which it pays to make the noise of a nucleus only
@@ -71,6 +73,13 @@ class Noise:
         """One number in [0, 1) per position."""
         precision = 24 if self.dtype == torch.float32 else 53
         return _shift(self.keys(purpose), 64 - precision).to(self.dtype) * 2.0**-precision
+
+    def uniforms(self, purpose: Purpose, count: int) -> Float[Tensor, "b n k"]:
+        """``count`` independent numbers in [0, 1) per position."""
+        precision = 24 if self.dtype == torch.float32 else 53
+        each = torch.arange(1, count + 1, device=self._positions.device)
+        keys = splitmix64(self.keys(purpose)[..., None] ^ splitmix64(each))
+        return _shift(keys, 64 - precision).to(self.dtype) * 2.0**-precision
 
     def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
         """One integer in 0..below-1 per position."""

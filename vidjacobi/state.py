@@ -4,7 +4,11 @@ context      the tokens given; never re-sampled
 draft        a guessed token, with the law q that it was drawn from
 target       the law p that AR decoding would sample from, as this pass sees it
 frontier     first undecided position of a clip
-window       all positions evaluated in one pass, from the frontier on
+lane         a run of neighbouring positions with a frontier of its own; plain Jacobi has one
+window       all positions evaluated in one pass: the union of the lanes, and the siblings
+sibling      another candidate for the place of a draft near the frontier, evaluated in the same pass
+slot         place in the cache: the position, but for siblings and padding
+stand-in     token fed in place of one that is not known yet, in front of a lane that opened early
 pass         one forward call. The prefill is one, and its last law decides the first new token
 NFE          passes that a clip took part in, the prefill included: AR's NFE = number of new tokens
 accepted     a draft kept by verification
@@ -24,12 +28,18 @@ from torch import Tensor
 from vidjacobi.couplings import COUPLINGS
 from vidjacobi.distributions import Warp
 from vidjacobi.drafts import DRAFTS, DraftRule
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.geometry import Grid
+from vidjacobi.lanes import LANES, Lanes, Raster
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import VideoModel
 from vidjacobi.registry import build
-from vidjacobi.shapes import Counts, Laws, Tokens
+from vidjacobi.shapes import Counts, Laws, Mask, Positions, Tokens
+from vidjacobi.siblings import Siblings
 from vidjacobi.trial import Coupling
-from vidjacobi.verify import VERIFIERS, Verifier
+from vidjacobi.verify import VERIFIERS, Branching, Verifier
+
+RASTER = Raster()
 
 
 @dataclass(frozen=True)
@@ -39,20 +49,46 @@ class Parts:
     draft: DraftRule
     coupling: Coupling
     verifier: Verifier
+    lanes: Lanes = RASTER
+    siblings: Siblings | None = None
+
+    def __post_init__(self) -> None:
+        if self.siblings and not isinstance(self.verifier, Branching):
+            raise InvalidArgument(f"verifier {type(self.verifier).__name__} cannot choose among siblings")
+        if self.siblings and not isinstance(self.lanes, Raster):
+            raise InvalidArgument("siblings need raster lanes: with several lanes there is no one frontier")
 
     @classmethod
-    def named(cls, draft: dict, coupling: dict, verifier: dict) -> "Parts":
+    def named(
+        cls,
+        draft: dict,
+        coupling: dict,
+        verifier: dict,
+        lanes: dict | None = None,
+        siblings: dict | None = None,
+    ) -> "Parts":
         """Parts from registry entries such as ``{"name": "mixture", "alpha": 0.5}``."""
         return cls(
             build("draft rule", draft, DRAFTS),
             build("coupling", coupling, COUPLINGS),
             build("verifier", verifier, VERIFIERS),
+            build("lanes", lanes or {"name": "raster"}, LANES),
+            None
+            if siblings is None
+            else build("siblings", {"name": "siblings", **siblings}, {"siblings": Siblings}),
         )
 
     @property
     def reads_laws(self) -> bool:
         """Whether draft laws must be stored from pass to pass."""
-        return self.coupling.reads_laws or self.verifier.reads_laws
+        return self.coupling.reads_laws or self.verifier.reads_laws or self.siblings is not None
+
+    @property
+    def law(self) -> str:
+        """What they prove together. The pathwise verifier needs no coupling's promise, every one needs the lanes'."""
+        if "lossy" in (self.verifier.law, self.lanes.law):
+            return "lossy"
+        return self.verifier.law if self.verifier.law == "pathwise" else self.coupling.law
 
 
 @dataclass(frozen=True)
@@ -70,11 +106,13 @@ class Problem:
 
     Attributes:
         model: the video model.
-        context: tokens given, the same number for every clip (at least one).
-        new_tokens: how many to decide per clip.
+        context: tokens given (at least one per clip); shorter ones are padded on the right.
+        new_tokens: how many to decide per clip, at most.
         warp: logits to laws.
-        window: positions evaluated per pass, >= 1.
+        window: most positions evaluated per pass, >= 1.
         seed, streams: key of the noise; one 64-bit stream per clip.
+        lengths: tokens given of each clip, where they differ.
+        counts: tokens to decide of each clip, where they differ.
         parts: draft rule, coupling and verifier; None for AR.
         measure: synchronise the device around every pass, so that seconds mean something on a GPU.
         observe: called once per pass.
@@ -88,13 +126,62 @@ class Problem:
     seed: int
     streams: Counts
     parts: Parts | None = None
+    lengths: Counts | None = None
+    counts: Counts | None = None
     measure: bool = False
     observe: Callable[[Progress], None] | None = None
 
     @property
+    def starts(self) -> Counts:
+        """First new position of each clip."""
+        return torch.full_like(self.streams, self.context.shape[1]) if self.lengths is None else self.lengths
+
+    @property
+    def ends(self) -> Counts:
+        """First position behind each clip."""
+        return self.starts + (self.new_tokens if self.counts is None else self.counts)
+
+    @property
     def end(self) -> int:
-        """First position behind the clip."""
-        return self.context.shape[1] + self.new_tokens
+        """First position behind every clip. No host read: an upper bound where lengths differ."""
+        return min(self.context.shape[1] + self.new_tokens, self.model.max_positions)
+
+    @property
+    def grid(self) -> Grid:
+        """Of one frame."""
+        return self.model.grid_for(1)
+
+    @property
+    def columns(self) -> int:
+        """Columns of tables by position: whole frames behind the special tokens, and one that belongs to no clip."""
+        offset, frame = len(self.model.prefix_tokens), self.grid.frame_tokens
+        return offset + -(-(self.end - offset) // frame) * frame + 1
+
+
+@dataclass(frozen=True)
+class Window:
+    """The positions that a pass evaluates, in rising order, padded on the right.
+
+    Attributes:
+        inputs: position of each token that is fed; the law that comes out is that of the next position.
+        used: whether the slot is no padding.
+        valid: whether its law is that of an undecided position that was asked for.
+        home: first position of the lane that the input lies in.
+        lane: first position of the lane that the target lies in (the input's, where there is no target).
+        corrects: whether a rejected draft is replaced at once.
+    """
+
+    inputs: Positions
+    used: Mask
+    valid: Mask
+    home: Positions
+    lane: Positions
+    corrects: Mask
+
+    @property
+    def targets(self) -> Positions:
+        """Position whose law each slot gives."""
+        return self.inputs + 1
 
 
 @dataclass(frozen=True)
@@ -102,9 +189,13 @@ class DecodeState:
     """What one pass hands to the next.
 
     Attributes:
-        tokens: decided tokens left of the frontier, drafts in the window; padded by one window.
-        laws: draft laws ``q`` of the window, or None where nothing reads them.
+        tokens: by position: decided tokens, and drafts where the last window had some.
+        decided: which are final (positions behind the clip count as decided).
+        written: decided positions whose cache entry holds the decided token.
+        settled: positions in front of it have the entry that one-by-one decoding would have made.
         frontier: first undecided position.
+        window: of the last pass, None in front of the first.
+        laws: laws that the drafts of that window were drawn from, None where nothing reads them.
         passes: passes each clip took part in.
         memory: laws by place in the frame, where the draft rule keeps them.
         decided_in: the pass (the clip's own count, prefill = 1) that decided each position.
@@ -113,8 +204,12 @@ class DecodeState:
     """
 
     tokens: Int[Tensor, "b p"]
-    laws: Laws | None
+    decided: Bool[Tensor, "b p"]
+    written: Bool[Tensor, "b p"]
+    settled: Counts
     frontier: Counts
+    window: Window | None
+    laws: Laws | None
     passes: Counts
     memory: LawMemory | None
     decided_in: Int[Tensor, "b p"]
@@ -130,6 +225,7 @@ class PassRecord:
     accepted: Counts
     changed: Counts  # drafts behind the frontier whose redraft differs: the Hamming distance of two passes
     pending: Counts  # drafts that stayed undecided
+    evaluated: Counts  # positions fed, siblings included
 
 
 @dataclass(frozen=True)
@@ -140,6 +236,7 @@ class Trace:
     accepted: Int[Tensor, "r b"]
     changed: Int[Tensor, "r b"]
     pending: Int[Tensor, "r b"]
+    evaluated: Int[Tensor, "r b"]
     seconds: Float[Tensor, " r"]
     forward_seconds: Float[Tensor, " r"]
     decided_in: Int[Tensor, "b n"]
@@ -157,7 +254,8 @@ class DecodeStats:
 
     law: str
     nfe: list[int]  # per clip, prefill included
-    new_tokens: int  # per clip
+    new_tokens: list[int]  # per clip
+    positions: list[float]  # mean positions evaluated per pass of each clip, the prefill left out
     passes: int  # forward calls of the batch
     seconds: float
     prefill_seconds: float
@@ -166,12 +264,12 @@ class DecodeStats:
     @property
     def tokens_per_pass(self) -> list[float]:
         """Mean acceptance length of each clip: new tokens / NFE."""
-        return [self.new_tokens / nfe for nfe in self.nfe]
+        return [count / nfe for count, nfe in zip(self.new_tokens, self.nfe, strict=True)]
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Tokens ``[b, new_tokens]`` with the numbers and the trace of their decoding."""
+    """Tokens ``[b, new_tokens]`` (-1 behind the end of a shorter clip), the numbers and trace of their decoding."""
 
     tokens: Tokens
     stats: DecodeStats
@@ -183,7 +281,8 @@ def summarise(problem: Problem, law: str, trace: Trace, nfe: Counts) -> DecodeSt
     return DecodeStats(
         law=law,
         nfe=nfe.tolist(),
-        new_tokens=problem.new_tokens,
+        new_tokens=(problem.ends - problem.starts).tolist(),
+        positions=(trace.evaluated[1:].sum(0) / (nfe.cpu() - 1).clamp(min=1)).tolist(),
         passes=trace.seconds.shape[0],
         seconds=float(trace.seconds.sum()),
         prefill_seconds=float(trace.seconds[0]),
@@ -191,7 +290,8 @@ def summarise(problem: Problem, law: str, trace: Trace, nfe: Counts) -> DecodeSt
     )
 
 
-def empty_counts(problem: Problem) -> Int[Tensor, "b p"]:
-    """Zeros per clip and position, with a window of padding."""
-    batch = problem.context.shape[0]
-    return torch.zeros(batch, problem.end + problem.window, dtype=torch.long, device=problem.context.device)
+def cut_new(problem: Problem, table: Int[Tensor, "b p"], filler: int) -> Int[Tensor, "b n"]:
+    """The new positions of every clip from a table by position; ``filler`` behind the end of shorter clips."""
+    position = problem.starts[:, None] + torch.arange(problem.new_tokens, device=table.device)
+    inside = position < problem.ends[:, None]
+    return torch.where(inside, table.gather(1, position.clamp(max=table.shape[1] - 1)), filler)

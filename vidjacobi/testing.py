@@ -18,7 +18,7 @@ class TinyVideoModel:
     """Laws looked up in a random table by a hash of everything to the left, mixed with a law per place.
 
     Every law depends on every earlier token, some tokens have probability zero, and laws of neighbouring
-    histories resemble each other, so that drafts are sometimes right. The cache holds the tokens.
+    histories resemble each other, so that drafts are sometimes right. The cache holds a code of (position, token).
 
     Args:
         vocab_size: 3-5 if the joint law is to be enumerated.
@@ -52,7 +52,7 @@ class TinyVideoModel:
         return Grid(frames, self._grid.h, self._grid.w)
 
     def make_cache(self, batch: int, slots: int) -> Int[Tensor, "b slots"]:
-        """Tokens by slot."""
+        """Codes by slot."""
         return torch.zeros(batch, slots, dtype=torch.long)
 
     def prefill(self, tokens: Tokens, cache: Int[Tensor, "b slots"], keep: int) -> Iterator[Logits]:
@@ -72,12 +72,14 @@ class TinyVideoModel:
         cache: Int[Tensor, "b slots"],
     ) -> Logits:
         """Look the laws up."""
-        cache.scatter_(1, slots, tokens)
-        length = min(visible.shape[-1], self.max_positions)
-        seen = cache[:, :length]
-        codes = self._weights[:length].expand(seen.shape[0], -1, -1).gather(2, seen[..., None])[..., 0]
-        history = (visible[..., :length] * codes[:, None]).sum(-1) % self._table.shape[0]
+        cache.scatter_(1, slots, self._weights[positions, tokens])
+        seen = cache[:, None, : visible.shape[-1]]
+        history = (visible * seen).sum(-1) % self._table.shape[0]
         return self._table[history] + self._place[(positions + 1) % self._place.shape[0]]
+
+    def move(self, cache: Int[Tensor, "b slots"], source: Slots, target: Slots) -> None:
+        """Copy codes from slots to slots."""
+        cache.scatter_(1, target, cache.gather(1, source))
 
 
 def joint_law(

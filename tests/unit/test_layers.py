@@ -15,7 +15,7 @@ LAYERS = """
 vidjacobi.shapes vidjacobi.errors
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
 vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
-vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
+vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
 vidjacobi.model vidjacobi.tokenizer vidjacobi.state vidjacobi.config
 vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills

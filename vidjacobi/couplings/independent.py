@@ -14,6 +14,7 @@ class Independent:
 
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_laws: ClassVar[bool] = False
+    law: ClassVar[str] = "lossless"
 
     def __call__(self, trial: Trial) -> Coupled:
         tokens = race(trial.target, trial.exponential(Purpose.REDRAW))

@@ -19,6 +19,7 @@ class Maximal:
 
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_laws: ClassVar[bool] = True
+    law: ClassVar[str] = "lossless"
 
     def __call__(self, trial: Trial) -> Coupled:
         p = probability(trial.target, trial.drafts)

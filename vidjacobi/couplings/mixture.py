@@ -1,6 +1,7 @@
 """Alpha-coupling: a coin chooses a coupled redraft or an independent one (MC-SJD, section 5)."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -20,6 +21,7 @@ class Mixture:
     alpha: float
     of: str = "maximal"
     coupled: Coupling = field(init=False)
+    law: ClassVar[str] = "lossless"
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

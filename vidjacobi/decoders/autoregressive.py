@@ -4,9 +4,10 @@ import torch
 
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
 from vidjacobi.errors import BadModelOutput
+from vidjacobi.model import Cache
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.runtime import Clock
-from vidjacobi.shapes import Logits, Tokens
+from vidjacobi.shapes import Counts, Logits, Tokens
 from vidjacobi.state import Decoded, Problem, Progress, Trace, summarise
 
 
@@ -19,35 +20,45 @@ def run(problem: Problem) -> Decoded:
     depends on the shape from everything else.
     """
     model, context, width = problem.model, problem.context, problem.window
-    batch, length = context.shape
-    cache = model.make_cache(batch, problem.end + 1)
+    cache = model.make_cache(len(context), problem.end + 1)
     clock = Clock(context.device, problem.measure)
-    tokens, times = context, [clock.now()]
+    new, times = context[:, :0], [clock.now()]
     forward_seconds = []
     for count in range(problem.new_tokens):
         started = clock.now()
         if count == 0:
-            logits = list(model.prefill(context, cache, 1))[-1]
+            logits = _law_of_the_first(problem, cache)
         else:
-            position = torch.arange(width, device=context.device).expand(batch, -1) + length + count - 1
+            position = torch.arange(width, device=context.device) + problem.starts[:, None] + count - 1
             inside = position.clamp(max=problem.end - 1)
             slots = torch.where(position < problem.end, position, problem.end)
             visible = torch.arange(problem.end, device=context.device) <= inside[..., None]
-            logits = model.forward(tokens[:, -1:].expand(-1, width), inside, slots, visible, cache)[:, :1]
+            logits = model.forward(new[:, -1:].expand(-1, width), inside, slots, visible, cache)[:, :1]
         forward_seconds.append(clock.now() - started)
-        tokens = torch.cat([tokens, _draw(problem, logits, length + count)], 1)
+        new = torch.cat([new, _draw(problem, logits, problem.starts + count)], 1)
         times.append(clock.now())
         if problem.observe:
+            batch = len(context)
             problem.observe(Progress(count + 1, (count + 1) * batch, problem.new_tokens * batch))
-    return _decoded(problem, tokens[:, length:], torch.tensor(times).diff(), torch.tensor(forward_seconds))
+    return _decoded(problem, new, torch.tensor(times).diff(), torch.tensor(forward_seconds))
 
 
-def _draw(problem: Problem, logits: Logits, position: int) -> Tokens:
+def _law_of_the_first(problem: Problem, cache: Cache) -> Logits:
+    """Logits behind the last token of each context; shorter contexts are padded on the right."""
+    starts, width = problem.starts, problem.context.shape[1]
+    rows = width - int(starts.min()) + 1
+    logits = torch.cat(list(problem.model.prefill(problem.context, cache, rows)), 1)
+    last = starts - 1 - (width - rows)
+    return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
+
+
+def _draw(problem: Problem, logits: Logits, positions: Counts) -> Tokens:
     if not is_finite(logits):
-        raise BadModelOutput(f"the model's logits at position {position} are not finite: check its weights")
+        raise BadModelOutput(
+            f"the model's logits at position {int(positions[0])} are not finite: check its weights"
+        )
     passes = torch.zeros_like(problem.streams)
-    where = torch.full_like(problem.streams, position)[:, None]
-    noise = Noise(problem.seed, problem.streams, where, passes, law_dtype(logits.dtype))
+    noise = Noise(problem.seed, problem.streams, positions[:, None], passes, law_dtype(logits.dtype))
     laws = laws_of(logits, problem.warp)
     return race(laws, noise.exponential(Purpose.GUMBEL, laws.shape[-1]))
 
@@ -55,9 +66,12 @@ def _draw(problem: Problem, logits: Logits, position: int) -> Tokens:
 def _decoded(
     problem: Problem, tokens: Tokens, seconds: torch.Tensor, forward_seconds: torch.Tensor
 ) -> Decoded:
-    batch, count = tokens.shape
-    one = torch.ones(count, batch, dtype=torch.long)
-    order = torch.arange(1, count + 1).expand(batch, -1)
-    trace = Trace(one, 0 * one, 0 * one, 0 * one, seconds, forward_seconds, order, torch.zeros_like(order))
-    nfe = torch.full((batch,), count)
-    return Decoded(tokens, summarise(problem, "pathwise", trace, nfe), trace)
+    """All clips run for as long as the longest; what a shorter one got behind its end is cut off."""
+    count, nfe = tokens.shape[1], problem.ends - problem.starts
+    order = torch.arange(1, count + 1, device=tokens.device).expand_as(tokens)
+    inside = order <= nfe[:, None]
+    one = inside.T.long().cpu()
+    evaluated = torch.cat([problem.starts[None].cpu(), one[1:]])
+    marks = torch.where(inside, order, 0).cpu()
+    trace = Trace(one, 0 * one, 0 * one, 0 * one, evaluated, seconds, forward_seconds, marks, 0 * marks)
+    return Decoded(torch.where(inside, tokens, -1), summarise(problem, "pathwise", trace, nfe), trace)

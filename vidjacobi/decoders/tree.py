@@ -1,0 +1,88 @@
+"""What siblings decide: the first rejected draft's place, and one token behind a sibling that is accepted."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vidjacobi.decoders.window import noise_of, write
+from vidjacobi.distributions import race
+from vidjacobi.shapes import Laws, Tokens
+from vidjacobi.siblings import Candidates, Rejected
+from vidjacobi.state import DecodeState, Parts, Problem
+from vidjacobi.trial import Trial
+from vidjacobi.verify import Branching, Final
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The first rejected draft of every clip, and what stands in its place.
+
+    Attributes:
+        position: of the rejected draft.
+        level: whether it lay on a level with siblings (otherwise nothing changes).
+        token: in its place.
+        hit: whether that is a sibling, so that the next token could be decided too.
+        node: the sibling's index among all of them; 0 where there is none.
+        law, next_token: the law behind the sibling, and the token drawn from it.
+    """
+
+    position: Int[Tensor, " b"]
+    level: Tensor
+    token: Tokens
+    hit: Tensor
+    node: Int[Tensor, " b"]
+    law: Laws
+    next_token: Tokens
+
+    def apply(self, state: DecodeState) -> DecodeState:
+        """The state with the branch's tokens decided; the sibling's cache entry is moved by the loop."""
+        here = self.position[:, None]
+        there = (here + 1).clamp(max=state.tokens.shape[1] - 1)  # of a finished clip: nothing happens
+        level, hit = self.level[:, None], self.hit[:, None]
+        if state.memory:
+            state.memory.remember(there, self.law, hit)
+        tokens = write(state.tokens, here, self.token, level)
+        decided = state.decided.scatter(1, there, hit | state.decided.gather(1, there))
+        written = state.written.scatter(1, here, hit | state.written.gather(1, here))
+        tokens = write(tokens, there, self.next_token, hit)
+        return replace(state, tokens=tokens, decided=decided, written=written)
+
+
+def rescue(
+    problem: Problem,
+    parts: Parts,
+    state: DecodeState,
+    trial: Trial,
+    final: Final,
+    siblings: Candidates,
+    laws: Laws,
+) -> Branch:
+    """Let the verifier choose among the siblings of the first rejected draft. ``laws`` are those behind them."""
+    window, verifier = state.window, parts.verifier
+    assert window is not None
+    assert isinstance(verifier, Branching)
+    depth, width = siblings.tokens.shape[1:]
+    rejected = window.valid & final.decided & ~final.accepted
+    level = rejected[:, :depth].any(-1)
+    slot = rejected[:, :depth].long().argmax(-1, keepdim=True)
+    position = window.targets.gather(1, slot)
+    row = slot[..., None].expand(-1, -1, trial.target.shape[-1])
+    among = slot[..., None].expand(-1, -1, width)
+    case = Rejected(
+        target=trial.target.gather(1, row),
+        laws=trial.laws.gather(1, row),
+        draft=trial.drafts.gather(1, slot),
+        corrected=trial.draw(verifier).tokens.gather(1, slot),
+        siblings=siblings.tokens.gather(1, among)[:, 0],
+        exists=siblings.exist.gather(1, among)[:, 0],
+        noise=noise_of(problem, position, state.passes, trial.target.dtype),
+    )
+    found = verifier.among(case)
+    hit = level & (found.hit >= 0)
+    node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
+    law = laws.gather(1, node[:, None, None].expand(-1, -1, laws.shape[-1]))
+    noise = noise_of(problem, position + 1, state.passes, law.dtype)
+    next_token = race(law, noise.exponential(verifier.noise, law.shape[-1]))
+    return Branch(position[:, 0], level, found.tokens, hit, node, law, next_token)

@@ -1,0 +1,212 @@
+"""The inputs of a pass: which positions, with which drafts, in which slots, and what each may see."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from vidjacobi.distributions import law_dtype
+from vidjacobi.drafts import Past
+from vidjacobi.lanes import Active, Board
+from vidjacobi.noise import Noise
+from vidjacobi.shapes import Counts, Positions, Slots, Tokens, Visible
+from vidjacobi.siblings import Candidates, choose
+from vidjacobi.state import DecodeState, Parts, Problem, Window
+from vidjacobi.verify import Branching
+
+BUCKET = 64  # the prefix that attention reads is a multiple of this, so that shapes rarely change
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the lanes want of the next pass, by position, and how wide that makes it."""
+
+    active: Active
+    inputs: Bool[Tensor, "b p"]
+    width: Counts
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model is fed, siblings behind the window's slots."""
+
+    tokens: Tokens
+    positions: Positions
+    slots: Slots
+    visible: Visible
+
+
+def chain_size(problem: Problem, parts: Parts) -> int:
+    """Positions of a pass that are left for the drafts, the siblings taken off; at least one."""
+    return max(1, problem.window - (parts.siblings.count if parts.siblings else 0))
+
+
+def board_of(problem: Problem, parts: Parts, state: DecodeState) -> Board:
+    """What the lane rule may look at."""
+    grid, offset = problem.grid, len(problem.model.prefix_tokens)
+    size = chain_size(problem, parts)
+    return Board(state.decided, state.written, state.frontier, state.settled, grid, offset, size)
+
+
+def plan(problem: Problem, parts: Parts, state: DecodeState) -> Plan:
+    """Ask the lanes. A target's input is the position in front of it."""
+    active = parts.lanes(board_of(problem, parts, state))
+    followed = torch.cat([active.targets[:, 1:], torch.zeros_like(active.targets[:, :1])], 1)
+    inputs = followed | active.feed
+    return Plan(active, inputs, inputs.sum(-1))
+
+
+def choose_window(planned: Plan, size: int) -> Window:
+    """The first ``size`` inputs of every clip, in rising order."""
+    columns = planned.inputs.shape[1]
+    position = torch.arange(columns, device=planned.inputs.device)
+    candidates = torch.where(planned.inputs, position, columns)
+    size = min(size, columns)
+    inputs = candidates.topk(size, dim=1, largest=False, sorted=True).values
+    used = inputs < columns
+    inputs = inputs.clamp(max=columns - 2)
+    targets = inputs + 1
+    active = planned.active
+    valid = used & active.targets.gather(1, targets)
+    lanes = active.lane.expand(len(inputs), -1)
+    home = lanes.gather(1, inputs)
+    lane = torch.where(valid, lanes.gather(1, targets), home)
+    corrects = active.corrects.expand(len(inputs), -1).gather(1, targets)
+    return Window(inputs, used, valid, home, lane, corrects)
+
+
+def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Window) -> DecodeState:
+    """Drafts (and their laws) for targets that the last window did not hold; the others keep theirs."""
+    kept = carried_slots(state, window)
+    fresh = window.valid & (kept < 0)
+    known = state.decided.scatter(1, window.targets, state.decided.gather(1, window.targets) | (kept >= 0))
+    past = Past(
+        tokens=state.tokens,
+        known=known,
+        positions=window.targets,
+        noise=noise_of(problem, window.targets, state.passes, law_dtype(problem.model.dtype)),
+        fresh=parts.coupling.fresh,
+        grid=problem.grid,
+        memory=state.memory,
+        vocab_size=problem.model.vocab_size,
+    )
+    guess = parts.draft(past)
+    tokens = write(state.tokens, window.targets, guess.tokens, fresh)
+    laws = None
+    if parts.reads_laws:
+        laws = guess.laws.dense(problem.model.vocab_size)
+        if state.laws is not None:
+            index = kept.clamp(min=0)[..., None].expand(-1, -1, laws.shape[-1])
+            laws = torch.where(fresh[..., None], laws, state.laws.gather(1, index))
+    return replace(state, tokens=tokens, laws=laws, window=window)
+
+
+def carried_slots(state: DecodeState, window: Window) -> Positions:
+    """For each target its slot in the last window, -1 if it was not there."""
+    if state.window is None:
+        return torch.full_like(window.inputs, -1)
+    last, columns = state.window, state.tokens.shape[1]
+    slot = torch.arange(last.inputs.shape[1], device=last.inputs.device).expand_as(last.inputs)
+    table = torch.full((len(slot), columns + 1), -1, dtype=torch.long, device=slot.device)
+    table = table.scatter(1, torch.where(last.valid, last.targets, columns), slot)
+    return torch.where(window.valid, table.gather(1, window.targets), -1)
+
+
+def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candidates | None:
+    """Other candidates for the first targets, drawn from the laws of their drafts."""
+    if parts.siblings is None:
+        return None
+    assert state.window is not None
+    assert state.laws is not None
+    depth = min(parts.siblings.depth, state.window.inputs.shape[1])
+    targets, laws = state.window.targets[:, :depth], state.laws[:, :depth]
+    noise = noise_of(problem, targets, state.passes, laws.dtype)
+    assert isinstance(parts.verifier, Branching)
+    purpose = parts.verifier.sibling_noise
+    exponential = noise.exponential_where(purpose, laws > 0)
+    found = choose(laws, state.tokens.gather(1, targets), parts.siblings.width - 1, exponential)
+    inside = state.window.valid[:, :depth, None] & (targets < problem.ends[:, None] - 1)[..., None]
+    return replace(found, exist=found.exist & inside)
+
+
+def pass_inputs(
+    problem: Problem, parts: Parts, state: DecodeState, siblings: Candidates | None, furthest: int
+) -> Inputs:
+    """Tokens, positions, slots and visibility; ``furthest`` is the largest input's position plus one.
+
+    A query sees the decided tokens that have an entry to its left, its own lane's drafts to its left, and
+    itself. Padding goes to the spare last slot.
+    """
+    window = state.window
+    assert window is not None
+    spare = spare_slot(problem, parts)
+    tokens = feed_tokens(problem, parts, state, window)
+    slots = torch.where(window.used, window.inputs, spare)
+    reach = furthest + (parts.siblings.count if parts.siblings else 0)
+    size = min(spare, -(-reach // BUCKET) * BUCKET)
+    visible = visibility(state, window, size)
+    chain = Inputs(tokens, window.inputs.clamp(max=problem.end - 1), slots, visible)
+    return chain if siblings is None else with_siblings(problem, chain, siblings, window, spare)
+
+
+def spare_slot(problem: Problem, parts: Parts) -> int:
+    """The slot of all padding: behind the clip and behind room for siblings of its last window."""
+    return problem.end + (problem.window if parts.siblings else 0)
+
+
+def feed_tokens(problem: Problem, parts: Parts, state: DecodeState, window: Window) -> Tokens:
+    """Decided tokens and drafts; a stand-in where a lane opened in front of its left neighbour."""
+    drafted = torch.zeros_like(state.decided).scatter(1, window.targets, window.valid)
+    source = torch.arange(state.tokens.shape[1], device=window.inputs.device).expand_as(state.tokens)
+    known = state.decided | drafted
+    source = torch.where(known, source, parts.lanes.stand_in(board_of(problem, parts, state)))
+    return state.tokens.gather(1, source.gather(1, window.inputs).clamp(min=0))
+
+
+def visibility(state: DecodeState, window: Window, size: int) -> Visible:
+    """Which of the first ``size`` slots each input reads."""
+    batch, columns = state.tokens.shape
+    spill = torch.where(window.used, window.inputs, columns)
+    fed = torch.zeros(batch, columns + 1, dtype=torch.bool, device=spill.device).scatter(1, spill, True)
+    there = fed[:, :columns] | state.written
+    lane = torch.full((batch, columns + 1), -1, dtype=torch.long, device=spill.device)
+    lane = lane.scatter(1, spill, window.home)[:, :columns]  # of the drafts in this pass
+    width = min(size, columns)
+    decided, there, lane = (x[:, None, :width] for x in (state.decided & there, there, lane))
+    slot = torch.arange(width, device=spill.device)
+    own = there & (lane == window.lane[..., None])
+    left = (slot < window.inputs[..., None]) & (decided | own)
+    visible = left | (slot == window.inputs[..., None])
+    return torch.nn.functional.pad(visible, (0, size - width))
+
+
+def with_siblings(
+    problem: Problem, chain: Inputs, siblings: Candidates, window: Window, spare: int
+) -> Inputs:
+    """Siblings of the d-th draft stand where it stands, see what it sees but itself, and have slots of their own."""
+    depth, width = siblings.tokens.shape[1:]
+    exist = siblings.exist.flatten(1)
+    first = window.inputs[:, :1] + window.used.sum(-1, keepdim=True)  # behind the window's last input
+    slots = torch.where(exist, first + torch.arange(depth * width, device=first.device), spare)
+    positions = window.targets[:, :depth].repeat_interleave(width, 1)
+    size = chain.visible.shape[-1]
+    slot = torch.arange(size, device=first.device)
+    prefix = chain.visible[:, :1] | (slot >= window.inputs[:, :1, None]) & (slot < positions[..., None])
+    visible = prefix | (slot == slots[..., None])
+    return Inputs(
+        torch.cat([chain.tokens, siblings.tokens.flatten(1)], 1),
+        torch.cat([chain.positions, positions.clamp(max=problem.end - 1)], 1),
+        torch.cat([chain.slots, slots], 1),
+        torch.cat([chain.visible, visible], 1),
+    )
+
+
+def write(table: Tokens, positions: Positions, values: Tokens, where: Bool[Tensor, "b n"]) -> Tokens:
+    """The table by position with some values replaced."""
+    return table.scatter(1, positions, torch.where(where, values, table.gather(1, positions)))
+
+
+def noise_of(problem: Problem, positions: Positions, passes: Counts, dtype: torch.dtype) -> Noise:
+    """The noise of some positions in some pass."""
+    return Noise(problem.seed, problem.streams, positions, passes, dtype)
