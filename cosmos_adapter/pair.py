@@ -17,6 +17,17 @@ def load_nano(runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
         return load_pair(folder, folder / "tokenizer", runtime)
 
 
+def load_micro(runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
+    """The second, smaller one: a transformer of its own, nano's tokenizer at the size that fills its grid."""
+    assets = resources.files("vidjacobi.assets")
+    with resources.as_file(assets / "micro" / "transformer") as folder:
+        model = load_model(folder, runtime.device, runtime.dtype)
+    with resources.as_file(assets / "nano" / "tokenizer") as folder:
+        tokenizer = load_tokenizer(folder, runtime.device, runtime.dtype)
+    grid, step = model.grid_for(tokenizer.max_frames), tokenizer.stride_space
+    return model, tokenizer.at_size((grid.h * step, grid.w * step))
+
+
 def load_pair(
     weights: Path, codec: Path, runtime: Runtime, run_torchscript: bool = False
 ) -> tuple[CosmosModel, CosmosTokenizer]:

@@ -1,1 +1,1 @@
-"""Files that ship with the package: the nano world model and the sample clip."""
+"""Files that ship with the package: the world models nano and micro, and the sample clip."""
