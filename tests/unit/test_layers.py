@@ -16,7 +16,7 @@ vidjacobi.shapes vidjacobi.errors
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
 vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
-vidjacobi.model vidjacobi.tokenizer vidjacobi.state vidjacobi.config
+vidjacobi.model vidjacobi.guidance vidjacobi.tokenizer vidjacobi.state vidjacobi.config
 vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.distributions import law_dtype
 from vidjacobi.drafts import Past
 from vidjacobi.lanes import Active, Board
 from vidjacobi.noise import Noise
-from vidjacobi.shapes import Counts, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Counts, Mask, Positions, Slots, Tokens, Visible
 from vidjacobi.siblings import Candidates, choose
 from vidjacobi.state import DecodeState, Parts, Problem, Window
 from vidjacobi.verify import Branching
@@ -202,7 +202,7 @@ def with_siblings(
     )
 
 
-def write(table: Tokens, positions: Positions, values: Tokens, where: Bool[Tensor, "b n"]) -> Tokens:
+def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where: Mask) -> Int[Tensor, "b p"]:
     """The table by position with some values replaced."""
     return table.scatter(1, positions, torch.where(where, values, table.gather(1, positions)))
 
