@@ -17,7 +17,7 @@ from vidjacobi.model import TreeModel, VideoModel
 from vidjacobi.noise import stream_id
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Counts, Tokens
-from vidjacobi.state import Decoded, Parts, Problem, Progress
+from vidjacobi.state import Decoded, Parts, Problem, Progress, Watch
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
 
@@ -36,6 +36,7 @@ def decode(
     *,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
+    watch: Watch | None = None,
 ) -> Decoded:
     """Decide ``new_tokens`` tokens behind each context.
 
@@ -54,6 +55,7 @@ def decode(
             the sha256 of its context, so equal contexts get equal futures unless named apart.
         measure: synchronise a GPU around every pass so that the trace's seconds mean something.
         observe: called once per pass with the progress.
+        watch: called once per pass with the logits that decided tokens; see ``vidjacobi.state.Problem``.
 
     Returns:
         ``Decoded(tokens [b, new_tokens], stats, trace)``; tokens are -1 behind the end of a shorter clip.
@@ -90,6 +92,7 @@ def decode(
         counts=clips.counts_on(device),
         measure=measure,
         observe=observe,
+        watch=watch,
     )
     return lookup("method", config.method, METHODS)(problem)
 

@@ -34,12 +34,13 @@ from vidjacobi.lanes import LANES, Lanes, Raster
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import VideoModel
 from vidjacobi.registry import build
-from vidjacobi.shapes import Counts, Laws, Mask, Positions, Tokens
+from vidjacobi.shapes import Counts, Laws, Logits, Mask, Positions, Tokens
 from vidjacobi.siblings import Siblings
 from vidjacobi.trial import Coupling
 from vidjacobi.verify import VERIFIERS, Branching, Verifier
 
 RASTER = Raster()
+Watch = Callable[[Positions, Mask, Logits], None]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Problem:
         parts: draft rule, coupling and verifier; None for AR.
         measure: synchronise the device around every pass, so that seconds mean something on a GPU.
         observe: called once per pass.
+        watch: called per window pass with positions, which of them it decided, and their logits.
     """
 
     model: VideoModel
@@ -130,6 +132,7 @@ class Problem:
     counts: Counts | None = None
     measure: bool = False
     observe: Callable[[Progress], None] | None = None
+    watch: Watch | None = None
 
     @property
     def starts(self) -> Counts:

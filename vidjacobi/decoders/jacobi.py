@@ -36,6 +36,7 @@ from vidjacobi.state import (
     Problem,
     Progress,
     Trace,
+    Watch,
     Window,
     cut_new,
     summarise,
@@ -67,7 +68,10 @@ def run(problem: Problem) -> Decoded:
         fed = clock.now()
         logits = problem.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
         forwarded = clock.now()
-        state, record, branch = settle(problem, parts, state, logits, inputs.tokens, siblings)
+        before = state
+        state, record, branch = settle(problem, parts, before, logits, inputs.tokens, siblings)
+        if problem.watch:
+            show(problem.watch, before, state, logits, branch)
         if branch:
             move_entry(problem, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         log.append((record, clock.now() - started, forwarded - fed))
@@ -79,6 +83,23 @@ def move_entry(problem: Problem, slots: Slots, branch: Branch, cache: Cache) -> 
     source = slots.gather(1, branch.node[:, None])
     target = torch.where(branch.hit[:, None], branch.position[:, None], source)
     problem.model.move(cache, source, target)
+
+
+def show(
+    watch: Watch, before: DecodeState, after: DecodeState, logits: Logits, branch: Branch | None
+) -> None:
+    """Tell the watcher which logits decided which tokens; once more, rightly, for the one behind a sibling.
+
+    The first new token, which the prefill decides, is never shown.
+    """
+    window = before.window
+    assert window is not None
+    new = window.valid & (after.decided & ~before.decided).gather(1, window.targets)
+    size = new.shape[1]
+    watch(window.targets, new, logits[:, :size])
+    if branch:
+        row = branch.node[:, None, None].expand(-1, -1, logits.shape[-1])
+        watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))
 
 
 @dataclass(frozen=True)
