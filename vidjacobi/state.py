@@ -30,7 +30,7 @@ from vidjacobi.distributions import Warp
 from vidjacobi.drafts import DRAFTS, DraftRule
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.lanes import LANES, Lanes, Raster
+from vidjacobi.lanes import LANES, Lanes, Raster, Rows
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import VideoModel
 from vidjacobi.registry import build
@@ -56,8 +56,8 @@ class Parts:
     def __post_init__(self) -> None:
         if self.siblings and not isinstance(self.verifier, Branching):
             raise InvalidArgument(f"verifier {type(self.verifier).__name__} cannot choose among siblings")
-        if self.siblings and not isinstance(self.lanes, Raster):
-            raise InvalidArgument("siblings need raster lanes: with several lanes there is no one frontier")
+        if self.siblings and isinstance(self.lanes, Rows):
+            raise InvalidArgument("siblings need one lane: with several there is no one frontier")
 
     @classmethod
     def named(
@@ -204,6 +204,7 @@ class DecodeState:
         decided_in: the pass (the clip's own count, prefill = 1) that decided each position.
         redrafted: how often each position's draft changed before it was decided.
         finite: no pass so far returned NaN or infinite logits.
+        pace: what a lane rule that looks at past counts keeps.
     """
 
     tokens: Int[Tensor, "b p"]
@@ -218,6 +219,7 @@ class DecodeState:
     decided_in: Int[Tensor, "b p"]
     redrafted: Int[Tensor, "b p"]
     finite: Bool[Tensor, ""]
+    pace: Float[Tensor, "b k"] | None = None
 
 
 @dataclass(frozen=True)

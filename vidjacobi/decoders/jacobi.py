@@ -24,6 +24,7 @@ from vidjacobi.decoders.window import (
 )
 from vidjacobi.distributions import is_finite, laws_of
 from vidjacobi.errors import BadModelOutput, InvalidArgument
+from vidjacobi.lanes import Paced
 from vidjacobi.model import Cache, TreeModel
 from vidjacobi.runtime import Clock
 from vidjacobi.shapes import Logits, Mask, Slots, Tokens
@@ -172,11 +173,12 @@ def settle(
             problem, parts, state, trial, final, siblings, laws_of(logits[:, size:], problem.warp)
         )
         after = branch.apply(after)
-    return (
-        account(problem, state, after, fed[:, :size]),
-        record_of(state, after, drafts, final, siblings),
-        branch,
-    )
+    record = record_of(state, after, drafts, final, siblings)
+    after = account(problem, state, after, fed[:, :size])
+    if isinstance(parts.lanes, Paced):
+        assert after.pace is not None
+        after = replace(after, pace=parts.lanes.after(after.pace, record.decided))
+    return after, record, branch
 
 
 def used_rows(window: Window, siblings: Candidates | None) -> Mask:

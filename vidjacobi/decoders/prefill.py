@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
+from vidjacobi.lanes import Paced
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import Cache
 from vidjacobi.noise import Noise, Purpose
@@ -80,5 +81,6 @@ def start(problem: Problem, parts: Parts, cache: Cache) -> tuple[DecodeState, Pa
         decided_in=empty.scatter(1, starts[:, None], one[:, None]),
         redrafted=empty,
         finite=begun.finite,
+        pace=parts.lanes.begin(len(starts), starts.device) if isinstance(parts.lanes, Paced) else None,
     )
     return state, PassRecord(one, 0 * one, 0 * one, 0 * one, starts)

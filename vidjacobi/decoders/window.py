@@ -46,7 +46,7 @@ def board_of(problem: Problem, parts: Parts, state: DecodeState) -> Board:
     """What the lane rule may look at."""
     grid, offset = problem.grid, len(problem.model.prefix_tokens)
     size = chain_size(problem, parts)
-    return Board(state.decided, state.written, state.frontier, state.settled, grid, offset, size)
+    return Board(state.decided, state.written, state.frontier, state.settled, grid, offset, size, state.pace)
 
 
 def plan(problem: Problem, parts: Parts, state: DecodeState) -> Plan:

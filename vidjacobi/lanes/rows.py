@@ -1,99 +1,16 @@
-"""Which positions a pass evaluates. A lane is a run of neighbouring positions with a frontier of its own.
-
-A rule sees only which positions are decided, never a token, so a lossless decoder stays lossless under any of
-them as long as a lane waits for everything to its left.
-"""
+"""A lane per row of the grid."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.geometry import Grid, nearest_left
-from vidjacobi.shapes import Counts
+from vidjacobi.geometry import nearest_left
+from vidjacobi.lanes.contract import Active, Board
 
 STAND_INS = ("frame", "row")
-
-
-@dataclass(frozen=True)
-class Board:
-    """What a lane rule may look at.
-
-    Attributes:
-        decided: the decided positions of each clip (all behind its end too).
-        written: decided positions whose cache entry holds the decided token.
-        frontier: first undecided position of each clip.
-        settled: positions in front of it have the cache entry that one-by-one decoding would have made.
-        grid: of one frame, in front of it ``offset`` special tokens.
-        window: most positions of a pass.
-    """
-
-    decided: Bool[Tensor, "b p"]
-    written: Bool[Tensor, "b p"]
-    frontier: Counts
-    settled: Counts
-    grid: Grid
-    offset: int
-    window: int
-
-
-@dataclass(frozen=True)
-class Active:
-    """What a pass is to do.
-
-    Attributes:
-        targets: undecided positions whose law it gives; in each lane they follow its decided tokens without gap.
-        feed: decided positions to be fed although no target follows them, to write their cache entry.
-        lane: first position of the lane that each position belongs to; never falls with the position.
-        corrects: lanes (by position) where the first rejected draft is replaced at once; elsewhere it stays open.
-    """
-
-    targets: Bool[Tensor, "b p"]
-    feed: Bool[Tensor, "b p"]
-    lane: Int[Tensor, "#b p"]
-    corrects: Bool[Tensor, "#b p"]
-
-
-@runtime_checkable
-class Lanes(Protocol):
-    """A rule for the window: "lossless" if every lane waits for all positions to its left, else "lossy"."""
-
-    @property
-    def law(self) -> str: ...
-
-    def __call__(self, board: Board) -> Active: ...
-
-    def nodes(self, wanted: int, window: int) -> int:
-        """Width of a pass that has ``wanted`` inputs: few different widths, so that shapes rarely change."""
-        ...
-
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
-        """For each position the decided one whose token is fed in its place while it has none itself."""
-        ...
-
-
-@dataclass(frozen=True)
-class Raster:
-    """One lane: the window lies at the frontier. Exact with every verifier that is."""
-
-    law: ClassVar[str] = "lossless"
-
-    def __call__(self, board: Board) -> Active:
-        position = torch.arange(board.decided.shape[1], device=board.decided.device)
-        targets = ~board.decided & (position < board.frontier[:, None] + board.window)
-        lane = torch.zeros_like(position)[None]
-        return Active(targets, torch.zeros_like(targets), lane, lane == 0)
-
-    def nodes(self, wanted: int, window: int) -> int:
-        """Always the whole window."""
-        return window
-
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
-        """Never needed: the position in front of a target is decided or holds a draft."""
-        return nearest_left(board.decided, 1)
 
 
 @dataclass(frozen=True)
@@ -194,9 +111,6 @@ class Rows:
             return nearest_left(board.decided, 1)
         earlier = nearest_left(board.decided, board.grid.frame_tokens)
         return torch.where(earlier >= 0, earlier, nearest_left(board.decided, 1))
-
-
-LANES: dict[str, type] = {"raster": Raster, "rows": Rows}
 
 
 def in_positions(body: Bool[Tensor, "b g"], offset: int, size: int) -> Bool[Tensor, "b p"]:

@@ -1,0 +1,38 @@
+"""One lane at the frontier."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vidjacobi.geometry import nearest_left
+from vidjacobi.lanes.contract import Active, Board
+from vidjacobi.shapes import Counts
+
+
+@dataclass(frozen=True)
+class Raster:
+    """One lane: the window lies at the frontier. Exact with every verifier that is."""
+
+    law: ClassVar[str] = "lossless"
+
+    def __call__(self, board: Board) -> Active:
+        return one_lane(board, torch.full_like(board.frontier, board.window))
+
+    def nodes(self, wanted: int, window: int) -> int:
+        """Always the whole window."""
+        return window
+
+    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+        """Never needed: the position in front of a target is decided or holds a draft."""
+        return nearest_left(board.decided, 1)
+
+
+def one_lane(board: Board, sizes: Counts) -> Active:
+    """The first ``sizes`` undecided positions of every clip."""
+    position = torch.arange(board.decided.shape[1], device=board.decided.device)
+    targets = ~board.decided & (position < (board.frontier + sizes)[:, None])
+    lane = torch.zeros_like(position)[None]
+    return Active(targets, torch.zeros_like(targets), lane, lane == 0)
