@@ -19,10 +19,15 @@ from vidjacobi.shapes import Laws, Tokens
 
 @dataclass(frozen=True)
 class Siblings:
-    """``width`` - 1 siblings at each of the first ``depth`` slots of the window."""
+    """``width`` - 1 siblings at each of the first ``depth`` slots of the window.
+
+    There are fewer levels where they would take more than ``share`` of the window's positions (all but one
+    where it is None): in small windows a position is worth more as a draft (LOG.md).
+    """
 
     depth: int = 1
     width: int = 4
+    share: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("depth", 1), ("width", 2)):
@@ -31,11 +36,17 @@ class Siblings:
                 raise InvalidArgument(
                     f"siblings: {name} must be a whole number of at least {least}, not {value!r}"
                 )
+        if self.share is not None and not 0 < self.share < 1:
+            raise InvalidArgument(f"siblings: share must lie between 0 and 1, not {self.share!r}")
 
-    @property
-    def count(self) -> int:
+    def levels(self, window: int) -> int:
+        """Slots that have siblings in a pass of ``window`` positions."""
+        most = window - 1 if self.share is None else int(self.share * window)
+        return min(self.depth, most // (self.width - 1))
+
+    def count(self, window: int) -> int:
         """Positions of a pass that they take."""
-        return self.depth * (self.width - 1)
+        return self.levels(window) * (self.width - 1)
 
 
 @dataclass(frozen=True)

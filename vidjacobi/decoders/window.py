@@ -38,8 +38,13 @@ class Inputs:
 
 
 def chain_size(problem: Problem, parts: Parts) -> int:
-    """Positions of a pass that are left for the drafts, the siblings taken off; at least one."""
-    return max(1, problem.window - (parts.siblings.count if parts.siblings else 0))
+    """Positions of a pass that are left for the drafts, the siblings taken off."""
+    return problem.window - sibling_count(problem, parts)
+
+
+def sibling_count(problem: Problem, parts: Parts) -> int:
+    """Positions of a pass that siblings may take."""
+    return parts.siblings.count(problem.window) if parts.siblings else 0
 
 
 def board_of(problem: Problem, parts: Parts, state: DecodeState) -> Board:
@@ -115,11 +120,11 @@ def carried_slots(state: DecodeState, window: Window) -> Positions:
 
 def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candidates | None:
     """Other candidates for the first targets, drawn from the laws of their drafts."""
-    if parts.siblings is None:
+    if parts.siblings is None or not parts.siblings.levels(problem.window):
         return None
     assert state.window is not None
     assert state.laws is not None
-    depth = min(parts.siblings.depth, state.window.inputs.shape[1])
+    depth = min(parts.siblings.levels(problem.window), state.window.inputs.shape[1])
     targets, laws = state.window.targets[:, :depth], state.laws[:, :depth]
     noise = noise_of(problem, targets, state.passes, laws.dtype)
     assert isinstance(parts.verifier, Branching)
@@ -143,7 +148,7 @@ def pass_inputs(
     spare = spare_slot(problem, parts)
     tokens = feed_tokens(problem, parts, state, window)
     slots = torch.where(window.used, window.inputs, spare)
-    reach = furthest + (parts.siblings.count if parts.siblings else 0)
+    reach = furthest + sibling_count(problem, parts)
     size = min(spare, -(-reach // BUCKET) * BUCKET)
     visible = visibility(state, window, size)
     chain = Inputs(tokens, window.inputs.clamp(max=problem.end - 1), slots, visible)
