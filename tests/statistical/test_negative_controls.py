@@ -4,8 +4,8 @@ Each control is one entry of design rules 1-7: without them a law test that neve
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from vidjacobi import noise
 from vidjacobi.couplings import Gumbel, Independent, Maximal
-from vidjacobi.decoders import jacobi
+from vidjacobi.decoders import jacobi, prefill, window
 from vidjacobi.distributions import normalise, probability, race, residual
 from vidjacobi.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
 from vidjacobi.noise import FIXED, Noise, Purpose
-from vidjacobi.shapes import Counts, Laws
+from vidjacobi.shapes import Laws
 from vidjacobi.state import Parts
 from vidjacobi.trial import Coupled, Coupling, Trial
 from vidjacobi.verify import Pathwise, Speculative, Verifier
@@ -32,6 +32,7 @@ class CorrectedFromTarget:
 
     law: ClassVar[str] = "lossless"
     reads_laws: ClassVar[bool] = True
+    noise: ClassVar[Purpose] = Purpose.REDRAW
 
     def __call__(self, trial: Trial) -> Coupled:
         kept = trial.draw(Maximal()).kept
@@ -45,6 +46,7 @@ class AcceptNoiseReused:
 
     law: ClassVar[str] = "lossless"
     reads_laws: ClassVar[bool] = True
+    noise: ClassVar[Purpose] = Purpose.REDRAW
 
     def __call__(self, trial: Trial) -> Coupled:
         kept = trial.draw(Maximal()).kept
@@ -59,6 +61,7 @@ class ThresholdReuse:
     """SJD++: a draft stays because p(x) / q(x) is large."""
 
     threshold: float = 0.5
+    law: ClassVar[str] = "lossless"
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_laws: ClassVar[bool] = True
 
@@ -80,28 +83,36 @@ class WrongLaw:
         return Fresh(fresh.tokens, type(fresh.laws)(fresh.laws.ids, probs))
 
 
-def keep_stale_laws(patch: pytest.MonkeyPatch) -> None:
+def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
+    """The laws that a pass stores are changed; drafts and target are those of the pass."""
+
+    def patch_loop(patch: pytest.MonkeyPatch) -> None:
+        trials: list[Trial] = []
+        settle = jacobi.settle
+
+        def remember(*args: object) -> Trial:
+            trials.append(Trial(*args))  # type: ignore[arg-type]
+            return trials[-1]
+
+        def changed(*args: Any) -> Any:
+            after, record, branch = settle(*args)
+            return replace(after, laws=change(trials[-1], after.laws)), record, branch
+
+        patch.setattr(jacobi, "Trial", remember)
+        patch.setattr(jacobi, "settle", changed)
+
+    return patch_loop
+
+
+def stale(trial: Trial, laws: Laws) -> Laws:
     """A draft that its redraft left alone keeps the law of the pass before."""
-    trials: list[Trial] = []
-
-    def remember(*args: object) -> Trial:
-        trials.append(Trial(*args))  # type: ignore[arg-type]
-        return trials[-1]
-
-    def stale_shift(laws: Laws, count: Counts) -> Laws:
-        trial = trials[-1]
-        kept = trial.draw(Maximal()).kept
-        return shift(torch.where(kept[..., None], trial.laws, laws), count)
-
-    shift = jacobi.shift
-    patch.setattr(jacobi, "Trial", remember)
-    patch.setattr(jacobi, "shift", stale_shift)
+    kept = trial.draw(Maximal()).kept
+    return torch.where(kept[..., None], trial.laws, laws)
 
 
-def warp_stored_laws(patch: pytest.MonkeyPatch) -> None:
+def flattened(_: Trial, laws: Laws) -> Laws:
     """The stored q has twice the temperature that the redraft was drawn at."""
-    shift = jacobi.shift
-    patch.setattr(jacobi, "shift", lambda laws, count: shift(normalise(laws.sqrt()), count))
+    return normalise(laws.sqrt())
 
 
 def share_between_positions(purpose: Purpose) -> Patch:
@@ -116,7 +127,11 @@ def share_between_positions(purpose: Purpose) -> Patch:
             self._positions = own
             return keys
 
-    return lambda patch: patch.setattr(jacobi, "Noise", Shared)
+    def patch_noise(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(window, "Noise", Shared)
+        patch.setattr(prefill, "Noise", Shared)
+
+    return patch_noise
 
 
 def fix_accept(patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +159,7 @@ def patched(patch: Patch, draft: DraftRule, coupling: Coupling, verifier: Verifi
 
 SJD = Parts(Uniform(), Independent(), Speculative())
 CONTROLS = {
-    "stale q kept": patched(keep_stale_laws, Uniform(), Maximal(), Speculative()),
+    "stale q kept": patched(with_laws(stale), Uniform(), Maximal(), Speculative()),
     "correction drawn from p": Control(SJD, Parts(Uniform(), Independent(), CorrectedFromTarget())),
     "threshold reuse": Control(SJD, Parts(Uniform(), ThresholdReuse(), Speculative())),
     "gumbel shared by two positions, pathwise": patched(
@@ -169,7 +184,9 @@ CONTROLS = {
     "fresh draft of another law than its q": Control(
         Parts(PreviousLaw(), Independent(), Speculative()), Parts(WrongLaw(), Independent(), Speculative())
     ),
-    "redraft of another law than its q": patched(warp_stored_laws, Uniform(), Independent(), Speculative()),
+    "redraft of another law than its q": patched(
+        with_laws(flattened), Uniform(), Independent(), Speculative()
+    ),
 }
 SETTING = Setting(window=3, context=(1,), new_tokens=5)
 SAMPLES = 40_000  # a fifth of the law tests': the controls must show well before

@@ -15,7 +15,10 @@ DECODERS = config_names("decoder")
 
 
 def test_the_documented_decoders_are_shipped() -> None:
-    assert {"ar", "jacobi", "sjd", "mc_sjd", "gs_sjd", "alpha", "pathwise"} <= set(DECODERS)
+    exact = {"ar", "jacobi", "sjd", "mc_sjd", "gs_sjd", "alpha", "sjd_pac", "pathwise", "fast"}
+    lossy = {"sjdpp", "gsd", "pjd", "zipar", "diagonal", "pjd_temporal"}
+    assert exact | lossy <= set(DECODERS)
+    assert {name for name in exact | lossy if load_decoder(name).law == "lossy"} == lossy
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -30,7 +33,7 @@ def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
     parts = parts_of(config)
     assert (parts is None) == (config.method == "autoregressive")
     if parts:
-        assert parts.verifier.law == config.law
+        assert parts.law == config.law
 
 
 def test_overrides() -> None:
@@ -85,7 +88,7 @@ def test_unknown_decoders() -> None:
         ({"coupling.name": "gumball"}, "did you mean 'gumbel'"),
         ({"verifier.name": "pathwide"}, "did you mean 'pathwise'"),
         ({"coupling": {"name": "mixture", "alpha": 2.0}}, "alpha must lie"),
-        ({"law": "lossless"}, "says law: lossless, but its verifier is pathwise"),
+        ({"law": "lossless"}, "says law: lossless, but its parts are pathwise"),
     ],
 )
 def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None:

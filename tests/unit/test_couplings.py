@@ -16,12 +16,13 @@ from vidjacobi.trial import Coupled, Coupling, Trial
 
 CLIPS = 100_000
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "reuse": [{}, {"threshold": 0.0}],
     "mixture": [
         {"alpha": 0.3, "of": "maximal"},
         {"alpha": 0.3, "of": "gumbel"},
         {"alpha": 1.0},
         {"alpha": 0.0},
-    ]
+    ],
 }
 ENTRIES = [(name, options) for name in COUPLINGS for options in OPTIONS.get(name, [{}])]
 LAWS = {  # pairs (q, p)
@@ -32,6 +33,8 @@ LAWS = {  # pairs (q, p)
     "equal": ([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]),
     "one token": ([0.0, 1.0, 0.0, 0.0], [0.3, 0.3, 0.2, 0.2]),
 }
+LOSSLESS = [(name, options) for name, options in ENTRIES if COUPLINGS[name](**options).law == "lossless"]
+LOSSY = [entry for entry in ENTRIES if entry not in LOSSLESS]
 CHANCE = 1e-3 / (2 * len(ENTRIES) * len(LAWS))
 
 
@@ -64,7 +67,7 @@ def agreement_bounds(name: str, options: dict[str, Any], q: Tensor, p: Tensor) -
     return 0.0, 1 - tv  # no coupling agrees more often
 
 
-@pytest.mark.parametrize(("name", "options"), ENTRIES)
+@pytest.mark.parametrize(("name", "options"), LOSSLESS)
 @pytest.mark.parametrize("pair", LAWS)
 def test_marginals_and_agreement(name: str, options: dict[str, Any], pair: str) -> None:
     coupling = COUPLINGS[name](**options)
@@ -79,6 +82,34 @@ def test_marginals_and_agreement(name: str, options: dict[str, Any], pair: str) 
     slack = float(norm.isf(CHANCE)) * 0.5 / CLIPS**0.5
     assert low - slack * (low < 1) <= agreed <= high + slack * (high > 0)
     assert (tokens == drafts)[kept].all()  # a kept draft is the new token
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSY)
+def test_a_coupling_labelled_lossy_is(name: str, options: dict[str, Any]) -> None:
+    """Its redrafts do not follow p: otherwise the label is wrong."""
+    p_values = []
+    for pair, (q, p) in LAWS.items():
+        old, new = (torch.tensor(law, dtype=torch.float64) for law in (q, p))
+        drafts, coupled = experiment(COUPLINGS[name](**options), old, new, seed_of(name, options, pair))
+        assert (coupled.tokens[:, 0] == drafts)[coupled.kept[:, 0]].all()
+        p_values.append(chi_square(coupled.tokens[:, 0].bincount(minlength=4), new))
+    assert min(p_values) < 1e-9, f"{name} {options} follows p everywhere: label it lossless"
+
+
+@pytest.mark.parametrize("pair", LAWS)
+def test_reuse_keeps_what_the_model_still_likes(pair: str) -> None:
+    q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
+    for threshold in (0.0, 0.5, 2.0):
+        drafts, coupled = experiment(COUPLINGS["reuse"](threshold), q, p, 4)
+        assert torch.equal(coupled.kept[:, 0], (p > threshold * q)[drafts])
+        new = coupled.tokens[:, 0][~coupled.kept[:, 0]]
+        if len(new):
+            assert chi_square(new.bincount(minlength=4), p) > CHANCE
+
+
+def test_a_negative_threshold_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="threshold"):
+        COUPLINGS["reuse"](-0.1)
 
 
 @pytest.mark.parametrize("pair", LAWS)
@@ -138,6 +169,14 @@ def test_missing_laws_are_an_error() -> None:
     trial = Trial(torch.zeros(1, 1).long(), None, torch.ones(1, 1, 2) / 2, noise)
     with pytest.raises(RuntimeError, match="reads_laws"):
         trial.draw(COUPLINGS["maximal"]())
+
+
+@pytest.mark.parametrize(("name", "options"), ENTRIES)
+def test_every_coupling_says_what_it_proves(name: str, options: dict[str, Any]) -> None:
+    coupling = COUPLINGS[name](**options)
+    assert coupling.law in ("lossless", "lossy")
+    assert isinstance(coupling, Coupling)
+    assert hash(coupling) == hash(COUPLINGS[name](**options))
 
 
 @pytest.mark.parametrize("options", [{"alpha": -0.1}, {"alpha": 1.1}, {"alpha": 0.5, "of": "maximum"}])

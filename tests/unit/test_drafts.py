@@ -1,6 +1,6 @@
 """Every draft rule on examples made by hand, and its stated law against the tokens it draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.drafts import DRAFTS, Above, DraftRule, Left, Past, PreviousFrame, PreviousLaw, Uniform
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.geometry import Grid
+from vidjacobi.geometry import Grid, nearest_left
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.registry import build
@@ -21,19 +21,20 @@ VOCAB = 50
 
 def past(
     tokens: list[int],
-    window: range,
-    known: int | None = None,
+    window: Iterable[int],
+    known: Iterable[int] | None = None,
     memory: LawMemory | None = None,
     clips: int = 1,
     fresh: Purpose = Purpose.FRESH,
 ) -> Past:
-    """Tokens by position; what lies behind ``known`` is rubbish."""
-    known = len(tokens) if known is None else known
+    """Tokens by position; what is not ``known`` (all of them by default) is rubbish."""
+    mask = torch.zeros(clips, 40, dtype=torch.bool)
+    mask[:, torch.tensor(list(range(len(tokens)) if known is None else known))] = True
     rows = torch.full((clips, 40), 49)
     rows[:, : len(tokens)] = torch.tensor(tokens)
     positions = torch.tensor(list(window)).repeat(clips, 1)
     noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 2), torch.float64)
-    return Past(rows, torch.full((clips,), known), positions, noise, fresh, GRID, memory, VOCAB)
+    return Past(rows, mask, positions, noise, fresh, GRID, memory, VOCAB)
 
 
 def drawn(rule: DraftRule, past: Past) -> list[int]:
@@ -63,10 +64,43 @@ def test_a_short_context_falls_back_on_the_last_token(rule: DraftRule) -> None:
 def test_a_rule_looks_at_nothing_behind_what_is_known(rule: DraftRule) -> None:
     """The window may begin in front of the fresh positions, and rubbish may lie behind."""
     tokens = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
-    whole = drawn(rule, past(tokens, range(7, 14), known=10))
-    other = drawn(rule, past([*tokens, 17, 23], range(7, 14), known=10))
+    whole = drawn(rule, past(tokens, range(7, 14), known=range(10)))
+    other = drawn(rule, past([*tokens, 17, 23], range(7, 14), known=range(10)))
     assert whole[3:] == other[3:]
     assert set(whole[3:]) <= set(tokens)
+
+
+def test_known_is_a_mask() -> None:
+    """Holes are passed over: the nearest known token a multiple of the distance to the left is copied."""
+    tokens = list(range(10, 24))
+    holes = [0, 1, 2, 3, 5, 6, 7, 9, 12]
+    assert drawn(Left(), past(tokens, [4, 8, 10, 11, 13], known=holes)) == [13, 17, 19, 19, 22]
+    # 8 - 3 = 5; 10 - 3 = 7; 11 - 6 = 5 (8 is not known); 13 - 6 = 7 (10 is not known)
+    assert drawn(Above(), past(tokens, [8, 10, 11, 13], known=holes)) == [15, 17, 15, 17]
+    # 10 - 6 = 4 is not known: the nearest of all, 9; 13 - 6 = 7; 17 - 12 = 5 (11 is not known); 18 - 6 = 12
+    assert drawn(PreviousFrame(), past(tokens, [10, 13, 17, 18], known=holes)) == [19, 17, 15, 22]
+
+
+def test_nothing_known_at_the_left() -> None:
+    """The first token of all stands in rather than an error."""
+    for rule in (Left(), Above(), PreviousFrame()):
+        assert drawn(rule, past([7, 8], [0, 1], known=[0]))[1] == 7
+
+
+def test_nearest_left() -> None:
+    known = torch.tensor([[True, False, True, False, False, True, False], [False] * 7])
+    assert nearest_left(known, 1)[0].tolist() == [-1, 0, 0, 2, 2, 2, 5]
+    assert nearest_left(known, 2)[0].tolist() == [-1, -1, 0, -1, 2, -1, 2]
+    assert nearest_left(known, 3)[0].tolist() == [-1, -1, -1, 0, -1, 2, 0]
+    assert nearest_left(known, 9)[0].tolist() == [-1] * 7
+    assert nearest_left(known, 1)[1].tolist() == [-1] * 7
+    brute = torch.rand(4, 50, generator=torch.Generator().manual_seed(0)) < 0.3
+    for distance in (1, 3, 7, 48, 60):
+        expected = [
+            [max((i for i in range(at - distance, -1, -distance) if row[i]), default=-1) for at in range(50)]
+            for row in brute.tolist()
+        ]
+        assert nearest_left(brute, distance).tolist() == expected
 
 
 @pytest.mark.parametrize("rule", [Left(), Above(), PreviousFrame()])

@@ -1,58 +1,65 @@
-"""The window loop: shapes, host reads, inputs and the laws it carries from pass to pass."""
+"""The window loop with one lane: shapes, host reads, inputs and the laws it carries from pass to pass."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from recording import Recording, every_pass, problem
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vidjacobi.couplings import Gumbel
 from vidjacobi.decoders import jacobi
-from vidjacobi.decoders.jacobi import BUCKET, pass_inputs, settle, shift, start, window_of
-from vidjacobi.distributions import Warp, laws_of
-from vidjacobi.drafts import DRAFTS
-from vidjacobi.geometry import Grid
-from vidjacobi.state import DecodeState, Parts, Problem
-from vidjacobi.testing import TinyVideoModel
+from vidjacobi.decoders.prefill import start
+from vidjacobi.decoders.window import BUCKET, choose_window, draft_window, plan, spare_slot
+from vidjacobi.distributions import laws_of
+from vidjacobi.drafts import DRAFTS, Uniform
+from vidjacobi.lanes import LANES, Rows
+from vidjacobi.siblings import Siblings
+from vidjacobi.state import Parts
+from vidjacobi.verify import Pathwise
 
-GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
-CONTEXT, NEW, VOCAB = 23, 90, 6
-
-
-class Recording(TinyVideoModel):
-    """Keeps what it was asked for."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.calls: list[tuple[Tensor, ...]] = []
-
-    def forward(self, *inputs: Any) -> Tensor:
-        self.calls.append(tuple(x.clone() for x in inputs))
-        return super().forward(*inputs)
-
-
-def problem(
-    window: int, draft: str = "previous_law", coupling: str = "maximal", verifier: str = "speculative"
-) -> Problem:
-    parts = Parts.named({"name": draft}, {"name": coupling}, {"name": verifier})
-    model = Recording(VOCAB, GRID, surprise=0.3)
-    context = torch.randint(0, VOCAB, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
-    return Problem(model, context, NEW, Warp(1.0, 0.9), window, 0, torch.arange(3), parts)
+VOCAB = 6
+LANE_OPTIONS: dict[str, dict[str, Any]] = {
+    "raster": {},
+    "rows": {"context": 2, "frames": 1},
+    "adaptive": {
+        "curve": "made up",
+        "sizes": [4, 9, 16],
+        "seconds": [1.0, 1.5, 2.0],
+        "tokens": [2.0, 3.0, 4.0],
+        "block": 2,
+    },
+}
 
 
+@pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("window", [1, 8, 40])
-def test_shapes_stay_the_same(window: int) -> None:
+def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> None:
     """All inputs of all passes; only the prefix that attention reads grows, in buckets."""
-    case = problem(window)
+    case = problem(window, siblings=siblings)
     jacobi.run(case)
     passes = case.model.calls[1:]  # the first is the prefill
+    chain = max(1, window - 4) if siblings else window
+    nodes = chain + 2 * min(chain, 2) if siblings else window
+    spare = spare_slot(case, case.parts)
     assert len(passes) > 5
-    assert {tuple(x.shape) for call in passes for x in call[:3]} == {(3, window)}
+    assert {tuple(x.shape) for call in passes for x in call[:3]} == {(3, nodes)}
     read = [call[3].shape[-1] for call in passes]
-    assert set(read) <= {*range(BUCKET, case.end, BUCKET), case.end}
+    assert set(read) <= {*range(BUCKET, spare, BUCKET), spare}
     assert read == sorted(read)
-    assert {call[4].shape for call in passes} == {(3, case.end + 1)}
+    assert {call[4].shape for call in passes} == {(3, spare + 1)}
+
+
+def test_widths_of_lanes_are_few() -> None:
+    """Multiples of 8, and the window at most."""
+    case = problem(20, lanes={"name": "rows", "context": 1, "width": 4, "frames": 1})
+    jacobi.run(case)
+    widths = {call[0].shape[1] for call in case.model.calls[1:]}
+    assert widths <= {8, 16, 20}
+    assert len(widths) > 1
 
 
 def test_what_a_pass_feeds() -> None:
@@ -66,13 +73,47 @@ def test_what_a_pass_feeds() -> None:
         assert (positions < case.end).all()
         assert (tokens >= 0).all()
         assert (tokens < VOCAB).all()
-        assert torch.equal(visible, torch.arange(visible.shape[-1]) <= positions[..., None])
-        steps = positions.diff(dim=1)
-        assert ((steps == 1) | ((steps == 0) & (positions[:, 1:] == case.end - 1))).all()
+        causal = torch.arange(visible.shape[-1]) <= positions[..., None]
+        assert torch.equal(visible[inside], causal[inside])
+        both = inside[:, 1:] & inside[:, :-1]
+        assert (positions.diff(dim=1)[both] == 1).all()
+        assert (inside.long().diff(dim=1) <= 0).all()  # padding stands on the right
+        assert not visible[..., case.end :].any()
 
 
-@pytest.mark.parametrize(("coupling", "verifier"), [("maximal", "speculative"), ("gumbel", "pathwise")])
-def test_one_host_read_per_pass(coupling: str, verifier: str) -> None:
+def test_a_pass_begins_at_the_frontier() -> None:
+    """Input, slot by slot: the decided token in front of the frontier and the drafts behind it."""
+    case = problem(8)
+    for step in every_pass(case):
+        for clip in range(3):
+            frontier = int(step.before.frontier[clip])
+            if frontier == case.end:
+                assert not step.window.used[clip].any()
+                continue
+            length = min(8, case.end - frontier)
+            assert step.window.inputs[clip, :length].tolist() == list(
+                range(frontier - 1, frontier - 1 + length)
+            )
+            assert step.window.used[clip].tolist() == [slot < length for slot in range(8)]
+            assert torch.equal(step.window.used, step.window.valid)
+            drafted = step.drafted.tokens[clip]
+            assert torch.equal(
+                step.inputs.tokens[clip, :length], drafted[frontier - 1 : frontier - 1 + length]
+            )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"coupling": "gumbel", "verifier": "pathwise"},
+        {"siblings": {"depth": 2, "width": 3}},
+        {"siblings": {"depth": 1, "width": 2}, "coupling": "gumbel", "verifier": "pathwise"},
+        {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 1, "refresh": 4}},
+    ],
+    ids=str,
+)
+def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
     """Nothing else waits for a tensor's value, and no shape depends on one."""
 
     class Reads(TorchDispatchMode):
@@ -81,13 +122,14 @@ def test_one_host_read_per_pass(coupling: str, verifier: str) -> None:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = func.__name__.split(".")[0]
             self.count += name in ("item", "_local_scalar_dense", "is_nonzero", "equal")
-            assert name not in ("nonzero", "masked_select", "unique", "repeat_interleave")
+            assert name not in ("nonzero", "masked_select", "unique")
+            assert func is not torch.ops.aten.repeat_interleave.Tensor  # with a number it is an expand
             assert func is not torch.ops.aten.index.Tensor or all(
                 i is None or i.dtype != torch.bool for i in args[1]
             )
             return func(*args, **(kwargs or {}))
 
-    case, calls = problem(8, coupling=coupling, verifier=verifier), []
+    case, calls = problem(8, **options), []
     tolist = Tensor.tolist
 
     def counted(tensor: Tensor) -> Any:
@@ -98,82 +140,122 @@ def test_one_host_read_per_pass(coupling: str, verifier: str) -> None:
     with pytest.MonkeyPatch.context() as patch, reads:
         patch.setattr(Tensor, "tolist", counted)
         decoded = jacobi.run(case)
-    assert len(calls) == decoded.stats.passes + 1  # and NFE at the end
+    assert len(calls) == decoded.stats.passes + 3  # and three rows of numbers at the end
     assert reads.count <= 3  # sums of seconds at the end
 
 
-def every_state(case: Problem) -> list[tuple[DecodeState, Tensor, DecodeState]]:
-    """(state before, logits, state after) of every pass."""
-    cache = case.model.make_cache(3, case.end + 1)
-    state, _ = start(case, cache)
-    passes = []
-    while int(state.frontier.min()) < case.end:
-        logits = case.model.forward(*pass_inputs(case, state, int(state.frontier.max())), cache)
-        after, _ = settle(case, state, logits)
-        passes.append((state, logits, after))
-        state = after
-    return passes
-
-
+@pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(draft: str) -> None:
+def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
+    draft: str, siblings: dict[str, int] | None
+) -> None:
     """Rule 1: for every slot that was evaluated q is this pass's p, whether its draft was kept or not."""
-    case = problem(9, draft)
-    for before, logits, after in every_state(case):
-        target = laws_of(logits, case.warp)
+    case = problem(9, draft, siblings=siblings)
+    steps = every_pass(case)
+    for step, after in pairwise(steps):
+        size = step.window.inputs.shape[1]
+        target = laws_of(step.logits[:, :size], case.warp)
+        old, new = step.window, after.window
         for clip in range(3):
-            moved = int(after.frontier[clip] - before.frontier[clip])
-            assert after.laws is not None
-            assert torch.equal(after.laws[clip, : 9 - moved], target[clip, moved:])
-        window = window_of(after.frontier, 9)
-        drafts = after.tokens.gather(1, window)
-        assert (after.laws.gather(-1, drafts[..., None])[..., 0] > 0).all()  # q(x) > 0 for every draft x
-        assert torch.allclose(after.laws.sum(-1), torch.ones(()))
+            evaluated = {int(at): slot for slot, at in enumerate(old.targets[clip]) if old.valid[clip, slot]}
+            for slot, at in enumerate(new.targets[clip].tolist()):
+                if not new.valid[clip, slot]:
+                    continue
+                law = after.drafted.laws[clip, slot]
+                if at in evaluated:
+                    assert torch.equal(law, target[clip, evaluated[at]])
+                    assert after.drafted.tokens[clip, at] == step.after.tokens[clip, at]
+                assert law[after.drafted.tokens[clip, at]] > 0  # q(x) > 0 for every draft x
+                assert float(law.sum()) == pytest.approx(1, abs=1e-5)
 
 
-def test_decided_tokens_are_never_touched_again() -> None:
-    case = problem(9)
-    final = every_state(case)[-1][2].tokens
-    for before, _, after in every_state(case):
-        for state in (before, after):
-            for clip in range(3):
-                frontier = int(state.frontier[clip])
-                assert torch.equal(state.tokens[clip, :frontier], final[clip, :frontier])
+@pytest.mark.parametrize("siblings", [None, {"depth": 3, "width": 3}])
+@pytest.mark.parametrize("lanes", [None, {"name": "rows", "context": 1, "width": 3, "frames": 1}])
+def test_decided_tokens_are_never_touched_again(
+    siblings: dict[str, int] | None, lanes: dict[str, Any] | None
+) -> None:
+    if siblings and lanes:
+        return
+    steps = every_pass(problem(9, siblings=siblings, lanes=lanes))
+    final = steps[-1].after
+    for step in steps:
+        for state in (step.before, step.drafted, step.after):
+            assert torch.equal(state.tokens[state.decided], final.tokens[state.decided])
+            assert (final.decided | ~state.decided).all()
+        assert (step.after.frontier >= step.before.frontier).all()
+        marked = step.before.decided_in > 0
+        assert torch.equal(final.decided_in[marked], step.before.decided_in[marked])
 
 
 def test_laws_are_stored_only_where_something_reads_them() -> None:
-    state = every_state(problem(5, coupling="gumbel", verifier="pathwise"))[0][0]
-    assert state.laws is None
-    assert every_state(problem(5, coupling="gumbel"))[0][0].laws is not None
-    assert every_state(problem(5, verifier="pathwise"))[0][0].laws is not None
+    def laws(**options: Any) -> Any:
+        return every_pass(problem(5, **options))[1].before.laws
+
+    assert laws(coupling="gumbel", verifier="pathwise") is None
+    assert laws(coupling="gumbel") is not None
+    assert laws(verifier="pathwise") is not None
+    assert laws(coupling="gumbel", verifier="pathwise", siblings={"depth": 1, "width": 2}) is not None
+    parts = Parts(Uniform(), Gumbel(), Pathwise())
+    assert not parts.reads_laws
+    assert replace(parts, siblings=Siblings(1, 2)).reads_laws
 
 
 def test_laws_are_remembered_only_for_the_rule_that_draws_from_them() -> None:
-    assert every_state(problem(5))[0][0].memory is not None
-    assert every_state(problem(5, "above"))[0][0].memory is None
+    assert every_pass(problem(5))[0].before.memory is not None
+    assert every_pass(problem(5, "above"))[0].before.memory is None
 
 
 def test_the_first_drafts_come_from_the_laws_of_the_context() -> None:
     """The prefill's last frame of laws is kept although it arrives in chunks."""
     case = problem(20)
-    state, _ = start(case, case.model.make_cache(3, case.end + 1))
+    parts = case.parts
+    context = case.context.shape[1]
+    state, _ = start(case, parts, case.model.make_cache(3, case.end + 1))
+    state = draft_window(case, parts, state, choose_window(plan(case, parts, state), 20))
     cache = case.model.make_cache(3, case.end + 1)
     logits = torch.cat(list(case.model.prefill(case.context, cache, 20)), 1)
-    laws = laws_of(logits, case.warp)  # of positions CONTEXT - 19 .. CONTEXT
-    window = window_of(state.frontier, 20)  # CONTEXT + 1 ..
+    laws = laws_of(logits, case.warp)  # of positions context - 19 .. context
+    assert state.laws is not None
     for slot in range(20):
-        place = (int(window[0, slot]) - 20) - (CONTEXT - 19)
+        target = context + 1 + slot
+        place = (target - 20) - (context - 19)
         assert torch.allclose(state.laws[:, slot], laws[:, place], atol=1e-6)
 
 
-def test_shift() -> None:
-    laws = torch.arange(8.0).reshape(2, 4, 1)
-    moved = shift(laws, torch.tensor([1, 3]))[..., 0]
-    assert moved[0, :3].tolist() == [1, 2, 3]
-    assert moved[1, :1].tolist() == [7]
-    assert torch.equal(shift(laws, torch.tensor([0, 0])), laws)
+@pytest.mark.parametrize("lanes", LANES)
+def test_a_lane_rule_never_sees_a_token(lanes: str) -> None:
+    """Two states that differ by their tokens only have the same next window."""
+    case = problem(16, lanes={"name": lanes, **LANE_OPTIONS[lanes]})
+    for step in every_pass(case)[:6]:
+        other = replace(step.before, tokens=(step.before.tokens + 1) % VOCAB)
+        planned, again = (plan(case, case.parts, state) for state in (step.before, other))
+        assert torch.equal(planned.inputs, again.inputs)
+        assert torch.equal(planned.active.targets, again.active.targets)
+
+
+def test_the_passes_of_this_file_are_those_of_the_decoder() -> None:
+    """``every_pass`` repeats the loop of ``jacobi.run`` to show its insides: same calls, same tokens."""
+    for options in (
+        {},
+        {"siblings": {"depth": 2, "width": 3}},
+        {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 0}},
+    ):
+        case, copy = (problem(9, **options) for _ in range(2))
+        decoded, steps = jacobi.run(case), every_pass(copy)
+        assert isinstance(case.model, Recording)
+        assert len(case.model.calls) == len(copy.model.calls) == len(steps) + 1 == decoded.stats.passes
+        for call, again in zip(case.model.calls, copy.model.calls, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(call, again, strict=True))
+        start = case.context.shape[1]
+        assert torch.equal(steps[-1].after.tokens[:, start : case.end], decoded.tokens)
 
 
 def test_a_problem_without_parts_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a draft rule"):
         jacobi.run(replace(problem(2), parts=None))
+
+
+def test_siblings_want_one_frontier() -> None:
+    case = problem(8)
+    with pytest.raises(ValueError, match="siblings need one lane"):
+        replace(case.parts, lanes=Rows(), siblings=Siblings())

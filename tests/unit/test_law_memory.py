@@ -71,3 +71,37 @@ def test_only_the_likeliest_are_kept() -> None:
     dense = memory.recall(torch.tensor([[12]])).dense(VOCAB)[0, 0]
     assert dense.nonzero().flatten().tolist() == [3, 8]
     assert dense[[3, 8]].tolist() == pytest.approx([0.625, 0.375])
+
+
+def test_clips_of_other_lengths() -> None:
+    """Each begins with what its own memory would hold alone; the padding is never recalled."""
+    rows = torch.full((4, 17), 39)
+    lengths = torch.tensor([17, 9, 6, 2])
+    for row, length in enumerate(lengths.tolist()):
+        rows[row, :length] = torch.arange(length) + row
+    memory = LawMemory(rows, FRAME, 3, torch.float32, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = LawMemory(rows[row, None, :length], FRAME, 3, torch.float32)
+        assert torch.equal(memory.ids[row], alone.ids[0])
+        assert torch.equal(memory.probs[row], alone.probs[0])
+
+
+def test_of_two_positions_of_one_place_the_later_stays() -> None:
+    """As in a pass with lanes in two frames; what is not valid never counts, not even behind a valid one."""
+    memory = LawMemory(context(12, clips=3), FRAME, 5, torch.float32)
+    window = torch.tensor([[12, 13, 18, 20]]).repeat(3, 1)
+    valid = torch.tensor([[True, True, True, True], [True, True, False, True], [False, True, True, False]])
+    memory.remember(window, laws_naming(window), valid)
+    places = list(range(24, 30))
+    assert recalled(memory, places, clip=0) == [18, 13, 20, 9, 10, 11]
+    assert recalled(memory, places, clip=1) == [12, 13, 20, 9, 10, 11]
+    assert recalled(memory, places, clip=2) == [18, 13, 8, 9, 10, 11]
+
+
+def test_a_place_keeps_its_law_until_a_newer_pass() -> None:
+    """A later pass over an earlier position of the place replaces it: newest means last evaluated."""
+    memory = LawMemory(context(12), FRAME, 5, torch.float32)
+    for window in ([18, 19], [13, 14]):
+        positions = torch.tensor([window])
+        memory.remember(positions, laws_naming(positions), torch.ones(1, 2, dtype=torch.bool))
+    assert recalled(memory, list(range(24, 30))) == [18, 13, 14, 9, 10, 11]

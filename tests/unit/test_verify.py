@@ -1,5 +1,7 @@
 """What becomes final, and the two rules of acceptance."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,9 +9,11 @@ from torch import Tensor
 from vidjacobi.config import LAWS
 from vidjacobi.couplings import Gumbel, Maximal
 from vidjacobi.distributions import normalise, race
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.noise import Noise, Purpose
+from vidjacobi.registry import build
 from vidjacobi.trial import Trial
-from vidjacobi.verify import VERIFIERS, Pathwise, Speculative, count_accepted, count_decided
+from vidjacobi.verify import VERIFIERS, Branching, Grouped, Pathwise, Speculative, finals
 
 
 def mask(text: str) -> Tensor:
@@ -30,9 +34,49 @@ def mask(text: str) -> Tensor:
         ("0", "1", 0, 1),
     ],
 )
-def test_counts(kept: str, valid: str, accepted: int, decided: int) -> None:
-    assert count_accepted(mask(kept), mask(valid)).item() == accepted
-    assert count_decided(mask(kept), mask(valid)).item() == decided
+def test_one_lane(kept: str, valid: str, accepted: int, decided: int) -> None:
+    final = finals(mask(kept), mask(valid))
+    assert final.accepted.sum().item() == accepted
+    assert final.decided.sum().item() == decided
+    # a run from the first slot, and an accepted token is a kept one
+    assert final.decided[0].tolist() == [slot < decided for slot in range(len(kept))]
+    assert torch.equal(final.accepted, final.decided & mask(kept))
+
+
+@pytest.mark.parametrize(
+    ("lane", "kept", "valid", "corrects", "accepted", "decided"),
+    [
+        ("0000", "1101", "1111", "1111", "1100", "1110"),
+        ("0000", "1101", "1111", "0000", "1100", "1100"),  # the rejected draft stays open
+        ("0011", "1011", "1111", "1111", "1011", "1111"),  # every lane has a run of its own
+        ("0011", "0101", "1111", "1111", "0000", "1010"),
+        ("0011", "0101", "1111", "1100", "0000", "1000"),  # only the first lane corrects (PJD)
+        ("0011", "1010", "1111", "1100", "1010", "1110"),
+        ("0055", "1111", "1111", "1111", "1111", "1111"),
+        ("000122", "010011", "111111", "111111", "000011", "100111"),
+        ("0011", "0011", "0111", "1111", "0011", "0111"),  # a slot that is only fed decides nothing
+        ("0000", "0101", "0101", "1111", "0101", "0101"),  # and breaks no run
+        ("0000", "0001", "0101", "1111", "0000", "0100"),
+        ("000111", "011010", "011011", "111000", "011010", "011010"),
+        ("0011", "1111", "0000", "1111", "0000", "0000"),  # a finished clip
+    ],
+)
+def test_several_lanes(lane: str, kept: str, valid: str, corrects: str, accepted: str, decided: str) -> None:
+    lanes = torch.tensor([[int(digit) for digit in lane]])
+    final = finals(mask(kept), mask(valid), lanes, mask(corrects))
+    assert torch.equal(final.accepted, mask(accepted))
+    assert torch.equal(final.decided, mask(decided))
+
+
+def test_clips_do_not_meet() -> None:
+    """Rows of a batch, with other lanes in the same slots."""
+    lanes = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [7, 7, 7, 7]])
+    kept = torch.tensor([[0, 1, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1]]).bool()
+    final = finals(kept, torch.ones_like(kept), lanes, torch.ones_like(kept))
+    assert final.decided.long().tolist() == [[1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]
+    for row in range(3):
+        alone = finals(kept[[row]], torch.ones_like(kept[[row]]), lanes[[row]], torch.ones_like(kept[[row]]))
+        assert torch.equal(alone.decided[0], final.decided[row])
 
 
 def trial(clips: int = 3000) -> Trial:
@@ -79,3 +123,51 @@ def test_every_verifier_says_what_it_proves(name: str) -> None:
     assert verifier.law in LAWS
     assert isinstance(verifier.reads_laws, bool)
     assert hash(verifier) == hash(VERIFIERS[name]())
+    assert isinstance(verifier.noise, Purpose)
+
+
+def test_which_verifiers_choose_among_siblings() -> None:
+    assert {name for name, entry in VERIFIERS.items() if isinstance(entry(), Branching)} == {
+        "speculative",
+        "pathwise",
+    }
+
+
+def test_the_group_of_a_token() -> None:
+    """Neighbours in the order of p that are close enough, ties together."""
+    law = torch.tensor([[[0.40, 0.20, 0.15, 0.15, 0.06, 0.04]]])
+
+    def group(size: int, closeness: float, token: int) -> list[int]:
+        members = Grouped(size, closeness).group(law, law[..., token, None])
+        return members[0, 0].nonzero().flatten().tolist()
+
+    assert group(1, 1.0, 1) == [0, 1]  # one rank above, none below
+    assert group(2, 1.0, 1) == [0, 1, 2, 3]
+    assert group(3, 1.0, 0) == [0, 1, 2, 3]
+    assert group(9, 1.0, 4) == [0, 1, 2, 3, 4, 5]
+    assert group(9, 0.1, 1) == [1, 2, 3]  # 0.06 is 0.14 away
+    assert group(9, 0.01, 2) == [2, 3]
+
+
+def test_grouped_keeps_more_than_speculative() -> None:
+    """It accepts by the group's mass, and corrects from the token's own residual."""
+    case = trial()
+    grouped, plain = Grouped(closeness=1.0, size=9)(case), Speculative()(case)
+    assert grouped.kept.all()  # one group of all tokens: u < 1
+    alone = Grouped(closeness=1e-7, size=1)(case)
+    assert torch.equal(alone.kept, plain.kept)
+    assert torch.equal(alone.tokens, plain.tokens)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 0}, "size"),
+        ({"size": 1.5}, "size"),
+        ({"closeness": 0.0}, "closeness"),
+        ({"closeness": 2.0}, "closeness"),
+    ],
+)
+def test_bad_groups_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        build("verifier", {"name": "grouped", **options}, VERIFIERS)

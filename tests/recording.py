@@ -1,0 +1,94 @@
+"""A model that keeps what it was asked for, and the window loop pass by pass with everything in between."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidjacobi.decoders import jacobi
+from vidjacobi.decoders.prefill import start
+from vidjacobi.decoders.window import (
+    Inputs,
+    chain_size,
+    choose_window,
+    draft_window,
+    pass_inputs,
+    pick_siblings,
+    plan,
+    spare_slot,
+)
+from vidjacobi.distributions import Warp
+from vidjacobi.geometry import Grid
+from vidjacobi.siblings import Candidates
+from vidjacobi.state import DecodeState, Parts, Problem, Window
+from vidjacobi.testing import TinyVideoModel
+
+GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
+CONTEXT, NEW, VOCAB = 23, 90, 6
+
+
+class Recording(TinyVideoModel):
+    """Keeps the inputs of every forward call."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.calls: list[tuple[Tensor, ...]] = []
+
+    def forward(self, *inputs: Any) -> Tensor:
+        self.calls.append(tuple(x.clone() for x in inputs))
+        return super().forward(*inputs)
+
+
+def problem(
+    window: int,
+    draft: str = "previous_law",
+    coupling: str = "maximal",
+    verifier: str = "speculative",
+    lanes: dict[str, Any] | None = None,
+    siblings: dict[str, Any] | None = None,
+    context: int = CONTEXT,
+    new_tokens: int = NEW,
+) -> Problem:
+    """Three clips on a recording model."""
+    parts = Parts.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, siblings)
+    model = Recording(VOCAB, GRID, surprise=0.3)
+    tokens = torch.randint(0, VOCAB, (3, context), generator=torch.Generator().manual_seed(0))
+    return Problem(model, tokens, new_tokens, Warp(1.0, 0.9), window, 0, torch.arange(3), parts)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass: the state in front of it, with its drafts, what was fed, what came out, the state behind it."""
+
+    before: DecodeState
+    drafted: DecodeState
+    window: Window
+    siblings: Candidates | None
+    inputs: Inputs
+    logits: Tensor
+    after: DecodeState
+    cache: Tensor  # codes by slot, behind the pass
+
+
+def every_pass(case: Problem) -> list[Step]:
+    """All passes behind the prefill."""
+    assert case.parts is not None
+    parts, steps = case.parts, []
+    cache = case.model.make_cache(len(case.streams), spare_slot(case, parts) + 1)
+    state, _ = start(case, parts, cache)
+    while int((case.ends - state.frontier).max()) > 0:
+        planned = plan(case, parts, state)
+        size = parts.lanes.nodes(int(planned.width.max()), chain_size(case, parts))
+        window = choose_window(planned, size)
+        drafted = draft_window(case, parts, state, window)
+        siblings = pick_siblings(case, parts, drafted)
+        furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
+        inputs = pass_inputs(case, parts, drafted, siblings, furthest)
+        logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
+        after, _, branch = jacobi.settle(case, parts, drafted, logits, inputs.tokens, siblings)
+        if branch:
+            jacobi.move_entry(case, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
+        steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))
+        state = after
+    return steps
