@@ -1,5 +1,6 @@
 """One lane at the frontier whose length follows the clip: the window with the best expected tokens per second."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,9 +34,9 @@ class Adaptive:
     """
 
     curve: str
-    sizes: tuple[int, ...]
-    seconds: tuple[float, ...]
-    tokens: tuple[float, ...]
+    sizes: Sequence[int]
+    seconds: Sequence[float]
+    tokens: Sequence[float]
     block: int = 8
     trust: float = 0.5
     law: ClassVar[str] = "lossless"
