@@ -13,7 +13,7 @@ from vidjacobi.config import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoders import METHODS
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.model import TreeModel, VideoModel
+from vidjacobi.model import VideoModel
 from vidjacobi.noise import stream_id
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Counts, Tokens
@@ -74,10 +74,6 @@ def decode(
     if len(ids) != len(clips.tokens):
         raise InvalidArgument(f"there are {len(clips.tokens)} clips but {len(ids)} clip ids")
     parts = parts_of(config)
-    if parts and parts.siblings and not isinstance(model, TreeModel):
-        raise InvalidArgument(
-            f"decoder {config.name!r} has siblings: the model needs a move method (vidjacobi.model.TreeModel)"
-        )
     device = model.device
     problem = Problem(
         model=model,

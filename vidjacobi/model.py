@@ -61,7 +61,8 @@ class VideoModel(Protocol):
 
 @runtime_checkable
 class TreeModel(VideoModel, Protocol):
-    """A model that decoders with siblings can use: the accepted sibling's cache entry moves to its position."""
+    """A model that can move cache entries: an accepted sibling's to its position. Without it the sibling is fed
+    once more, which costs the next pass a position."""
 
     def move(self, cache: Cache, source: Slots, target: Slots) -> None:
         """Copy each clip's entries from the slots ``source`` to the slots ``target``, both ``[b m]``."""

@@ -73,17 +73,16 @@ def run(problem: Problem) -> Decoded:
         state, record, branch = settle(problem, parts, before, logits, inputs.tokens, siblings)
         if problem.watch:
             show(problem.watch, before, state, logits, branch)
-        if branch:
-            move_entry(problem, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
+        if branch and isinstance(problem.model, TreeModel):
+            move_entry(problem.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         log.append((record, clock.now() - started, forwarded - fed))
 
 
-def move_entry(problem: Problem, slots: Slots, branch: Branch, cache: Cache) -> None:
+def move_entry(model: TreeModel, slots: Slots, branch: Branch, cache: Cache) -> None:
     """Move the cache entry of the accepted sibling to its position; onto itself where there is none."""
-    assert isinstance(problem.model, TreeModel)
     source = slots.gather(1, branch.node[:, None])
     target = torch.where(branch.hit[:, None], branch.position[:, None], source)
-    problem.model.move(cache, source, target)
+    model.move(cache, source, target)
 
 
 def show(
@@ -172,7 +171,7 @@ def settle(
         branch = rescue(
             problem, parts, state, trial, final, siblings, laws_of(logits[:, size:], problem.warp)
         )
-        after = branch.apply(after)
+        after = branch.apply(after, moves=isinstance(problem.model, TreeModel))
     record = record_of(state, after, drafts, final, siblings)
     after = account(problem, state, after, fed[:, :size])
     if isinstance(parts.lanes, Paced):

@@ -36,8 +36,11 @@ class Branch:
     law: Laws
     next_token: Tokens
 
-    def apply(self, state: DecodeState) -> DecodeState:
-        """The state with the branch's tokens decided; the sibling's cache entry is moved by the loop."""
+    def apply(self, state: DecodeState, moves: bool) -> DecodeState:
+        """The state with the branch's tokens decided.
+
+        The loop ``moves`` the sibling's cache entry to its position, or else feeds the token once more.
+        """
         here = self.position[:, None]
         there = (here + 1).clamp(max=state.tokens.shape[1] - 1)  # of a finished clip: nothing happens
         level, hit = self.level[:, None], self.hit[:, None]
@@ -45,7 +48,7 @@ class Branch:
             state.memory.remember(there, self.law, hit)
         tokens = write(state.tokens, here, self.token, level)
         decided = state.decided.scatter(1, there, hit | state.decided.gather(1, there))
-        written = state.written.scatter(1, here, hit | state.written.gather(1, here))
+        written = state.written.scatter(1, here, (hit & moves) | state.written.gather(1, here))
         tokens = write(tokens, there, self.next_token, hit)
         return replace(state, tokens=tokens, decided=decided, written=written)
 

@@ -31,8 +31,12 @@ class Raster:
 
 
 def one_lane(board: Board, sizes: Counts) -> Active:
-    """The first ``sizes`` undecided positions of every clip."""
+    """The first ``sizes`` undecided positions of every clip.
+
+    Fed besides: the place of an accepted sibling, if the model could not move its cache entry.
+    """
     position = torch.arange(board.decided.shape[1], device=board.decided.device)
     targets = ~board.decided & (position < (board.frontier + sizes)[:, None])
     lane = torch.zeros_like(position)[None]
-    return Active(targets, torch.zeros_like(targets), lane, lane == 0)
+    behind = position < board.frontier[:, None] - 1
+    return Active(targets, board.decided & ~board.written & behind, lane, lane == 0)
