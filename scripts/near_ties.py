@@ -14,7 +14,7 @@ import json
 import torch
 
 from vidjacobi import decode, load
-from vidjacobi.bench import BenchConfig, contexts_of
+from vidjacobi.bench import contexts_of
 from vidjacobi.rolling import flatten
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     rows = []
     for dtype in args.dtypes:
         pair = load("nano", dtype=dtype)
-        grids = contexts_of(BenchConfig(clips=args.clips), pair, [])
+        grids = contexts_of("nano", pair)[: args.clips]
         contexts, count = flatten(pair[0], grids), args.latents * grids[0, 0].numel()
         for width in (1, args.window):
             pairs = [

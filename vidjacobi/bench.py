@@ -1,217 +1,266 @@
-"""Several decoders and windows on the same contexts, in one run, alternating, against AR."""
+"""Several decoders and windows on the same contexts, in one run, alternating, beside AR."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import torch
 
-from vidjacobi.config import read_config
+from vidjacobi.acceptance_map import write_map
+from vidjacobi.bench_config import BenchConfig, Case, cases_of, lane_rule
+from vidjacobi.bench_files import AR_TOKENS, ROWS
+from vidjacobi.bench_rows import AR, Measurement, append, read
+from vidjacobi.config import load_decoder
 from vidjacobi.decoding import decode
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.frames import fit
-from vidjacobi.loading import Pair
-from vidjacobi.registry import suggest
+from vidjacobi.frames import fit, to_uint8
+from vidjacobi.likelihood import Watched, score
+from vidjacobi.loading import Pair, load
+from vidjacobi.naming import safe_name
 from vidjacobi.rolling import flatten, latent_frames
-from vidjacobi.shapes import GridTokens, Tokens
+from vidjacobi.runtime import choose
+from vidjacobi.shapes import GridTokens
 from vidjacobi.state import Decoded
 from vidjacobi.video_io import read_frames
 
 CONTEXT = 9  # frames
+MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
 
-
-@dataclass
-class BenchConfig:
-    """What to compare: every decoder at every window, and AR once per clip."""
-
-    model: str = "nano"
-    tokenizer: str | None = None
-    clips: int = 16
-    frames: int = 24
-    decoders: list[str] = field(default_factory=list)
-    windows: list[int] = field(default_factory=list)
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 0.8
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def check(self) -> None:
-        """Raise InvalidArgument for what cannot be run."""
-        if min(self.windows, default=0) < 1 or not self.decoders:
-            raise InvalidArgument("a bench needs at least one decoder and windows of at least 1")
-        if self.clips < 1 or self.frames < 1:
-            raise InvalidArgument("a bench needs at least one clip and one frame")
+Key = tuple[str, str, int, int, int]  # model, decoder, window, seed, clip
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One decode of one clip."""
+class Bench:
+    """A bench and the opened folder that it adds to; ``clips`` are the user's videos, if any."""
 
-    decoder: str
-    window: int
-    clip: int
-    nfe: int
-    new_tokens: int
-    seconds: float
-    forward_seconds: float
-    ar_nfe: int
-    ar_seconds: float
-    ar_agreement: float  # share of tokens equal to AR's from the same seed
+    config: BenchConfig
+    out: Path
+    clips: tuple[Path, ...] = ()
 
     @property
-    def outside(self) -> float:
-        """Share of time outside the model's forward."""
-        return 1 - self.forward_seconds / self.seconds
+    def cases(self) -> list[Case]:
+        """AR first."""
+        return [Case(load_decoder(AR)), *cases_of(self.config)]
+
+    def count(self) -> int:
+        """Clips of each model."""
+        return len(self.clips) or self.config.clips
 
 
-def load_bench(name: str, flags: dict[str, Any]) -> BenchConfig:
-    """``configs/bench/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+@dataclass(frozen=True)
+class Group:
+    """The decodes of a batch of clips with one model and seed that are still to be done, AR's first."""
 
-    known = list(BenchConfig.__dataclass_fields__)
-    values = OmegaConf.create(read_config("bench", name))
-    for key in values:
-        if key not in known:
-            raise InvalidArgument(f"bench {name!r} has no setting {key!r}{suggest(str(key), known)}")
-    given = {key: value for key, value in flags.items() if key in known and value is not None}
+    model: str
+    seed: int
+    todo: tuple[tuple[Case, tuple[int, ...]], ...]  # with the clips that each is missing for
+
+
+@dataclass(frozen=True)
+class Material:
+    """A model and its contexts."""
+
+    pair: Pair
+    grids: GridTokens
+    new_tokens: int
+
+
+def check(bench: Bench) -> None:
+    """Refuse, before anything is decoded, models and clips that cannot be run. Raises InvalidArgument."""
+    choose(bench.config.device, bench.config.dtype)
+    for name in bench.config.models:
+        material_of(name, bench)
+
+
+def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
+    """Decode what ``bench.csv`` does not hold yet, and add it there.
+
+    Yields how many batches of clips are left: once where nothing was to be done, else after each.
+    """
+    groups = plan(bench, {row.key for row in read(bench.out / ROWS)})
+    places = [f"{index + 1}/{len(groups)}" for index in range(len(groups))]
+    if not groups:
+        yield 0
+    elif bench.config.workers == 1:
+        for index, group in enumerate(groups):
+            run_group(bench, group, places[index], tell)
+            yield len(groups) - 1 - index
+    else:
+        yield from share(bench, groups, places, tell)
+
+
+def share(
+    bench: Bench, groups: Sequence[Group], places: Sequence[str], tell: Callable[[str], None]
+) -> Iterator[int]:
+    """Batches of clips spread over processes; ``tell`` must be a module's function."""
+    threads = max(1, torch.get_num_threads() // bench.config.workers)
+    pool = ProcessPoolExecutor(bench.config.workers, get_context("spawn"), torch.set_num_threads, (threads,))
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(BenchConfig), values, given)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        where = error.full_key or f"bench {name!r}"
-        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, BenchConfig)
-    config.check()
-    return config
+        tasks = [
+            pool.submit(run_group, bench, group, place, tell)
+            for group, place in zip(groups, places, strict=True)
+        ]
+        for index, task in enumerate(as_completed(tasks)):
+            task.result()
+            yield len(groups) - 1 - index
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def contexts_of(config: BenchConfig, pair: Pair, clips: Sequence[Path]) -> GridTokens:
-    """Context tokens ``[clips t h w]``: of the user's videos, or the held-out ones that ship with nano."""
+def plan(bench: Bench, done: set[Key]) -> list[Group]:
+    """Batches with what is missing in each. Seed by seed, so that a bench that is stopped has many clips."""
+    config, groups = bench.config, []
+    starts = range(0, bench.count(), config.batch)
+    for model in config.models:
+        for seed in config.seeds:
+            for turn, first in enumerate(starts):
+                clips = range(first, min(first + config.batch, bench.count()))
+                ar, *cases = bench.cases
+                turned = cases[turn % len(cases) :] + cases[: turn % len(cases)] if cases else []
+                todo = []
+                for case in [ar, *turned]:
+                    missing = tuple(clip for clip in clips if (model, *case.key, seed, clip) not in done)
+                    if missing:
+                        todo.append((case, missing))
+                if todo:
+                    groups.append(Group(model, seed, tuple(todo)))
+    return groups
+
+
+def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None]) -> None:
+    """Decode, measure and write one batch of clips with every decoder."""
+    material = material_of(group.model, bench)
+    for case, clips in group.todo:
+        measured = run_case(bench, group, case, clips, material)
+        append(bench.out / ROWS, measured)
+        passes = sum(row.nfe for row in measured) / len(measured)
+        seconds = sum(row.seconds for row in measured)
+        tell(
+            f"{place} {group.model} seed {group.seed} clip {', '.join(map(str, clips))}: "
+            f"{case.key[0]} {case.key[1]}: {passes:.1f} passes, {seconds:.1f} s"
+        )
+
+
+def run_case(
+    bench: Bench, group: Group, case: Case, clips: Sequence[int], material: Material
+) -> list[Measurement]:
+    """One decode of a batch, and its likelihood."""
+    config, (model, _) = bench.config, material.pair
+    contexts = flatten(model, material.grids[list(clips)])
+    watched = Watched() if case.decoder.law == "lossy" else None
+    decoded = decode(
+        model,
+        contexts,
+        material.new_tokens,
+        case.decoder,
+        seed=group.seed,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        measure=True,
+        watch=watched,
+    )
+    files = [ar_file(bench.out, group, clip) for clip in clips]
+    if case.key[0] == AR:
+        for file, tokens in zip(files, decoded.tokens, strict=True):
+            np.save(file, tokens.to("cpu", torch.int32).numpy())
+    oracle = torch.stack([torch.from_numpy(np.load(file)) for file in files])
+    whole = torch.cat([contexts, decoded.tokens], 1)
+    likelihood = score(model, whole, material.new_tokens, config.temperature, watched)
+    if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
+        draw_map(bench, case, clips, material, decoded)
+    stats, share = decoded.stats, len(clips)
+    return [
+        Measurement(
+            model=group.model,
+            decoder=case.decoder.name,
+            law=stats.law,
+            lanes=lane_rule(case.decoder),
+            seed=group.seed,
+            clip=clip,
+            window=case.decoder.window,
+            nfe=stats.nfe[index],
+            new_tokens=stats.new_tokens[index],
+            positions=round(stats.positions[index], 4),
+            seconds=round(stats.seconds / share, 5),
+            forward_seconds=round(stats.forward_seconds / share, 5),
+            ar_agreement=(decoded.tokens[index].cpu() == oracle[index]).double().mean().item(),
+            nll=likelihood.nll[index].item(),
+            kl=None if likelihood.kl is None else likelihood.kl[index].item(),
+        )
+        for index, clip in enumerate(clips)
+    ]
+
+
+def ar_file(out: Path, group: Group, clip: int) -> Path:
+    """Where AR's tokens of one clip are kept, for whoever is compared with it later."""
+    return out / AR_TOKENS / f"{safe_name(group.model)}-{group.seed}-{clip}.npy"
+
+
+def map_cases(bench: Bench) -> set[tuple[str, int]]:
+    """For each decoder but AR the window of its acceptance map."""
+    windows: dict[str, list[int]] = {}
+    for name, window in (case.key for case in bench.cases[1:]):
+        windows.setdefault(name, []).append(window)
+    return {
+        (name, MAP_WINDOW if MAP_WINDOW in found else found[len(found) // 2])
+        for name, found in windows.items()
+    }
+
+
+def draw_map(bench: Bench, case: Case, clips: Sequence[int], material: Material, decoded: Decoded) -> None:
+    """Acceptance map of the first clip, if it is among them."""
+    if 0 not in clips:
+        return
+    row, (_, tokenizer) = list(clips).index(0), material.pair
+    given = material.grids[0]
+    new = decoded.tokens[row].unflatten(0, (-1, *given.shape[1:]))
+    pixels = tokenizer.to_frames(torch.cat([given, new])[None])
+    frames = to_uint8(next(iter(pixels))).cpu()
+    decided_in, redrafted = (
+        mark[row].view(new.shape) for mark in (decoded.trace.decided_in, decoded.trace.redrafted)
+    )
+    name, window = case.key
+    title = f"{name}, window {window}: {decoded.stats.nfe[row]} passes for {new.numel()} tokens"
+    path = bench.out / f"map_{safe_name(name)}.png"
+    write_map(path, frames, decided_in, redrafted, tokenizer.stride_t, title)
+
+
+@lru_cache(maxsize=1)
+def _material(
+    model: str, tokenizer: str | None, device: str, dtype: str, clips: tuple[Path, ...]
+) -> Material:
+    pair = load(model, device, dtype, tokenizer)
+    grids = contexts_of(model, pair, clips)
+    decode(pair[0], flatten(pair[0], grids[:1]), 2)  # warm-up
+    return Material(pair, grids, 0)
+
+
+def material_of(name: str, bench: Bench) -> Material:
+    """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
+    config = bench.config
+    found = _material(name, config.tokenizer, config.device, config.dtype, bench.clips)
+    if bench.count() > len(found.grids):
+        raise InvalidArgument(
+            f"{config.clips} clips asked for, {len(found.grids)} held-out contexts ship with {name}"
+        )
+    whole = latent_frames(CONTEXT + config.frames, found.pair[1])
+    return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
+
+
+def contexts_of(name: str, pair: Pair, clips: Sequence[Path] = ()) -> GridTokens:
+    """Context tokens ``[clips t h w]``: of the user's videos, or the held-out ones that ship with the model."""
     model, tokenizer = pair
     if clips:
         frames = [read_frames(clip, 0, CONTEXT).frames for clip in clips]
         return torch.cat([tokenizer.encode(fit(clip, tokenizer.frame_size)[None]) for clip in frames])
-    if config.model != "nano":
-        raise InvalidArgument(f"no contexts ship for {config.model}: name some clips")
-    with (resources.files("vidjacobi.assets") / "nano" / "held_out_contexts.npy").open("rb") as file:
+    place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
+    if not place.is_file():
+        raise InvalidArgument(f"no contexts ship for {name}: name some clips")
+    with place.open("rb") as file:
         tokens = torch.from_numpy(np.load(file).astype(np.int64))
-    if config.clips > len(tokens):
-        raise InvalidArgument(
-            f"{config.clips} clips asked for, {len(tokens)} held-out contexts ship with nano"
-        )
-    return tokens[: config.clips].to(model.device)
-
-
-def run(
-    config: BenchConfig, pair: Pair, grids: GridTokens, tell: Callable[[str], None]
-) -> Iterator[Measurement]:
-    """Decode every context with AR, then with every decoder and window, in an order that turns from clip to clip."""
-    model, tokenizer = pair
-    contexts = flatten(model, grids)
-    new_tokens = latent_frames(CONTEXT + config.frames, tokenizer) * grids[0, 0].numel() - grids[0].numel()
-    cases = [(decoder, window) for window in config.windows for decoder in config.decoders]
-
-    def once(context: Tokens, decoder: str, window: int, count: int) -> Decoded:
-        numbers = (config.seed, config.temperature, config.top_p)
-        return decode(model, context, count, decoder, window, *numbers, measure=True)
-
-    for decoder, window in [("ar", 1), *cases]:  # warm-up, not counted
-        once(contexts[:1], decoder, window, min(new_tokens, 2 * window))
-    for clip in range(len(contexts)):
-        context = contexts[clip : clip + 1]
-        oracle = once(context, "ar", 1, new_tokens)
-        yield measurement("ar", 1, clip, oracle, oracle)
-        turn = clip % len(cases)
-        for decoder, window in cases[turn:] + cases[:turn]:
-            found = measurement(decoder, window, clip, once(context, decoder, window, new_tokens), oracle)
-            tell(
-                f"clip {clip + 1}/{len(contexts)} {decoder} {window}: {found.nfe} passes, {found.seconds:.1f} s"
-            )
-            yield found
-
-
-def measurement(decoder: str, window: int, clip: int, decoded: Decoded, oracle: Decoded) -> Measurement:
-    """The numbers of one decode of one clip beside AR's."""
-    stats, base = decoded.stats, oracle.stats
-    return Measurement(
-        decoder,
-        window,
-        clip,
-        stats.nfe[0],
-        stats.new_tokens[0],
-        stats.seconds,
-        stats.forward_seconds,
-        base.nfe[0],
-        base.seconds,
-        (decoded.tokens == oracle.tokens).double().mean().item(),
-    )
-
-
-def summary(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Means over clips, one line per decoder and window; ratios to AR are paired by clip."""
-    lines = []
-    for decoder, window in dict.fromkeys((row.decoder, row.window) for row in sorted(rows, key=_order)):
-        of = [row for row in rows if (row.decoder, row.window) == (decoder, window)]
-        fewer = [row.ar_nfe / row.nfe for row in of]
-        lines.append(
-            {
-                "decoder": decoder,
-                "window": window,
-                "clips": len(of),
-                "passes": mean(row.nfe for row in of),
-                "tokens_per_pass": mean(row.new_tokens / row.nfe for row in of),
-                "fewer_passes": mean(fewer),
-                "fewer_passes_interval": 1.96 * stdev(fewer) / len(fewer) ** 0.5 if len(fewer) > 1 else None,
-                "seconds": mean(row.seconds for row in of),
-                "faster": mean(row.ar_seconds / row.seconds for row in of),
-                "outside_forward": mean(row.outside for row in of),
-                "ar_agreement": mean(row.ar_agreement for row in of),
-            }
-        )
-    return lines
-
-
-def _order(row: Measurement) -> tuple[bool, int]:
-    return row.decoder != "ar", row.window
-
-
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """The summary as Markdown."""
-    head = (
-        "| decoder | window | passes | tokens per pass | x fewer passes | seconds | x faster | outside forward "
-        "| tokens equal to AR's |\n|---|---|---|---|---|---|---|---|---|"
-    )
-    body = [
-        f"| {line['decoder']} | {line['window']} | {line['passes']:.1f} | {line['tokens_per_pass']:.2f} "
-        f"| {line['fewer_passes']:.2f}{_interval(line)} | {line['seconds']:.2f} | {line['faster']:.2f} "
-        f"| {100 * line['outside_forward']:.0f} % | {100 * line['ar_agreement']:.2f} % |"
-        for line in lines
-    ]
-    return "\n".join([head, *body])
-
-
-def _interval(line: dict[str, Any]) -> str:
-    width = line["fewer_passes_interval"]
-    return "" if width is None else f" ± {width:.2f}"
-
-
-def write(out: Path, config: BenchConfig, rows: Sequence[Measurement], about: dict[str, Any]) -> None:
-    """``bench.csv`` with every decode, ``bench.json`` with the summary, ``bench.md`` with the table."""
-    out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(asdict(rows[0])))
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    (out / "bench.csv").write_text(text.getvalue())
-    result = {"config": asdict(config), **about, "summary": summary(rows)}
-    (out / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
-    (out / "bench.md").write_text(table(summary(rows)) + "\n")
+    return tokens.to(model.device)

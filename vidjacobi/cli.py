@@ -29,6 +29,13 @@ Each clip gets a folder OUT/NAME with rollout.mp4 (the context as the model saw 
 sheet.png and rollout.json; with --samples K the folders OUT/NAME/sample-0 ... hold one future each.
 """
 
+BENCH = """Decode the same contexts with several decoders and windows, alternating, beside ar.
+
+OUT gets bench.csv (every decode, as it goes), bench.json, bench.md (tables, bars), nfe.png, and map_DECODER.png
+of the first clip. The same command in the same OUT goes on where it stopped; more clips, seeds, decoders,
+windows or models may be asked for, anything else needs another OUT or --overwrite.
+"""
+
 EXAMPLES = """examples:
   vidjacobi rollout
   vidjacobi rollout --context 9 --frames 24 --seed 7 clip.mp4
@@ -151,7 +158,7 @@ def rollout_parser() -> ArgumentParser:
 
 def bench_parser() -> ArgumentParser:
     """Arguments of ``bench``."""
-    parser = new_parser("bench", "Decode the same contexts with several decoders and windows, alternating.")
+    parser = new_parser("bench", BENCH)
     add = parser.add_argument
     add(
         "clip",
@@ -159,16 +166,32 @@ def bench_parser() -> ArgumentParser:
         metavar="CLIP",
         help="videos to take 9-frame contexts from; none: held-out clips that ship with the model",
     )
-    add("--config", default="readme", help="readme (15 minutes), nano (40), quick (1) or a YAML path")
-    add("--model", metavar="NAME", help="nano, micro, a checkpoint folder, or a Hugging Face repository")
+    add("--config", default="readme", help="quick, readme, nano, bars or a YAML path (readme)")
+    add(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="nano, micro, checkpoint folders, Hugging Face repositories",
+    )
     add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
     add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
     add("--windows", nargs="+", type=int, metavar="N", help="window sizes")
-    add("--seed", type=int, metavar="S", help="seed of all of them")
+    add("--seeds", nargs="+", type=int, metavar="S", help="every clip is decoded with each of them")
+    add("--frames", type=int, metavar="N", help="frames behind the 9 of the context")
+    add("--batch", type=int, metavar="N", help="clips decoded together")
+    add("--workers", type=int, metavar="N", help="processes; seconds mean most with one")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto")
     add("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto")
-    add("--out", default="out/bench", metavar="DIR", help="folder for bench.csv and bench.json (out/bench)")
+    add("--out", default="out/bench", metavar="DIR", help="folder for the results (out/bench)")
+    add(
+        "--again",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="decoders whose decodes are dropped and made anew",
+    )
+    add("--overwrite", action="store_true", help="begin anew in a folder that holds a bench")
     return parser
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi import bench
+from vidjacobi.bench_config import load_bench
+from vidjacobi.bench_files import TEXT, open_folder, write_results
 from vidjacobi.config import LAWS, RolloutConfig, config_names, load_decoder, load_rollout
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
@@ -17,7 +19,7 @@ from vidjacobi.loading import Pair, load
 from vidjacobi.naming import output_names
 from vidjacobi.output_folders import appearing, prepare
 from vidjacobi.progress import ProgressBar
-from vidjacobi.report import Extras, Job, describe, versions, write_rollout
+from vidjacobi.report import Extras, Job, describe, write_rollout
 from vidjacobi.rolling import Rollout, check_lengths, rollout
 from vidjacobi.runtime import choose
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
@@ -127,19 +129,19 @@ def run_decoders(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
 
 def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     """``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
-    config = bench.load_bench(args.config, flags)
-    for name in config.decoders:
-        parts_of(load_decoder(name))
-    runtime = choose(config.device, config.dtype)
-    pair = load(config.model, config.device, config.dtype, config.tokenizer)
-    grids = bench.contexts_of(config, pair, [Path(clip) for clip in args.clip])
-    about = {"device": str(runtime.device), "dtype": str(runtime.dtype), "versions": versions()}
-    rows: list[bench.Measurement] = []
-    for row in bench.run(config, pair, grids, lambda line: print(line, file=sys.stderr)):
-        rows.append(row)
-        bench.write(Path(args.out), config, rows, about)  # after each, so that a stopped bench loses nothing
-    print(bench.table(bench.summary(rows)))
-    return {"out": args.out, "summary": bench.summary(rows)}
+    config = load_bench(args.config, flags)
+    job = bench.Bench(config, Path(args.out), tuple(Path(clip) for clip in args.clip))
+    bench.check(job)
+    open_folder(config, job.out, job.clips, args.overwrite, args.again)
+    for left in bench.run(job, tell):
+        lines = write_results(config, job.out, job.count(), finished=not left)
+    print((job.out / TEXT).read_text(encoding="utf-8"))
+    return {"out": args.out, "summary": lines}
+
+
+def tell(line: str) -> None:
+    """Progress, for people."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def run_convert(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.bench import BenchConfig, contexts_of
+from vidjacobi.bench import contexts_of
 from vidjacobi.rolling import flatten
 
 
@@ -12,7 +12,7 @@ from vidjacobi.rolling import flatten
 def exact() -> tuple:
     """(model in float64, two contexts, AR's next 400 tokens)."""
     pair = vidjacobi.load("nano", device="cpu", dtype="float64")
-    contexts = flatten(pair[0], contexts_of(BenchConfig(clips=2), pair, []))
+    contexts = flatten(pair[0], contexts_of("nano", pair)[:2])
     return pair[0], contexts, vidjacobi.decode(pair[0], contexts, 400, "ar").tokens
 
 

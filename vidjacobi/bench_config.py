@@ -1,0 +1,171 @@
+"""What a bench is to run, checked before anything is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vidjacobi.bench_bars import BARS, Bar
+from vidjacobi.config import DecoderConfig, load_decoder, read_config, with_window
+from vidjacobi.decoding import parts_of
+from vidjacobi.distributions import Warp
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.lanes import Raster
+from vidjacobi.registry import build, suggest
+
+MAY_GROW = ("models", "clips", "seeds", "decoders", "windows")  # a bench that goes on may have more of them
+MAY_CHANGE = ("workers", "bars", "baseline", "reference")  # what no decode depends on
+
+
+@dataclass
+class BenchConfig:
+    """What to compare: every decoder at every window, and AR, on every clip with every seed.
+
+    Attributes:
+        models, tokenizer: as ``vidjacobi.load``.
+        clips: how many of the held-out contexts that ship with each model.
+        frames: to predict behind 9.
+        decoders: names or YAML paths, or {name: ..., window: ...} or {name: ..., windows: [...]}. One whose
+            lanes are rows has a width of its own and runs once, at its own window, unless one is named.
+        baseline: passes are compared with its at equal windows.
+        reference: lane decoders' passes are compared with its at equal mean positions.
+        batch: clips decoded together. Passes per clip do not depend on it; seconds are a share of the batch's.
+        workers: processes, each with its share of the threads.
+        bars: see ``vidjacobi.bench_bars``.
+    """
+
+    models: list[str] = field(default_factory=lambda: ["nano"])
+    tokenizer: str | None = None
+    clips: int = 16
+    seeds: list[int] = field(default_factory=lambda: [0])
+    frames: int = 24
+    decoders: list[Any] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
+    baseline: str = "gs_sjd"
+    reference: str = "pathwise"
+    batch: int = 1
+    workers: int = 1
+    temperature: float = 1.0
+    top_p: float = 0.8
+    device: str = "auto"
+    dtype: str = "auto"
+    bars: list[Any] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise InvalidArgument for what cannot be run."""
+        if min(self.windows, default=0) < 1 or not self.decoders:
+            raise InvalidArgument("a bench needs at least one decoder and windows of at least 1")
+        if not self.models or not self.seeds or min(self.clips, self.frames, self.batch, self.workers) < 1:
+            raise InvalidArgument(
+                "a bench needs at least one model, one seed, one clip and one frame; batch and workers are at least 1"
+            )
+        Warp(self.temperature, self.top_p)
+        cases_of(self)
+        bars_of(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One decoder at one window."""
+
+    decoder: DecoderConfig
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(name, window)."""
+        return self.decoder.name, self.decoder.window
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether its width is its lanes', not the window."""
+        return lane_rule(self.decoder) != "raster"
+
+
+def lane_rule(decoder: DecoderConfig) -> str:
+    """Registry name of its lanes."""
+    return "raster" if decoder.lanes is None else str(decoder.lanes["name"])
+
+
+def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
+    """``configs/bench/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
+    known = list(BenchConfig.__dataclass_fields__)
+    given = {key: value for key, value in flags.items() if key in known and value is not None}
+    try:
+        values = OmegaConf.create(read_config("bench", name))
+        for key in values:
+            if key not in known:
+                raise InvalidArgument(f"bench {name!r} has no setting {key!r}{suggest(str(key), known)}")
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(BenchConfig), values, given))
+    except OmegaConfBaseException as error:
+        where = error.full_key or f"bench {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, BenchConfig)
+    config.check()
+    return config
+
+
+def cases_of(config: BenchConfig) -> list[Case]:
+    """Every decoder at every window. AR is not among them: it always runs. Raises InvalidArgument."""
+    found: dict[tuple[str, int], Case] = {}
+    for entry in config.decoders:
+        for decoder in decoders_of(entry, config.windows):
+            case = Case(decoder)
+            if decoder.method == "autoregressive":
+                continue
+            if found.setdefault(case.key, case) != case:
+                raise InvalidArgument(f"two different decoders are called {decoder.name!r}: rename a file")
+    windows = sorted({window for _, window in found})
+    return sorted(found.values(), key=lambda case: windows.index(case.key[1]))
+
+
+def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
+    """One decoder at the windows that are meant for it."""
+    options = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+    name, one, several = (options.pop(key, None) for key in ("name", "window", "windows"))
+    if options or not isinstance(name, str) or (one is not None and several is not None):
+        raise InvalidArgument(f"a bench's decoder is a name or {{name, window or windows}}, not {entry!r}")
+    decoder = load_decoder(name)
+    parts = parts_of(decoder)
+    if one is None and several is None:
+        lanes = parts is not None and not isinstance(parts.lanes, Raster)
+        several = [decoder.window] if lanes else windows
+    wanted = [one] if several is None else several
+    for window in wanted:
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+            raise InvalidArgument(f"decoder {name!r}: a window must be at least 1, not {window!r}")
+    return [with_window(decoder, window) for window in wanted]
+
+
+def bars_of(config: BenchConfig) -> list[Bar]:
+    """The bars that the results are held against. Raises InvalidArgument."""
+    for entry in config.bars:
+        if not isinstance(entry, Mapping):
+            raise InvalidArgument(f"a bar is {{name: ..., ...}}, not {entry!r}")
+    return [build("bar", entry, BARS) for entry in config.bars]
+
+
+def definitions(config: BenchConfig) -> dict[str, Any]:
+    """What every decoder is, but for its window."""
+    found = {}
+    for case in cases_of(config):
+        found[case.decoder.name] = {k: v for k, v in asdict(case.decoder).items() if k != "window"}
+    return found
+
+
+def differences(config: BenchConfig, before: Mapping[str, Any], decoders: Mapping[str, Any]) -> list[str]:
+    """Why this bench cannot go on where one of the settings ``before`` and those ``decoders`` stopped."""
+    now, found = asdict(config), []
+    for key, value in now.items():
+        old = before.get(key)
+        if key in MAY_GROW:
+            grown = set(map(str, old)) <= set(map(str, value)) if isinstance(old, list) else old <= value
+            if not grown:
+                found.append(f"{key}: {old} there, {value} here, which has less")
+        elif key not in MAY_CHANGE and old != value:
+            found.append(f"{key}: {old} there, {value} here")
+    for name, definition in definitions(config).items():
+        if decoders.get(name, definition) != definition:
+            found.append(f"decoder {name} has changed")
+    return found

@@ -1,0 +1,100 @@
+"""Passes and tokens per pass over the window, one line per decoder, beside the curves of the MC-SJD paper."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidjacobi.atomic import replacing
+from vidjacobi.bench_rows import AR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# MC-SJD paper, table 2: Cosmos-1 AR 4B on RealEstate10K, 9 -> 24 frames, top-p 0.8, T 1; 7,680 tokens / NFE
+PAPER_WINDOWS = (16, 32, 64, 128)
+PAPER = {
+    "SJD": (3.38, 4.07, 4.26, 4.29),
+    "$\\pi_{MC}$": (3.86, 5.94, 9.19, 13.3),
+    "$\\pi_{GS}$": (3.96, 6.06, 9.47, 13.6),
+}
+_MARKERS = "osD^vPX*<>hp"
+_LABELS = {"SJD": (4, -9), "$\\pi_{MC}$": (4, -7), "$\\pi_{GS}$": (4, 2)}  # in points off the curve's end
+
+
+def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
+    """Two panels per model from the lines of ``vidjacobi.bench_table.summary``."""
+    from matplotlib.figure import Figure  # of no backend: nothing is shown, only written
+
+    models = list(dict.fromkeys(line["model"] for line in lines))
+    decoders = [name for name in dict.fromkeys(line["decoder"] for line in lines) if name != AR]
+    figure = Figure((13, 5.2 * len(models)), layout="constrained")
+    axes = figure.subplots(len(models), 2, squeeze=False)
+    for row, model in enumerate(models):
+        here = [line for line in lines if line["model"] == model]
+        for axis, value in zip(axes[row], ("passes", "tokens_per_pass"), strict=True):
+            for index, decoder in enumerate(decoders):
+                draw(axis, [line for line in here if line["decoder"] == decoder], value, index)
+            dress(axis, here)
+        clips = max(line["clips"] for line in here)
+        axes[row, 0].set_title(f"{model}: passes per clip (NFE), mean of {clips} clips")
+        axes[row, 1].set_title(f"{model}: tokens per pass; grey: Cosmos-4B of the MC-SJD paper")
+        draw_paper(axes[row, 1])
+    handles, names = axes[0, 1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", fontsize=9, title="decoder (dashed: lossy)")
+    return figure
+
+
+def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) -> None:
+    """One decoder: a curve over its windows, or points at the mean positions of its lanes."""
+    lanes = any(line["lanes"] != "raster" for line in lines)
+    points = sorted((line["positions"] if lanes else line["window"], line[value]) for line in lines)
+    lossy = any(line["law"] == "lossy" for line in lines)
+    axis.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        color=f"C{index % 10}",
+        linestyle="none" if lanes else "--" if lossy else "-",
+        marker=_MARKERS[index % len(_MARKERS)],
+        markersize=8 if lanes else 5,
+        markerfacecolor="white" if lossy else None,
+        markeredgewidth=1.6 if lossy else 1.0,
+        label=lines[0]["decoder"] + (" (lanes)" if lanes else "") if lines else None,
+    )
+
+
+def draw_paper(axis: "Axes") -> None:
+    """The reference curves, behind everything."""
+    for name, values in PAPER.items():
+        axis.plot(PAPER_WINDOWS, values, color="0.6", linestyle=(0, (4, 3)), linewidth=1.2, zorder=0)
+        end = (PAPER_WINDOWS[-1], values[-1])
+        axis.annotate(name, end, _LABELS[name], textcoords="offset points", color="0.45", fontsize=9)
+
+
+def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
+    """Logarithmic axes with plain numbers, ticks at the windows."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    windows = sorted(
+        {line["window"] for line in lines if line["decoder"] != AR and line["lanes"] == "raster"}
+    )
+    axis.xaxis.set_major_locator(FixedLocator(windows or [1]))
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_major_formatter(plain)
+    axis.yaxis.set_major_formatter(plain)
+    axis.yaxis.set_minor_locator(LogLocator(2, subs=(1.25, 1.5, 1.75)))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("window: positions per pass (lanes: at their mean)")
+    axis.grid(True, which="major", color="0.9")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def write_plot(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """``plot`` as a PNG that appears whole or not at all; nothing where only AR was run."""
+    if all(line["decoder"] == AR for line in lines):
+        return
+    figure = plot(lines)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110)

@@ -1,0 +1,91 @@
+"""The decodes of a bench as lines of a CSV file, which is added to while the bench runs."""
+
+import csv
+import io
+import types
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from vidjacobi.errors import BadInput
+
+AR = "ar"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One decode of one clip.
+
+    Attributes:
+        model, decoder, law, lanes: names; ``lanes`` is the registry entry.
+        seed, clip, window: ``clip`` counts from 0.
+        nfe: passes, the prefill included.
+        new_tokens: tokens decided.
+        positions: mean positions evaluated per pass, the prefill left out.
+        seconds, forward_seconds: its share of its batch's wall time, and of that inside the model.
+        ar_agreement: share of tokens equal to AR's from the same seed.
+        nll: mean -log p of the tokens under the model's untruncated law, nats.
+        kl: of lossy decoders, see ``vidjacobi.likelihood``.
+    """
+
+    model: str
+    decoder: str
+    law: str
+    lanes: str
+    seed: int
+    clip: int
+    window: int
+    nfe: int
+    new_tokens: int
+    positions: float
+    seconds: float
+    forward_seconds: float
+    ar_agreement: float
+    nll: float
+    kl: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int, int, int]:
+        """What was decoded."""
+        return self.model, self.decoder, self.window, self.seed, self.clip
+
+
+COLUMNS = [column.name for column in fields(Measurement)]
+
+
+def append(path: Path, rows: Sequence[Measurement]) -> None:
+    """Add lines in one write, so that several processes may do it. A new file begins with the names."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writerows({k: "" if v is None else v for k, v in asdict(row).items()} for row in rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text.getvalue())
+
+
+def begin(path: Path, rows: Sequence[Measurement] = ()) -> None:
+    """A file with the names, and with lines that are kept."""
+    path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    append(path, rows)
+
+
+def read(path: Path) -> list[Measurement]:
+    """All whole lines; the last one may have been cut off. Raises BadInput."""
+    text = path.read_text(encoding="utf-8")
+    lines = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    try:
+        rows = [
+            Measurement(**{f.name: cell(line[f.name], f.type) for f in fields(Measurement)}) for line in lines
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{path}: is not a bench's CSV ({error}); give another --out, or --overwrite"
+        ) from error
+    return list({row.key: row for row in rows}.values())
+
+
+def cell(text: str, kind: Any) -> Any:
+    """One value."""
+    if get_origin(kind) is types.UnionType:
+        return None if text == "" else get_args(kind)[0](text)
+    return kind(text)
