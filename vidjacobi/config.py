@@ -85,10 +85,30 @@ def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> Decode
         if setting not in known:
             raise InvalidArgument(f"decoder {name!r} has no setting {setting!r}{suggest(setting, known)}")
     _check_types(name, settings)
+    if settings.get("lanes"):
+        settings["lanes"] = with_curve(settings["lanes"])
     try:
         return DecoderConfig(name=name, **settings)
     except TypeError as error:
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
+
+
+def with_curve(lanes: dict[str, Any]) -> dict[str, Any]:
+    """Lanes that name a curve, with the numbers of ``configs/curve/NAME.yaml`` or of the file at that path.
+
+    So the configuration that a rollout records holds them, and the same rollout can be made anywhere.
+    """
+    if "curve" not in lanes or "sizes" in lanes:
+        return lanes
+    text = read_config("curve", str(lanes["curve"]))
+    try:
+        curve = OmegaConf.to_container(OmegaConf.create(text))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise InvalidArgument(f"curve {lanes['curve']!r}: {error}") from error
+    wanted = ("sizes", "seconds", "tokens")
+    if not isinstance(curve, dict) or any(not isinstance(curve.get(key), list) for key in wanted):
+        raise InvalidArgument(f"curve {lanes['curve']!r}: expected lists {', '.join(wanted)}")
+    return {**lanes, **{key: curve[key] for key in wanted}}
 
 
 def _check_types(name: str, settings: Mapping[str, Any]) -> None:
