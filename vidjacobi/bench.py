@@ -17,6 +17,7 @@ from vidjacobi.bench_files import AR_TOKENS, ROWS
 from vidjacobi.bench_rows import AR, Measurement, append, read
 from vidjacobi.config import load_decoder
 from vidjacobi.decoding import decode
+from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.frames import fit, to_uint8
 from vidjacobi.likelihood import Watched, score
@@ -170,7 +171,7 @@ def run_case(
             np.save(file, tokens.to("cpu", torch.int32).numpy())
     oracle = torch.stack([torch.from_numpy(np.load(file)) for file in files])
     whole = torch.cat([contexts, decoded.tokens], 1)
-    likelihood = score(model, whole, material.new_tokens, config.temperature, watched)
+    likelihood = score(model, whole, material.new_tokens, Warp(config.temperature, config.top_p), watched)
     if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
         draw_map(bench, case, clips, material, decoded)
     stats, share = decoded.stats, len(clips)
@@ -190,6 +191,7 @@ def run_case(
             forward_seconds=round(stats.forward_seconds / share, 5),
             ar_agreement=(decoded.tokens[index].cpu() == oracle[index]).double().mean().item(),
             nll=likelihood.nll[index].item(),
+            excess=likelihood.excess[index].item(),
             kl=None if likelihood.kl is None else likelihood.kl[index].item(),
         )
         for index, clip in enumerate(clips)

@@ -132,9 +132,14 @@ def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
         lanes = parts is not None and not isinstance(parts.lanes, Raster)
         several = [decoder.window] if lanes else windows
     wanted = [one] if several is None else several
+    siblings = parts.siblings if parts else None
     for window in wanted:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise InvalidArgument(f"decoder {name!r}: a window must be at least 1, not {window!r}")
+        if siblings and siblings.share is None and not siblings.levels(window):
+            raise InvalidArgument(
+                f"decoder {name!r}: a window of {window} has no room for siblings, use at least {siblings.width}"
+            )
     return [with_window(decoder, window) for window in wanted]
 
 

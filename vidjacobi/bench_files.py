@@ -21,8 +21,9 @@ AR_TOKENS = "ar_tokens"  # what every other decoder's tokens are compared with
 
 ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
 (Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's law without
-top-p, fed its own output. KL: of a lossy decoder's laws, as it decided, from the model's own on its output. Seconds:
-one clip's share of its batch."""
+top-p, fed its own output. excess: nll minus its expectation under the law (with top-p) of each token given the ones
+before it; 0 but for chance if lossless. KL: of a lossy decoder's laws, as it decided, from the model's own on its
+output. Seconds: one clip's share of its batch."""
 
 
 def open_folder(

@@ -26,7 +26,7 @@ class Measurement:
         seconds, forward_seconds: its share of its batch's wall time, and of that inside the model.
         ar_agreement: share of tokens equal to AR's from the same seed.
         nll: mean -log p of the tokens under the model's untruncated law, nats.
-        kl: of lossy decoders, see ``vidjacobi.likelihood``.
+        excess, kl: see ``vidjacobi.likelihood``; ``kl`` of lossy decoders only.
     """
 
     model: str
@@ -43,6 +43,7 @@ class Measurement:
     forward_seconds: float
     ar_agreement: float
     nll: float
+    excess: float
     kl: float | None = None
 
     @property

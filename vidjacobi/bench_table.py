@@ -141,7 +141,7 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
     lanes, is_ar = found[0].lanes != "raster", key[0] == AR
 
     def average(value: Callable[[Measurement], float]) -> float:
-        return mean(value(row) for row in found)
+        return mean(float(value(row)) for row in found)
 
     faster = over_clips(
         (pair[0], math.log(ar[pair].seconds / ours[pair].seconds)) for pair in ours if pair in ar
@@ -152,6 +152,7 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
         "to_baseline": None if lanes or is_ar else ratio(rows, key, (baseline, key[1])),
         "to_reference": ratio_at_equal_positions(rows, key, reference) if lanes else None,
         "faster": faster and faster.apply(math.exp),
+        "excess": over_clips((row.clip, row.excess) for row in found),
         "nll_above_ar": None if is_ar else nll_above_ar(rows, key),
     }
     return {
@@ -186,7 +187,7 @@ def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> st
             "tokens a pass",
             f"passes / {baseline}'s",
         ),
-        *("seconds", "x faster", "outside forward", "AR's tokens", "nll", "nll - AR's", "KL"),
+        *("seconds", "x faster", "outside forward", "AR's tokens", "nll", "nll - AR's", "excess", "KL"),
     ]
     text = markdown(head, [cells(line) for line in lines])
     lanes = [line for line in lines if line["lanes"] != "raster"]
@@ -208,7 +209,12 @@ def cells(line: dict[str, Any]) -> list[str]:
         *(f"{line['passes']:.1f}", f"{line['tokens_per_pass']:.2f}", shown(line["to_baseline"])),
         *(f"{line['seconds']:.2f}", f"{faster['mean']:.2f}" if faster else ""),
         *(f"{100 * line['outside_forward']:.0f} %", f"{100 * line['ar_agreement']:.2f} %"),
-        *(f"{line['nll']:.3f}", shown(line["nll_above_ar"]), "" if kl is None else f"{kl:.4f}"),
+        *(
+            f"{line['nll']:.3f}",
+            shown(line["nll_above_ar"]),
+            shown(line["excess"]),
+            "" if kl is None else f"{kl:.4f}",
+        ),
     ]
 
 

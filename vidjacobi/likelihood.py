@@ -17,11 +17,14 @@ class Likelihood:
 
     Attributes:
         nll: -log p of the tokens, p the model's law of the whole vocabulary given the clip's own tokens.
+        excess: nll minus what it would be on average if each token were drawn from the model's law, top-p and all,
+            given the clip's own earlier tokens: 0 but for chance of a lossless decoder.
         kl: KL(law that decided the token, p), also of the whole vocabulary; None where it was not watched.
             0 for every decoder that decides a token on the very tokens to its left, whatever its verifier.
     """
 
     nll: Float[Tensor, " b"]
+    excess: Float[Tensor, " b"]
     kl: Float[Tensor, " b"] | None
 
 
@@ -53,30 +56,36 @@ def score(
     model: VideoModel,
     clips: Tokens,
     new_tokens: int,
-    temperature: float = 1.0,
+    warp: Warp,
     watched: Watched | None = None,
 ) -> Likelihood:
     """Feed whole clips, context and ``new_tokens`` decided tokens, and look the tokens' laws up.
 
-    The laws are at ``temperature`` (1 where it is 0: a greedy law has no likelihoods), without top-k and top-p.
+    ``warp`` is the decoder's. Likelihoods are at its temperature (1 where it is 0: a greedy law has none),
+    without top-k and top-p.
     """
     batch, length = clips.shape
-    warp = Warp(temperature or 1.0, top_p=1.0)
+    whole = Warp(warp.temperature or 1.0, top_p=1.0)
     cache = model.make_cache(batch, length)
     rows = watched.rows(batch, length) if watched else None
     nll: list[Float[Tensor, "b m"]] = []
+    expected: list[Float[Tensor, "b m"]] = []
     kl: list[Float[Tensor, "b m"]] = []
     first = length - new_tokens
     for logits in model.prefill(clips[:, :-1], cache, new_tokens):
         last = first + logits.shape[1]
-        laws = laws_of(logits, warp)
+        laws = laws_of(logits, whole)
         nll.append(-laws.gather(-1, clips[:, first:last, None])[..., 0].log())
+        drawn = laws_of(logits, warp)
+        expected.append(-torch.where(drawn > 0, drawn * laws.log(), 0).sum(-1))
         if rows:
             index = rows[1][:, first:last]
-            used = laws_of(rows[0][index.clamp(min=0)], warp)
+            used = laws_of(rows[0][index.clamp(min=0)], whole)
             kl.append(torch.where(index >= 0, divergence(used, laws), 0))
         first = last
-    return Likelihood(torch.cat(nll, 1).mean(1), torch.cat(kl, 1).mean(1) if rows else None)
+    likelihood = torch.cat(nll, 1).mean(1)
+    excess = likelihood - torch.cat(expected, 1).mean(1)
+    return Likelihood(likelihood, excess, torch.cat(kl, 1).mean(1) if rows else None)
 
 
 def divergence(used: Laws, own: Laws) -> Float[Tensor, "b n"]:
