@@ -16,6 +16,7 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
 
   rollout    predict what happens next in a clip: an mp4, a contact sheet and the numbers
   bench      passes, seconds and ratios of several decoders and windows, in one run
+  curve      pass times and tokens per pass by window, stored for the adaptive decoder
   decoders   list the decoders, what each one proves and where it is from
   convert    an official checkpoint to safetensors that transformers' from_pretrained reads
 
@@ -34,6 +35,17 @@ BENCH = """Decode the same contexts with several decoders and windows, alternati
 OUT gets bench.csv (every decode, as it goes), bench.json, bench.md (tables, bars), nfe.png, and map_DECODER.png
 of the first clip. The same command in the same OUT goes on where it stopped; more clips, seeds, decoders,
 windows or models may be asked for, anything else needs another OUT or --overwrite.
+"""
+
+CURVE = """Measure a pass at several windows: median seconds and mean tokens decided, as YAML.
+
+The adaptive decoder chooses its window by such a file, never by the clock, so its tokens and passes can be
+reproduced anywhere. A rollout's rollout.json records the numbers that it used.
+"""
+
+CURVE_EXAMPLES = """examples:
+  vidjacobi curve --out mine.yaml
+  vidjacobi rollout --decoder adaptive decoder.lanes.curve=mine.yaml clip.mp4
 """
 
 EXAMPLES = """examples:
@@ -73,6 +85,7 @@ def dispatch(name: str, words: list[str]) -> int:
     parsers = {
         "rollout": rollout_parser,
         "bench": bench_parser,
+        "curve": curve_parser,
         "decoders": decoders_parser,
         "convert": convert_parser,
     }
@@ -192,6 +205,33 @@ def bench_parser() -> ArgumentParser:
         help="decoders whose decodes are dropped and made anew",
     )
     add("--overwrite", action="store_true", help="begin anew in a folder that holds a bench")
+    return parser
+
+
+def curve_parser() -> ArgumentParser:
+    """Arguments of ``curve``."""
+    parser = new_parser("curve", CURVE, CURVE_EXAMPLES)
+    add = parser.add_argument
+    add(
+        "clips",
+        nargs="*",
+        metavar="CLIP",
+        help="videos to take contexts from; none: the model's held-out ones",
+    )
+    add(
+        "--model",
+        default="nano",
+        metavar="NAME",
+        help="a shipped model, a checkpoint folder or repository (nano)",
+    )
+    add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
+    add("--decoder", default="pathwise", metavar="NAME", help="whose passes are measured (pathwise)")
+    add("--windows", nargs="+", type=int, default=[16, 32, 64, 128, 256], metavar="N", help="window sizes")
+    add("--count", type=int, default=4, metavar="N", help="how many held-out contexts (4)")
+    add("--frames", type=int, default=24, metavar="N", help="frames to predict (24)")
+    add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:N or auto")
+    add("--dtype", default="auto", metavar="NAME", help="bfloat16, float32, float64 or auto")
+    add("--out", default="curve.yaml", metavar="FILE", help="file to write (curve.yaml)")
     return parser
 
 

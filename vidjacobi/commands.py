@@ -18,10 +18,11 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import Pair, load
 from vidjacobi.naming import output_names
 from vidjacobi.output_folders import appearing, prepare
+from vidjacobi.pass_curve import measure_curve, write_curve
 from vidjacobi.progress import ProgressBar
-from vidjacobi.report import Extras, Job, describe, write_rollout
-from vidjacobi.rolling import Rollout, check_lengths, rollout
-from vidjacobi.runtime import choose
+from vidjacobi.report import Extras, Job, describe, versions, write_rollout
+from vidjacobi.rolling import Rollout, check_lengths, flatten, latent_frames, rollout
+from vidjacobi.runtime import choose, describe_device
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
 
 
@@ -137,6 +138,25 @@ def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
         lines = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TEXT).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": lines}
+
+
+def run_curve(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
+    """``vidjacobi curve``: pass times by window size, for the adaptive decoder."""
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise InvalidArgument(f"a curve is a YAML file: {out} should end in .yaml")
+    parts_of(load_decoder(args.decoder))
+    runtime = choose(args.device, args.dtype)
+    pair = load(args.model, args.device, args.dtype, args.tokenizer)
+    grids = bench.contexts_of(args.model, pair, [Path(clip) for clip in args.clips])[: max(1, args.count)]
+    latents = latent_frames(bench.CONTEXT + args.frames, pair[1]) - grids.shape[1]
+    contexts, new_tokens = flatten(pair[0], grids), latents * grids[0, 0].numel()
+    curve = measure_curve(pair[0], contexts, new_tokens, args.decoder, args.windows)
+    about = {"model": args.model, "decoder": args.decoder, "dtype": str(runtime.dtype).removeprefix("torch.")}
+    about |= {"device": describe_device(runtime.device), "torch": versions()["torch"]}
+    write_curve(out, curve, about)
+    print(out.read_text(encoding="utf-8"), end="")
+    return {"out": str(out), **curve}
 
 
 def tell(line: str) -> None:

@@ -1,5 +1,6 @@
 """Device, dtype and clock. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
 
+import platform
 import time
 from dataclasses import dataclass
 
@@ -44,6 +45,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InvalidArgument(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words: the GPU's name, or the processor's kind and the threads that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 @dataclass(frozen=True)
