@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vidjacobi.bench_rows import AR
 from vidjacobi.bench_table import (
@@ -42,6 +42,7 @@ class Names:
     reference: str
 
 
+@runtime_checkable
 class Bar(Protocol):
     """Something to reach, judged on the decodes of one model."""
 

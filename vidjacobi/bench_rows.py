@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from vidjacobi.atomic import replacing
 from vidjacobi.errors import BadInput
 
 AR = "ar"
@@ -56,7 +57,7 @@ COLUMNS = [column.name for column in fields(Measurement)]
 
 
 def append(path: Path, rows: Sequence[Measurement]) -> None:
-    """Add lines in one write, so that several processes may do it. A new file begins with the names."""
+    """Add lines in one write, so that several processes may do it."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writerows({k: "" if v is None else v for k, v in asdict(row).items()} for row in rows)
@@ -66,8 +67,9 @@ def append(path: Path, rows: Sequence[Measurement]) -> None:
 
 def begin(path: Path, rows: Sequence[Measurement] = ()) -> None:
     """A file with the names, and with lines that are kept."""
-    path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    append(path, rows)
+    with replacing(path) as partial:
+        partial.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+        append(partial, rows)
 
 
 def read(path: Path) -> list[Measurement]:

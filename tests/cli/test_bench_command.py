@@ -3,66 +3,220 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from vidjacobi import bench
 from vidjacobi.cli import main
 from vidjacobi.video_io import write_video
 
+BARS = """
+seeds: [0, 1]
+frames: 8
+windows: [4, 9]
+decoders: [gs_sjd, pathwise, pjd_temporal]
+bars:
+  - {name: fewer_passes, decoder: pathwise, most: {4: 0.5, 7: 0.5}}
+  - {name: lanes, decoder: pjd_temporal, passes: 0.7, nll: 0.02}
+"""
 
-def test_compares_decoders_with_ar(capsys: pytest.CaptureFixture, tiny_pair: Path, tmp_path: Path) -> None:
-    clips = []
-    for seed in range(2):
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three videos of noise."""
+    found = []
+    for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
         frames = torch.randint(0, 256, (9, 32, 48, 3), generator=generator, dtype=torch.uint8)
-        clips.append(tmp_path / f"{seed}.mp4")
-        write_video(clips[-1], frames, 10)
-    words = [
+        found.append(tmp_path_factory.mktemp("clips") / f"{seed}.mp4")
+        write_video(found[-1], frames, 10)
+    return found
+
+
+def words(clips: list[Path], pair: Path, out: Path, *more: object) -> list[str]:
+    return [
+        *map(str, ["bench", *clips, "--config", "quick", "--models", pair, "--out", out]),
+        *("--device", "cpu", "--windows", "4", "9", "--decoders", "gs_sjd", "pathwise"),
+        *map(str, more),
+    ]
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "bench.csv").open()))
+
+
+def test_compares_decoders_with_ar(
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "bars.yaml"
+    config.write_text(BARS)
+    out = tmp_path / "b"
+    request = [
         "bench",
-        *clips,
+        *clips[:2],
         "--config",
-        "quick",
-        "--model",
+        config,
+        "--models",
         tiny_pair,
         "--out",
-        tmp_path / "b",
+        out,
         "--device",
         "cpu",
     ]
-    assert main([*map(str, words), "--windows", "4", "9", "--decoders", "sjd", "pathwise"]) == 0
-    printed = capsys.readouterr().out
-    lines = json.loads(printed.splitlines()[-1])["summary"]
+    assert main(list(map(str, request))) == 0
+    printed = capsys.readouterr()
+    lines = json.loads(printed.out.splitlines()[-1])["summary"]
     assert [(line["decoder"], line["window"]) for line in lines] == [
         ("ar", 1),
-        ("sjd", 4),
-        ("pathwise", 4),
-        ("sjd", 9),
-        ("pathwise", 9),
+        *(("gs_sjd", 4), ("gs_sjd", 9), ("pathwise", 4), ("pathwise", 9)),
+        ("pjd_temporal", 256),
     ]
     for line in lines:
-        assert line["clips"] == 2
+        assert (line["clips"], line["decodes"]) == (2, 4)
         assert line["passes"] <= 24
         if line["decoder"] in {"ar", "pathwise"}:
             assert line["ar_agreement"] == 1
-    assert "| pathwise | 9 |" in (tmp_path / "b" / "bench.md").read_text()
-    rows = list(csv.DictReader((tmp_path / "b" / "bench.csv").open()))
-    assert len(rows) == 10
-    assert json.loads((tmp_path / "b" / "bench.json").read_text())["config"]["decoders"] == [
-        "sjd",
-        "pathwise",
-    ]
+        assert (line["kl"] is None) == (line["law"] != "lossy")
+    text = (out / "bench.md").read_text()
+    assert text.strip() in printed.out
+    assert "| pathwise | pathwise | 9 |" in text
+    assert "pathwise / gs_sjd, passes at window 7: at most 0.50 |  |  | not measured |" in text
+    assert "pjd_temporal (window 256), nll above ar's" in text
+    record = json.loads((out / "bench.json").read_text())
+    assert record["config"]["seeds"] == [0, 1]
+    assert record["finished"]
+    assert record["versions"]["torch"]
+    assert record["decoders"]["pathwise"]["draft"]["name"] == "previous_law"
+    for picture in ("nfe", "map_pathwise", "map_pjd_temporal"):
+        assert Image.open(out / f"{picture}.png").size[0] > 500
+    assert "pathwise 9: " in printed.err
+
+
+def test_goes_on_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(words(clips, tiny_pair, whole, "--batch", 2)) == 0
+    decoded: list[tuple[Any, ...]] = []
+    run_case = bench.run_case
+
+    def stopping(*arguments: Any) -> Any:
+        if len(decoded) == 3:
+            raise KeyboardInterrupt
+        decoded.append(arguments[2].key)
+        return run_case(*arguments)
+
+    monkeypatch.setattr(bench, "run_case", stopping)
+    assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 130
+    assert len(rows_of(parts)) == 6
+    with (parts / "bench.csv").open("a") as file:
+        file.write("cut off,")
+    monkeypatch.setattr(bench, "run_case", run_case)
+    assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
+
+    def told(out: Path) -> list[list[str]]:
+        skip = ("seconds", "forward_seconds")
+        return sorted([value for key, value in row.items() if key not in skip] for row in rows_of(out))
+
+    assert len(told(whole)) == 15
+    assert told(parts) == told(whole)
+
+
+def test_takes_more_but_no_other_bench(
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    assert main(words(clips[:1], tiny_pair, tmp_path)) == 0
+    before = rows_of(tmp_path)
+    assert main(words(clips[:1], tiny_pair, tmp_path, "--seeds", 0, 5)) == 0
+    assert rows_of(tmp_path)[: len(before)] == before
+    assert len(rows_of(tmp_path)) == 2 * len(before)
+    for more, message in (
+        (["--seeds", 5], "seeds: [0, 5] there, [5] here, which has less"),
+        (["--seeds", 0, 5, "--frames", 16], "frames: 8 there, 16 here"),
+        (["--seeds", 0, 5, "--again", "sjd"], "this bench has only ar, gs_sjd, pathwise"),
+    ):
+        assert main(words(clips[:1], tiny_pair, tmp_path, *more)) == 2
+        assert message in capsys.readouterr().err
+    assert main(words(clips[1:2], tiny_pair, tmp_path, "--seeds", 0, 5)) == 2
+    assert "other clips" in capsys.readouterr().err
+    assert main(words(clips[:1], tiny_pair, tmp_path, "--seeds", 0, 5, "--again", "gs_sjd")) == 0
+    assert [row["decoder"] for row in rows_of(tmp_path)[-4:]] == ["gs_sjd"] * 4
+    assert main(words(clips[:1], tiny_pair, tmp_path, "--frames", 16, "--overwrite")) == 0
+    assert len(rows_of(tmp_path)) == len(before)
+
+
+def test_notices_a_decoder_that_has_changed(
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    text = "law: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\ndraft: {name: uniform}\n"
+    text += "coupling: {name: COUPLING}\nverifier: {name: speculative}\n"
+    mine.write_text(text.replace("COUPLING", "maximal"))
+    request = [*words(clips[:1], tiny_pair, tmp_path / "b")[:-2], str(mine)]
+    assert main(request) == 0
+    mine.write_text(text.replace("COUPLING", "gumbel"))
+    assert main(request) == 2
+    assert "decoder mine has changed" in capsys.readouterr().err
+    assert main([*request, "--again", "mine"]) == 0
+
+
+def test_leaves_other_folders_alone(
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bench.csv").write_text("a,b\n1,2\n")
+    assert main(words(clips[:1], tiny_pair, tmp_path)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "bench.csv").read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.slow
+def test_several_processes_find_the_same(clips: list[Path], tiny_pair: Path, tmp_path: Path) -> None:
+    assert main(words(clips, tiny_pair, tmp_path / "one")) == 0
+    assert main(words(clips, tiny_pair, tmp_path / "two", "--workers", 2)) == 0
+
+    def passes(out: Path) -> dict[tuple[str, ...], str]:
+        return {(r["decoder"], r["window"], r["clip"]): r["nfe"] for r in rows_of(out)}
+
+    assert passes(tmp_path / "two") == passes(tmp_path / "one")
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("more", "message"),
     [
         (["--config", "nanoo"], "did you mean 'nano'"),
         (["--decoders", "sdj"], "did you mean 'sjd'"),
         (["--windows", "0"], "at least 1"),
-        (["--clips", "0"], "at least one clip"),
+        (["--clips", "0"], "at least one model, one seed, one clip"),
+        (["--clips", "65"], "64 held-out contexts ship with nano"),
+        (["--windows", "3", "--decoders", "sjd_pac"], "no room for siblings"),
+        (["--models", "nanoo"], "did you mean 'nano'"),
     ],
 )
-def test_refuses_bad_requests(capsys: pytest.CaptureFixture, words: list[str], message: str) -> None:
-    assert main(["bench", *words]) == 2
+def test_refuses_bad_requests(
+    capsys: pytest.CaptureFixture, tmp_path: Path, more: list[str], message: str
+) -> None:
+    assert main(["bench", "--out", str(tmp_path / "b"), *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("bars: [{name: fewer, decoder: sjd}]", "unknown bar 'fewer'"),
+        (
+            "bars: [{name: fewer_passes, decoders: sjd}]",
+            "bar 'fewer_passes': missing a required argument: 'decoder'",
+        ),
+        ("decoders: [{name: sjd, windw: 3}]", "a name or {name, window or windows}"),
+        ("decoder: [sjd]", "did you mean 'decoders'"),
+    ],
+)
+def test_refuses_bad_files(capsys: pytest.CaptureFixture, tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"windows: [4]\n{line}\n" + ("" if "decoder" in line[:9] else "decoders: [sjd]\n"))
+    assert main(["bench", "--config", str(path), "--out", str(tmp_path / "b")]) == 2
     assert message in capsys.readouterr().err
