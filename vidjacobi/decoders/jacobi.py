@@ -30,18 +30,16 @@ from vidjacobi.runtime import Clock
 from vidjacobi.shapes import Logits, Mask, Slots, Tokens
 from vidjacobi.siblings import Candidates
 from vidjacobi.state import (
-    Decoded,
     DecodeState,
     Parts,
-    PassRecord,
     Problem,
     Progress,
-    Trace,
     Watch,
     Window,
     cut_new,
     summarise,
 )
+from vidjacobi.trace import Decoded, PassRecord, Trace
 from vidjacobi.trial import Trial
 from vidjacobi.verify import Final, finals
 
@@ -163,7 +161,7 @@ def settle(
             1, window.targets, final.decided | state.decided.gather(1, window.targets)
         ),
         laws=target if parts.reads_laws else None,
-        passes=state.passes + window.valid.any(-1),
+        passes=state.passes + (window.used.any(-1) & (state.frontier < problem.ends)),
         finite=state.finite & is_finite(logits),
     )
     branch = None
@@ -236,7 +234,7 @@ def record_of(
         accepted=final.accepted.sum(-1),
         changed=changed.sum(-1),
         pending=open_still.sum(-1),
-        evaluated=evaluated * window.valid.any(-1),
+        evaluated=evaluated * (after.passes - before.passes),
     )
 
 
