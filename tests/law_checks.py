@@ -9,10 +9,11 @@ from torch import Tensor
 
 from vidjacobi.decoders import METHODS
 from vidjacobi.distributions import Warp
+from vidjacobi.geometry import Grid
 from vidjacobi.state import Parts, Problem
-from vidjacobi.testing import TinyVideoModel, joint_law, sequence_index
+from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
 
-SAMPLES = 200_000
+SAMPLES = 100_000
 WARP = Warp(temperature=1.0, top_p=0.95)
 
 
@@ -26,10 +27,11 @@ class Setting:
     vocab_size: int = 3
     surprise: float = 0.7
     warp: Warp = WARP
+    grid: Grid = SMALL
 
     @property
     def model(self) -> TinyVideoModel:
-        return TinyVideoModel(self.vocab_size, surprise=self.surprise)
+        return TinyVideoModel(self.vocab_size, self.grid, surprise=self.surprise)
 
     def problem(self, parts: Parts | None, samples: int = SAMPLES, seed: int = 0) -> Problem:
         """One clip per sample; the clips differ by their noise streams only."""

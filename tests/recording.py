@@ -20,6 +20,7 @@ from vidjacobi.decoders.window import (
 )
 from vidjacobi.distributions import Warp
 from vidjacobi.geometry import Grid
+from vidjacobi.model import TreeModel
 from vidjacobi.siblings import Candidates
 from vidjacobi.state import DecodeState, Parts, Problem, Window
 from vidjacobi.testing import TinyVideoModel
@@ -87,8 +88,8 @@ def every_pass(case: Problem) -> list[Step]:
         inputs = pass_inputs(case, parts, drafted, siblings, furthest)
         logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
         after, _, branch = jacobi.settle(case, parts, drafted, logits, inputs.tokens, siblings)
-        if branch:
-            jacobi.move_entry(case, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
+        if branch and isinstance(case.model, TreeModel):
+            jacobi.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))
         state = after
     return steps

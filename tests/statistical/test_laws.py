@@ -1,4 +1,4 @@
-"""Every lossless decoder against the exact joint law of the tiny model, 200,000 samples a test."""
+"""Every lossless decoder against the exact joint law of the tiny model, 100,000 samples a test."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,20 +8,36 @@ from law_checks import Setting, p_value, seed_of
 
 from vidjacobi.config import config_names, load_decoder
 from vidjacobi.couplings import COUPLINGS
+from vidjacobi.decoding import parts_of
 from vidjacobi.drafts import DRAFTS
+from vidjacobi.geometry import Grid
+from vidjacobi.lanes import LANES
+from vidjacobi.registry import build
 from vidjacobi.state import Parts
-from vidjacobi.verify import VERIFIERS
+from vidjacobi.verify import VERIFIERS, Branching
 
+Entry = dict[str, Any]
 SETTINGS = {
     1: Setting(window=1, context=(1, 2), new_tokens=4),
     2: Setting(window=2, context=(1,), new_tokens=5),  # one frame, and more context positions than tokens
     3: Setting(window=3, context=(3, 0), new_tokens=4, vocab_size=4),  # as long as what the prefill leaves
+    4: Setting(window=4, context=(2, 0, 1), new_tokens=5, grid=Grid(2, 2, 2)),  # begins and ends mid-row
     5: Setting(window=5, context=(1,), new_tokens=5),  # longer than the rest, more than two frames
+    10: Setting(window=10, context=(1,), new_tokens=5),  # room for three levels of three siblings
 }
-OPTIONS: dict[str, list[dict[str, Any]]] = {  # of registry entries that cannot be made, or tested, without
+PACE = {"curve": "made up", "seconds": [1.0, 1.5], "tokens": [1.0, 1.6], "block": 1, "trust": 1.0}
+OPTIONS: dict[str, list[Entry]] = {  # of registry entries that cannot be made, or tested, without
     "mixture": [{"alpha": 0.5, "of": "maximal"}, {"alpha": 0.5, "of": "gumbel"}],
     "previous_law": [{}, {"keep": 2}],
+    "rows": [{"width": 1}, {"width": 2}],
+    "adaptive": [{"sizes": [1, 3], **PACE}],
 }
+SIBLINGS = (  # and windows that have room for them beside one or more drafts
+    ({"depth": 1, "width": 2}, (2, 5)),
+    ({"depth": 1, "width": 3}, (4,)),
+    ({"depth": 2, "width": 2}, (4, 5)),
+    ({"depth": 3, "width": 4}, (10,)),  # wider than the vocabulary: some do not exist
+)
 SHIPPED = [name for name in config_names("decoder") if load_decoder(name).law != "lossy"]
 CHANCE = 1e-3  # of one false alarm in this file
 
@@ -30,34 +46,71 @@ CHANCE = 1e-3  # of one false alarm in this file
 class Case:
     """One point of the product."""
 
-    draft: dict[str, Any]
-    coupling: dict[str, Any]
-    verifier: dict[str, Any]
+    draft: Entry
+    coupling: Entry
+    verifier: Entry
     window: int
+    lanes: Entry | None = None
+    siblings: Entry | None = None
+
+    @property
+    def parts(self) -> Parts:
+        return Parts.named(self.draft, self.coupling, self.verifier, self.lanes, self.siblings)
 
     def __str__(self) -> str:
-        parts = (self.draft, self.coupling, self.verifier)
-        return "-".join(" ".join(map(str, part.values())) for part in parts) + f"-{self.window}"
+        parts = [self.draft, self.coupling, self.verifier]
+        parts += [part for part in (self.lanes, self.siblings) if part]
+        names = [
+            " ".join(str(value) for value in part.values() if value not in PACE.values()) for part in parts
+        ]
+        return "-".join(names) + f"-{self.window}"
 
 
-def entries(table: dict[str, type]) -> list[dict[str, Any]]:
-    return [{"name": name, **options} for name in table for options in OPTIONS.get(name, [{}])]
+def entries(kind: str, table: dict[str, type]) -> list[Entry]:
+    """Every entry that promises the law of AR."""
+    every = [{"name": name, **options} for name in table for options in OPTIONS.get(name, [{}])]
+    return [entry for entry in every if getattr(build(kind, entry, table), "law", "lossless") != "lossy"]
+
+
+RULES, COUPLED = entries("draft rule", DRAFTS), entries("coupling", COUPLINGS)
+JUDGES = entries("verifier", VERIFIERS)
+BRANCHING = [judge for judge in JUDGES if isinstance(build("verifier", judge, VERIFIERS), Branching)]
+MORE_LANES = [lanes for lanes in entries("lanes", LANES) if lanes["name"] != "raster"]
+BOTH = [{"name": "uniform"}, {"name": "previous_law"}]  # a law that says nothing, and one that says much
+
+
+def pairs() -> list[tuple[Entry, Entry]]:
+    """Couplings with verifiers, where the coupling matters: the pathwise verifier looks at no law."""
+    matters = [judge for judge in JUDGES if build("verifier", judge, VERIFIERS).reads_laws]
+    rest = [judge for judge in JUDGES if judge not in matters]
+    return [(c, j) for j in matters for c in COUPLED] + [({"name": "gumbel"}, j) for j in rest]
 
 
 def every_case() -> list[Case]:
-    """The shipped pairs of coupling and verifier at every window, the other lossless ones at one."""
-    configs = [load_decoder(name) for name in SHIPPED]
-    shipped = [(c.coupling, c.verifier) for c in configs]
-    return [
-        Case(draft, coupling, verifier, window)
-        for verifier in entries(VERIFIERS)
-        if VERIFIERS[verifier["name"]]().law != "lossy"
-        for coupling in entries(COUPLINGS)
-        for draft in entries(DRAFTS)
-        for window in (
-            (1, 2, 3, 5) if (coupling, verifier) in shipped and draft.get("keep") is None else (3,)
-        )
+    """All drafts, couplings and verifiers at one window, some at others; lanes and siblings with each of them."""
+    mixed = [case for case in pairs() if case[0]["name"] != "mixture"]
+    plain = [Case(rule, c, j, 3) for c, j in pairs() for rule in RULES]
+    free = [Case(BOTH[1], c, j, 3) for j in JUDGES for c in COUPLED if (c, j) not in pairs()]
+    windows = [Case(rule, c, j, w) for c, j in mixed for rule in BOTH for w in (1, 2, 5)]
+    lanes = [Case(rule, c, j, 4, lane) for lane in MORE_LANES for c, j in mixed for rule in BOTH]
+    trees = [
+        Case(rule, {"name": "maximal"}, {"name": "speculative"}, w, None, tree)
+        for tree, sizes in SIBLINGS
+        for w in sizes
+        for rule in RULES
     ]
+    others = [
+        Case(BOTH[1], c, j, 10 if tree["depth"] == 3 else 4, None, tree)
+        for c, j in pairs()
+        if j in BRANCHING and c["name"] != "maximal"
+        for tree, _ in SIBLINGS
+    ]
+    paced = [
+        Case(BOTH[1], {"name": "maximal"}, {"name": "speculative"}, 5, lane, SIBLINGS[0][0])
+        for lane in MORE_LANES
+        if lane["name"] != "rows"
+    ]
+    return plain + free + windows + lanes + trees + others + paced
 
 
 CASES = every_case()
@@ -66,23 +119,28 @@ THRESHOLD = CHANCE / (len(CASES) + len(SHIPPED))
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_decoder_has_the_joint_law(name: str) -> None:
+    """With its own lanes and siblings."""
     config = load_decoder(name)
-    parts = None
-    if config.draft and config.coupling and config.verifier:
-        parts = Parts.named(config.draft, config.coupling, config.verifier)
-    assert p_value(SETTINGS[2], parts, seed_of(name)) > THRESHOLD
+    assert p_value(SETTINGS[10 if config.siblings else 2], parts_of(config), seed_of(name)) > THRESHOLD
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_lossless_combination_has_the_joint_law(case: Case) -> None:
-    parts = Parts.named(case.draft, case.coupling, case.verifier)
-    assert p_value(SETTINGS[case.window], parts, seed_of(case)) > THRESHOLD
+    assert case.parts.law in ("lossless", "pathwise")
+    assert p_value(SETTINGS[case.window], case.parts, seed_of(case)) > THRESHOLD
 
 
 def test_the_product_is_complete() -> None:
-    """Every entry of the registries is in a case."""
+    """Every entry of the registries that promises the law is in a case, lanes and siblings with every pair."""
     assert {case.draft["name"] for case in CASES} == set(DRAFTS)
-    assert {case.coupling["name"] for case in CASES} == set(COUPLINGS)
-    assert {case.verifier["name"] for case in CASES} <= set(VERIFIERS)
+    lossless = {"coupling": COUPLINGS, "verifier": VERIFIERS, "lanes": LANES}
+    for kind, table in lossless.items():
+        found = [part["name"] for case in CASES if (part := getattr(case, kind))]
+        promised = {entry["name"] for entry in entries(kind, table)}
+        assert set(found) | ({"raster"} if kind == "lanes" else set()) == promised
     assert {case.window for case in CASES} == set(SETTINGS)
+    assert {case.verifier["name"] for case in CASES if case.siblings} == {
+        judge["name"] for judge in BRANCHING
+    }
+    assert len({str(case) for case in CASES}) == len(CASES)
