@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from vidjacobi.model import VideoModel as VideoModel
     from vidjacobi.rolling import Rollout as Rollout
     from vidjacobi.rolling import rollout as rollout
-    from vidjacobi.state import Decoded as Decoded
     from vidjacobi.tokenizer import VideoTokenizer as VideoTokenizer
+    from vidjacobi.trace import Decoded as Decoded
 
 # The public names and where they live (no module has the name of a function: the import of a submodule
 # would hide the function). Torch is imported with the first of them, so that --help is quick.

@@ -26,7 +26,7 @@ from vidjacobi.naming import safe_name
 from vidjacobi.rolling import flatten, latent_frames
 from vidjacobi.runtime import choose
 from vidjacobi.shapes import GridTokens
-from vidjacobi.state import Decoded
+from vidjacobi.trace import Decoded
 from vidjacobi.video_io import read_frames
 
 CONTEXT = 9  # frames

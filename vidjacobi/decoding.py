@@ -17,7 +17,8 @@ from vidjacobi.model import VideoModel
 from vidjacobi.noise import stream_id
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Counts, Tokens
-from vidjacobi.state import Decoded, Parts, Problem, Progress, Watch
+from vidjacobi.state import Parts, Problem, Progress, Watch
+from vidjacobi.trace import Decoded
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
 

@@ -14,7 +14,7 @@ from vidjacobi.config import LAWS, DecoderConfig, RolloutConfig
 from vidjacobi.rolling import Rollout
 from vidjacobi.runtime import Runtime
 from vidjacobi.sheet import write_sheet
-from vidjacobi.state import Decoded
+from vidjacobi.trace import Decoded
 from vidjacobi.video_io import ReadClip, write_video
 
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")

@@ -16,8 +16,9 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.frames import as_seen, fit, to_uint8
 from vidjacobi.model import VideoModel
 from vidjacobi.shapes import Frames, GridTokens
-from vidjacobi.state import Decoded, Progress
+from vidjacobi.state import Progress
 from vidjacobi.tokenizer import VideoTokenizer
+from vidjacobi.trace import Decoded
 
 
 @dataclass(frozen=True)

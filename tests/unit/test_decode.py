@@ -14,8 +14,9 @@ from vidjacobi.config import config_names, load_decoder
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.geometry import Grid
 from vidjacobi.siblings import Siblings
-from vidjacobi.state import Decoded, Progress
+from vidjacobi.state import Progress
 from vidjacobi.testing import TinyVideoModel
+from vidjacobi.trace import Decoded
 
 DECODERS = config_names("decoder")
 GRID = Grid(4, 2, 3)

@@ -16,14 +16,14 @@ vidjacobi.shapes vidjacobi.errors
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
 vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
-vidjacobi.model vidjacobi.guidance vidjacobi.tokenizer vidjacobi.state vidjacobi.config
+vidjacobi.model vidjacobi.guidance vidjacobi.tokenizer vidjacobi.trace vidjacobi.state vidjacobi.config
 vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
 cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rolling
 vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.eval
-vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench_rows vidjacobi.bench_table vidjacobi.bench_bars
-vidjacobi.bench_config vidjacobi.bench_plot vidjacobi.bench_files vidjacobi.bench
+vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench_rows vidjacobi.bench_table
+vidjacobi.bench_bars vidjacobi.bench_config vidjacobi.bench_plot vidjacobi.bench_files vidjacobi.bench
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from vidjacobi.decoders import autoregressive, jacobi
-from vidjacobi.state import Decoded, Problem
+from vidjacobi.state import Problem
+from vidjacobi.trace import Decoded
 
 METHODS: dict[str, Callable[[Problem], Decoded]] = {
     "autoregressive": autoregressive.run,

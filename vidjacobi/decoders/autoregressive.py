@@ -8,7 +8,8 @@ from vidjacobi.model import Cache
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.runtime import Clock
 from vidjacobi.shapes import Counts, Logits, Tokens
-from vidjacobi.state import Decoded, Problem, Progress, Trace, summarise
+from vidjacobi.state import Problem, Progress, summarise
+from vidjacobi.trace import Decoded, Trace
 
 
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import Cache
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.shapes import Laws
-from vidjacobi.state import DecodeState, Parts, PassRecord, Problem
+from vidjacobi.state import DecodeState, Parts, Problem
+from vidjacobi.trace import PassRecord
 
 
 @dataclass(frozen=True)
