@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vidjacobi.atomic import replacing
 from vidjacobi.bench_bars import Names, bars_table
 from vidjacobi.bench_config import BenchConfig, bars_of, cases_of, definitions, differences
@@ -15,6 +17,7 @@ from vidjacobi.bench_rows import AR, Measurement, begin, read
 from vidjacobi.bench_table import summary, tables
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.report import versions
+from vidjacobi.runtime import choose
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
 AR_TOKENS = "ar_tokens"  # what every other decoder's tokens are compared with
@@ -50,8 +53,18 @@ def open_folder(
         rows = [row for row in read(out / ROWS) if row.decoder not in again]
     begin(out / ROWS, rows)
     (out / AR_TOKENS).mkdir(exist_ok=True)
-    record = {"config": asdict(config), "clip_files": [str(clip) for clip in clips]}
-    write_json(out, {**record, "decoders": definitions(config), "versions": versions(), "finished": False})
+    runtime = choose(config.device, config.dtype)
+    record = {
+        "config": asdict(config),
+        "clip_files": [str(clip) for clip in clips],
+        "decoders": definitions(config),
+        "device": str(runtime.device),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "finished": False,
+    }
+    write_json(out, record)
 
 
 def check_same(config: BenchConfig, out: Path, clips: Sequence[Path], again: Collection[str]) -> None:

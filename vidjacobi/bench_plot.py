@@ -19,6 +19,7 @@ PAPER = {
     "$\\pi_{GS}$": (3.96, 6.06, 9.47, 13.6),
 }
 _MARKERS = "osD^vPX*<>hp"
+_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9", "navy", "k", "gold")  # no grey: the paper's
 _LABELS = {"SJD": (4, -9), "$\\pi_{MC}$": (4, -7), "$\\pi_{GS}$": (4, 2)}  # in points off the curve's end
 
 
@@ -53,7 +54,7 @@ def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) 
     axis.plot(
         [x for x, _ in points],
         [y for _, y in points],
-        color=f"C{index % 10}",
+        color=_COLOURS[index % len(_COLOURS)],
         linestyle="none" if lanes else "--" if lossy else "-",
         marker=_MARKERS[index % len(_MARKERS)],
         markersize=8 if lanes else 5,
@@ -84,7 +85,8 @@ def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_major_formatter(plain)
     axis.yaxis.set_major_formatter(plain)
-    axis.yaxis.set_minor_locator(LogLocator(2, subs=(1.25, 1.5, 1.75)))
+    axis.yaxis.set_major_locator(LogLocator(2, subs=(1, 1.5)))
+    axis.yaxis.set_minor_locator(LogLocator(2, subs=(1.25, 1.75)))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("window: positions per pass (lanes: at their mean)")
     axis.grid(True, which="major", color="0.9")

@@ -88,6 +88,7 @@ def test_compares_decoders_with_ar(
     record = json.loads((out / "bench.json").read_text())
     assert record["config"]["seeds"] == [0, 1]
     assert record["finished"]
+    assert (record["device"], record["dtype"]) == ("cpu", "float32")
     assert record["versions"]["torch"]
     assert record["decoders"]["pathwise"]["draft"]["name"] == "previous_law"
     for picture in ("nfe", "map_pathwise", "map_pjd_temporal"):
