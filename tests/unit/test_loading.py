@@ -1,5 +1,6 @@
 """Names to models: folders, repositories in a local hub cache, and what is said when they are not there."""
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import vidjacobi
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.hub import is_repository
 from vidjacobi.loading import TOKENIZERS
+from vidjacobi.video_io import read_frames
 
 MODEL = "nvidia/Cosmos-1.0-Autoregressive-4B"
 
@@ -38,6 +40,20 @@ def test_a_folder(tiny_pair: Path) -> None:
     assert tokenizer.frame_size == (32, 48)
     assert isinstance(model, vidjacobi.VideoModel)
     assert isinstance(tokenizer, vidjacobi.VideoTokenizer)
+
+
+@pytest.mark.parametrize(("name", "size"), [("nano", (128, 160)), ("micro", (96, 128))])
+def test_the_bundled_models(name: str, size: tuple[int, int]) -> None:
+    """Both roll out from any clip, on one tokenizer at two frame sizes."""
+    model, tokenizer = vidjacobi.load(name, device="cpu", dtype="float32")
+    assert tokenizer.frame_size == size
+    assert (model.grid_for(33).h * 8, model.grid_for(33).w * 8) == size
+    with resources.as_file(resources.files("vidjacobi.assets") / "sample.mp4") as path:
+        frames = read_frames(path, 0, 9).frames
+    rolled = vidjacobi.rollout(frames, model, tokenizer, new_frames=3, window=64)
+    assert rolled.context.shape == (9, *size, 3)
+    assert rolled.predicted.shape == (1, 3, *size, 3)
+    assert rolled.tokens.shape == (1, 3, size[0] // 8, size[1] // 8)
 
 
 def test_a_repository_in_the_cache(tiny_pair: Path, hub: Path) -> None:

@@ -61,13 +61,13 @@ def test_the_untrained_tokenizer_already_passes_colours() -> None:
     assert error < 0.5 * spread
 
 
-@pytest.mark.parametrize("name", ["nano"])
+@pytest.mark.parametrize("name", ["nano", "micro"])
 def test_the_shipped_transformer_is_the_one_the_scripts_build(name: str) -> None:
     text = (resources.files("vidjacobi.assets") / name / "transformer" / "config.json").read_text("utf-8")
     assert json.loads(text) == load("specs").MODELS[name].to_config()
 
 
-@pytest.mark.parametrize("name", ["nano"])
+@pytest.mark.parametrize("name", ["nano", "micro"])
 def test_the_shipped_contexts_are_the_held_out_clips(name: str) -> None:
     """Rendering, scaling and encoding again give the shipped tokens, but for ties of rounding."""
     data, rooms, tokens = load("make_data"), load("rooms"), load("tokens")
