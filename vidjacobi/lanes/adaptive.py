@@ -60,8 +60,8 @@ class Adaptive:
         return one_lane(board, chosen)
 
     def nodes(self, wanted: int, window: int) -> int:
-        """The smallest size that holds them, or all but the one that is fed besides the window."""
-        return min([size for size in self.sizes if wanted <= size + 1 and size <= window], default=window)
+        """The smallest size that holds them all: what a clip gets must not depend on its mates in the batch."""
+        return min([size for size in self.sizes if wanted <= size <= window], default=window)
 
     def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
         """Never needed."""

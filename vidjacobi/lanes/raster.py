@@ -31,12 +31,10 @@ class Raster:
 
 
 def one_lane(board: Board, sizes: Counts) -> Active:
-    """The first ``sizes`` undecided positions of every clip.
-
-    Fed besides: the place of an accepted sibling, if the model could not move its cache entry.
-    """
+    """``sizes`` inputs: the place of an accepted sibling, if the model could not move its cache entry, and as
+    many undecided positions as are left."""
     position = torch.arange(board.decided.shape[1], device=board.decided.device)
-    targets = ~board.decided & (position < (board.frontier + sizes)[:, None])
+    feed = board.decided & ~board.written & (position < board.frontier[:, None] - 1)
+    behind = board.frontier + sizes - feed.sum(-1)
     lane = torch.zeros_like(position)[None]
-    behind = position < board.frontier[:, None] - 1
-    return Active(targets, board.decided & ~board.written & behind, lane, lane == 0)
+    return Active(~board.decided & (position < behind[:, None]), feed, lane, lane == 0)
