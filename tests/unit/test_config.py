@@ -1,5 +1,6 @@
 """Decoder configurations: the shipped ones, overrides, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,41 @@ def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
     assert (parts is None) == (config.method == "autoregressive")
     if parts:
         assert parts.law == config.law
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if load_decoder(name).method == "jacobi"])
+def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
+    """In both directions: a lossy decoder cannot say that it is not, nor a lossless one that it is pathwise."""
+    config = load_decoder(name)
+    for law in LAWS:
+        if law == config.law:
+            continue
+        with pytest.raises(InvalidArgument, match=f"says law: {law}, but its parts are {config.law}"):
+            parts_of(replace(config, law=law))
+
+
+@pytest.mark.parametrize(
+    ("changed", "law"),
+    [
+        ({}, "lossless"),
+        ({"coupling": {"name": "reuse"}}, "lossy"),
+        ({"verifier": {"name": "grouped"}}, "lossy"),
+        ({"verifier": {"name": "pathwise"}}, "pathwise"),
+        ({"verifier": {"name": "pathwise"}, "coupling": {"name": "reuse"}}, "pathwise"),  # drafting is free
+        ({"lanes": {"name": "rows"}}, "lossless"),
+        ({"lanes": {"name": "rows", "context": 1}}, "lossy"),
+        ({"lanes": {"name": "rows", "frames": 0}}, "lossy"),
+        ({"lanes": {"name": "rows", "context": 1}, "verifier": {"name": "pathwise"}}, "lossy"),
+        ({"siblings": {"depth": 2, "width": 2}}, "lossless"),
+        ({"siblings": {"depth": 2, "width": 2}, "coupling": {"name": "reuse"}}, "lossy"),
+    ],
+    ids=str,
+)
+def test_what_parts_prove_together(changed: dict[str, Any], law: str) -> None:
+    config = replace(load_decoder("mc_sjd"), law=law, **changed)
+    parts = parts_of(config)
+    assert parts
+    assert parts.law == law
 
 
 def test_overrides() -> None:
