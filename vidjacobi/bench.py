@@ -1,12 +1,14 @@
 """Several decoders and windows on the same contexts, in one run, alternating, beside AR."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -100,7 +102,7 @@ def share(
 ) -> Iterator[int]:
     """Batches of clips spread over processes; ``tell`` must be a module's function."""
     threads = max(1, torch.get_num_threads() // bench.config.workers)
-    pool = ProcessPoolExecutor(bench.config.workers, get_context("spawn"), torch.set_num_threads, (threads,))
+    pool = ProcessPoolExecutor(bench.config.workers, get_context("spawn"), begin_worker, (threads,))
     try:
         tasks = [
             pool.submit(run_group, bench, group, place, tell)
@@ -111,6 +113,20 @@ def share(
             yield len(groups) - 1 - index
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def begin_worker(threads: int) -> None:
+    """Threads of a worker, and its end: a worker whose bench was killed must not go on computing."""
+    torch.set_num_threads(threads)
+    Thread(target=leave_with_the_parent, daemon=True).start()
+
+
+def leave_with_the_parent() -> None:
+    """Wait for the parent's end, then end at once."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def plan(bench: Bench, done: set[Key]) -> list[Group]:
