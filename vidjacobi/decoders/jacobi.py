@@ -193,7 +193,7 @@ def account(problem: Problem, before: DecodeState, after: DecodeState, fed: Toke
     right = after.tokens.gather(1, spill) == fed  # the entry that was written is the final token's
     good = window.used & right & after.decided.gather(1, spill)
     written = after.written.scatter(1, spill, good | after.written.gather(1, spill))
-    whole = good & (window.home <= before.frontier[:, None])  # everything to its left was there
+    whole = good & (window.lane <= before.frontier[:, None])  # it saw everything to its left
     moved = after.written & ~before.written  # a sibling's entry, made behind decided tokens only
     settled = (
         torch.zeros_like(written).scatter(1, spill, whole) | moved | (position < before.settled[:, None])
