@@ -74,6 +74,10 @@ def pathwise(draft: str, coupling: str = "gumbel", **more: dict[str, Any]) -> Pa
     return parts
 
 
+def slow(value: Any) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def some_clips(*key: object) -> list[int]:
     """A batch of 1 to 6 clips in any order."""
     order = random.Random(str(key))
@@ -102,7 +106,9 @@ def test_the_verifier_alone_makes_it_pathwise(coupling: str) -> None:
         assert_ar(some_clips(coupling, draft), seed=1, window=9, parts=pathwise(draft, coupling))
 
 
-@pytest.mark.parametrize("size", [(1, 2), (1, 6), (2, 3), (3, 4), (5, 2), (2, 30)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(1, 2), (3, 4), *(slow(size) for size in ((1, 6), (2, 3), (5, 2), (2, 30)))], ids=str
+)
 def test_siblings_change_no_token(size: tuple[int, int]) -> None:
     """Of several sizes, also more than the vocabulary has, and with a model that cannot move cache entries."""
     tree = {"depth": size[0], "width": size[1]}
@@ -187,7 +193,7 @@ PATHWISE = load_decoder("pathwise")
 ORDERS = [list(range(len(RAGGED))), [4, 0], [5, 3, 1], [7, 6, 2, 4]]
 
 
-@pytest.mark.parametrize("rows", ORDERS, ids=str)
+@pytest.mark.parametrize("rows", [ORDERS[0], *map(slow, ORDERS[1:])], ids=str)
 def test_clips_of_other_lengths_and_ends_equal_ar_alone(rows: list[int]) -> None:
     """Whatever stands beside them: AR in a batch, and every pathwise decoder."""
     alone = ragged()[3]
@@ -201,22 +207,22 @@ def test_clips_of_other_lengths_and_ends_equal_ar_alone(rows: list[int]) -> None
 LOSSY_TOO = [name for name in config_names("decoder") if load_decoder(name).method == "jacobi"]
 
 
+@pytest.mark.parametrize("window", [40, slow(13)])
 @pytest.mark.parametrize("name", LOSSY_TOO)
-def test_clips_of_other_lengths_and_ends_equal_themselves_alone(name: str) -> None:
+def test_clips_of_other_lengths_and_ends_equal_themselves_alone(name: str, window: int) -> None:
     """Every shipped decoder, tokens and passes (this model's forward is exact, whatever the batch)."""
     contexts, counts, names, _ = ragged()
-    for window in (13, 64):
-        alone = [
-            decode(MODEL, context[None], count, name, window, clip_ids=[clip])
-            for context, count, clip in zip(contexts, counts, names, strict=True)
-        ]
-        for rows in ORDERS[::2]:
-            together = assert_each(name, window, rows, [decoded.tokens[0] for decoded in alone])
-            assert together.stats.nfe == [alone[row].stats.nfe[0] for row in rows]
-            assert together.stats.positions == pytest.approx([alone[row].stats.positions[0] for row in rows])
-            for index, row in enumerate(rows):
-                marks = together.trace.decided_in[index, : counts[row]]
-                assert torch.equal(marks, alone[row].trace.decided_in[0])
+    alone = [
+        decode(MODEL, context[None], count, name, window, clip_ids=[clip])
+        for context, count, clip in zip(contexts, counts, names, strict=True)
+    ]
+    for rows in ORDERS[::2]:
+        together = assert_each(name, window, rows, [decoded.tokens[0] for decoded in alone])
+        assert together.stats.nfe == [alone[row].stats.nfe[0] for row in rows]
+        assert together.stats.positions == pytest.approx([alone[row].stats.positions[0] for row in rows])
+        for index, row in enumerate(rows):
+            marks = together.trace.decided_in[index, : counts[row]]
+            assert torch.equal(marks, alone[row].trace.decided_in[0])
 
 
 @pytest.mark.parametrize("name", [name for name in config_names("decoder") if load_decoder(name).draft])

@@ -13,9 +13,11 @@ from vidjacobi.couplings import Gumbel, Maximal
 from vidjacobi.decoders import jacobi, window
 from vidjacobi.distributions import Warp, probability, race, residual
 from vidjacobi.drafts import PreviousLaw, Uniform
+from vidjacobi.model import TreeModel
 from vidjacobi.noise import Purpose
 from vidjacobi.siblings import Candidates, Rejected, Rescue, Siblings, unit
 from vidjacobi.state import Parts
+from vidjacobi.testing import TinyVideoModel
 from vidjacobi.trial import Coupled, Trial
 from vidjacobi.verify import Pathwise, Speculative
 
@@ -151,3 +153,28 @@ def test_the_control_is_right_where_nothing_is_broken() -> None:
         for verifier in (Trying(), Speculative())
     )
     assert torch.equal(copy, shipped)
+
+
+class Stiff(TinyVideoModel):
+    """Cannot move cache entries: an accepted sibling is fed once more."""
+
+    move = None  # type: ignore[assignment]
+
+
+class StiffSetting(Setting):
+    @property
+    def model(self) -> Stiff:
+        return Stiff(self.vocab_size, self.grid, surprise=self.surprise)
+
+
+@pytest.mark.parametrize(("window", "depth"), [(2, 1), (5, 2)])
+def test_the_law_holds_where_entries_cannot_be_moved(window: int, depth: int) -> None:
+    """At a window of two a pass may only feed; it counts all the same."""
+    setting = StiffSetting(window=window, context=(1,), new_tokens=5)
+    assert not isinstance(setting.model, TreeModel)
+    chosen = parts(Speculative(), depth, 2)
+    assert p_value(setting, chosen, seed_of(window), 2 * SAMPLES) > 1e-4
+    decoded = jacobi.run(setting.problem(chosen, 500))
+    fed_only = (decoded.trace.decided[1:] == 0) & (decoded.trace.evaluated[1:] > 0)
+    assert fed_only.any() == (window == 2)
+    assert decoded.stats.nfe == (decoded.trace.evaluated > 0).sum(0).tolist()
