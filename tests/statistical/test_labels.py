@@ -75,6 +75,7 @@ def test_a_part_that_promises_too_much_is_caught(name: str) -> None:
 
 
 @pytest.mark.parametrize("setting", [WIDE, SMALL], ids=["wide", "small"])
+@pytest.mark.slow
 def test_what_waits_is_right_in_the_same_settings(setting: Setting) -> None:
     """Otherwise they would show nothing."""
     waiting = replace(RIGHT, lanes=Rows(width=4), draft=PreviousLaw())
