@@ -1,4 +1,4 @@
-"""Frames in, frames out against the official pipeline (greedy): every decoder gives its tokens and its pixels."""
+"""Frames in, frames out against the official pipeline (greedy): every decoder that is not lossy gives its tokens."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from cosmos_adapter.tokenizer import CosmosTokenizer, NetCodec
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from cosmos_adapter.weights import load_network
 from vidjacobi import rollout
-from vidjacobi.config import config_names
+from vidjacobi.config import config_names, load_decoder
 from vidjacobi.rolling import flatten
 
 
@@ -33,7 +33,9 @@ def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     return {"model": model, "tokenizer": tokenizer, "io": load_file(folder / "io.safetensors")}
 
 
-@pytest.mark.parametrize("decoder", config_names("decoder"))
+@pytest.mark.parametrize(
+    "decoder", [name for name in config_names("decoder") if load_decoder(name).law != "lossy"]
+)
 @pytest.mark.parametrize(("case", "context"), [("n9", 9), ("n1", 1)])
 def test_rollout_is_the_official_one(golden: dict, case: str, context: int, decoder: str) -> None:
     io = golden["io"]
