@@ -30,7 +30,7 @@ from vidjacobi.distributions import Warp
 from vidjacobi.drafts import DRAFTS, DraftRule
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.lanes import LANES, Lanes, Raster, Rows
+from vidjacobi.lanes import LANES, Frames, Lanes, Raster, Rows
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import VideoModel
 from vidjacobi.registry import build
@@ -57,7 +57,7 @@ class Parts:
     def __post_init__(self) -> None:
         if self.siblings and not isinstance(self.verifier, Branching):
             raise InvalidArgument(f"verifier {type(self.verifier).__name__} cannot choose among siblings")
-        if self.siblings and isinstance(self.lanes, Rows):
+        if self.siblings and isinstance(self.lanes, Rows | Frames):
             raise InvalidArgument("siblings need one lane: with several there is no one frontier")
 
     @classmethod

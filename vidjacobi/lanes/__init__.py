@@ -6,9 +6,10 @@ them as long as a lane waits for everything to its left. The contract is ``vidja
 
 from vidjacobi.lanes.adaptive import Adaptive
 from vidjacobi.lanes.contract import Active, Board, Lanes, Paced
+from vidjacobi.lanes.frames import Frames
 from vidjacobi.lanes.raster import Raster
 from vidjacobi.lanes.rows import Rows
 
-__all__ = ["LANES", "Active", "Adaptive", "Board", "Lanes", "Paced", "Raster", "Rows"]
+__all__ = ["LANES", "Active", "Adaptive", "Board", "Frames", "Lanes", "Paced", "Raster", "Rows"]
 
-LANES: dict[str, type] = {"raster": Raster, "adaptive": Adaptive, "rows": Rows}
+LANES: dict[str, type] = {"raster": Raster, "adaptive": Adaptive, "rows": Rows, "frames": Frames}

@@ -9,6 +9,7 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import nearest_left
 from vidjacobi.lanes.contract import Active, Board
+from vidjacobi.lanes.several import few_widths, in_positions, never_fed, same_place
 
 STAND_INS = ("frame", "row")
 
@@ -94,27 +95,19 @@ class Rows:
         self, board: Board, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
     ) -> Bool[Tensor, "b p"]:
         """Decided tokens that were never fed, and the first ones whose entry is not AR's if they are refreshed."""
-        followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
-        wanted = board.decided & ~board.written
+        feed = never_fed(board, targets)
         if self.refresh:
+            followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
             ahead = (position >= board.settled[:, None]) & (position < board.frontier[:, None])
-            wanted |= ahead & (position < board.settled[:, None] + self.refresh)
-        return wanted & ~followed
+            feed |= ahead & (position < board.settled[:, None] + self.refresh) & ~followed
+        return feed
 
     def nodes(self, wanted: int, window: int) -> int:
         """The next multiple of 8."""
-        return min(-(-wanted // 8) * 8, window)
+        return few_widths(wanted, window)
 
     def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
         """The nearest decided position of the same place, or of the row."""
         if self.stand_in_of == "row":
             return nearest_left(board.decided, 1)
-        earlier = nearest_left(board.decided, board.grid.frame_tokens)
-        return torch.where(earlier >= 0, earlier, nearest_left(board.decided, 1))
-
-
-def in_positions(body: Bool[Tensor, "b g"], offset: int, size: int) -> Bool[Tensor, "b p"]:
-    """A mask over grid places as one over positions."""
-    mask = torch.zeros(body.shape[0], size, dtype=torch.bool, device=body.device)
-    mask[:, offset : offset + body.shape[1]] = body
-    return mask
+        return same_place(board)
