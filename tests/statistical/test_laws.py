@@ -30,6 +30,7 @@ OPTIONS: dict[str, list[Entry]] = {  # of registry entries that cannot be made, 
     "mixture": [{"alpha": 0.5, "of": "maximal"}, {"alpha": 0.5, "of": "gumbel"}],
     "previous_law": [{}, {"keep": 2}],
     "rows": [{"width": 1}, {"width": 2}],
+    "frames": [{"reach": None}],
     "adaptive": [{"sizes": [1, 3], **PACE}],
 }
 SIBLINGS = (  # and windows that have room for them beside one or more drafts
@@ -108,7 +109,7 @@ def every_case() -> list[Case]:
     paced = [
         Case(BOTH[1], {"name": "maximal"}, {"name": "speculative"}, 5, lane, SIBLINGS[0][0])
         for lane in MORE_LANES
-        if lane["name"] != "rows"
+        if lane["name"] == "adaptive"
     ]
     return plain + free + windows + lanes + trees + others + paced
 

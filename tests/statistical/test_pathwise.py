@@ -137,6 +137,13 @@ def test_rows_that_wait_are_exact(width: int) -> None:
         assert_ar(some_clips(width, window), window % 3, window, pathwise(rule, lanes=lanes))
 
 
+def test_frames_that_wait_are_exact() -> None:
+    """The same for a lane per frame."""
+    for window, width in ((1, None), (9, None), (64, 5)):
+        lanes = {"name": "frames", "width": width, "reach": None}
+        assert_ar(some_clips("frames", window), window % 3, window, pathwise("previous_law", lanes=lanes))
+
+
 def test_an_adaptive_window_changes_no_token() -> None:
     """However it jumps."""
     numbers = {"sizes": [2, 9, 33], "seconds": [1.0, 1.1, 1.3], "tokens": [1.5, 2.2, 2.4]}

@@ -1,5 +1,6 @@
 """Rules for the window: which positions, fed with what, seeing what."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.lanes import LANES, Board, Lanes, Raster, Rows
+from vidjacobi.lanes import LANES, Board, Frames, Lanes, Raster, Rows
 from vidjacobi.registry import build
 
 SMALL = Grid(2, 3, 4)
@@ -243,3 +244,46 @@ def test_a_lane_that_opens_early_leaves_unsettled_entries() -> None:
     renewed = every_pass(problem(200, lanes={"name": "rows", **EARLY, "refresh": 500}))[-1].after
     assert (last.settled < 40).all()
     assert (renewed.settled > 90).all()
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+@pytest.mark.parametrize(
+    ("options", "decided", "targets"),
+    [
+        ({"width": 3, "reach": None}, "##.. .... .... .... .... ....", "##xx x... .... .... .... ...."),
+        ({"width": 3, "reach": 0}, "#### ##.. .... .... .... ....", "#### ##xx x... xxx. .... ...."),
+        # a lane stops where the frame before is not far enough
+        ({"width": 3, "reach": 0}, "#### ##.. .... ##.. .... ....", "#### ##xx x... ##xx .... ...."),
+        ({"width": 3, "reach": 1}, "#### ##.. .... .... .... ....", "#### ##xx x... .... .... ...."),
+        ({"width": 3, "reach": 1}, "#### #### .... ###. .... ....", "#### #### xxx. ###x .... ...."),
+        # and goes on across rows, and to its end once the frame before is complete
+        ({"width": 3, "reach": 1}, "#### #### #### ###. .... ....", "#### #### #### ###x xx.. ...."),
+        # the window of 64 shared: both lanes reach as far as they may
+        ({"reach": 0}, "#### ##.. .... .... .... ....", "#### ##xx xxxx xxxx .... ...."),
+        ({"width": 3, "reach": 0}, "#### #### #### #### #### ####", "#### #### #### #### #### ####"),
+    ],
+)
+def test_frames(options: dict[str, Any], decided: str, targets: str, offset: int) -> None:
+    active = Frames(**options)(board(decided, offset))
+    expected = places(targets, "x", offset) & torch.tensor([[False] * offset + [True] * 24 + [False]])
+    assert torch.equal(active.targets, expected)
+    assert not active.feed.any()
+    assert active.lane[0, offset:-1].tolist() == [offset] * 12 + [offset + 12] * 12
+
+
+def test_frames_share_the_window() -> None:
+    """Equally among the lanes that can go on; at least one position each."""
+    opened = "#### ##.. .... .... .... ...."
+    for window, each in ((8, 4), (5, 2), (1, 1)):
+        active = Frames(reach=0)(replace(board(opened), window=window))
+        assert active.targets[0, :12].sum() == active.targets[0, 12:24].sum() == each
+    alone = Frames(reach=1)(replace(board(opened), window=5))
+    assert alone.targets.sum() == 5
+
+
+def test_frames_say_what_they_prove_and_refuse_bad_numbers() -> None:
+    assert Frames(reach=None).law == "lossless"
+    assert Frames(reach=3).law == "lossy"
+    for options in ({"width": 0}, {"reach": -1}, {"width": True}):
+        with pytest.raises(InvalidArgument, match="whole number"):
+            Frames(**options)
