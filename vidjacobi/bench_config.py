@@ -15,8 +15,9 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.lanes import Raster
 from vidjacobi.registry import build, suggest
 
-MAY_GROW = ("models", "clips", "seeds", "decoders", "windows")  # a bench that goes on may have more of them
-MAY_CHANGE = ("workers", "bars", "baseline", "reference")  # what no decode depends on
+# What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
+MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
+WORDS = ("window", "paper", "summary")  # of a decoder's configuration, that do not tell what it is
 
 
 @dataclass
@@ -152,10 +153,10 @@ def bars_of(config: BenchConfig) -> list[Bar]:
 
 
 def definitions(config: BenchConfig) -> dict[str, Any]:
-    """What every decoder is, but for its window."""
+    """What every decoder is, but for its window and its texts."""
     found = {}
     for case in cases_of(config):
-        found[case.decoder.name] = {k: v for k, v in asdict(case.decoder).items() if k != "window"}
+        found[case.decoder.name] = {k: v for k, v in asdict(case.decoder).items() if k not in WORDS}
     return found
 
 
@@ -164,13 +165,10 @@ def differences(config: BenchConfig, before: Mapping[str, Any], decoders: Mappin
     now, found = asdict(config), []
     for key, value in now.items():
         old = before.get(key)
-        if key in MAY_GROW:
-            grown = set(map(str, old)) <= set(map(str, value)) if isinstance(old, list) else old <= value
-            if not grown:
-                found.append(f"{key}: {old} there, {value} here, which has less")
-        elif key not in MAY_CHANGE and old != value:
+        if key not in MAY_CHANGE and old != value:
             found.append(f"{key}: {old} there, {value} here")
     for name, definition in definitions(config).items():
-        if decoders.get(name, definition) != definition:
+        old = {k: v for k, v in decoders.get(name, definition).items() if k not in WORDS}
+        if old != definition:
             found.append(f"decoder {name} has changed")
     return found

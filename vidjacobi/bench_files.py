@@ -48,8 +48,9 @@ def open_folder(
     if overwrite:
         forget(out)
     rows: list[Measurement] = []
+    there: dict[str, Any] = {}
     if (out / RECORD).is_file() or (out / ROWS).is_file():
-        check_same(config, out, clips, again)
+        there = check_same(config, out, clips, again)
         rows = [row for row in read(out / ROWS) if row.decoder not in again]
     begin(out / ROWS, rows)
     (out / AR_TOKENS).mkdir(exist_ok=True)
@@ -57,7 +58,7 @@ def open_folder(
     record = {
         "config": asdict(config),
         "clip_files": [str(clip) for clip in clips],
-        "decoders": definitions(config),
+        "decoders": {**there, **definitions(config)},
         "device": str(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -67,8 +68,10 @@ def open_folder(
     write_json(out, record)
 
 
-def check_same(config: BenchConfig, out: Path, clips: Sequence[Path], again: Collection[str]) -> None:
-    """Refuse a folder that holds decodes of something else."""
+def check_same(
+    config: BenchConfig, out: Path, clips: Sequence[Path], again: Collection[str]
+) -> dict[str, Any]:
+    """Refuse a folder that holds decodes of something else; return what its decoders are."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
         before, decoders = record["config"], record["decoders"]
@@ -86,6 +89,7 @@ def check_same(config: BenchConfig, out: Path, clips: Sequence[Path], again: Col
         raise BadOutput(
             f"{out} holds another bench ({'; '.join(found)}): give another --out, or --overwrite to begin anew"
         )
+    return decoders
 
 
 def forget(out: Path) -> None:

@@ -33,8 +33,8 @@ sheet.png and rollout.json; with --samples K the folders OUT/NAME/sample-0 ... h
 BENCH = """Decode the same contexts with several decoders and windows, alternating, beside ar.
 
 OUT gets bench.csv (every decode, as it goes), bench.json, bench.md (tables, bars), nfe.png, and map_DECODER.png
-of the first clip. The same command in the same OUT goes on where it stopped; more clips, seeds, decoders,
-windows or models may be asked for, anything else needs another OUT or --overwrite.
+of the first clip. The same command in the same OUT goes on where it stopped; other clips' numbers, seeds, decoders,
+windows or models may be asked for (what is there is kept), anything else needs another OUT or --overwrite.
 """
 
 CURVE = """Measure a pass at several windows: median seconds and mean tokens decided, as YAML.

@@ -135,12 +135,13 @@ def test_takes_more_but_no_other_bench(
     assert rows_of(tmp_path)[: len(before)] == before
     assert len(rows_of(tmp_path)) == 2 * len(before)
     for more, message in (
-        (["--seeds", 5], "seeds: [0, 5] there, [5] here, which has less"),
         (["--seeds", 0, 5, "--frames", 16], "frames: 8 there, 16 here"),
         (["--seeds", 0, 5, "--again", "sjd"], "this bench has only ar, gs_sjd, pathwise"),
     ):
         assert main(words(clips[:1], tiny_pair, tmp_path, *more)) == 2
         assert message in capsys.readouterr().err
+    assert main(words(clips[:1], tiny_pair, tmp_path, "--seeds", 5)) == 0  # less is shown, all is kept
+    assert len(rows_of(tmp_path)) == 2 * len(before)
     assert main(words(clips[1:2], tiny_pair, tmp_path, "--seeds", 0, 5)) == 2
     assert "other clips" in capsys.readouterr().err
     assert main(words(clips[:1], tiny_pair, tmp_path, "--seeds", 0, 5, "--again", "gs_sjd")) == 0
