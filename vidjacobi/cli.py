@@ -179,7 +179,7 @@ def bench_parser() -> ArgumentParser:
         metavar="CLIP",
         help="videos to take 9-frame contexts from; none: held-out clips that ship with the model",
     )
-    add("--config", default="readme", help="quick, readme, nano, bars or a YAML path (readme)")
+    add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
     add(
         "--models",
         nargs="+",
