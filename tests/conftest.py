@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the tensors of most tests are tiny: threads would only wait for each other
 
 SHARED = Path(__file__).parents[2] / "shared"
 
