@@ -1,5 +1,6 @@
 """The ``vidjacobi`` command: words to arguments, errors to messages, nothing else."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -75,6 +76,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except VidjacobiError as error:
         print(f"vidjacobi: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `vidjacobi ... | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("vidjacobi: interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -98,7 +102,7 @@ def dispatch(name: str, words: list[str]) -> int:
     from vidjacobi import commands  # torch is imported only now, so that --help is quick
 
     run: Command = getattr(commands, f"run_{name}")
-    print(commands.last_line(run(args, vars(args))))
+    print(commands.last_line(run(args, vars(args))), flush=True)
     return 0
 
 

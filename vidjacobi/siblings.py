@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import probability, race, residual
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.shapes import Laws, Tokens
 
@@ -31,11 +31,7 @@ class Siblings:
 
     def __post_init__(self) -> None:
         for name, least in (("depth", 1), ("width", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidArgument(
-                    f"siblings: {name} must be a whole number of at least {least}, not {value!r}"
-                )
+            check_whole("siblings", name, getattr(self, name), least)
         if self.share is not None and not 0 < self.share < 1:
             raise InvalidArgument(f"siblings: share must lie between 0 and 1, not {self.share!r}")
 

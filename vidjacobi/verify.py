@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidjacobi.couplings import Gumbel, Maximal
 from vidjacobi.distributions import probability, race, residual, sort_falling
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.noise import Purpose
 from vidjacobi.shapes import Laws, Mask
 from vidjacobi.siblings import Rejected, Rescue, try_in_turn
@@ -99,8 +99,7 @@ class Grouped:
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise InvalidArgument(f"grouped: size must be a whole number of at least 1, not {self.size!r}")
+        check_whole("grouped", "size", self.size, 1)
         if not 0 < self.closeness <= 1:
             raise InvalidArgument(f"grouped: closeness must lie in (0, 1], not {self.closeness!r}")
 

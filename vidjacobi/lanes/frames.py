@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import check_whole
 from vidjacobi.lanes.contract import Active, Board
 from vidjacobi.lanes.several import few_widths, in_positions, never_fed, same_place
 
@@ -30,12 +30,8 @@ class Frames:
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("reach", 0)):
             value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidArgument(
-                    f"frames: {name} must be a whole number of at least {least}, not {value!r}"
-                )
+            if value is not None:
+                check_whole("frames", name, value, least)
 
     @property
     def law(self) -> str:

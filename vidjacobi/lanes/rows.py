@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.geometry import nearest_left
 from vidjacobi.lanes.contract import Active, Board
 from vidjacobi.lanes.several import few_widths, in_positions, never_fed, same_place
@@ -42,10 +42,7 @@ class Rows:
             value = getattr(self, name)
             if value is None and name not in ("width", "refresh"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidArgument(
-                    f"rows: {name} must be a whole number of at least {least}, not {value!r}"
-                )
+            check_whole("rows", name, value, least)
         if self.correct not in ("all", "top"):
             raise InvalidArgument(f"rows: correct must be 'all' or 'top', not {self.correct!r}")
         if self.stand_in_of not in STAND_INS:
