@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.geometry import nearest_left
 from vidjacobi.lanes.contract import Active, Board
-from vidjacobi.lanes.raster import one_lane
+from vidjacobi.lanes.raster import Raster, one_lane
 from vidjacobi.shapes import Counts
 
 
@@ -64,8 +63,8 @@ class Adaptive:
         return min([size for size in self.sizes if wanted <= size <= window], default=window)
 
     def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
-        """Never needed."""
-        return nearest_left(board.decided, 1)
+        """None, as in raster."""
+        return Raster().stand_in(board)
 
     def begin(self, batch: int, device: torch.device) -> Float[Tensor, "b k"]:
         """Columns: index of the size, passes and tokens of the block, then how each size did (1: as the curve)."""

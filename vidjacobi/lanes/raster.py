@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.geometry import nearest_left
 from vidjacobi.lanes.contract import Active, Board
 from vidjacobi.shapes import Counts
 
@@ -26,8 +25,8 @@ class Raster:
         return window
 
     def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
-        """Never needed: the position in front of a target is decided or holds a draft."""
-        return nearest_left(board.decided, 1)
+        """None: the position in front of a target is decided or holds a draft, so each stands for itself."""
+        return torch.arange(board.decided.shape[1], device=board.decided.device).expand_as(board.decided)
 
 
 def one_lane(board: Board, sizes: Counts) -> Active:
