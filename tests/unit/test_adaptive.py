@@ -93,6 +93,7 @@ def test_bad_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
         Adaptive(**{**CURVE, **changes})
 
 
+@pytest.mark.usefixtures("ticking_clock")
 def test_a_measured_curve_can_be_named_in_a_decoder(tmp_path: Path) -> None:
     curve = measure_curve(MODEL, CONTEXT[:2], 60, "pathwise", [8, 4])
     assert curve["sizes"] == [4, 8]

@@ -61,6 +61,7 @@ def test_a_clip_is_the_same_in_any_batch(decoder: str) -> None:
         assert torch.equal(part.trace.accepted, whole.trace.accepted[:passes, rows])
 
 
+@pytest.mark.usefixtures("ticking_clock")
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("window", [1, 4, 17, 40])
 def test_the_trace_adds_up(decoder: str, window: int) -> None:
