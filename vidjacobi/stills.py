@@ -1,5 +1,6 @@
 """Images and folders of images as frames."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,17 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
 
     Raises BadInput for a file that is damaged, too large, or in floating point.
     """
+    return _read(path, path)
+
+
+def image_from_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """The same of an image file's bytes; `name` stands in the errors."""
+    return _read(io.BytesIO(data), name)
+
+
+def _read(file: str | Path | io.BytesIO, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return _to_rgb(ImageOps.exif_transpose(image), path)
     except Image.DecompressionBombError as error:
         raise BadInput(f"{path}: {error}") from error

@@ -68,23 +68,27 @@ def open_clip(path: str | Path) -> ClipInfo:
     )
 
 
-def read_frames(path: str | Path, start: int, count: int, from_end: bool = False) -> ReadClip:
+def read_frames(
+    path: str | Path, start: int, count: int, from_end: bool = False, stride: int = 1
+) -> ReadClip:
     """`count` frames from frame `start` on, or the last `count` (then `start` must be 0).
 
-    Only these frames are held in memory. Raises BadInput when the clip is unusable or too short.
+    With a `stride` only every stride-th frame is read, and `fps` falls accordingly. Only the frames asked
+    for are held in memory. Raises BadInput when the clip is unusable or too short.
     """
     path = Path(path)
-    if start < 0 or count < 1:
+    if start < 0 or count < 1 or stride < 1:
         raise BadInput(
-            f"{path}: frames from {start} on, {count} of them: the start counts from 0, the number from 1"
+            f"{path}: frames from {start} on, {count} of them, stride {stride}: "
+            "the start counts from 0, the number from 1, the stride from 1"
         )
     if from_end and start:
         raise BadInput(f"{path}: frames from {start} on and frames from the end exclude each other")
-    selection = Selection(start, count, from_end)
+    selection = Selection(start, count, from_end, stride)
     kind = kind_of(path)
     if kind is Kind.VIDEO:
         read = read_video(path, selection)
-        frames, fps = torch.from_numpy(read.frames), float(read.index.rate)
+        frames, fps = torch.from_numpy(read.frames), float(read.index.rate) / stride
         return ReadClip(frames, fps, str(path), read.start, read.reader, read.notes)
     if kind is Kind.IMAGE and start + count > 1:
         raise BadInput(
@@ -92,5 +96,5 @@ def read_frames(path: str | Path, start: int, count: int, from_end: bool = False
         )
     files = frame_files(path) if kind is Kind.FOLDER else [path]
     first = selection.first_of(len(files), path)
-    pictures = read_images(files[first : first + count])
-    return ReadClip(torch.from_numpy(pictures), float(FALLBACK_FPS), str(path), first, "pillow")
+    pictures = read_images(files[first : first + selection.span : stride])
+    return ReadClip(torch.from_numpy(pictures), float(FALLBACK_FPS) / stride, str(path), first, "pillow")

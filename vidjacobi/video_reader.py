@@ -29,22 +29,36 @@ _DECORD_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames of a clip are wanted: `count` from `start` on, or the last `count` (start unused)."""
+    """Which frames of a clip are wanted: `count` from `start` on, or the last `count` (start unused).
+
+    With a `stride` only every stride-th frame is; "the last ones" still end with the clip's last frame.
+    """
 
     start: int
     count: int
     from_end: bool = False
+    stride: int = 1
+
+    @property
+    def span(self) -> int:
+        """Frames from the first one wanted to the last one."""
+        return (self.count - 1) * self.stride + 1
+
+    def picks_from(self, start: int, ticks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " T"]:
+        """The frames wanted, out of the clip's frames at constant rate."""
+        return ticks[start : start + self.span : self.stride]
 
     def first_of(self, available: int, path: Path, missing: int = 0) -> int:
         """Index of the first frame wanted. Raises BadInput when the clip is too short for the request."""
-        start = available - self.count if self.from_end else self.start
-        if missing and (self.from_end or start + self.count > available):
+        start = available - self.span if self.from_end else self.start
+        if missing and (self.from_end or start + self.span > available):
             raise BadInput(
                 f"{path}: damaged or cut short: only {available} of its {available + missing} frames can be read, "
                 f"and {'its end' if self.from_end else 'more'} is asked for; copy or download it again"
             )
-        if start < 0 or start + self.count > available:
+        if start < 0 or start + self.span > available:
             at = "" if self.from_end or not self.start else f" from frame {self.start} on"
+            at += f" with stride {self.stride}" if self.stride > 1 else ""
             raise BadInput(
                 f"{path}: {self.count} frames needed{at}, but the clip has {available}; "
                 "ask for fewer frames or name a longer clip"
@@ -83,7 +97,7 @@ def read_video(path: Path, selection: Selection) -> VideoFrames:
     notes: tuple[str, ...] = ()
     if suits_decord(index):
         start = selection.first_of(len(index.keys), path)
-        picks = index.at_constant_rate()[start : start + selection.count]
+        picks = selection.picks_from(start, index.at_constant_rate())
         try:
             frames = read_with_decord(path, index, picks)
             return VideoFrames(frames, start, index, "decord", describe(index))
@@ -191,7 +205,7 @@ def _read_with_pyav_or_rescan(path: Path, index: VideoIndex, selection: Selectio
         current = attempt or index_video(path, exactly=True)
         lost = len(index.keys) - len(current.keys)
         start = selection.first_of(len(current.keys), path, current.missing + max(0, lost))
-        picks = current.at_constant_rate()[start : start + selection.count]
+        picks = selection.picks_from(start, current.at_constant_rate())
         pictures = read_with_pyav(path, current, picks)
         if pictures is not None:
             notes = [f"damaged: {lost} of the file's frames cannot be read"] if lost > 0 else []

@@ -9,6 +9,7 @@ import pytest
 from clip_files import SHARED_DATA, decode_all, encode, moving, turn
 
 from vidjacobi import video_reader
+from vidjacobi.errors import BadInput
 from vidjacobi.video_index import VideoIndex, index_video
 from vidjacobi.video_io import Kind, open_clip, read_frames
 from vidjacobi.video_reader import DecordFailed, read_with_decord, read_with_pyav
@@ -202,3 +203,18 @@ def assert_readers_agree(path: Path) -> None:
     index = index_video(path)
     picks = np.r_[0:9, 12:16, len(index.keys) - 9 : len(index.keys)]
     np.testing.assert_array_equal(read_with_decord(path, index, picks), pyav_frames(path, index, picks))
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "av1.mp4"])
+def test_every_third_frame(tmp_path: Path, name: str) -> None:
+    path = encode(tmp_path / name, moving(16), **FORMATS[name][1])
+    expected = decode_all(path)
+    clip = read_frames(path, 2, 5, stride=3)
+    assert (clip.start, clip.fps) == (2, 8.0)
+    np.testing.assert_array_equal(clip.frames.numpy(), expected[[2, 5, 8, 11, 14]])
+    last = read_frames(path, 0, 4, from_end=True, stride=3)
+    np.testing.assert_array_equal(last.frames.numpy(), expected[[6, 9, 12, 15]])
+    with pytest.raises(BadInput, match="6 frames needed from frame 2 on with stride 3, but the clip has 16"):
+        read_frames(path, 2, 6, stride=3)
+    with pytest.raises(BadInput, match="the stride from 1"):
+        read_frames(path, 0, 1, stride=0)
