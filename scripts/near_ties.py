@@ -14,7 +14,7 @@ import json
 import torch
 
 from vidjacobi import decode, load
-from vidjacobi.bench import contexts_of
+from vidjacobi.bench.material import contexts_of
 from vidjacobi.rolling import flatten
 
 

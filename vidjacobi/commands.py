@@ -8,9 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vidjacobi import bench
-from vidjacobi.bench_config import load_bench
-from vidjacobi.bench_files import TEXT, open_folder, write_results
+from vidjacobi.bench import running as bench
+from vidjacobi.bench.config import load_bench
+from vidjacobi.bench.files import TEXT, open_folder, write_results
+from vidjacobi.bench.material import Source, contexts_of
 from vidjacobi.config import LAWS, RolloutConfig, config_names, load_decoder, load_rollout
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
@@ -21,7 +22,7 @@ from vidjacobi.output_folders import appearing, prepare
 from vidjacobi.pass_curve import measure_curve, write_curve
 from vidjacobi.progress import ProgressBar
 from vidjacobi.report import Extras, Job, describe, versions, write_rollout
-from vidjacobi.rolling import Rollout, check_lengths, flatten, latent_frames, rollout
+from vidjacobi.rolling import Rollout, check_lengths, flatten, rollout
 from vidjacobi.runtime import choose, describe_device
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
 
@@ -131,9 +132,9 @@ def run_decoders(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
 def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     """``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
     config = load_bench(args.config, flags)
-    job = bench.Bench(config, Path(args.out), tuple(Path(clip) for clip in args.clip))
+    job = bench.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
     bench.check(job)
-    open_folder(config, job.out, job.clips, args.overwrite, args.again)
+    open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
     for left in bench.run(job, tell):
         lines = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TEXT).read_text(encoding="utf-8"))
@@ -148,8 +149,8 @@ def run_curve(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     parts_of(load_decoder(args.decoder))
     runtime = choose(args.device, args.dtype)
     pair = load(args.model, args.device, args.dtype, args.tokenizer)
-    grids = bench.contexts_of(args.model, pair, [Path(clip) for clip in args.clips])[: max(1, args.count)]
-    latents = latent_frames(bench.CONTEXT + args.frames, pair[1]) - grids.shape[1]
+    grids = contexts_of(args.model, pair, clips=[Path(clip) for clip in args.clips])[: max(1, args.count)]
+    latents = -(-args.frames // pair[1].stride_t)
     contexts, new_tokens = flatten(pair[0], grids), latents * grids[0, 0].numel()
     curve = measure_curve(pair[0], contexts, new_tokens, args.decoder, args.windows)
     about = {"model": args.model, "decoder": args.decoder, "dtype": str(runtime.dtype).removeprefix("torch.")}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vidjacobi import bench
+from vidjacobi.bench import running as bench
 from vidjacobi.cli import main
 from vidjacobi.video_io import write_video
 
@@ -124,6 +124,14 @@ def test_goes_on_where_it_stopped(
 
     assert len(told(whole)) == 15
     assert told(parts) == told(whole)
+    kept = sorted(file.name for file in (parts / "tokens").iterdir())
+    assert len(kept) == 15
+    (parts / "tokens" / kept[-1]).unlink()  # a decode whose tokens are gone is made again, and no other
+    decoded.clear()
+    monkeypatch.setattr(bench, "run_case", lambda *a: decoded.append(a[2].key) or run_case(*a))
+    assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
+    assert len(decoded) == 1
+    assert sorted(file.name for file in (parts / "tokens").iterdir()) == kept
 
 
 def test_takes_more_but_no_other_bench(
@@ -192,7 +200,7 @@ def test_several_processes_find_the_same(clips: list[Path], tiny_pair: Path, tmp
         (["--decoders", "sdj"], "did you mean 'sjd'"),
         (["--windows", "0"], "at least 1"),
         (["--clips", "0"], "at least one model, one seed, one clip"),
-        (["--clips", "65"], "64 held-out contexts ship with nano"),
+        (["--clips", "65"], "there are 64: held-out contexts ship with nano"),
         (["--windows", "3", "--decoders", "sjd_pac"], "no room for siblings"),
         (["--models", "nanoo"], "did you mean 'nano'"),
     ],

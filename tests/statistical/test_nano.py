@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.bench import contexts_of
+from vidjacobi.bench.material import contexts_of
 from vidjacobi.rolling import flatten
 
 

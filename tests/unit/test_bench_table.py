@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from vidjacobi.bench_bars import (
+from vidjacobi.bench.bars import (
     AheadOnce,
     Falling,
     FewerPasses,
@@ -15,8 +15,8 @@ from vidjacobi.bench_bars import (
     Verdict,
     bars_table,
 )
-from vidjacobi.bench_rows import Measurement
-from vidjacobi.bench_table import (
+from vidjacobi.bench.rows import Measurement
+from vidjacobi.bench.table import (
     Estimate,
     interpolate,
     over_clips,

@@ -21,9 +21,8 @@ vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
 cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rolling
-vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.eval
-vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench_rows vidjacobi.bench_table
-vidjacobi.bench_bars vidjacobi.bench_config vidjacobi.bench_plot vidjacobi.bench_files vidjacobi.bench
+vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report
+vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.

@@ -6,8 +6,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
-from vidjacobi.bench_rows import AR
-from vidjacobi.bench_table import (
+from vidjacobi.bench.rows import AR
+from vidjacobi.bench.table import (
     Estimate,
     Rows,
     markdown,

@@ -10,8 +10,11 @@ from typing import Any, get_args, get_origin
 
 from vidjacobi.atomic import replacing
 from vidjacobi.errors import BadInput
+from vidjacobi.naming import safe_name
 
 AR = "ar"
+TOKENS = "tokens"  # folder of every decode's tokens
+Key = tuple[str, str, int, int, int]  # model, decoder, window, seed, clip
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,19 @@ class Measurement:
     kl: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, int, int, int]:
+    def key(self) -> Key:
         """What was decoded."""
         return self.model, self.decoder, self.window, self.seed, self.clip
 
 
 COLUMNS = [column.name for column in fields(Measurement)]
+
+
+def tokens_file(out: Path, key: Key) -> Path:
+    """Where a bench in ``out`` keeps the new tokens of one decode, int32 ``[n]``."""
+    model, decoder, *numbers = key
+    name = "-".join([safe_name(model), safe_name(decoder), *map(str, numbers)])
+    return out / TOKENS / f"{name}.npy"
 
 
 def append(path: Path, rows: Sequence[Measurement]) -> None:

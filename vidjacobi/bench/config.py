@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vidjacobi.bench_bars import BARS, Bar
+from vidjacobi.bench.bars import BARS, Bar
 from vidjacobi.config import DecoderConfig, load_decoder, read_config, with_window
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
@@ -27,20 +27,21 @@ class BenchConfig:
     Attributes:
         models, tokenizer: as ``vidjacobi.load``.
         clips: how many of the held-out contexts that ship with each model.
-        frames: to predict behind 9.
+        context, frames: frames given, and frames to predict behind them.
         decoders: names or YAML paths, or {name: ..., window: ...} or {name: ..., windows: [...]}. One whose
             lanes are rows has a width of its own and runs once, at its own window, unless one is named.
         baseline: passes are compared with its at equal windows.
         reference: lane decoders' passes are compared with its at equal mean positions.
         batch: clips decoded together. Passes per clip do not depend on it; seconds are a share of the batch's.
         workers: processes, each with its share of the threads.
-        bars: see ``vidjacobi.bench_bars``.
+        bars: see ``vidjacobi.bench.bars``.
     """
 
     models: list[str] = field(default_factory=lambda: ["nano"])
     tokenizer: str | None = None
     clips: int = 16
     seeds: list[int] = field(default_factory=lambda: [0])
+    context: int = 9
     frames: int = 24
     decoders: list[Any] = field(default_factory=list)
     windows: list[int] = field(default_factory=list)
@@ -54,13 +55,19 @@ class BenchConfig:
     dtype: str = "auto"
     bars: list[Any] = field(default_factory=list)
 
+    @property
+    def least(self) -> tuple[int, ...]:
+        """Numbers that must be at least 1."""
+        return self.clips, self.context, self.frames, self.batch, self.workers
+
     def check(self) -> None:
         """Raise InvalidArgument for what cannot be run."""
         if min(self.windows, default=0) < 1 or not self.decoders:
             raise InvalidArgument("a bench needs at least one decoder and windows of at least 1")
-        if not self.models or not self.seeds or min(self.clips, self.frames, self.batch, self.workers) < 1:
+        if not self.models or not self.seeds or min(self.least) < 1:
             raise InvalidArgument(
-                "a bench needs at least one model, one seed, one clip and one frame; batch and workers are at least 1"
+                "a bench needs at least one model, one seed, one clip, one frame of context and one to predict; "
+                "batch and workers are at least 1"
             )
         Warp(self.temperature, self.top_p)
         cases_of(self)

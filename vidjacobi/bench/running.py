@@ -3,47 +3,42 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib import resources
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from vidjacobi.acceptance_map import write_map
-from vidjacobi.bench_config import BenchConfig, Case, cases_of, lane_rule
-from vidjacobi.bench_files import AR_TOKENS, ROWS
-from vidjacobi.bench_rows import AR, Measurement, append, read
+from vidjacobi.atomic import replacing
+from vidjacobi.bench.config import BenchConfig, Case, cases_of, lane_rule
+from vidjacobi.bench.files import ROWS
+from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
+from vidjacobi.bench.rows import AR, Key, Measurement, append, read, tokens_file
 from vidjacobi.config import load_decoder
 from vidjacobi.decoding import decode
 from vidjacobi.distributions import Warp
-from vidjacobi.errors import InvalidArgument
-from vidjacobi.frames import fit, to_uint8
+from vidjacobi.frames import to_uint8
 from vidjacobi.likelihood import Watched, score
-from vidjacobi.loading import Pair, load
 from vidjacobi.naming import safe_name
-from vidjacobi.rolling import flatten, latent_frames
+from vidjacobi.rolling import flatten
 from vidjacobi.runtime import choose
-from vidjacobi.shapes import GridTokens
 from vidjacobi.trace import Decoded
-from vidjacobi.video_io import read_frames
 
-CONTEXT = 9  # frames
 MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
-
-Key = tuple[str, str, int, int, int]  # model, decoder, window, seed, clip
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench and the opened folder that it adds to; ``clips`` are the user's videos, if any."""
+    """A bench, where its contexts are from, and the opened folder that it adds to."""
 
     config: BenchConfig
     out: Path
-    clips: tuple[Path, ...] = ()
+    source: Source = SHIPPED
 
     @property
     def cases(self) -> list[Case]:
@@ -52,7 +47,7 @@ class Bench:
 
     def count(self) -> int:
         """Clips of each model."""
-        return len(self.clips) or self.config.clips
+        return len(self.source.clips) or self.config.clips
 
 
 @dataclass(frozen=True)
@@ -64,20 +59,11 @@ class Group:
     todo: tuple[tuple[Case, tuple[int, ...]], ...]  # with the clips that each is missing for
 
 
-@dataclass(frozen=True)
-class Material:
-    """A model and its contexts."""
-
-    pair: Pair
-    grids: GridTokens
-    new_tokens: int
-
-
 def check(bench: Bench) -> None:
     """Refuse, before anything is decoded, models and clips that cannot be run. Raises InvalidArgument."""
     choose(bench.config.device, bench.config.dtype)
     for name in bench.config.models:
-        material_of(name, bench)
+        material_of(name, bench.config, bench.source)
 
 
 def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
@@ -85,7 +71,8 @@ def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
 
     Yields how many batches of clips are left: once where nothing was to be done, else after each.
     """
-    groups = plan(bench, {row.key for row in read(bench.out / ROWS)})
+    done = {row.key for row in read(bench.out / ROWS) if tokens_file(bench.out, row.key).exists()}
+    groups = plan(bench, done)
     places = [f"{index + 1}/{len(groups)}" for index in range(len(groups))]
     if not groups:
         yield 0
@@ -151,7 +138,7 @@ def plan(bench: Bench, done: set[Key]) -> list[Group]:
 
 def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None]) -> None:
     """Decode, measure and write one batch of clips with every decoder."""
-    material = material_of(group.model, bench)
+    material = material_of(group.model, bench.config, bench.source)
     for case, clips in group.todo:
         measured = run_case(bench, group, case, clips, material)
         append(bench.out / ROWS, measured)
@@ -181,11 +168,10 @@ def run_case(
         measure=True,
         watch=watched,
     )
-    files = [ar_file(bench.out, group, clip) for clip in clips]
-    if case.key[0] == AR:
-        for file, tokens in zip(files, decoded.tokens, strict=True):
-            np.save(file, tokens.to("cpu", torch.int32).numpy())
-    oracle = torch.stack([torch.from_numpy(np.load(file)) for file in files])
+    for clip, tokens in zip(clips, decoded.tokens, strict=True):
+        keep_tokens(tokens_file(bench.out, (group.model, *case.key, group.seed, clip)), tokens)
+    of_ar = [tokens_file(bench.out, (group.model, AR, 1, group.seed, clip)) for clip in clips]
+    oracle = torch.stack([torch.from_numpy(np.load(file)) for file in of_ar])
     whole = torch.cat([contexts, decoded.tokens], 1)
     likelihood = score(model, whole, material.new_tokens, Warp(config.temperature, config.top_p), watched)
     if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
@@ -214,9 +200,10 @@ def run_case(
     ]
 
 
-def ar_file(out: Path, group: Group, clip: int) -> Path:
-    """Where AR's tokens of one clip are kept, for whoever is compared with it later."""
-    return out / AR_TOKENS / f"{safe_name(group.model)}-{group.seed}-{clip}.npy"
+def keep_tokens(file: Path, tokens: Int[Tensor, " n"]) -> None:
+    """One decode's tokens, whole or not at all."""
+    with replacing(file) as partial:
+        np.save(partial, tokens.to("cpu", torch.int32).numpy())
 
 
 def map_cases(bench: Bench) -> set[tuple[str, int]]:
@@ -246,39 +233,3 @@ def draw_map(bench: Bench, case: Case, clips: Sequence[int], material: Material,
     title = f"{name}, window {window}: {decoded.stats.nfe[row]} passes for {new.numel()} tokens"
     path = bench.out / f"map_{safe_name(name)}.png"
     write_map(path, frames, decided_in, redrafted, tokenizer.stride_t, title)
-
-
-@lru_cache(maxsize=1)
-def _material(
-    model: str, tokenizer: str | None, device: str, dtype: str, clips: tuple[Path, ...]
-) -> Material:
-    pair = load(model, device, dtype, tokenizer)
-    grids = contexts_of(model, pair, clips)
-    decode(pair[0], flatten(pair[0], grids[:1]), 2)  # warm-up
-    return Material(pair, grids, 0)
-
-
-def material_of(name: str, bench: Bench) -> Material:
-    """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
-    config = bench.config
-    found = _material(name, config.tokenizer, config.device, config.dtype, bench.clips)
-    if bench.count() > len(found.grids):
-        raise InvalidArgument(
-            f"{config.clips} clips asked for, {len(found.grids)} held-out contexts ship with {name}"
-        )
-    whole = latent_frames(CONTEXT + config.frames, found.pair[1])
-    return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
-
-
-def contexts_of(name: str, pair: Pair, clips: Sequence[Path] = ()) -> GridTokens:
-    """Context tokens ``[clips t h w]``: of the user's videos, or the held-out ones that ship with the model."""
-    model, tokenizer = pair
-    if clips:
-        frames = [read_frames(clip, 0, CONTEXT).frames for clip in clips]
-        return torch.cat([tokenizer.encode(fit(clip, tokenizer.frame_size)[None]) for clip in frames])
-    place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
-    if not place.is_file():
-        raise InvalidArgument(f"no contexts ship for {name}: name some clips")
-    with place.open("rb") as file:
-        tokens = torch.from_numpy(np.load(file).astype(np.int64))
-    return tokens.to(model.device)

@@ -10,17 +10,16 @@ from typing import Any
 import torch
 
 from vidjacobi.atomic import replacing
-from vidjacobi.bench_bars import Names, bars_table
-from vidjacobi.bench_config import BenchConfig, bars_of, cases_of, definitions, differences
-from vidjacobi.bench_plot import write_plot
-from vidjacobi.bench_rows import AR, Measurement, begin, read
-from vidjacobi.bench_table import summary, tables
+from vidjacobi.bench.bars import Names, bars_table
+from vidjacobi.bench.config import BenchConfig, bars_of, cases_of, definitions, differences
+from vidjacobi.bench.plot import write_plot
+from vidjacobi.bench.rows import AR, TOKENS, Measurement, begin, read
+from vidjacobi.bench.table import summary, tables
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.report import versions
 from vidjacobi.runtime import choose
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
-AR_TOKENS = "ar_tokens"  # what every other decoder's tokens are compared with
 
 ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
 (Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's law without
@@ -53,7 +52,7 @@ def open_folder(
         there = check_same(config, out, clips, again)
         rows = [row for row in read(out / ROWS) if row.decoder not in again]
     begin(out / ROWS, rows)
-    (out / AR_TOKENS).mkdir(exist_ok=True)
+    (out / TOKENS).mkdir(exist_ok=True)
     runtime = choose(config.device, config.dtype)
     record = {
         "config": asdict(config),
@@ -96,7 +95,7 @@ def forget(out: Path) -> None:
     """Remove what an earlier bench left in this folder, and nothing else."""
     for path in [out / name for name in (ROWS, RECORD, TEXT, PLOT)] + list(out.glob("map_*.png")):
         path.unlink(missing_ok=True)
-    shutil.rmtree(out / AR_TOKENS, ignore_errors=True)
+    shutil.rmtree(out / TOKENS, ignore_errors=True)
 
 
 def asked_for(config: BenchConfig, rows: Sequence[Measurement], clips: int) -> list[Measurement]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidjacobi.atomic import replacing
-from vidjacobi.bench_rows import AR
+from vidjacobi.bench.rows import AR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _LABELS = {"SJD": (4, -9), "$\\pi_{MC}$": (4, -7), "$\\pi_{GS}$": (4, 2)}  # in 
 
 
 def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
-    """Two panels per model from the lines of ``vidjacobi.bench_table.summary``."""
+    """Two panels per model from the lines of ``vidjacobi.bench.table.summary``."""
     from matplotlib.figure import Figure  # of no backend: nothing is shown, only written
 
     models = list(dict.fromkeys(line["model"] for line in lines))

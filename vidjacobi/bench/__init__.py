@@ -1,0 +1,1 @@
+"""Several decoders and windows on the same contexts, beside AR: decodes, tables, bars, plots."""

@@ -1,0 +1,88 @@
+"""What a bench decodes: a model, contexts, and how many tokens are asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vidjacobi.bench.config import BenchConfig
+from vidjacobi.decoding import decode
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.frames import fit
+from vidjacobi.loading import Pair, load
+from vidjacobi.model import VideoModel
+from vidjacobi.rolling import flatten, latent_frames
+from vidjacobi.shapes import GridTokens
+from vidjacobi.video_io import read_frames
+
+
+@dataclass(frozen=True)
+class Material:
+    """A model and its contexts."""
+
+    pair: Pair
+    grids: GridTokens
+    new_tokens: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where contexts are from: the user's videos ``clips``, or a ``file`` of tokens ``[clips t h w]`` (.npy), or
+    the held-out ones that ship with the model."""
+
+    clips: tuple[Path, ...] = ()
+    file: Path | None = None
+
+
+SHIPPED = Source()
+
+
+@lru_cache(maxsize=1)
+def _material(
+    model: str, tokenizer: str | None, device: str, dtype: str, context: int, source: Source
+) -> Material:
+    pair = load(model, device, dtype, tokenizer)
+    grids = (
+        read_contexts(source.file, pair[0])
+        if source.file
+        else contexts_of(model, pair, context, source.clips)
+    )
+    decode(pair[0], flatten(pair[0], grids[:1]), 2)  # warm-up
+    return Material(pair, grids, 0)
+
+
+def material_of(name: str, config: BenchConfig, source: Source) -> Material:
+    """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
+    found = _material(name, config.tokenizer, config.device, config.dtype, config.context, source)
+    if not source.clips and config.clips > len(found.grids):
+        place = source.file or f"held-out contexts ship with {name}"
+        raise InvalidArgument(f"{config.clips} clips asked for, but there are {len(found.grids)}: {place}")
+    whole = latent_frames(config.context + config.frames, found.pair[1])
+    return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
+
+
+def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = ()) -> GridTokens:
+    """Context tokens ``[clips t h w]`` of ``length`` frames: of the user's videos, or those that ship."""
+    model, tokenizer = pair
+    if clips:
+        frames = [read_frames(clip, 0, length).frames for clip in clips]
+        return torch.cat([tokenizer.encode(fit(clip, tokenizer.frame_size)[None]) for clip in frames])
+    place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
+    if not place.is_file():
+        raise InvalidArgument(f"no contexts ship for {name}: name some clips")
+    with resources.as_file(place) as file:
+        grids = read_contexts(file, model)
+    if latent_frames(length, tokenizer) != grids.shape[1]:
+        raise InvalidArgument(
+            f"the contexts that ship with {name} are not of {length} frames: name some clips"
+        )
+    return grids
+
+
+def read_contexts(file: Path, model: VideoModel) -> GridTokens:
+    """Context tokens ``[clips t h w]`` from a .npy file."""
+    return torch.from_numpy(np.load(file).astype(np.int64)).to(model.device)
