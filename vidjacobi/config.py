@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -12,6 +12,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
+
+Settings = TypeVar("Settings")
 
 LAWS = {
     "pathwise": "the very tokens that AR draws from the same seed",
@@ -192,6 +194,27 @@ def load_rollout(
     assert isinstance(config, RolloutConfig)
     lookup("context-from", config.context_from, {"first": 0, "last": 0})
     return config, with_window(load_decoder(config.decoder, overrides), config.window)
+
+
+def load_settings(kind: str, name: str, schema: type[Settings], flags: Mapping[str, Any]) -> Settings:
+    """``configs/KIND/NAME.yaml`` (or a path) as a ``schema`` dataclass, with the flags that were given laid over it.
+
+    Raises:
+        InvalidArgument: unknown name, key or value of the wrong type.
+    """
+    known = list(schema.__dataclass_fields__)  # type: ignore[attr-defined]
+    given = {key: value for key, value in flags.items() if key in known and value is not None}
+    try:
+        values = OmegaConf.create(read_config(kind, name))
+        for key in values:
+            if key not in known:
+                raise InvalidArgument(f"{kind} {name!r} has no setting {key!r}{suggest(str(key), known)}")
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values, given))
+    except OmegaConfBaseException as error:
+        where = error.full_key or f"{kind} {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(settings, schema)
+    return settings
 
 
 def _key(pair: str) -> str:

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from vidjacobi.bench.bars import BARS, Bar
-from vidjacobi.config import DecoderConfig, load_decoder, read_config, with_window
+from vidjacobi.config import DecoderConfig, load_decoder, load_settings, with_window
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.lanes import Raster
-from vidjacobi.registry import build, suggest
+from vidjacobi.registry import build
 
 # What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
@@ -98,18 +95,7 @@ def lane_rule(decoder: DecoderConfig) -> str:
 
 def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
     """``configs/bench/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
-    known = list(BenchConfig.__dataclass_fields__)
-    given = {key: value for key, value in flags.items() if key in known and value is not None}
-    try:
-        values = OmegaConf.create(read_config("bench", name))
-        for key in values:
-            if key not in known:
-                raise InvalidArgument(f"bench {name!r} has no setting {key!r}{suggest(str(key), known)}")
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(BenchConfig), values, given))
-    except OmegaConfBaseException as error:
-        where = error.full_key or f"bench {name!r}"
-        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, BenchConfig)
+    config = load_settings("bench", name, BenchConfig, flags)
     config.check()
     return config
 
