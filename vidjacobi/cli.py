@@ -18,6 +18,7 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
   rollout    predict what happens next in a clip: an mp4, a contact sheet and the numbers
   bench      passes, seconds and ratios of several decoders and windows, in one run
   curve      pass times and tokens per pass by window, stored for the adaptive decoder
+  eval       is it as good as AR, and how much faster: FVD and more on clips of a dataset, or of two folders
   decoders   list the decoders, what each one proves and where it is from
   convert    an official checkpoint to safetensors that transformers' from_pretrained reads
 
@@ -93,16 +94,29 @@ def dispatch(name: str, words: list[str]) -> int:
         "decoders": decoders_parser,
         "convert": convert_parser,
     }
+    if name == "eval":
+        return dispatch_eval(words)
     if name not in parsers:
-        raise VidjacobiError(
-            f"unknown command {name!r}{suggest(name, parsers)}. There are: {', '.join(parsers)}"
-        )
+        known = [*parsers, "eval"]
+        raise VidjacobiError(f"unknown command {name!r}{suggest(name, known)}. There are: {', '.join(known)}")
     parser = parsers[name]()
     args = parser.parse_intermixed_args(words)
     from vidjacobi import commands  # torch is imported only now, so that --help is quick
 
     run: Command = getattr(commands, f"run_{name}")
     print(commands.last_line(run(args, vars(args))), flush=True)
+    return 0
+
+
+def dispatch_eval(words: list[str]) -> int:
+    """``eval`` has words of its own."""
+    from vidjacobi.eval import command
+
+    result = command.run(words)
+    if result is not None:
+        from vidjacobi.commands import last_line
+
+        print(last_line(result), flush=True)
     return 0
 
 

@@ -42,10 +42,16 @@ SHIPPED = Source()
 
 
 @lru_cache(maxsize=1)
+def pair_of(model: str, tokenizer: str | None, device: str, dtype: str) -> Pair:
+    """A model and its video tokenizer; kept in memory from call to call."""
+    return load(model, device, dtype, tokenizer)
+
+
+@lru_cache(maxsize=1)
 def _material(
     model: str, tokenizer: str | None, device: str, dtype: str, context: int, source: Source
 ) -> Material:
-    pair = load(model, device, dtype, tokenizer)
+    pair = pair_of(model, tokenizer, device, dtype)
     grids = (
         read_contexts(source.file, pair[0])
         if source.file

@@ -1,0 +1,126 @@
+"""One line per decoder and window: passes and seconds from the bench, quality from the measured frames."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vidjacobi.atomic import replacing
+from vidjacobi.bench.rows import AR
+from vidjacobi.bench.table import Estimate, markdown
+from vidjacobi.eval.fvd import distance, paired_difference
+from vidjacobi.eval.measure import TRUTH, Name
+from vidjacobi.eval.prediction import REFERENCES
+from vidjacobi.eval.quality import Key, Quality
+
+Features = Mapping[Name, Float[Tensor, "n f"]]
+Line = dict[str, Any]
+AT_AR = (AR, 1)
+FROM_BENCH = (
+    *("law", "lanes", "positions", "passes", "tokens_per_pass", "fewer_passes", "seconds", "faster"),
+    *("ar_agreement", "kl", "nll", "nll_above_ar", "excess"),
+)
+
+
+def results(
+    bench_lines: Sequence[Line], features: Features, quality: Mapping[Key, Quality], draws: int, seed: int
+) -> list[Line]:
+    """References first, then AR, then the decoders in the bench's order."""
+    decodes = {(line["decoder"], line["window"]): line for line in bench_lines}
+    names: list[Name] = [(name, 0) for name in REFERENCES] + list(decodes)
+    found = []
+    for name in names:
+        mine = [row for key, row in quality.items() if key[:2] == name]
+        line: Line = {"decoder": name[0], "window": name[1] or None, "clips": len(features[name])}
+        line |= {key: decodes[name][key] if name in decodes else None for key in FROM_BENCH}
+        line |= {
+            "law": line["law"] or "reference",
+            **distances(name, features, draws, seed),
+            **averages(mine),
+        }
+        found.append(line)
+    return found
+
+
+def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
+    """The distance from the ground truth, and its difference from AR's with a paired bootstrap interval."""
+    line: Line = {"fvd": distance(features[name], features[TRUTH]).value, "fvd_above_ar": None}
+    if name != AT_AR:
+        low, middle, high = paired_difference(features[name], features[AT_AR], features[TRUTH], draws, seed)
+        line["fvd_above_ar"] = {"mean": middle, "low": low, "high": high}
+    return line
+
+
+def averages(rows: Sequence[Quality]) -> Line:
+    """Means over frames and clips, and the curve over the predicted frames."""
+    line: Line = {}
+    for kind in ("psnr", "ssim", "lpips"):
+        curves = [getattr(row, kind) for row in rows if getattr(row, kind) is not None]
+        curve = [fmean(values) for values in zip(*curves, strict=True)]
+        line[kind] = fmean(curve) if curve else None
+        line[f"{kind}_by_frame"] = curve or None
+    return line
+
+
+def flat(line: Line) -> Line:
+    """A line for a spreadsheet: the ends of intervals in columns of their own, no curves."""
+    row: Line = {}
+    for key, value in line.items():
+        if isinstance(value, dict):
+            row |= {key: value["mean"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+        elif not key.endswith("_by_frame"):
+            row[key] = value
+    return row
+
+
+def write_csv(path: Path, lines: Sequence[Line]) -> None:
+    """``results.csv``, whole or not at all."""
+    rows = [flat(line) for line in lines]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
+
+
+def table(lines: Sequence[Line], label: str) -> str:
+    """Markdown, shaped like table 2 of the MC-SJD paper: a decoder at a window, NFE, latency, FVD."""
+    head = ["decoder", "law", "L", "NFE", "x fewer", "latency [s]", "x faster", label, f"{label} - AR's"]
+    head += ["PSNR [dB]", "SSIM", "AR's tokens"]
+    lpips = any(line["lpips"] is not None for line in lines)
+    return markdown(head + ["LPIPS"] * lpips, [cells(line, lpips) for line in lines])
+
+
+def cells(line: Line, lpips: bool) -> list[str]:
+    """One line of the table."""
+    row = [
+        *(line["decoder"], line["law"], str(line["window"] or "")),
+        *(number(line["passes"], 1), estimate(line["fewer_passes"], 2)),
+        *(number(line["seconds"], 2), estimate(line["faster"], 2)),
+        *(number(line["fvd"], 1), estimate(line["fvd_above_ar"], 1)),
+        *(number(line["psnr"], 2), number(line["ssim"], 3)),
+        "" if line["ar_agreement"] is None else f"{100 * line['ar_agreement']:.1f} %",
+    ]
+    return row + [number(line["lpips"], 3)] * lpips
+
+
+def number(value: float | None, digits: int) -> str:
+    """Or nothing."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def estimate(value: Mapping[str, Any] | None, digits: int) -> str:
+    """A mean and its interval, or nothing."""
+    if value is None:
+        return ""
+    found = Estimate(**value)
+    if found.low is None or found.high is None:
+        return f"{found.mean:.{digits}f}"
+    return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"

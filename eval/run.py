@@ -1,0 +1,203 @@
+"""An evaluation from a dataset's folder to tables and a report: choose clips, decode, measure, write. Resumable."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from vidjacobi.atomic import replacing
+from vidjacobi.bench.config import Case, cases_of
+from vidjacobi.bench.files import open_folder, write_results
+from vidjacobi.bench.material import Source, pair_of
+from vidjacobi.bench.rows import AR
+from vidjacobi.bench.running import Bench
+from vidjacobi.bench.running import check as check_bench
+from vidjacobi.bench.running import run as run_bench
+from vidjacobi.config import load_decoder
+from vidjacobi.datasets import open_dataset
+from vidjacobi.datasets.contract import Episode
+from vidjacobi.errors import BadOutput, InvalidArgument
+from vidjacobi.eval.clips import Chosen, choose, keep
+from vidjacobi.eval.features import Extractor, load_extractor
+from vidjacobi.eval.frames import lpips_missing
+from vidjacobi.eval.fvd import Shown, record, warnings_for
+from vidjacobi.eval.measure import TRUTH, Measurer, Name, measure
+from vidjacobi.eval.prediction import encode
+from vidjacobi.eval.quality import ROWS, read
+from vidjacobi.eval.report import write_report
+from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
+from vidjacobi.eval.settings import EvalConfig, differences
+from vidjacobi.report import versions
+from vidjacobi.runtime import choose as choose_runtime
+from vidjacobi.runtime import describe_device
+
+RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
+SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
+Tell = Callable[[str], None]
+
+
+def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
+    """Everything, in an order in which what is missing is found before anything is decoded.
+
+    Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` holds another evaluation.
+    """
+    weights = Path(config.weights) if config.weights else None
+    runtime = choose_runtime(config.device, config.dtype)
+    extractor = load_extractor(config.network, weights, config.resize, runtime.device)
+    chosen = clips_of(config)
+    tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")
+    open_out(config, out, chosen)
+    job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
+    contexts = encode_contexts(config, out, chosen, tell)
+    lines = decode_all(job, tell)
+    _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
+    cases = (Case(load_decoder(AR)), *cases_of(job.config))
+    measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
+    features = measure_all(measurer, chosen.clips)
+    quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}
+    found = results(lines, features, quality, config.draws, config.seed)
+    about = protocol(config, extractor, features, chosen)
+    write(out, found, about)
+    write_report(out / PAGE, measurer, chosen.clips, found, about)
+    return found
+
+
+def clips_of(config: EvalConfig) -> Chosen:
+    """The clips that the configuration names."""
+    options = {
+        "split": config.split,
+        "clips": config.clip_list,
+        "start": config.start,
+        "stride": config.stride,
+    }
+    given = {
+        key: value
+        for key, value in options.items()
+        if value not in (None, 0) and (key, value) != ("stride", 1)
+    }
+    entries = open_dataset(config.data, config.dataset, **given)
+    return choose(entries, config.clips, config.frames_needed, in_order=config.clip_list is not None)
+
+
+def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
+    """Make ``out`` ready, or go on in it. Raises BadOutput where another evaluation lies there."""
+    path = out / SETTINGS
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        found = differences(config, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise BadOutput(f"{out}: cannot be gone on with ({error}): give another --out") from error
+    if found:
+        raise BadOutput(f"{out} holds another evaluation ({'; '.join(found)}): give another --out")
+    keep(out, chosen)
+    write_json(path, asdict(config))
+
+
+def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -> Tensor:
+    """Context tokens ``[clips t h w]``, kept in ``contexts.npy``."""
+    path, clips = out / CONTEXTS, chosen.clips
+    if path.is_file() and len(grids := np.load(path)) >= len(clips):
+        return torch.from_numpy(grids[: len(clips)].astype(np.int64))
+    _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
+    if config.frames_needed > tokenizer.max_frames:
+        raise InvalidArgument(
+            f"{config.context} + {config.frames} frames, but {config.model} takes {tokenizer.max_frames} at once"
+        )
+    if (config.context - 1) % tokenizer.stride_t:
+        raise InvalidArgument(
+            f"a context of {config.context} frames does not fit the video tokenizer: 1 + {tokenizer.stride_t} k do"
+        )
+    found = []
+    for clip in tqdm(clips, "contexts", unit="clip", disable=None):
+        found.append(encode(clip.frames.read(0, config.context).frames, tokenizer).cpu())
+    tokens = torch.stack(found)
+    with replacing(path) as partial:
+        np.save(partial, tokens.to(torch.int32).numpy())
+    return tokens
+
+
+def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:
+    """Every decoder at every window on every clip, what is done already excepted."""
+    check_bench(job)
+    open_folder(job.config, job.out, (), overwrite=False, again=())
+    lines: list[dict[str, Any]] = []
+    with tqdm(total=job.count(), desc="decode", unit="clip", disable=None) as bar:
+        for left in run_bench(job, (lambda _: None) if not bar.disable and job.config.workers == 1 else tell):
+            lines = write_results(job.config, job.out, job.count(), finished=not left)
+            bar.update(job.count() - left - bar.n)
+    return lines
+
+
+def measure_all(measurer: Measurer, clips: tuple[Episode, ...]) -> Features:
+    """Features ``[clips f]`` of everything."""
+    rows: list[dict[Name, Float[Tensor, " f"]]] = []
+    for row in tqdm(measure(measurer, clips), "measure", len(clips), unit="clip", disable=None):
+        rows.append(row)
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def protocol(config: EvalConfig, extractor: Extractor, features: Features, chosen: Chosen) -> dict[str, Any]:
+    """How the numbers were made, and what to beware of."""
+    clips = len(chosen.clips)
+    frames = config.frames if config.shown == "pred" else config.frames_needed
+    words = "predicted frames" if config.shown == "pred" else "context and predicted frames"
+    measured = record(
+        features[AT_AR], features[TRUTH], extractor.protocol, Shown(frames, words), config.draws, config.seed
+    )
+    warnings = list(warnings_for(clips))
+    if clips < config.clips:
+        warnings.append(f"{config.clips} clips were asked for and {clips} are usable")
+    if chosen.skipped:
+        first = chosen.skipped[0]
+        warnings.append(
+            f"{len(chosen.skipped)} clips were skipped, listed in clips.json: {first.id}: {first.reason}"
+        )
+    runtime = choose_runtime(config.device, config.dtype)
+    base = measured["floor"]
+    facts = {
+        "model": config.model,
+        "dataset": f"{config.dataset}, {clips} clips, {len(chosen.skipped)} skipped",
+        "frames": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
+        "law": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
+        "device": f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}",
+        f"{extractor.label} floor": base
+        and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
+        **{f"{extractor.label}: {key}": value for key, value in measured["protocol"].items()},
+    }
+    return {
+        "label": extractor.label,
+        "facts": facts,
+        "warnings": warnings,
+        "ar": measured,
+        "versions": versions(),
+    }
+
+
+def write(out: Path, lines: list[Line], about: Mapping[str, Any]) -> None:
+    """``results.csv``, ``results.json``, ``results.md``."""
+    write_csv(out / TABLE, lines)
+    write_json(out / RECORD, {**about, "results": lines, "lpips": lpips_missing() or "measured"})
+    label, base = about["label"], about["ar"]["floor"]
+    notes = [f"**{warning}**" for warning in about["warnings"]]
+    if base:
+        notes.append(
+            f"Floor of {label}: {base['mean']:.1f} +- {base['std']:.1f} (two halves of the real clips)"
+        )
+    notes += [f"{key}: {value}" for key, value in about["facts"].items()]
+    with replacing(out / TEXT) as partial:
+        partial.write_text(table(lines, label) + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )

@@ -1,0 +1,127 @@
+"""What an evaluation is to run, checked before anything is read."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vidjacobi.bench.config import BenchConfig
+from vidjacobi.config import load_settings
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import lookup
+
+SHOWN = ("pred", "all")  # frames that a distance is taken of: the predicted ones, or the context too
+# What an evaluation that goes on may change: clips are added at the end, decoders and windows beside the others.
+MAY_CHANGE = (
+    "clips",
+    "decoders",
+    "windows",
+    "workers",
+    "draws",
+    "videos",
+    "network",
+    "weights",
+    "resize",
+    "shown",
+)
+
+
+@dataclass
+class EvalConfig:
+    """Which clips, which decoders, and how their output is measured.
+
+    Attributes:
+        dataset: entry of ``vidjacobi.datasets.DATASETS``; ``data`` is its folder.
+        split, stride, start: of the dataset; every ``stride``-th frame from frame ``start`` on.
+        clip_list: file of clip ids to take, in its order; None takes them in an order given by the ids' hashes, so
+            that a larger number of clips goes on where a smaller one ended.
+        clips: how many, at most.
+        model, tokenizer, device, dtype: as ``vidjacobi.load``.
+        context, frames: frames given, and frames predicted behind them.
+        decoders, windows: every decoder at every window, beside AR.
+        seed, temperature, top_p: as ``vidjacobi.decode``.
+        network, weights, resize: entry of ``vidjacobi.eval.features.FEATURES``, a file of its weights, its rule.
+        shown: which frames a distance is taken of: ``pred`` or ``all``.
+        draws: of a bootstrap.
+        videos: clips that the report plays.
+        workers: processes that decode; latencies mean most with one.
+    """
+
+    dataset: str = "realestate10k"
+    data: str = ""
+    split: str | None = None
+    stride: int = 1
+    start: int = 0
+    clip_list: str | None = None
+    clips: int = 150
+    model: str = "nano"
+    tokenizer: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    context: int = 9
+    frames: int = 24
+    decoders: list[Any] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 0.8
+    network: str = "i3d"
+    weights: str | None = None
+    resize: str = "squash"
+    shown: str = "pred"
+    draws: int = 1000
+    videos: int = 6
+    workers: int = 1
+
+    def check(self) -> None:
+        """Raise InvalidArgument for what cannot be run."""
+        if not self.data:
+            raise InvalidArgument("an evaluation needs --data: the dataset's folder")
+        lookup("choice of frames", self.shown, dict.fromkeys(SHOWN))
+        for name in ("stride", "clips", "draws"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("start", "videos"):
+            if getattr(self, name) < 0:
+                raise InvalidArgument(f"{name} cannot be {getattr(self, name)}")
+        if self.clips < 2:
+            raise InvalidArgument("a distance between sets of clips needs at least 2 clips")
+        self.bench(self.clips).check()
+
+    @property
+    def frames_needed(self) -> int:
+        """Frames of a clip, context and prediction."""
+        return self.context + self.frames
+
+    def bench(self, clips: int) -> BenchConfig:
+        """The decodes that it needs, as a bench of that many clips."""
+        return BenchConfig(
+            models=[self.model],
+            tokenizer=self.tokenizer,
+            clips=clips,
+            seeds=[self.seed],
+            context=self.context,
+            frames=self.frames,
+            decoders=self.decoders,
+            windows=self.windows,
+            workers=self.workers,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+
+def load_eval(name: str, flags: Mapping[str, Any]) -> EvalConfig:
+    """``configs/eval/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
+    config = load_settings("eval", name, EvalConfig, flags)
+    config.check()
+    return config
+
+
+def differences(config: EvalConfig, before: Mapping[str, Any]) -> list[str]:
+    """Why this evaluation cannot go on where one with the settings ``before`` stopped."""
+    return [
+        f"{key}: {before.get(key)} there, {value} here"
+        for key, value in asdict(config).items()
+        if key not in MAY_CHANGE and before.get(key) != value
+    ]
