@@ -1,0 +1,107 @@
+"""Which clips of a dataset are wanted: a list file of ids, optionally with a start frame and a stride."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidjacobi.datasets.contract import Entry, Skipped
+from vidjacobi.datasets.sources import thinned
+from vidjacobi.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One line of a clip list. ``start`` and ``stride`` are None where the line leaves them open."""
+
+    clip: str
+    start: int | None = None
+    stride: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What tells the stretches of one clip apart: "", "@128" or "@128x8"."""
+        start = "" if self.start is None else f"@{self.start}"
+        return start + ("" if self.stride is None else f"x{self.stride}")
+
+
+def read_clip_list(path: str | Path) -> list[Wanted]:
+    """Parse a clip list. Raises InvalidArgument.
+
+    Text: ``id [start [stride]]`` a line, apart by blanks or commas, ``#`` begins a comment, a header line
+    ``id,start,stride`` is passed over. JSON: a list of ids, or an object whose keys are ids (pixelSplat's
+    evaluation index; entries that are null there are left out).
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path}: this clip list cannot be read: {error}") from error
+    if path.suffix.lower() == ".json":
+        return _from_json(text, path)
+    wanted: dict[Wanted, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("#")[0].replace(",", " ").split()
+        if not fields or fields[0].casefold() in ("id", "clip", "key"):
+            continue
+        clip = _from_fields(fields, f"{path}, line {number}")
+        if clip in wanted:
+            raise InvalidArgument(f"{path}, line {number}: repeats line {wanted[clip]}")
+        wanted[clip] = number
+    if not wanted:
+        raise InvalidArgument(f"{path}: no clip is listed; write one id a line")
+    return list(wanted)
+
+
+def choose(entries: Iterable[Entry], wanted: list[Wanted], start: int, stride: int) -> Iterator[Entry]:
+    """The wanted entries in the list's order, each starting where the list says, or else at ``start``.
+
+    An id may be written with or without its folders ("test/0bf152ef84195293"). What is wanted and not
+    there is Skipped.
+    """
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        for name in {entry.id, entry.id.rsplit("/", 1)[-1]}:
+            found.setdefault(name, []).append(entry)
+    for want in wanted:
+        matches = found.get(want.clip, [])
+        if not matches:
+            yield Skipped(want.clip, "in the clip list, but not in this dataset")
+        for entry in matches:
+            named = replace(entry, id=entry.id + want.suffix)
+            yield cut(named, start if want.start is None else want.start, want.stride or stride)
+
+
+def cut(entry: Entry, start: int, stride: int) -> Entry:
+    """The frames start, start + stride, ... of an episode. Its metadata says so."""
+    if isinstance(entry, Skipped):
+        return entry
+    return replace(
+        entry,
+        frames=thinned(entry.frames, start, stride),
+        fps=entry.fps and entry.fps / stride,
+        metadata={**entry.metadata, "start": start, "stride": stride},
+    )
+
+
+def _from_json(text: str, path: Path) -> list[Wanted]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{path}: not valid JSON: {error}") from error
+    if isinstance(content, dict):
+        content = [key for key, value in content.items() if value is not None]
+    if not isinstance(content, list) or not content or not all(isinstance(key, str) for key in content):
+        raise InvalidArgument(f"{path}: a list of clip ids, or an object with ids as keys, is needed")
+    return [Wanted(clip) for clip in dict.fromkeys(content)]
+
+
+def _from_fields(fields: list[str], where: str) -> Wanted:
+    numbers = fields[1:]
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise InvalidArgument(f"{where}: write `id [start [stride]]`, not {' '.join(fields)!r}")
+    start = int(numbers[0]) if numbers else None
+    stride = int(numbers[1]) if len(numbers) > 1 else None
+    if stride == 0:
+        raise InvalidArgument(f"{where}: the stride counts from 1")
+    return Wanted(fields[0], start, stride)

@@ -1,0 +1,212 @@
+"""RealEstate10k as people have it on disk: pose files with videos or pictures, or pixelSplat's chunks.
+
+Recognised below the folder given (or its RealEstate10K/):
+
+- ``{train,test,validation}/ID.txt``, or ``ID.txt`` at the top: the official pose files;
+- ``pose_files/ID.txt``, and ``annotations/SPLIT.json`` if there: CameraCtrl's layout;
+- ``{train,test}/*.torch``: pixelSplat's chunks.
+
+Videos are looked for by their clip's id anywhere below the folder (or below ``videos=``): ``ID.mp4``, or a
+folder ``ID`` of pictures named by timestamp. Format: https://google.github.io/realestate10k/download.html
+"""
+
+import json
+import os
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from vidjacobi.datasets.cameras import Cameras, looks_like_cameras, read_cameras
+from vidjacobi.datasets.chunks import InChunk, chunk_entries
+from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.datasets.posed import NamedByTime, Posed
+from vidjacobi.errors import BadInput, InvalidArgument, check_whole
+
+SPLITS = ("train", "test", "validation", "val")
+VIDEO_SUFFIXES = frozenset([".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"])
+LOOKS_FOR = "{train,test}/*.txt, pose_files/*.txt or {train,test}/*.torch (RealEstate10k)"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of pose files or of chunks, and the split it is (None: nothing says so)."""
+
+    path: Path
+    split: str | None
+    chunked: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A pose file, the split it belongs to, and its caption where there is one."""
+
+    poses: Path
+    split: str | None
+    text: str | None
+
+    @property
+    def name(self) -> str:
+        return self.poses.stem
+
+
+def open_realestate10k(
+    root: Path,
+    split: str | None = None,
+    clips: str | Path | None = None,
+    start: int = 0,
+    stride: int = 1,
+    videos: str | Path | None = None,
+) -> Iterator[Entry]:
+    """The clips below ``root``, split by split in the order of their ids.
+
+    Args:
+        split: train, test, ...; all of them without it.
+        clips: a clip list, see ``clip_list``; its start frames and strides go before the next two.
+        start: first frame of every clip.
+        stride: only every stride-th frame counts (RealEstate10k has 24 to 30 a second).
+        videos: where the videos lie, if not below ``root``.
+
+    Raises BadInput where the folder is not of this layout, InvalidArgument for an impossible option.
+    """
+    check_whole("realestate10k", "start", start, 0)
+    check_whole("realestate10k", "stride", stride, 1)
+    wanted = None if clips is None else read_clip_list(clips)
+    folders = folders_of(root)
+    if not folders:
+        raise BadInput(f"{root}: not RealEstate10k: no {LOOKS_FOR} in it")
+    media = root if videos is None else Path(os.path.abspath(videos))
+    if not media.is_dir():
+        raise BadInput(f"{media}: no such folder; videos= names the one with ID.mp4 or ID/ of every clip")
+    entries = (_chunked if folders[0].chunked else _posed)(root, folders, split, media)
+    if wanted is None:
+        return (cut(entry, start, stride) for entry in entries)
+    return choose(entries, wanted, start, stride)
+
+
+def recognises(root: Path) -> bool:
+    """Whether ``root`` is of this layout, by its names and the first lines of a file."""
+    return bool(folders_of(root))
+
+
+def cameras(episode: Episode) -> Cameras:
+    """The cameras of an episode's frames (after its start and stride). Raises BadInput."""
+    facts = episode.metadata
+    if "poses" in facts:
+        whole = read_cameras(str(facts["poses"]))
+    elif "chunk" in facts:
+        whole = InChunk(Path(str(facts["chunk"])), str(facts["key"])).cameras()
+    else:
+        raise InvalidArgument(f"{episode.id}: no episode of RealEstate10k, so it has no pose file")
+    start, stride = facts.get("start", 0), facts.get("stride", 1)
+    assert isinstance(start, int)
+    assert isinstance(stride, int)
+    return whole.at(start, max(1, -(-(len(whole) - start) // stride)), stride)
+
+
+def folders_of(root: Path) -> list[Folder]:
+    """The folders of chunks, or else of pose files, with their splits."""
+    for top in (root, root / "RealEstate10K", root / "RealEstate10k", root / "pose_files"):
+        own = (top, top.name if top.name in SPLITS else None)
+        places = [*((top / split, split) for split in SPLITS), own]
+        for chunked, held in ((True, _has_chunks), (False, _has_poses)):
+            folders = [Folder(path, split, chunked) for path, split in places if held(path)]
+            if folders:
+                return folders
+    return []
+
+
+def _has_chunks(folder: Path) -> bool:
+    return any(folder.glob("*.torch"))
+
+
+def _has_poses(folder: Path) -> bool:
+    return any(looks_like_cameras(path) for path in islice(folder.glob("*.txt"), 20))
+
+
+def _chunked(root: Path, folders: list[Folder], split: str | None, media: Path) -> Iterator[Entry]:
+    _check_split(split, {folder.split for folder in folders}, root)
+    return chain.from_iterable(
+        chunk_entries(folder.path, folder.split) for folder in folders if split in (None, folder.split)
+    )
+
+
+def _posed(root: Path, folders: list[Folder], split: str | None, media: Path) -> Iterator[Entry]:
+    clips = _clips(root, folders)
+    _check_split(split, {clip.split for clip in clips}, root)
+    clips = [clip for clip in clips if split in (None, clip.split)]
+    found = find_media(media, {clip.name for clip in clips})
+    return (_entry(clip, found.get(clip.name, []), media) for clip in clips)
+
+
+def _clips(root: Path, folders: list[Folder]) -> list[Clip]:
+    notes = _annotations(root)
+    clips = []
+    for folder in folders:
+        for path in sorted(folder.path.glob("*.txt")):
+            split, text = notes.get(path.stem, (None, None))
+            clips.append(Clip(path, folder.split or split, text))
+    return sorted(clips, key=lambda clip: (clip.split or "", clip.name))
+
+
+def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
+    """CameraCtrl's annotations/SPLIT.json: clip id to split and caption."""
+    notes: dict[str, tuple[str, str | None]] = {}
+    for split in SPLITS:
+        path = root / "annotations" / f"{split}.json"
+        if not path.is_file():
+            continue
+        try:
+            for item in json.loads(path.read_text("utf-8")):
+                text = item.get("caption")
+                text = text[0] if isinstance(text, list) and text else text
+                notes.setdefault(str(item["clip_name"]), (split, text if isinstance(text, str) else None))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadInput(f"{path}: a list of {{clip_name, caption}} is needed: {error!r}") from error
+    return notes
+
+
+def _check_split(split: str | None, there: Set[str | None], root: Path) -> None:
+    names = sorted(name for name in there if name)
+    if split is not None and split not in names:
+        held = f"it has {', '.join(names)}" if names else "nothing in it says which split a clip is"
+        raise InvalidArgument(f"{root}: no split {split!r} ({held}); choose another or leave split out")
+
+
+def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
+    """Videos NAME.mp4 and folders NAME anywhere below ``top``; links are followed once."""
+    found: dict[str, list[Path]] = {}
+    seen: set[tuple[int, int]] = set()
+    for folder, below, files in os.walk(top, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for file in files:
+            stem, suffix = os.path.splitext(file)
+            if stem in names and suffix.lower() in VIDEO_SUFFIXES:
+                found.setdefault(stem, []).append(Path(folder, file))
+        for name in below:
+            if name in names:
+                found.setdefault(name, []).append(Path(folder, name))
+        below[:] = sorted(name for name in below if name not in names and not name.startswith("."))
+    return found
+
+
+def _entry(clip: Clip, places: list[Path], media: Path) -> Entry:
+    made = episode_id(*([clip.split] if clip.split else []), clip.name)
+    if clip.split and len(places) > 1:  # the same clip under another split's name is another thing
+        places = [p for p in places if clip.split in p.relative_to(media).parts] or places
+    if not places:
+        return Skipped(made, f"no video {clip.name}.mp4 and no folder {clip.name} of pictures below {media}")
+    if len(places) > 1:
+        both = " and ".join(str(place.relative_to(media)) for place in sorted(places)[:2])
+        return Skipped(made, f"found twice below {media}: {both}; name the right folder with videos=")
+    place = places[0]
+    frames = NamedByTime(place, clip.poses) if place.is_dir() else Posed(place, clip.poses)
+    facts: dict[str, object] = {"split": clip.split, "poses": str(clip.poses)}
+    if clip.text:
+        facts["text"] = clip.text
+    return Episode(made, frames, None, str(place), facts)
