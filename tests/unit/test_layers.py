@@ -20,8 +20,9 @@ vidjacobi.model vidjacobi.guidance vidjacobi.tokenizer vidjacobi.trace vidjacobi
 vidjacobi.decoders vidjacobi.decoding vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
+vidjacobi.naming vidjacobi.datasets
 cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rolling
-vidjacobi.naming vidjacobi.output_folders vidjacobi.progress vidjacobi.report
+vidjacobi.output_folders vidjacobi.progress vidjacobi.report
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905
