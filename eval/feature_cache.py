@@ -1,0 +1,83 @@
+"""Features kept on disk, by what the frames are and by the protocol, so that no clip is shown to a network twice."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vidjacobi.atomic import replacing
+from vidjacobi.errors import BadOutput
+from vidjacobi.eval.features import Extractor
+from vidjacobi.shapes import Frames
+
+
+class Cached(NamedTuple):
+    """One clip's features, whether they were on disk, and a note where what was on disk was unusable."""
+
+    features: Float[Tensor, " f"]
+    reused: bool
+    note: str = ""
+
+
+def cached(extractor: Extractor, key: str, make_frames: Callable[[], Frames], folder: Path) -> Cached:
+    """Features of the clip that ``key`` identifies, from ``folder`` or computed and written there.
+
+    ``key`` must change whenever the frames do: see ``key_of_frames`` and ``key_of_files``. ``make_frames`` is
+    called only where nothing usable is stored. Raises BadOutput where ``folder`` cannot be written.
+    """
+    name = hashlib.sha256(f"{extractor.protocol_id} {key}".encode()).hexdigest()[:40]
+    path = folder / f"{name}.npz"
+    note = ""
+    if path.exists():
+        try:
+            return Cached(_read(path, extractor.protocol_id, key), True)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            note = f"{path.name}: stored features were unusable ({error}) and were computed again"
+    features = extractor(make_frames()[None])[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOutput(f"{folder}: cannot be created: {error.strerror or error}") from error
+    with replacing(path) as partial:
+        np.savez(partial, features=features.numpy(), protocol=extractor.protocol_id, key=key)
+    return Cached(features, False, note)
+
+
+def _read(path: Path, protocol_id: str, key: str) -> Float[Tensor, " f"]:
+    """Stored features. Raises ValueError and others for anything but a whole entry of this clip and protocol."""
+    with np.load(path, allow_pickle=False) as stored:
+        features, owner = stored["features"], (str(stored["protocol"]), str(stored["key"]))
+    if owner != (protocol_id, key):
+        raise ValueError("they belong to another clip or protocol")
+    if features.ndim != 1 or features.dtype != np.float32 or not np.isfinite(features).all():
+        raise ValueError(f"{features.dtype} {list(features.shape)}, or not finite")
+    return torch.from_numpy(features)
+
+
+def key_of_frames(frames: Frames) -> str:
+    """Key of frames in memory: their shape and content."""
+    content = frames.cpu().contiguous().numpy().tobytes()
+    return f"frames {list(frames.shape)} {hashlib.sha256(content).hexdigest()}"
+
+
+def key_of_files(files: list[Path], start: int, count: int) -> str:
+    """Key of ``count`` frames from frame ``start`` on of a video file, or of a clip's images in order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(bytes.fromhex(file_sha256(file)))
+    return f"files {total.hexdigest()} frames {start}+{count}"
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file of any size."""
+    total = hashlib.sha256()
+    with path.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()

@@ -1,0 +1,255 @@
+"""FVD of two folders of clips, of any model: GENERATED/a.mp4 against REAL/a.mp4, b/ (its frames) against b/."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidjacobi.errors import BadInput
+from vidjacobi.eval import feature_cache
+from vidjacobi.eval import frames as per_frame
+from vidjacobi.eval.features import Extractor
+from vidjacobi.eval.fvd import Shown, record
+from vidjacobi.eval.moments import check_finite
+from vidjacobi.shapes import Frames
+from vidjacobi.stills import IMAGE_SUFFIXES, frame_files
+from vidjacobi.video_io import ClipInfo, Kind, open_clip, read_frames
+
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]
+)
+LISTED = 5  # names in a message
+CODEC = (
+    "the two folders hold differently written clips ({0} against {1}): compression alone moves the distance; "
+    "compare files that were written alike, or folders of png images"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What of each clip is compared, and how.
+
+    Attributes:
+        start, count: frames; count None takes all that follow, which all clips must then have alike.
+        cache: folder of features, so that nothing is computed twice; None keeps none.
+        per_frame: also PSNR and SSIM of each clip against its real one.
+        draws, seed: of the bootstrap and the floor.
+    """
+
+    start: int = 0
+    count: int | None = None
+    cache: Path | None = None
+    per_frame: bool = True
+    draws: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of a pair's two clips: ``count`` frames from ``start`` on of a video or a folder of images."""
+
+    clip: ClipInfo
+    start: int
+    count: int
+
+    def read(self) -> Frames:
+        """Its frames."""
+        return read_frames(self.clip.source, self.start, self.count).frames
+
+    def key(self) -> str:
+        """Its key in the cache, by content."""
+        path = Path(self.clip.source)
+        files = frame_files(path) if self.clip.kind is Kind.FOLDER else [path]
+        return feature_cache.key_of_files(files, self.start, self.count)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clip of both folders."""
+
+    name: str
+    generated: Side
+    real: Side
+
+
+@dataclass(frozen=True)
+class Scores:
+    """PSNR (dB, frames that differ) and SSIM of a pair, means over frames; how many frames are identical."""
+
+    psnr: float | None
+    ssim: float
+    identical_frames: int
+
+
+def measure(
+    generated: Path,
+    real: Path,
+    extractor: Extractor,
+    options: Options | None = None,
+    observe: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """The record of two folders' distance: value, floor, spread, per-frame means, warnings, protocol, notes.
+
+    ``observe(clips done, clips in all)`` is told after each pair. Raises BadInput where the folders have nothing
+    in common or a single clip, and where clips are too short, unreadable or of different sizes.
+    """
+    options = options or Options()
+    pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
+    rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+    scores: list[Scores] = []
+    for done, pair in enumerate(pairs, 1):
+        features, found, remarks = measure_pair(pair, extractor, options)
+        rows.append(features)
+        scores += [found] if found else []
+        notes += remarks
+        observe(done, len(pairs))
+    first, second = (torch.stack(column) for column in zip(*rows, strict=True))
+    count = pairs[0].generated.count
+    which = f"{count} frames of each file from frame {options.start} on"
+    made = record(
+        *(first, second, extractor.protocol, Shown(count, which)), draws=options.draws, seed=options.seed
+    )
+    made["per_frame"] = _means(scores) if scores else None
+    return {**made, "generated": str(generated), "real": str(real), "notes": notes}
+
+
+def measure_pair(
+    pair: Pair, extractor: Extractor, options: Options
+) -> tuple[tuple[torch.Tensor, torch.Tensor], Scores | None, list[str]]:
+    """((features of the generated clip, of the real one), per-frame means if wanted, remarks)."""
+    features, remarks = [], []
+    readers = [cache(side.read) for side in (pair.generated, pair.real)]
+    for side, read in zip((pair.generated, pair.real), readers, strict=True):
+        if options.cache is None:
+            found = extractor(read()[None])[0]
+        else:
+            entry = feature_cache.cached(extractor, side.key(), read, options.cache)
+            found = entry.features
+            remarks += [entry.note] if entry.note else []
+        check_finite(found[None], side.clip.source)
+        features.append(found)
+        remarks += [f"{side.clip.source}: {note}" for note in side.clip.notes]
+    scores = compare(readers[0](), readers[1]()) if options.per_frame else None
+    return (features[0], features[1]), scores, remarks
+
+
+def compare(frames: Frames, truth: Frames) -> Scores:
+    """Per-frame distances of one pair, as means."""
+    psnr = per_frame.psnr(frames, truth)
+    finite = psnr[psnr.isfinite()]
+    mean = float(finite.mean()) if len(finite) else None
+    return Scores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
+
+
+def _means(scores: list[Scores]) -> dict[str, Any]:
+    psnr = [score.psnr for score in scores if score.psnr is not None]
+    mean = Scores(
+        sum(psnr) / len(psnr) if psnr else None,
+        sum(score.ssim for score in scores) / len(scores),
+        sum(score.identical_frames for score in scores),
+    )
+    return asdict(mean)
+
+
+def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[Pair], list[str]]:
+    """Clips of both folders by name, checked, and notes on what was left out. Raises BadInput."""
+    made, true = clips_in(generated), clips_in(real)
+    names = [name for name in made if name in true]
+    if not names:
+        raise BadInput(
+            f"{generated} and {real} have no clip name in common: {_some(list(made))} there, {_some(list(true))} "
+            "here. Clips are paired by file name without its ending, or by folder name"
+        )
+    if len(names) == 1:
+        raise BadInput(
+            f"{generated} and {real} share a single clip, {names[0]}: a distance of distributions needs at least 2"
+        )
+    pairs = [_pair(name, made[name], true[name], options) for name in names]
+    _check_lengths(pairs, least)
+    notes = []
+    for folder, clips, others in ((generated, made, true), (real, true, made)):
+        alone = [name for name in clips if name not in others]
+        notes += [f"left out, in {folder} only: {_some(alone)}"] if alone else []
+    written = [_written([getattr(pair, side) for pair in pairs]) for side in ("generated", "real")]
+    if written[0] != written[1]:
+        notes.append(CODEC.format(*written))
+    return pairs, notes
+
+
+def clips_in(folder: Path) -> dict[str, Path]:
+    """Video files by stem and folders of images by name, sorted. Raises BadInput where there are none."""
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder}: {'a file' if folder.exists() else 'no such folder'}; name a folder of clips"
+        )
+    found: dict[str, Path] = {}
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    for entry in entries:
+        is_clip = _has_images(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES
+        if not is_clip:
+            continue
+        name = entry.name if entry.is_dir() else entry.stem
+        if name in found:
+            raise BadInput(f"{folder}: both {found[name].name} and {entry.name} would be clip {name!r}")
+        found[name] = entry
+    if not found:
+        hint = "its images are one clip; name the folder above it" if _has_images(folder) else "none is there"
+        raise BadInput(f"{folder}: clips are video files or folders of images, and {hint}")
+    return found
+
+
+def _has_images(folder: Path) -> bool:
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+
+
+def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
+    """Both sides of a clip. Raises BadInput where their sizes differ or frames are missing."""
+    clips = [open_clip(path) for path in (generated, real)]
+    sizes = [f"{clip.width}x{clip.height}" for clip in clips]
+    if sizes[0] != sizes[1]:
+        raise BadInput(
+            f"{name}: {generated} is {sizes[0]} and {real} is {sizes[1]}. Resizing would decide the distance: "
+            "bring both to one size first, in the same way"
+        )
+    sides = []
+    for clip in clips:
+        count = options.count if options.count is not None else clip.frames - options.start
+        if count < 1 or options.start + count > clip.frames:
+            raise BadInput(
+                f"{clip.source}: has {clip.frames} frames, but {options.start + max(count, 1)} are needed"
+            )
+        sides.append(Side(clip, options.start, count))
+    return Pair(name, *sides)
+
+
+def _written(sides: list[Side]) -> str:
+    """Codecs or image kinds of some clips."""
+    found = {side.clip.codec if side.clip.kind is Kind.VIDEO else _image_kinds(side) for side in sides}
+    return ", ".join(sorted(found))
+
+
+def _image_kinds(side: Side) -> str:
+    return "/".join(sorted({file.suffix.lower()[1:] for file in frame_files(side.clip.source)}))
+
+
+def _check_lengths(pairs: list[Pair], least: int) -> None:
+    """Raise BadInput where clips have different numbers of frames, or too few."""
+    sides = [side for pair in pairs for side in (pair.generated, pair.real)]
+    shortest, longest = min(sides, key=lambda s: s.count), max(sides, key=lambda s: s.count)
+    if shortest.count < least:
+        raise BadInput(
+            f"{shortest.clip.source}: {shortest.count} frames are compared, and the network needs at least {least}"
+        )
+    if shortest.count != longest.count:
+        raise BadInput(
+            f"clips must be compared over the same number of frames, and {shortest.clip.source} has {shortest.count} "
+            f"where {longest.clip.source} has {longest.count}: ask for {shortest.count} frames of each"
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,101 @@
+"""PSNR, SSIM and LPIPS of each frame against the ground truth, by torchmetrics."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlparse
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.eval.feature_cache import file_sha256
+from vidjacobi.shapes import Frames
+
+Scores = Float[Tensor, " T"]
+Trunk = Literal["alex", "vgg", "squeeze"]
+TRUNKS: dict[Trunk, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+SSIM_WINDOW = 11
+
+
+def psnr(frames: Frames, truth: Frames) -> Scores:
+    """Peak signal-to-noise ratio of each frame in dB; infinite where a frame equals the truth."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    pairs = _pairs(frames, truth)
+    return torch.stack([peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in pairs])
+
+
+def ssim(frames: Frames, truth: Frames) -> Scores:
+    """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(frames.shape[1:3]) < SSIM_WINDOW:
+        raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
+    pairs = _pairs(frames, truth)
+    scores = [structural_similarity_index_measure(a, b, data_range=255.0) for a, b in pairs]
+    return torch.stack([score for score in scores if isinstance(score, Tensor)])
+
+
+def lpips(frames: Frames, truth: Frames, trunk: Trunk = "alex") -> Scores:
+    """Learned perceptual distance of each frame. Raises InvalidArgument where ``lpips_missing`` has a reason."""
+    reason = lpips_missing(trunk)
+    if reason:
+        raise InvalidArgument(reason)
+    network = _lpips_network(trunk)
+    with torch.no_grad():
+        return torch.stack(
+            [network(a / 255, b / 255, normalize=True).flatten()[0] for a, b in _pairs(frames, truth)]
+        )
+
+
+def lpips_missing(trunk: Trunk = "alex") -> str:
+    """Why LPIPS cannot be computed here, or nothing. Looks at the torch hub cache only and fetches nothing."""
+    if trunk not in get_args(Trunk):
+        raise InvalidArgument(f"LPIPS has the trunks {', '.join(get_args(Trunk))}, not {trunk!r}")
+    from torchvision.models import get_model_weights
+
+    name = Path(urlparse(get_model_weights(TRUNKS[trunk]).DEFAULT.url).path).name
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    if not path.is_file():
+        return (
+            f"LPIPS needs {name} (torchvision's {TRUNKS[trunk]}) in {path.parent}, and nothing is downloaded"
+        )
+    wanted = path.stem.rsplit("-", 1)[-1]
+    if not _hash_once(path, path.stat().st_mtime_ns).startswith(wanted):
+        return f"{path} is damaged (its sha256 does not begin with {wanted}): delete it and download it again"
+    return ""
+
+
+@lru_cache(maxsize=3)
+def _hash_once(path: Path, changed: int) -> str:
+    """Hash of a large file that is asked for once per clip."""
+    return file_sha256(path)
+
+
+@lru_cache(maxsize=1)
+def _lpips_network(trunk: Trunk) -> nn.Module:
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type=trunk).net
+
+
+def _pairs(frames: Frames, truth: Frames) -> list[tuple[Float[Tensor, "1 3 H W"], Float[Tensor, "1 3 H W"]]]:
+    """Both clips' frames, 0-255. Raises BadInput where they do not belong together."""
+    if frames.shape != truth.shape:
+        raise BadInput(
+            f"frames to compare must be alike: {len(frames)} of {_size(frames)} against "
+            f"{len(truth)} of {_size(truth)}"
+        )
+    if not len(frames):
+        raise BadInput("no frames to compare")
+    return list(zip(_pictures(frames), _pictures(truth), strict=True))
+
+
+def _pictures(frames: Frames) -> list[Float[Tensor, "1 3 H W"]]:
+    return [frame.permute(2, 0, 1)[None].float() for frame in frames]
+
+
+def _size(frames: Frames) -> str:
+    return f"{frames.shape[2]}x{frames.shape[1]} pixels"

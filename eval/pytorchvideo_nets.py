@@ -1,0 +1,53 @@
+"""Kinetics networks of pytorchvideo, for users who have one of its ``.pyth`` files. Their distances are no FVD."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+
+
+def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
+    """(the hub network ``name`` with the weights of ``path``, giving logits; sha256 of the file).
+
+    Raises InvalidArgument without a path or without pytorchvideo, BadCheckpoint for a file that does not fit.
+    """
+    if path is None:
+        raise InvalidArgument(
+            f"features pv_{name} need the network's weights: download the .pyth file of {name} from "
+            "pytorchvideo's model zoo and name it"
+        )
+    if not path.is_file():
+        raise BadCheckpoint(f"{path}: no such file")
+    network = build_network(name)
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadCheckpoint(f"{path} is damaged or no torch.save file of tensors ({reason})") from None
+    state = stored.get("model_state") if isinstance(stored, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise BadCheckpoint(f"{path} has no `model_state`, so it is no file of pytorchvideo's model zoo")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadCheckpoint(f"{path} does not fit {name}: {reason}") from None
+    return network.eval().requires_grad_(False), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build_network(name: str) -> nn.Module:
+    """The hub network with random weights, without the softmax that some of them end with. Fetches nothing."""
+    try:
+        from pytorchvideo.models import hub
+    except ImportError as error:
+        raise InvalidArgument(
+            f'features pv_{name} need pytorchvideo ({error}): pip install "vidjacobi[eval]"'
+        ) from error
+    network = getattr(hub, name)(pretrained=False)
+    network.blocks[-1].activation = None
+    return network
