@@ -25,6 +25,7 @@ from vidjacobi.shapes import Frames
 
 Clips = UInt8[Tensor, "b T H W 3"]
 Picture = Float[Tensor, "1 c H W"]
+Square = Float[Tensor, "1 c s s"]
 Pixels = Float[Tensor, "c T s s"]  # s: the side of the network's input
 
 
@@ -126,12 +127,12 @@ def load_extractor(
     return Extractor(features.label, protocol, network.to(chosen), prepare, chosen)
 
 
-def squash(picture: Picture, side: int) -> Picture:
+def squash(picture: Picture, side: int) -> Square:
     """To ``side`` x ``side`` without keeping proportions."""
     return _bilinear(picture, (side, side))
 
 
-def short_side(picture: Picture, side: int) -> Picture:
+def short_side(picture: Picture, side: int) -> Square:
     """The shorter side to ``side``, then the centre square."""
     height, width = picture.shape[2:]
     short = min(height, width)
@@ -140,7 +141,7 @@ def short_side(picture: Picture, side: int) -> Picture:
     return scaled[:, :, top : top + side, left : left + side]
 
 
-def _bilinear(picture: Picture, size: tuple[int, int]) -> Picture:
+def _bilinear(picture: Picture, size: tuple[int, int]) -> Float[Tensor, "1 c h w"]:
     return F.interpolate(picture, size, mode="bilinear", align_corners=False)
 
 
@@ -148,7 +149,7 @@ def _bilinear(picture: Picture, size: tuple[int, int]) -> Picture:
 class Resize:
     """How a frame is made to fit the network, and its words in the protocol."""
 
-    apply: Callable[[Picture, int], Picture]
+    apply: Callable[[Picture, int], Square]
     text: str
 
 

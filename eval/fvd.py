@@ -17,6 +17,8 @@ from vidjacobi.eval.frechet import frechet_distance, trace_root_of_factors
 from vidjacobi.eval.moments import DDOF, check_finite, moments_of
 
 Features = Float[Tensor, "n f"]
+Other = Float[Tensor, "m g"]  # of another set; whether it fits is checked with a message
+Third = Float[Tensor, "k h"]
 
 SINGULAR = 400  # with fewer clips than features, both covariances are singular
 USUAL = 2048  # clips of most published values
@@ -67,7 +69,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def distance(generated: Features, real: Features) -> Distance:
+def distance(generated: Features, real: Other) -> Distance:
     """Frechet distance of two sets of features, of two clips each at least.
 
     Raises BadInput for fewer, and for features that are not finite.
@@ -119,7 +121,7 @@ def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
     return Floor(float(found.mean()), float(found.std()), half, splits)
 
 
-def paired_difference(a: Features, b: Features, real: Features, draws: int = 1000, seed: int = 0) -> Interval:
+def paired_difference(a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0) -> Interval:
     """distance(a, real) - distance(b, real), with a 95 % interval from a bootstrap over clips.
 
     Row i of all three belongs to one clip; each draw takes the same clips of all three. The interval is the
@@ -141,7 +143,7 @@ def paired_difference(a: Features, b: Features, real: Features, draws: int = 100
     return Interval(value - reach, value, value + reach)
 
 
-def spread(generated: Features, real: Features, draws: int = 1000, seed: int = 0) -> Spread:
+def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0) -> Spread:
     """Bootstrap over clips of one distance; row i of both belongs to one clip."""
     if generated.shape != real.shape:
         raise BadInput(

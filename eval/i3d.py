@@ -15,6 +15,8 @@ LEAST_FRAMES = 9  # eight leave a single time step in front of the last pooling,
 CLASSES = 400
 
 Volume = Float[Tensor, "b c t h w"]
+Other = Float[Tensor, "b k t h w"]  # the same places, other channels
+Resized = Float[Tensor, "b k T H W"]
 
 # Inception blocks: channels of 1x1 | 1x1, 3x3 | 1x1, 3x3 | pooled 1x1.
 BLOCKS = {
@@ -69,7 +71,7 @@ class Unit(nn.Module):
         self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
         self.bn = Shift(outputs, eps)
 
-    def forward(self, hidden: Volume) -> Volume:
+    def forward(self, hidden: Volume) -> Resized:
         return F.relu(self.bn(self.conv3d(pad_same(hidden, self.kernel, self.stride))))
 
 
@@ -102,7 +104,7 @@ class Inception(nn.Module):
         self.b2b = Unit(widths[3], widths[4], 3, 1, eps)
         self.b3b = Unit(inputs, widths[5], 1, 1, eps)
 
-    def forward(self, hidden: Volume) -> Volume:
+    def forward(self, hidden: Volume) -> Other:
         pooled = max_pool(hidden, (3, 3, 3), (1, 1, 1))
         branches = (
             self.b0(hidden),
@@ -120,14 +122,16 @@ class Head(nn.Module):
         super().__init__()
         self.conv3d = nn.Conv3d(inputs, CLASSES, 1)
 
-    def forward(self, hidden: Volume) -> Volume:
+    def forward(self, hidden: Volume) -> Other:
         return self.conv3d(hidden)
 
 
 Triple = tuple[int, int, int]
 
 
-def pad_same(hidden: Volume, kernel: Triple, stride: Triple, value: float = 0.0) -> Volume:
+def pad_same(
+    hidden: Volume, kernel: Triple, stride: Triple, value: float = 0.0
+) -> Float[Tensor, "b c T H W"]:
     """Pad so that each axis comes out as ceil(length / stride); an odd row goes behind."""
     pads: list[int] = []
     for length, k, s in zip(reversed(hidden.shape[2:]), reversed(kernel), reversed(stride), strict=True):
@@ -136,6 +140,6 @@ def pad_same(hidden: Volume, kernel: Triple, stride: Triple, value: float = 0.0)
     return F.pad(hidden, pads, value=value) if any(pads) else hidden
 
 
-def max_pool(hidden: Volume, kernel: Triple, stride: Triple) -> Volume:
+def max_pool(hidden: Volume, kernel: Triple, stride: Triple) -> Float[Tensor, "b c T H W"]:
     """Max pooling with SAME padding; what is padded never wins."""
     return F.max_pool3d(pad_same(hidden, kernel, stride, -torch.inf), kernel, stride)

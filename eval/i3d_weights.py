@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import io
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -219,15 +220,19 @@ class Scripted(nn.Module):
         super().__init__()
         self.program = program
 
-    def forward(self, pixels: Float[Tensor, "b 3 T 224 224"]) -> Float[Tensor, "b 400"]:
-        """Pixels in [-1, 1]."""
+    def forward(self, pixels: Float[Tensor, "b 3 T 224 224"]) -> Tensor:
+        """Pixels in [-1, 1]; ``check_answer`` looks at what comes out."""
         return self.program(pixels, rescale=False, resize=False, return_features=True)
 
 
 def from_torchscript(content: bytes, path: Path) -> Scripted:
     """Run the program in the file. Raises BadCheckpoint where it is damaged."""
     try:
-        program = torch.jit.load(io.BytesIO(content), map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # TorchScript is deprecated, but this file is what there is
+            program = torch.jit.load(io.BytesIO(content), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadCheckpoint(f"{path} is no TorchScript program that can be run ({reason})") from None

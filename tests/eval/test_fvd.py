@@ -1,0 +1,135 @@
+"""What is said beside a distance holds: floors, intervals, warnings."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.eval import fvd
+
+CLIPS, WIDTH = 40, 60  # fewer clips than features, as usual
+
+
+def draw(seed: int, clips: int = CLIPS, width: int = WIDTH) -> Tensor:
+    return torch.randn(clips, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def real() -> Tensor:
+    return 2.0 * draw(0)
+
+
+def decoded(real: Tensor, seed: int, noise: float = 0.5) -> Tensor:
+    """Features of a decoder's clips: the real ones' and something of its own."""
+    return real + noise * draw(seed)
+
+
+def test_a_distance_by_moments_is_that_by_factors(real: Tensor) -> None:
+    generated = decoded(real, 1)
+    once = torch.ones(CLIPS, dtype=torch.long)
+    samples = [fvd._resampled(x.double(), once) for x in (generated, real)]
+    assert float(fvd._between(*samples)) == pytest.approx(fvd.distance(generated, real).value, rel=1e-5)
+
+
+def test_repeats_as_weights_are_repeats(real: Tensor) -> None:
+    generated = decoded(real, 1)
+    counts = torch.bincount(
+        torch.randint(CLIPS, (CLIPS,), generator=torch.Generator().manual_seed(5)), minlength=CLIPS
+    )
+    samples = [fvd._resampled(x.double(), counts) for x in (generated, real)]
+    repeated = [x.repeat_interleave(counts, 0) for x in (generated, real)]
+    assert float(fvd._between(*samples)) == pytest.approx(fvd.distance(*repeated).value, rel=1e-5)
+
+
+def test_identical_sets_do_not_differ(real: Tensor) -> None:
+    same = decoded(real, 1)
+    assert fvd.paired_difference(same, same.clone(), real, draws=20) == (0.0, 0.0, 0.0)
+
+
+def test_equally_good_decoders_do_not_differ(real: Tensor) -> None:
+    """20 pairs; at 95 % more than four misses would have a chance of 0.3 %."""
+    misses = 0
+    for seed in range(20):
+        low, mean, high = fvd.paired_difference(
+            decoded(real, 100 + seed), decoded(real, 200 + seed), real, draws=60, seed=seed
+        )
+        assert low < mean < high
+        misses += not low <= 0 <= high
+    assert misses <= 4
+
+
+def test_a_broken_decoder_is_noticed(real: Tensor) -> None:
+    good, noisy, shifted = decoded(real, 1), decoded(real, 2, noise=1.0), decoded(real, 3) + 0.4
+    for broken in (noisy, shifted):
+        low, mean, _ = fvd.paired_difference(broken, good, real, draws=100)
+        assert 0 < low < mean
+        turned = fvd.paired_difference(good, broken, real, draws=100)
+        assert turned.mean == pytest.approx(-mean)
+        assert turned.high < 0
+
+
+def test_a_single_distances_bootstrap_is_biased_and_says_so(real: Tensor) -> None:
+    generated = decoded(real, 1)
+    found = fvd.spread(generated, real, draws=50)
+    assert found.mean > fvd.distance(generated, real).value
+    assert "above the value" in found.warning
+    assert fvd.spread(generated, real, draws=50) == found
+    assert fvd.spread(generated, real, draws=50, seed=1) != found
+
+
+def test_the_floor_is_the_distance_of_equals(real: Tensor) -> None:
+    """A decoder that draws from the law of the real clips gets about the floor at its number of clips."""
+    found = fvd.floor(real)
+    other = [
+        fvd.distance(2.0 * draw(50 + i, CLIPS // 2), 2.0 * draw(70 + i, CLIPS // 2)).value for i in range(10)
+    ]
+    assert found.mean == pytest.approx(sum(other) / 10, rel=0.1)
+    assert (found.clips_per_half, found.splits) == (20, 10)
+    assert fvd.floor(real) == found
+    assert fvd.floor(real, seed=1) != found
+    assert fvd.floor(2.0 * draw(0, 400)).mean < found.mean / 4
+
+
+@pytest.mark.parametrize(
+    ("clips", "word"), [(399, "WARNING: only 399"), (400, "published values"), (2048, "")]
+)
+def test_few_clips_are_warned_about(clips: int, word: str) -> None:
+    said = " ".join(fvd.warnings_for(clips))
+    assert word in said
+    assert bool(said) == bool(word)
+
+
+def test_what_cannot_be_compared(real: Tensor) -> None:
+    with pytest.raises(BadInput, match="at least 2 clips on each side"):
+        fvd.distance(real[:1], real)
+    with pytest.raises(InvalidArgument, match="59 and 60 features"):
+        fvd.distance(real[:, 1:], real)
+    broken = real.clone()
+    broken[3, 3] = torch.inf
+    with pytest.raises(BadInput, match=r"generated: .*clip 3"):
+        fvd.distance(broken, real)
+    with pytest.raises(BadInput, match="the same clips in all three"):
+        fvd.paired_difference(real[1:], real[1:], real)
+    with pytest.raises(BadInput, match="the same clips on both sides"):
+        fvd.spread(real[1:], real)
+    with pytest.raises(BadInput, match="at least 4 real clips"):
+        fvd.floor(real[:3])
+    with pytest.raises(InvalidArgument, match="at least 2 draws"):
+        fvd.paired_difference(real, real, real, draws=1)
+
+
+def test_a_record_carries_its_protocol(real: Tensor) -> None:
+    protocol = {"distance": "FVD-tiny", "resize": "squash", "weights_sha256": "0"}
+    found = fvd.record(decoded(real, 1), real, protocol, fvd.Shown(24, "predicted"), draws=20)
+    assert found["metric"] == "FVD-tiny"
+    assert found["clips"] == CLIPS
+    assert found["floor"]["clips_per_half"] == CLIPS // 2
+    assert found["warnings"][0].startswith("WARNING")
+    assert found["protocol"].items() >= protocol.items()
+    stated = {"frames": 24, "frames_shown": "predicted", "clips": CLIPS, "covariance_ddof": 1}
+    assert found["protocol"].items() >= stated.items()
+    assert "square_root" in found["protocol"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert fvd.record(real[:3], real[:3], protocol, fvd.Shown(9, "all"), draws=5)["floor"] is None
