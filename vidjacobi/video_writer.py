@@ -18,12 +18,15 @@ _BT709 = 1  # the number of the standard in every colour field of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
 
 
-def write_video(path: str | Path, frames: Frames, fps: int | float | Fraction) -> None:
+def write_video(
+    path: str | Path, frames: Frames, fps: int | float | Fraction, quality: int = _QUALITY
+) -> None:
     """H.264 yuv420p mp4 at `fps`, in its pixels: odd sides get their last row or column once more.
 
     The file appears whole under its name or not at all, and replaces one that is there. It can start
     to play before it is loaded (faststart), and its colours are tagged (BT.709, limited range).
-    Rates such as 30000/1001 are kept exactly. Raises BadOutput.
+    Rates such as 30000/1001 are kept exactly. `quality` is the constant rate factor, 0 to 51: six more
+    about halve the file. Raises BadOutput.
     """
     path = Path(path)
     rate = _exact(fps, path)
@@ -34,7 +37,7 @@ def write_video(path: str | Path, frames: Frames, fps: int | float | Fraction) -
     pictures = pad_even(frames.cpu().numpy())
     with replacing(path) as partial:
         try:
-            _encode(partial, pictures, rate)
+            _encode(partial, pictures, rate, quality)
         except (av.FFmpegError, ValueError) as error:
             size = f"{pictures.shape[2]}x{pictures.shape[1]}"
             raise BadOutput(
@@ -53,9 +56,9 @@ def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _encode(path: Path, pictures: UInt8[np.ndarray, "T H W 3"], rate: Fraction) -> None:
+def _encode(path: Path, pictures: UInt8[np.ndarray, "T H W 3"], rate: Fraction, quality: int) -> None:
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(_QUALITY)})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality)})
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
