@@ -2,24 +2,24 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
 from urllib.parse import urlparse
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.eval.feature_cache import file_sha256
+from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
 Scores = Float[Tensor, " T"]
-Trunk = Literal["alex", "vgg", "squeeze"]
-TRUNKS: dict[Trunk, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+Others = UInt8[Tensor, "S h w k"]  # frames that should be alike, which is checked with a message
+TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 SSIM_WINDOW = 11
 
 
-def psnr(frames: Frames, truth: Frames) -> Scores:
+def psnr(frames: Frames, truth: Others) -> Scores:
     """Peak signal-to-noise ratio of each frame in dB; infinite where a frame equals the truth."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -27,7 +27,7 @@ def psnr(frames: Frames, truth: Frames) -> Scores:
     return torch.stack([peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in pairs])
 
 
-def ssim(frames: Frames, truth: Frames) -> Scores:
+def ssim(frames: Frames, truth: Others) -> Scores:
     """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -38,7 +38,7 @@ def ssim(frames: Frames, truth: Frames) -> Scores:
     return torch.stack([score for score in scores if isinstance(score, Tensor)])
 
 
-def lpips(frames: Frames, truth: Frames, trunk: Trunk = "alex") -> Scores:
+def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> Scores:
     """Learned perceptual distance of each frame. Raises InvalidArgument where ``lpips_missing`` has a reason."""
     reason = lpips_missing(trunk)
     if reason:
@@ -50,18 +50,15 @@ def lpips(frames: Frames, truth: Frames, trunk: Trunk = "alex") -> Scores:
         )
 
 
-def lpips_missing(trunk: Trunk = "alex") -> str:
+def lpips_missing(trunk: str = "alex") -> str:
     """Why LPIPS cannot be computed here, or nothing. Looks at the torch hub cache only and fetches nothing."""
-    if trunk not in get_args(Trunk):
-        raise InvalidArgument(f"LPIPS has the trunks {', '.join(get_args(Trunk))}, not {trunk!r}")
     from torchvision.models import get_model_weights
 
-    name = Path(urlparse(get_model_weights(TRUNKS[trunk]).DEFAULT.url).path).name
+    model = lookup("LPIPS trunk", trunk, TRUNKS)
+    name = Path(urlparse(get_model_weights(model).DEFAULT.url).path).name
     path = Path(torch.hub.get_dir(), "checkpoints", name)
     if not path.is_file():
-        return (
-            f"LPIPS needs {name} (torchvision's {TRUNKS[trunk]}) in {path.parent}, and nothing is downloaded"
-        )
+        return f"LPIPS needs {name} (torchvision's {model}) in {path.parent}, and nothing is downloaded"
     wanted = path.stem.rsplit("-", 1)[-1]
     if not _hash_once(path, path.stat().st_mtime_ns).startswith(wanted):
         return f"{path} is damaged (its sha256 does not begin with {wanted}): delete it and download it again"
@@ -75,13 +72,13 @@ def _hash_once(path: Path, changed: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _lpips_network(trunk: Trunk) -> nn.Module:
+def _lpips_network(trunk: str) -> nn.Module:
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
-    return LearnedPerceptualImagePatchSimilarity(net_type=trunk).net
+    return LearnedPerceptualImagePatchSimilarity(net_type=trunk).net  # type: ignore[arg-type]
 
 
-def _pairs(frames: Frames, truth: Frames) -> list[tuple[Float[Tensor, "1 3 H W"], Float[Tensor, "1 3 H W"]]]:
+def _pairs(frames: Frames, truth: Others) -> list[tuple[Float[Tensor, "1 3 H W"], Float[Tensor, "1 3 H W"]]]:
     """Both clips' frames, 0-255. Raises BadInput where they do not belong together."""
     if frames.shape != truth.shape:
         raise BadInput(
@@ -97,5 +94,5 @@ def _pictures(frames: Frames) -> list[Float[Tensor, "1 3 H W"]]:
     return [frame.permute(2, 0, 1)[None].float() for frame in frames]
 
 
-def _size(frames: Frames) -> str:
+def _size(frames: Others) -> str:
     return f"{frames.shape[2]}x{frames.shape[1]} pixels"

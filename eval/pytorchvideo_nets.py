@@ -1,14 +1,13 @@
 """Kinetics networks of pytorchvideo, for users who have one of its ``.pyth`` files. Their distances are no FVD."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.eval.tensor_files import read_tensors
 
 
 def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
@@ -24,12 +23,8 @@ def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
     if not path.is_file():
         raise BadCheckpoint(f"{path}: no such file")
     network = build_network(name)
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadCheckpoint(f"{path} is damaged or no torch.save file of tensors ({reason})") from None
-    state = stored.get("model_state") if isinstance(stored, Mapping) else None
+    content = path.read_bytes()
+    state = read_tensors(content, path).get("model_state")
     if not isinstance(state, Mapping):
         raise BadCheckpoint(f"{path} has no `model_state`, so it is no file of pytorchvideo's model zoo")
     try:
@@ -37,7 +32,7 @@ def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BadCheckpoint(f"{path} does not fit {name}: {reason}") from None
-    return network.eval().requires_grad_(False), hashlib.sha256(path.read_bytes()).hexdigest()
+    return network.eval().requires_grad_(False), hashlib.sha256(content).hexdigest()
 
 
 def build_network(name: str) -> nn.Module:

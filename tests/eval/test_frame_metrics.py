@@ -1,0 +1,83 @@
+"""PSNR, SSIM and LPIPS of frames."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_features import clip
+
+from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.eval.frames import lpips, lpips_missing, psnr, ssim
+
+
+def test_psnr_is_its_formula() -> None:
+    truth = clip(1, 4)
+    frames = truth.clone()
+    frames[1] += 1
+    frames[2, 0, 0, 0] += 10
+    frames[3] = 255 - frames[3]
+    found = psnr(frames, truth)
+    assert found[0] == torch.inf
+    assert found[1] == pytest.approx(48.1308, abs=1e-3)  # 20 log10 255
+    assert found[2] == pytest.approx(48.1308 - 10 * math.log10(100 / truth[0].numel()), abs=1e-3)
+    assert found[3] < 20
+
+
+def test_ssim_falls_with_noise_and_is_one_for_equals() -> None:
+    truth = clip(1, 3)
+    frames = truth.clone()
+    generator = torch.Generator().manual_seed(0)
+    for i, reach in ((1, 10), (2, 60)):
+        noise = torch.randint(-reach, reach, frames[i].shape, generator=generator)
+        frames[i] = (frames[i] + noise).clamp(0, 255).to(torch.uint8)
+    found = ssim(frames, truth)
+    assert found.shape == (3,)
+    assert found[0] == pytest.approx(1.0)
+    assert 1 > found[1] > found[2] > 0
+
+
+def test_frames_that_do_not_belong_together() -> None:
+    with pytest.raises(BadInput, match=r"9 of 24x16 pixels against 8 of 24x16"):
+        psnr(clip(1), clip(1, 8))
+    with pytest.raises(BadInput, match="no frames"):
+        psnr(clip(1)[:0], clip(1)[:0])
+    with pytest.raises(BadInput, match="11x11"):
+        ssim(clip(1, 2, 10, 24), clip(1, 2, 10, 24))
+
+
+def test_lpips_without_its_trunk_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    assert "alexnet-owt-7be5be79.pth" in lpips_missing()
+    with pytest.raises(InvalidArgument, match="nothing is downloaded"):
+        lpips(clip(1), clip(1))
+    weights = tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    weights.parent.mkdir()
+    weights.write_bytes(b"half a file")
+    assert "damaged" in lpips_missing()
+    with pytest.raises(InvalidArgument, match="There are: alex, vgg, squeeze"):
+        lpips_missing("resnet")
+
+
+def test_lpips_is_zero_for_equals_and_grows() -> None:
+    """With random trunks, put in place of the ones that must be downloaded."""
+    from vidjacobi.eval import frames as module
+
+    torch.manual_seed(0)
+    network = _random_lpips()
+    truth = clip(1, 2, 64, 64)
+    frames = truth.clone()
+    frames[1] = clip(2, 1, 64, 64)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_lpips_network", lambda trunk: network)
+        patch.setattr(module, "lpips_missing", lambda trunk: "")
+        found = lpips(frames, truth)
+    assert found.shape == (2,)
+    assert found[0] == pytest.approx(0.0, abs=1e-6)
+    assert found[1] > 1e-3
+
+
+def _random_lpips() -> torch.nn.Module:
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    return _LPIPS(net="alex", pnet_rand=True)
