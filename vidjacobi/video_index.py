@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -115,6 +116,23 @@ def index_video(path: Path, exactly: bool = False) -> VideoIndex:
         orientation=orientation,
         missing=missing,
     )
+
+
+def recent_index(path: Path) -> VideoIndex:
+    """The same, remembered for the last few files while they do not change.
+
+    A file of hours takes seconds to index, and datasets keep hundreds of episodes in one. Raises BadInput.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _remembered(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _remembered(path: Path, changed: int, size: int) -> VideoIndex:
+    return index_video(path)
 
 
 @contextmanager

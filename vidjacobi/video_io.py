@@ -14,7 +14,7 @@ import torch
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
 from vidjacobi.stills import frame_files, image_size, read_images
-from vidjacobi.video_index import FALLBACK_FPS, index_video
+from vidjacobi.video_index import FALLBACK_FPS, recent_index
 from vidjacobi.video_reader import Selection, describe, read_video
 from vidjacobi.video_source import Kind, kind_of
 from vidjacobi.video_writer import write_video
@@ -62,7 +62,7 @@ def open_clip(path: str | Path) -> ClipInfo:
         files = frame_files(path) if kind is Kind.FOLDER else [path]
         height, width = image_size(files[0])
         return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "")
-    index = index_video(path)
+    index = recent_index(path)
     return ClipInfo(
         str(path), kind, index.rate, len(index.keys), *index.size, codec=index.codec, notes=describe(index)
     )

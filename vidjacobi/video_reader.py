@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 
 from vidjacobi.errors import BadInput
 from vidjacobi.stills import over_black
-from vidjacobi.video_index import VideoIndex, index_video, open_stream, unpacked
+from vidjacobi.video_index import VideoIndex, index_video, open_stream, recent_index, unpacked
 
 WORKER = Path(__file__).with_name("decord_worker.py")
 DECORD_SECONDS = 30.0  # far above any honest read; beyond it the worker hangs and is killed
@@ -93,7 +93,7 @@ def read_video(path: Path, selection: Selection) -> VideoFrames:
 
     Clips of variable rate are resampled by time, see `VideoIndex.at_constant_rate`.
     """
-    index = index_video(path)
+    index = recent_index(path)
     notes: tuple[str, ...] = ()
     if suits_decord(index):
         start = selection.first_of(len(index.keys), path)

@@ -94,7 +94,7 @@ def test_parts_of_a_clip_read_the_right_frames(tmp_path: Path) -> None:
     ("arguments", "options", "error", "message"),
     [
         (("nowhere",), {}, BadInput, "nowhere: no such file or folder"),
-        (("",), {}, BadInput, "no known dataset. Looked for: .*realestate10k: .*pose_files"),
+        (("",), {}, BadInput, "no known dataset. Looked for:\n.*realestate10k: .*pose_files"),
         (("", "realestate10k"), {}, BadInput, "not RealEstate10k: no .*in it"),
         (("", "realestate"), {}, InvalidArgument, "did you mean 'realestate10k'"),
         (

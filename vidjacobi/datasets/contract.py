@@ -7,9 +7,10 @@ asked for. All records are frozen and can be pickled, so that a worker process m
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.naming import LONGEST, safe_name
 from vidjacobi.video_io import ReadClip
 
@@ -95,6 +96,14 @@ def counted(entry: Entry, least: int = 1) -> Entry:
     if there < least:
         return Skipped(entry.id, f"{entry.source}: {there} frames, but {least} are needed")
     return entry
+
+
+def check_split(split: str | None, there: Iterable[str | None], root: Path) -> None:
+    """Refuse a split that a dataset does not have. Raises InvalidArgument."""
+    names = sorted({name for name in there if name})
+    if split is not None and split not in names:
+        held = f"it has {', '.join(names)}" if names else "nothing in it says which split an episode is"
+        raise InvalidArgument(f"{root}: no split {split!r} ({held}); choose another or leave split out")
 
 
 def _marked(text: str, origin: str) -> str:

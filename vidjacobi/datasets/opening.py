@@ -1,14 +1,16 @@
-"""From a path to episodes: which layout a folder is of, and opening it with checked options."""
+"""From a path to episodes: which layout it is of, and opening it with checked options."""
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 
-from vidjacobi.datasets import realestate10k
+from vidjacobi.datasets import bridge, folder, jsonl, lerobot, realestate10k
+from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
 from vidjacobi.datasets.contract import Entry, distinct
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, check_whole
 from vidjacobi.registry import lookup, suggest
 
 
@@ -26,30 +28,57 @@ class Dataset:
     looks_for: str
 
 
+# In the order in which ``detect`` tries them: a folder of videos is the least particular.
 DATASETS: dict[str, Dataset] = {
     "realestate10k": Dataset(
         realestate10k.open_realestate10k, realestate10k.recognises, realestate10k.LOOKS_FOR
     ),
+    "lerobot": Dataset(lerobot.open_lerobot, lerobot.recognises, lerobot.LOOKS_FOR),
+    "bridge": Dataset(bridge.open_bridge, bridge.recognises, bridge.LOOKS_FOR),
+    "jsonl": Dataset(jsonl.open_jsonl, jsonl.recognises, jsonl.LOOKS_FOR),
+    "folder": Dataset(folder.open_folder, folder.recognises, folder.LOOKS_FOR),
 }
+COMMON = ("clips", "start", "stride")
 
 
-def open_dataset(path: str | Path, layout: str = "auto", **options: object) -> Iterator[Entry]:
+def open_dataset(
+    path: str | Path,
+    layout: str = "auto",
+    clips: str | Path | None = None,
+    start: int = 0,
+    stride: int = 1,
+    **options: object,
+) -> Iterator[Entry]:
     """The entries of the dataset at ``path``: usable episodes, and what is skipped, with distinct ids.
 
-    ``layout`` is a name in DATASETS, or auto. Options are those of its opener. Raises BadInput where
-    nothing is there or the layout is another, InvalidArgument for unknown names and options.
+    Args:
+        path: a folder, a file, or a pattern such as "videos/*.mp4".
+        layout: a name in DATASETS, or auto.
+        clips: a clip list, see ``clip_list``; its start frames and strides go before the next two.
+        start: first frame of every episode.
+        stride: only every stride-th frame counts.
+        options: those of the layout's opener.
+
+    Raises BadInput where nothing is there or the layout is another, InvalidArgument for unknown names and
+    options. Nothing is listed before the first entry is asked for, unless there is a clip list.
     """
     root = Path(os.path.abspath(path))
     name = detect(root) if layout == "auto" else layout
     dataset = lookup("dataset", name, DATASETS)
     _check_exists(root)
+    check_whole(name, "start", start, 0)
+    check_whole(name, "stride", stride, 1)
     known = options_of(dataset)
     for option in options:
         if option not in known:
             raise InvalidArgument(
                 f"{name} has no option {option!r}{suggest(option, known)}. There are: {', '.join(known)}"
             )
-    return distinct(dataset.open(root, **options))
+    wanted = None if clips is None else read_clip_list(clips)
+    entries = distinct(dataset.open(root, **options))
+    if wanted is None:
+        return (cut(entry, start, stride) for entry in entries)
+    return choose(entries, wanted, start, stride)
 
 
 def detect(path: str | Path) -> str:
@@ -59,16 +88,15 @@ def detect(path: str | Path) -> str:
     for name, dataset in DATASETS.items():
         if dataset.recognises(root):
             return name
-    sought = "; ".join(f"{name}: {dataset.looks_for}" for name, dataset in DATASETS.items())
-    raise BadInput(f"{root}: no known dataset. Looked for: {sought}")
+    sought = "".join(f"\n  {name}: {dataset.looks_for}" for name, dataset in DATASETS.items())
+    raise BadInput(f"{root}: no known dataset. Looked for:{sought}")
 
 
-def options_of(dataset: Dataset) -> Mapping[str, inspect.Parameter]:
-    """The keyword options of an opener, with their defaults."""
-    parameters = list(inspect.signature(dataset.open).parameters.items())
-    return dict(parameters[1:])
+def options_of(dataset: Dataset) -> list[str]:
+    """The names of the options that ``open_dataset`` takes for it."""
+    return [*COMMON, *list(inspect.signature(dataset.open).parameters)[1:]]
 
 
 def _check_exists(root: Path) -> None:
-    if not root.exists():
+    if not root.exists() and not has_magic(str(root)):
         raise BadInput(f"{root}: no such file or folder")

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from vidjacobi.datasets.cameras import Cameras, looks_like_cameras, read_cameras
 from vidjacobi.datasets.chunks import InChunk, chunk_entries
-from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
 from vidjacobi.datasets.posed import NamedByTime, Posed
-from vidjacobi.errors import BadInput, InvalidArgument, check_whole
+from vidjacobi.datasets.sources import VIDEO_SUFFIXES
+from vidjacobi.errors import BadInput, InvalidArgument
 
 SPLITS = ("train", "test", "validation", "val")
-VIDEO_SUFFIXES = frozenset([".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"])
 LOOKS_FOR = "{train,test}/*.txt, pose_files/*.txt or {train,test}/*.torch (RealEstate10k)"
 
 
@@ -52,37 +51,23 @@ class Clip:
 
 
 def open_realestate10k(
-    root: Path,
-    split: str | None = None,
-    clips: str | Path | None = None,
-    start: int = 0,
-    stride: int = 1,
-    videos: str | Path | None = None,
+    root: Path, split: str | None = None, videos: str | Path | None = None
 ) -> Iterator[Entry]:
     """The clips below ``root``, split by split in the order of their ids.
 
     Args:
         split: train, test, ...; all of them without it.
-        clips: a clip list, see ``clip_list``; its start frames and strides go before the next two.
-        start: first frame of every clip.
-        stride: only every stride-th frame counts (RealEstate10k has 24 to 30 a second).
         videos: where the videos lie, if not below ``root``.
 
-    Raises BadInput where the folder is not of this layout, InvalidArgument for an impossible option.
+    Raises BadInput where the folder is not of this layout, InvalidArgument for a split it does not have.
     """
-    check_whole("realestate10k", "start", start, 0)
-    check_whole("realestate10k", "stride", stride, 1)
-    wanted = None if clips is None else read_clip_list(clips)
     folders = folders_of(root)
     if not folders:
         raise BadInput(f"{root}: not RealEstate10k: no {LOOKS_FOR} in it")
     media = root if videos is None else Path(os.path.abspath(videos))
     if not media.is_dir():
         raise BadInput(f"{media}: no such folder; videos= names the one with ID.mp4 or ID/ of every clip")
-    entries = (_chunked if folders[0].chunked else _posed)(root, folders, split, media)
-    if wanted is None:
-        return (cut(entry, start, stride) for entry in entries)
-    return choose(entries, wanted, start, stride)
+    return (_chunked if folders[0].chunked else _posed)(root, folders, split, media)
 
 
 def recognises(root: Path) -> bool:
@@ -126,7 +111,7 @@ def _has_poses(folder: Path) -> bool:
 
 
 def _chunked(root: Path, folders: list[Folder], split: str | None, media: Path) -> Iterator[Entry]:
-    _check_split(split, {folder.split for folder in folders}, root)
+    check_split(split, {folder.split for folder in folders}, root)
     return chain.from_iterable(
         chunk_entries(folder.path, folder.split) for folder in folders if split in (None, folder.split)
     )
@@ -134,7 +119,7 @@ def _chunked(root: Path, folders: list[Folder], split: str | None, media: Path) 
 
 def _posed(root: Path, folders: list[Folder], split: str | None, media: Path) -> Iterator[Entry]:
     clips = _clips(root, folders)
-    _check_split(split, {clip.split for clip in clips}, root)
+    check_split(split, {clip.split for clip in clips}, root)
     clips = [clip for clip in clips if split in (None, clip.split)]
     found = find_media(media, {clip.name for clip in clips})
     return (_entry(clip, found.get(clip.name, []), media) for clip in clips)
@@ -165,13 +150,6 @@ def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{path}: a list of {{clip_name, caption}} is needed: {error!r}") from error
     return notes
-
-
-def _check_split(split: str | None, there: Set[str | None], root: Path) -> None:
-    names = sorted(name for name in there if name)
-    if split is not None and split not in names:
-        held = f"it has {', '.join(names)}" if names else "nothing in it says which split a clip is"
-        raise InvalidArgument(f"{root}: no split {split!r} ({held}); choose another or leave split out")
 
 
 def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:

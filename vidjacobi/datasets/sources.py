@@ -6,7 +6,13 @@ from pathlib import Path
 
 from vidjacobi.datasets.contract import FrameSource
 from vidjacobi.errors import BadInput
-from vidjacobi.video_io import ReadClip, open_clip, read_frames
+from vidjacobi.video_io import ClipInfo, ReadClip, open_clip, read_frames
+
+# What a listing takes for a video by its name; reading goes by content.
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif"]
+)
+_POINTER_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,11 @@ class File:
 
     def count(self) -> int:
         """Frames in display order; a file cut short counts what it still has."""
-        return _count(self.path, *_state(self.path))
+        return self.info().frames
+
+    def info(self) -> ClipInfo:
+        """What the file is; remembered, because finding it reads a video file once."""
+        return _opened(self.path, *_state(self.path))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
         """See FrameSource."""
@@ -70,6 +80,21 @@ def thinned(frames: FrameSource, start: int, stride: int) -> FrameSource:
     return EveryNth(shifted, stride) if stride > 1 else shifted
 
 
+def trouble_with(path: Path) -> str | None:
+    """Why a file cannot be a video at all, as far as one can tell without opening it as one."""
+    try:
+        size = path.stat().st_size
+        if size < _POINTER_BYTES:
+            with path.open("rb") as file:
+                if file.read(40).startswith(b"version https://git-lfs"):
+                    return f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its repository"
+    except FileNotFoundError:
+        return f"{path}: no such file" + (" (a link without a target)" if path.is_symlink() else "")
+    except OSError as error:
+        return f"{path}: cannot be read: {error.strerror or error}"
+    return None if size else f"{path}: an empty file (0 bytes)"
+
+
 def _state(path: Path) -> tuple[int, int]:
     """What changes when a file does."""
     try:
@@ -80,6 +105,5 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _count(path: Path, changed: int, size: int) -> int:
-    """Number of frames; remembered, because finding it reads a video file once."""
-    return open_clip(path).frames
+def _opened(path: Path, changed: int, size: int) -> ClipInfo:
+    return open_clip(path)

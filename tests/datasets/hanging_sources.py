@@ -1,0 +1,39 @@
+"""Sources that behave as badly as videos can, in a module that the worker process can import."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+
+from vidjacobi.video_io import ReadClip
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What ``read`` and ``count`` do: see the branches."""
+
+    how: str
+    note: str = ""
+
+    def count(self) -> int:
+        if self.how == "sleep":
+            time.sleep(1000)
+        if self.how == "child":  # as a video library in a process of its own
+            child = subprocess.Popen(["sleep", "1000"])
+            with open(self.note, "w") as file:
+                file.write(str(child.pid))
+            child.wait()
+        if self.how == "lock":  # for ever, holding the interpreter's lock
+            re.match("(a+)+$", "a" * 64 + "b")
+        if self.how == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.how == "exit":
+            os._exit(3)
+        if self.how == "odd":
+            raise ZeroDivisionError("odd")
+        return 7
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        raise MemoryError("as much as there is")

@@ -1,0 +1,128 @@
+"""Reading in another process: the same frames, and no way to hang or crash the caller."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clip_files import encode, moving
+from hanging_sources import Bad
+
+from vidjacobi.datasets.sources import File
+from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[TimedReader]:
+    with TimedReader() as timed:
+        yield timed
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_the_same_frames(reader: TimedReader, tmp_path: Path) -> None:
+    source = File(encode(tmp_path / "a.mp4", moving(9)))
+    assert reader.count(source) == 9
+    here, there = source.read(1, 3, stride=2), reader.read(source, 1, 3, stride=2)
+    assert there.frames.equal(here.frames)
+    assert (there.fps, there.start, there.reader, there.source) == (here.fps, 1, here.reader, here.source)
+    with pytest.raises(BadInput, match="10 frames needed, but the clip has 9"):
+        reader.read(source, 0, 10)
+    (tmp_path / "b.mp4").write_bytes(os.urandom(5000))
+    with pytest.raises(BadInput, match="not a video or image"):
+        reader.count(File(tmp_path / "b.mp4"))
+    assert reader.count(source) == 9
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("crash", "crashed .SIGSEGV."), ("exit", "crashed .exit status 3."), ("odd", "ZeroDivisionError")],
+)
+def test_crashes_end_the_worker_only(reader: TimedReader, how: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        reader.count(Bad(how))
+    assert reader.count(Bad("well")) == 7
+    with pytest.raises(BadInput, match="as much as there is"):
+        reader.read(Bad("well"), 0, 1)
+
+
+@pytest.mark.parametrize("how", ["lock", pytest.param("child", marks=pytest.mark.slow)])
+def test_hangs_end_after_the_time_given(
+    reader: TimedReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    note = tmp_path / "pid"
+    assert reader.count(Bad("well")) == 7
+    worker = reader._worker
+    assert worker is not None
+    monkeypatch.setattr(reader, "seconds", 1.0)
+    with pytest.raises(BadInput, match="no answer within 1 s"):
+        reader.count(Bad(how, str(note)))
+    monkeypatch.undo()
+    assert not alive(worker.pid)
+    assert how != "child" or not alive(int(note.read_text()))
+    assert reader.count(Bad("well")) == 7
+
+
+def test_an_interrupted_question_is_not_answered_later(
+    reader: TimedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader.count(Bad("well")) == 7
+
+    def interrupted(line: object, seconds: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(reader._line), "poll", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reader.count(Bad("well"))
+    monkeypatch.undo()
+    assert reader._worker is None
+    assert reader.count(Bad("well")) == 7
+
+
+def test_the_worker_ends_with_its_reader(reader: TimedReader) -> None:
+    assert reader.count(Bad("well")) == 7
+    worker = reader._worker
+    assert worker is not None
+    reader.close()
+    assert worker.poll() is not None
+    reader.close()
+    assert reader.count(Bad("well")) == 7  # it can be used again
+    orphan, line = reader._worker, reader._line
+    assert orphan is not None
+    assert line is not None
+    line.close()  # as when the parent is killed
+    orphan.wait(30)
+    assert orphan.returncode == 0
+    reader.close()
+
+
+def test_a_hanging_worker_ends_itself_when_nobody_waits(reader: TimedReader) -> None:
+    assert reader.count(Bad("well")) == 7
+    worker, line = reader._worker, reader._line
+    assert worker is not None
+    assert line is not None
+    line.send(("count", Bad("lock"), (), -9.5))  # the parent's limit was 9.5 s ago
+    assert worker.wait(30) != 0
+    reader.close()
+
+
+def test_threads_take_turns(reader: TimedReader, tmp_path: Path) -> None:
+    sources = [File(encode(tmp_path / f"{n}.mp4", moving(n))) for n in (3, 5, 8)]
+    counts: list[list[int]] = []
+
+    def work() -> None:
+        counts.append([reader.count(source) for source in sources])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [[3, 5, 8]] * 4

@@ -1,0 +1,71 @@
+"""Bridge as in the sample assets of Cosmos: annotation/SPLIT/ID.json and videos/SPLIT/ID/rgb.mp4.
+
+The JSON holds texts, actions, states and the video's path; state.npy [T 8] lies beside the video. The mp4 says
+3 fps, which is not the robot's rate (5 Hz), so the listing gives none.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
+from vidjacobi.datasets.sources import File, trouble_with
+from vidjacobi.errors import BadInput
+
+LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
+
+
+def open_bridge(root: Path, split: str | None = None, camera: int | None = None) -> Iterator[Entry]:
+    """The episodes, split by split in the order of their ids.
+
+    Args:
+        split: train, val, test, ...; all of them without it.
+        camera: which of the annotation's videos, from 0; needed where there are several.
+
+    Raises BadInput where the folder is of another layout, InvalidArgument for a split it does not have.
+    """
+    if not recognises(root):
+        raise BadInput(f"{root}: not Bridge: {LOOKS_FOR} are needed")
+    splits = sorted(path.name for path in (root / "annotation").iterdir() if path.is_dir())
+    check_split(split, splits, root)
+    return _entries(root, [split] if split else splits, camera)
+
+
+def recognises(root: Path) -> bool:
+    """Whether ``root`` is of this layout, by its names."""
+    return (root / "videos").is_dir() and any(root.glob("annotation/*/*.json"))
+
+
+def _entries(root: Path, splits: list[str], camera: int | None) -> Iterator[Entry]:
+    for split in splits:
+        for path in sorted((root / "annotation" / split).glob("*.json"), key=_by_number):
+            made = episode_id(split, path.stem)
+            try:
+                yield _episode(root, path, made, split, camera)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                yield Skipped(made, f"{path}: not an annotation of Bridge: {error!r}")
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    return (int(path.stem) if path.stem.isdecimal() else -1, path.stem)
+
+
+def _episode(root: Path, path: Path, made: str, split: str, camera: int | None) -> Entry:
+    note = json.loads(path.read_text("utf-8"))
+    videos = [str(video["video_path"]) for video in note["videos"]]
+    if camera is None and len(videos) > 1:
+        return Skipped(made, f"{path}: {len(videos)} cameras ({', '.join(videos)}); choose one with camera=0")
+    if not 0 <= (camera or 0) < len(videos):
+        return Skipped(made, f"{path}: no camera {camera or 0}: it has {len(videos)} videos")
+    video = root / videos[camera or 0]
+    trouble = trouble_with(video)
+    if trouble:
+        return Skipped(made, trouble)
+    facts: dict[str, object] = {"split": split, "annotation": str(path)}
+    texts = note.get("texts") or []
+    if texts:
+        facts["text"] = str(texts[0])
+    state = video.with_name("state.npy")
+    if state.is_file():
+        facts["state"] = str(state)
+    return Episode(made, File(video), None, str(video), facts)

@@ -1,0 +1,85 @@
+"""Cosmos' batch lists: a file with one JSON object a line, whose "visual_input" is a video's path."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.datasets.sources import File, trouble_with
+from vidjacobi.errors import BadInput
+
+KEY = "visual_input"
+LOOKS_FOR = f'a file of lines like {{"{KEY}": "clip.mp4"}} (Cosmos batch list)'
+
+
+def open_jsonl(root: Path, base: str | Path | None = None) -> Iterator[Entry]:
+    """The videos in the list's order; "id" names an episode, other values of the line become metadata.
+
+    Args:
+        base: the folder that paths start from. Without it: the list's own, or else the working folder
+            (Cosmos' lists are written for the latter).
+
+    Raises BadInput where the file is no such list.
+    """
+    if not recognises(root):
+        raise BadInput(f"{root}: not {LOOKS_FOR}")
+    bases = [root.parent, Path.cwd()] if base is None else [Path(base).absolute()]
+    return _entries(root, bases)
+
+
+def recognises(root: Path) -> bool:
+    """Whether the first lines that are not empty hold one with the key."""
+    if not root.is_file() or root.suffix.lower() not in (".jsonl", ".json", ".ndjson", ".txt"):
+        return False
+    try:
+        with root.open(encoding="utf-8") as file:
+            lines = [line for line in islice(file, 50) if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(isinstance(_parse(line), dict) for line in lines)
+
+
+def _parse(line: str) -> dict[str, object] | str:
+    """The line's object, or what is wrong with it."""
+    try:
+        item = json.loads(line)
+    except ValueError as error:
+        return f"not valid JSON: {error}"
+    if not isinstance(item, dict) or not isinstance(item.get(KEY), str) or not item[KEY]:
+        return f'no "{KEY}" with a path'
+    return item
+
+
+def _entries(root: Path, bases: list[Path]) -> Iterator[Entry]:
+    with root.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            item = _parse(line)
+            if isinstance(item, str):
+                yield Skipped(f"line {number}", f"{root}, line {number}: {item}")
+            else:
+                yield _episode(item, bases)
+
+
+def _episode(item: dict[str, object], bases: list[Path]) -> Entry:
+    named = str(item[KEY])
+    places = [base / named for base in bases]
+    place = next((place for place in places if place.exists()), places[0])
+    made = episode_id(str(item["id"])) if "id" in item else _id(place, bases[0])
+    if not place.is_dir() and (trouble := trouble_with(place)):
+        tried = f" (nor {places[1]})" if len(places) > 1 and not place.exists() else ""
+        return Skipped(made, trouble + tried)
+    facts = {key: value for key, value in item.items() if key not in (KEY, "id")}
+    if "prompt" in facts:
+        facts["text"] = facts.pop("prompt")
+    return Episode(made, File(place), None, str(place), facts)
+
+
+def _id(place: Path, base: Path) -> str:
+    """The path below ``base`` without its ending; of a file elsewhere its last folder and name."""
+    path = place.with_suffix("") if place.suffix and not place.is_dir() else place
+    if path.is_relative_to(base) and ".." not in path.parts:
+        return episode_id(*path.relative_to(base).parts)
+    return episode_id(*path.parts[-2:])

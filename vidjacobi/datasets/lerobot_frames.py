@@ -1,0 +1,114 @@
+"""Where the frames of a LeRobot episode lie: in a stretch of a shared video, or as pictures in parquet files."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vidjacobi.datasets.sources import File, Stretch
+from vidjacobi.errors import BadInput
+from vidjacobi.stills import image_from_bytes
+from vidjacobi.video_io import ReadClip
+
+_NEAR = 0.01  # relative difference of frame rates that rounding explains
+
+
+@dataclass(frozen=True)
+class AtTime:
+    """``length`` frames of a video from ``seconds`` on; ``fps`` is the dataset's and must be the file's."""
+
+    path: Path
+    seconds: float
+    length: int
+    fps: float
+
+    def count(self) -> int:
+        """Frames that the file holds of this episode."""
+        return self._stretch().count()
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        """See FrameSource; never reads into the next episode."""
+        return self._stretch().read(start, count, stride)
+
+    def _stretch(self) -> Stretch:
+        file = File(self.path)
+        own = float(file.info().fps)
+        if abs(own - self.fps) > _NEAR * self.fps:
+            raise BadInput(
+                f"{self.path}: its {own:g} fps are not the {self.fps:g} of meta/info.json, so the episode's "
+                "frames cannot be found in it; convert the dataset again"
+            )
+        return Stretch(file, round(self.seconds * own), self.length)
+
+
+@dataclass(frozen=True)
+class InParquet:
+    """Frames stored as pictures in a column of the data files."""
+
+    path: Path
+    camera: str
+    episode: int
+    fps: float
+
+    def count(self) -> int:
+        """Rows of the episode."""
+        return len(self._rows(["frame_index"], None))
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        """See FrameSource."""
+        name = f"{self.path}, episode {self.episode}"
+        numbers = list(range(start, start + count * stride, stride))
+        rows = self._rows([self.camera, "frame_index"], numbers) if start >= 0 else []
+        if len(rows) != count or count < 1:
+            raise BadInput(
+                f"{name}: {count} frames needed from frame {start} on with stride {stride}, "
+                f"but it has {self.count()}"
+            )
+        pictures = [self._picture(row, name) for row in rows]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise BadInput(f"{name}: its pictures differ in size")
+        frames = torch.from_numpy(np.stack(pictures))
+        return ReadClip(frames, self.fps / stride, name, start, "pillow")
+
+    def _picture(self, row: dict[str, Any], name: str) -> Any:
+        data = row[self.camera]
+        data = data.get("bytes") if isinstance(data, dict) else data
+        if not isinstance(data, bytes):
+            raise BadInput(f"{name}: its pictures are not inside the parquet file, which is not read")
+        return image_from_bytes(data, f"{name}, frame {row['frame_index']}")
+
+    def _rows(self, columns: list[str], numbers: list[int] | None) -> list[dict[str, Any]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        where: list[tuple[str, str, Any]] = [("episode_index", "=", self.episode)]
+        if numbers is not None:
+            where.append(("frame_index", "in", numbers))
+        try:
+            rows = pq.read_table(self.path, columns=columns, filters=where).to_pylist()
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise BadInput(f"{self.path}: cannot be read: {str(error)[:200]}") from error
+        return sorted(rows, key=lambda row: row["frame_index"])
+
+
+def whole_video(path: Path, length: int, fps: float) -> "Rated":
+    """The frames of an episode that has a video of its own."""
+    return Rated(Stretch(File(path), 0, length), fps)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A source whose frame rate is known better than its file says."""
+
+    frames: Stretch
+    fps: float
+
+    def count(self) -> int:
+        """See FrameSource."""
+        return self.frames.count()
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        """See FrameSource."""
+        return replace(self.frames.read(start, count, stride), fps=self.fps / stride)
