@@ -3,7 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ FVD = """Compare two folders, clip by clip of the same name.
 
 Each holds video files or folders of frames. FVD is computed with the I3D network of the TF-hub module on 224x224
 frames, from arrays; video files bring their codec's losses along on both sides, frame folders do not.
+"""
+
+FVD_EXAMPLES = """examples:
+  vidjacobi eval fvd mine/ real/
+  vidjacobi eval fvd mine/ real/ --first 9 --frames 24 --cache features/ --out fvd.json
 """
 
 
@@ -123,15 +128,22 @@ def dataset_parser(name: str) -> ArgumentParser:
 
 def fvd_parser() -> ArgumentParser:
     """Arguments of ``eval fvd``."""
-    parser = new_parser("fvd", FVD)
+    parser = new_parser("fvd", FVD, FVD_EXAMPLES)
     parser.add_argument("generated", metavar="GENERATED", type=Path)
     parser.add_argument("real", metavar="REAL", type=Path)
     parser.add_argument(
-        "--first", type=int, metavar="N", help="frames from the N-th on: 9 leaves a context of 9 out"
+        "--first", type=int, default=0, metavar="N", help="first frame; 9 leaves 9 of context out (0)"
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="so many frames (all)")
+    parser.add_argument("--frames", type=int, metavar="N", help="so many frames (all that follow)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="of the floor's halves and the bootstrap (0)"
+    )
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:N or auto")
     add_network(parser)
+    parser.set_defaults(network="i3d", resize="squash", draws=1000)
+    parser.add_argument(
+        "--cache", metavar="DIR", type=Path, help="keep features here, so that none is computed twice"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the record as JSON")
     return parser
 
@@ -177,24 +189,56 @@ def run_setup(args: Namespace) -> dict[str, Any]:
 
 def run_fvd(args: Namespace) -> dict[str, Any]:
     """``vidjacobi eval fvd``."""
-    from vidjacobi.eval.folder_pair import measure
+    from tqdm import tqdm
 
     from vidjacobi.atomic import replacing
     from vidjacobi.eval.features import load_extractor
+    from vidjacobi.eval.folder_pair import Options, measure
     from vidjacobi.runtime import choose
 
     weights = Path(args.weights) if args.weights else None
-    device = choose(args.device, "auto").device
-    extractor = load_extractor(args.network or "i3d", weights, args.resize or "squash", device)
-    record = measure(args.generated, args.real, extractor, args.first, args.frames, args.draws or 1000)
+    extractor = load_extractor(args.network, weights, args.resize, choose(args.device, "auto").device)
+    options = Options(args.first, args.frames, args.cache, draws=args.draws, seed=args.seed)
+    with tqdm(desc="clips", unit="clip", disable=None) as bar:
+
+        def observe(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        record = measure(args.generated, args.real, extractor, options, observe)
     if args.out:
         with replacing(args.out) as partial:
             partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print("\n".join(describe(record)))
     return record
+
+
+def describe(record: Mapping[str, Any]) -> list[str]:
+    """A record of two folders, for people."""
+    protocol, spread, frames = record["protocol"], record["bootstrap"], record["per_frame"]
+    lines = [
+        f"{record['metric']} {record['value']:.2f}, {record['clips']} clips of {protocol['frames']} frames, "
+        f"resize {protocol['resize'].split(':')[0]}, weights sha256 {protocol['weights_sha256'][:12]}...",
+        f"  standard deviation over resampled clips {spread['std']:.2f}",
+    ]
+    if record["floor"]:
+        base = record["floor"]
+        lines.append(
+            f"  floor {base['mean']:.2f} +- {base['std']:.2f}: two disjoint halves of the real clips, "
+            f"{base['clips_per_half']} each"
+        )
+    if frames:
+        psnr = "inf" if frames["psnr"] is None else f"{frames['psnr']:.2f}"
+        same = frames["identical_frames"]
+        lines.append(
+            f"  PSNR {psnr} dB, SSIM {frames['ssim']:.4f}" + (f", {same} identical frames" if same else "")
+        )
+    return lines + [f"  {text}" for text in (*record["warnings"], *record["notes"])]
 
 
 def run_dataset(name: str, args: Namespace) -> dict[str, Any]:
     """``vidjacobi eval DATASET``."""
+    from vidjacobi.eval.results import flat
     from vidjacobi.eval.run import PAGE, TEXT, evaluate
     from vidjacobi.eval.settings import load_eval
 
@@ -203,7 +247,7 @@ def run_dataset(name: str, args: Namespace) -> dict[str, Any]:
     lines = evaluate(config, out, tell)
     print((out / TEXT).read_text(encoding="utf-8"))
     print(f"{out / PAGE}: open it in a browser")
-    return {"out": str(out), "results": lines}
+    return {"out": str(out), "results": [flat(line) for line in lines]}
 
 
 def tell(line: str) -> None:

@@ -17,7 +17,7 @@ from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval import frames as per_frame
 from vidjacobi.eval.feature_cache import cached
 from vidjacobi.eval.features import Extractor
-from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees, predicted, reference
+from vidjacobi.eval.prediction import REFERENCES, Source, as_the_model_sees, predicted, reference
 from vidjacobi.eval.quality import ROWS, Key, Quality, append, read
 from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.shapes import Frames, GridTokens
@@ -57,7 +57,7 @@ class Measurer:
         key = (self.config.model, *name, self.config.seed, clip)
         return torch.from_numpy(np.load(tokens_file(self.decodes, key)).astype(np.int64))
 
-    def predicted(self, name: Name, clip: int, source: Frames) -> Frames:
+    def predicted(self, name: Name, clip: int, source: Source) -> Frames:
         """Predicted frames of one decoder or reference."""
         first, count = self.config.context, self.config.frames
         if name[0] in REFERENCES:

@@ -1,12 +1,14 @@
 """Frames to compare: the ground truth of a clip, what a decoder predicted, and references that decode nothing."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from vidjacobi.frames import as_seen, fit, to_uint8
 from vidjacobi.shapes import Frames
 from vidjacobi.tokenizer import VideoTokenizer
+
+Source = UInt8[Tensor, "S H W 3"]  # as read
 
 # name -> what it stands for in a table; both are made of the ground truth alone
 REFERENCES = {
@@ -15,13 +17,13 @@ REFERENCES = {
 }
 
 
-def as_the_model_sees(source: Frames, tokenizer: VideoTokenizer) -> Frames:
+def as_the_model_sees(source: Source, tokenizer: VideoTokenizer) -> Frames:
     """Source frames at the model's size: resized, centre cropped, no video codec."""
     return as_seen(fit(source, tokenizer.frame_size))
 
 
 @torch.inference_mode()
-def encode(source: Frames, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
+def encode(source: Source, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
     """Latent grid of source frames; the last one is repeated to fill a latent frame."""
     missing = -(len(source) - 1) % tokenizer.stride_t
     whole = torch.cat([source, source[-1:].expand(missing, -1, -1, -1)])
@@ -47,7 +49,7 @@ def predicted(
     return to_frames(torch.cat([context, new]), first, count, tokenizer)
 
 
-def reference(name: str, source: Frames, first: int, tokenizer: VideoTokenizer) -> Frames:
+def reference(name: str, source: Source, first: int, tokenizer: VideoTokenizer) -> Frames:
     """What stands for a prediction under a ``name`` of REFERENCES; ``source`` is context and ground truth."""
     count = len(source) - first
     if name == "frozen":

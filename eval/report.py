@@ -76,8 +76,11 @@ def figures(lines: Sequence[Line], label: str) -> list[Figure]:
     found = []
     for key, text, log in (("passes", "NFE", True), ("seconds", "latency [s]", True), ("fvd", label, False)):
         curves = [curve(lines, name, key) for name in names]
-        flat = [Level(line["decoder"], line[key]) for line in lines if line["decoder"] in (AR, *REFERENCES)]
-        levels = [level for level in flat if level.value is not None]
+        levels = [
+            Level(line["decoder"], line[key])
+            for line in lines
+            if line["decoder"] in (AR, *REFERENCES) and line[key] is not None
+        ]
         alt = f"{text} over the window, one line per decoder"
         found.append(Figure(over_window(text, curves, levels, log), alt))
     return found

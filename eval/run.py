@@ -51,6 +51,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
     weights = Path(config.weights) if config.weights else None
     runtime = choose_runtime(config.device, config.dtype)
     extractor = load_extractor(config.network, weights, config.resize, runtime.device)
+    check_length(config, extractor)
     chosen = clips_of(config)
     tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")
     open_out(config, out, chosen)
@@ -67,6 +68,19 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
     write(out, found, about)
     write_report(out / PAGE, measurer, chosen.clips, found, about)
     return found
+
+
+def check_length(config: EvalConfig, extractor: Extractor) -> None:
+    """Refuse clips that the feature network cannot take."""
+    least = extractor.protocol["least_frames"]
+    frames, words = (
+        (config.frames, "are predicted") if config.shown == "pred" else (config.frames_needed, "are shown")
+    )
+    if frames < least:
+        raise InvalidArgument(
+            f"{extractor.label} needs clips of at least {least} frames, and {frames} {words}: raise --frames, or "
+            "take the context in with --fvd-frames all"
+        )
 
 
 def clips_of(config: EvalConfig) -> Chosen:
@@ -164,12 +178,11 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
     facts = {
         "model": config.model,
         "dataset": f"{config.dataset}, {clips} clips, {len(chosen.skipped)} skipped",
-        "frames": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
+        "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
         "law": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
         "device": f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}",
-        f"{extractor.label} floor": base
-        and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
-        **{f"{extractor.label}: {key}": value for key, value in measured["protocol"].items()},
+        "floor": base and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
+        **{key.replace("_", " "): value for key, value in measured["protocol"].items() if key != "seed"},
     }
     return {
         "label": extractor.label,
@@ -190,9 +203,9 @@ def write(out: Path, lines: list[Line], about: Mapping[str, Any]) -> None:
         notes.append(
             f"Floor of {label}: {base['mean']:.1f} +- {base['std']:.1f} (two halves of the real clips)"
         )
-    notes += [f"{key}: {value}" for key, value in about["facts"].items()]
+    facts = "\n".join(f"- {key}: {value}" for key, value in about["facts"].items())
     with replacing(out / TEXT) as partial:
-        partial.write_text(table(lines, label) + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8")
+        partial.write_text("\n\n".join([table(lines, label), *notes, facts]) + "\n", encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

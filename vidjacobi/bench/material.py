@@ -49,8 +49,9 @@ def pair_of(model: str, tokenizer: str | None, device: str, dtype: str) -> Pair:
 
 @lru_cache(maxsize=1)
 def _material(
-    model: str, tokenizer: str | None, device: str, dtype: str, context: int, source: Source
+    model: str, tokenizer: str | None, device: str, dtype: str, context: int, source: Source, written: int
 ) -> Material:
+    # `written`, the file's time, only tells a file that has changed since from the one remembered
     pair = pair_of(model, tokenizer, device, dtype)
     grids = (
         read_contexts(source.file, pair[0])
@@ -63,7 +64,8 @@ def _material(
 
 def material_of(name: str, config: BenchConfig, source: Source) -> Material:
     """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
-    found = _material(name, config.tokenizer, config.device, config.dtype, config.context, source)
+    written = source.file.stat().st_mtime_ns if source.file else 0
+    found = _material(name, config.tokenizer, config.device, config.dtype, config.context, source, written)
     if not source.clips and config.clips > len(found.grids):
         place = source.file or f"held-out contexts ship with {name}"
         raise InvalidArgument(f"{config.clips} clips asked for, but there are {len(found.grids)}: {place}")
