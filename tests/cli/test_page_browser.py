@@ -97,6 +97,24 @@ def frame_in_step(browser: Browser, clip: str) -> int:
     return frame
 
 
+def test_a_video_that_falls_behind_catches_up(page: Path, browser: Browser) -> None:
+    browser.open(page)
+    clip = f"{CLIPS}[1]"
+    speed = f"{clip}.querySelector('select')"
+    browser.run(f"{speed}.value = '0.25', {speed}.dispatchEvent(new Event('change'))")
+    browser.click(f"{clip}.querySelector('button')")
+    browser.wait_for(f"{clip}.querySelectorAll('video')[1].currentTime > 0.8")
+    caught_up = browser.run(f"""new Promise(done => {{
+        const [, lead, late] = {clip}.querySelectorAll('video');
+        late.currentTime = 0;
+        const look = () => {{
+            if (lead.ended) done(false);
+            else if (!late.seeking && Math.abs(late.currentTime - lead.currentTime) < 0.15) done(true);
+            else requestAnimationFrame(look) }};
+        look() }})""")
+    assert caught_up
+
+
 def test_it_can_be_paused_while_it_starts_again(page: Path, browser: Browser) -> None:
     """Every seek takes the videos' data away for a moment, and the start is one."""
     browser.open(page)
