@@ -11,7 +11,7 @@ from cosmos_adapter.spec import PRESETS
 from cosmos_adapter.transformer import ContextEntry, CosmosTransformer, Hidden, LayerCache
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 HEAD_CHUNK = 1 << 24  # logits that stand in memory at once during the prefill
 
@@ -100,6 +100,18 @@ class CosmosModel:
         for layer in cache:
             for entries in layer:
                 entries[clips, :, target] = entries[clips, :, source]
+
+    @property
+    def rows_alike(self) -> bool:
+        """False if each row has a text of its own."""
+        return all(entry is None or len(entry[0]) == 1 for entry in self._entries or ())
+
+    def copy_rows(self, cache: Any, rows: RowIndex, source: Any, source_rows: RowIndex) -> None:
+        """Copy whole rows of cache entries, in every layer; see ``vidjacobi.model.RowModel.copy_rows``."""
+        for layer, from_layer in zip(cache, source, strict=True):
+            for entries, others in zip(layer, from_layer, strict=True):
+                here = entries.device
+                entries[rows.to(here), :, : others.shape[2]] = others[source_rows.to(here)]
 
     def _head_chunks(self, hidden: Hidden) -> Iterator[Logits]:
         rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))

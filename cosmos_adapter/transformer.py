@@ -101,8 +101,9 @@ class Attention(nn.Module):
             mixed = _causal(queries, keys, values)
         else:
             assert cache is not None
-            length = shared.mask.shape[-1]
-            mixed = _masked(queries, cache.keys[:, :, :length], cache.values[:, :, :length], shared.mask)
+            rows, length = len(x), shared.mask.shape[-1]  # the cache may have more of both
+            keys, values = cache.keys[:rows, :, :length], cache.values[:rows, :, :length]
+            mixed = _masked(queries, keys, values, shared.mask)
         return self.wo(mixed)
 
     def cross(self, x: Hidden, entry: ContextEntry, mask: Tensor | None) -> Hidden:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidjacobi.decoders import jacobi
+from vidjacobi.decoders import jacobi, outcome
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.window import (
     Inputs,
@@ -77,7 +77,7 @@ def every_pass(case: Problem) -> list[Step]:
     assert case.parts is not None
     parts, steps = case.parts, []
     cache = case.model.make_cache(len(case.streams), spare_slot(case, parts) + 1)
-    state, _ = start(case, parts, cache)
+    state = start(case, parts, cache)
     while int((case.ends - state.frontier).max()) > 0:
         planned = plan(case, parts, state)
         size = parts.lanes.nodes(int(planned.width.max()), chain_size(case, parts))
@@ -87,7 +87,7 @@ def every_pass(case: Problem) -> list[Step]:
         furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
         inputs = pass_inputs(case, parts, drafted, siblings, furthest)
         logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
-        after, _, branch = jacobi.settle(case, parts, drafted, logits, inputs.tokens, siblings)
+        after, _, branch = outcome.settle(case, parts, drafted, logits, inputs.tokens, siblings)
         if branch and isinstance(case.model, TreeModel):
             jacobi.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))

@@ -4,6 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidjacobi.clip_queue import Failed as Failed
+    from vidjacobi.clip_queue import Finished as Finished
+    from vidjacobi.clip_queue import Request as Request
+    from vidjacobi.clip_queue import decode_each as decode_each
     from vidjacobi.decoding import decode as decode
     from vidjacobi.loading import load as load
     from vidjacobi.model import VideoModel as VideoModel
@@ -16,9 +20,13 @@ if TYPE_CHECKING:
 # would hide the function). Torch is imported with the first of them, so that --help is quick.
 _HOMES = {
     "decode": "vidjacobi.decoding",
+    "decode_each": "vidjacobi.clip_queue",
     "load": "vidjacobi.loading",
     "rollout": "vidjacobi.rolling",
-    "Decoded": "vidjacobi.state",
+    "Decoded": "vidjacobi.trace",
+    "Failed": "vidjacobi.clip_queue",
+    "Finished": "vidjacobi.clip_queue",
+    "Request": "vidjacobi.clip_queue",
     "Rollout": "vidjacobi.rolling",
     "VideoModel": "vidjacobi.model",
     "VideoTokenizer": "vidjacobi.tokenizer",

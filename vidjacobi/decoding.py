@@ -13,7 +13,7 @@ from vidjacobi.config import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoders import METHODS
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.model import VideoModel
+from vidjacobi.model import VideoModel, has_free_rows
 from vidjacobi.noise import stream_id
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Counts, Tokens
@@ -53,7 +53,8 @@ def decode(
         temperature, top_p, top_k: see ``vidjacobi.distributions.Warp``. Temperature defaults to the
             decoder's own, else 1; 0 is greedy.
         clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
-            the sha256 of its context, so equal contexts get equal futures unless named apart.
+            the sha256 of its context, so equal contexts get equal futures unless named apart. Equal contexts
+            share one prefill if the model can copy rows (``vidjacobi.model.RowModel``).
         measure: synchronise a GPU around every pass so that the trace's seconds mean something.
         observe: called once per pass with the progress.
         watch: called once per pass with the logits that decided tokens; see ``vidjacobi.state.Problem``.
@@ -65,12 +66,9 @@ def decode(
         InvalidArgument: a number or name is out of range.
         BadModelOutput: the model returned NaN or infinite logits.
     """
-    config = load_decoder(decoder) if isinstance(decoder, str) else decoder
-    config = with_window(config, window)
-    if temperature is None:
-        temperature = 1.0 if config.temperature is None else config.temperature
+    config, warp = settings(decoder, window, seed, temperature, top_p, top_k)
     clips = Clips.of(context, new_tokens)
-    check_request(model, clips, config.window, seed)
+    check_clips(model, clips)
     ids = context_ids(clips) if clip_ids is None else list(clip_ids)
     if len(ids) != len(clips.tokens):
         raise InvalidArgument(f"there are {len(clips.tokens)} clips but {len(ids)} clip ids")
@@ -80,18 +78,38 @@ def decode(
         model=model,
         context=clips.padded().to(device),
         new_tokens=max(clips.counts),
-        warp=Warp(temperature, top_p, top_k),
+        warp=warp,
         window=config.window,
         seed=seed,
         streams=torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=device),
         parts=parts,
         lengths=clips.lengths_on(device),
         counts=clips.counts_on(device),
+        sources=clips.sources() if has_free_rows(model) else None,
         measure=measure,
         observe=observe,
         watch=watch,
     )
     return lookup("method", config.method, METHODS)(problem)
+
+
+def settings(
+    decoder: str | DecoderConfig,
+    window: int | None,
+    seed: int,
+    temperature: float | None,
+    top_p: float,
+    top_k: int | None,
+) -> tuple[DecoderConfig, Warp]:
+    """The decoder at a window, and how logits become laws. Raises InvalidArgument."""
+    config = with_window(load_decoder(decoder) if isinstance(decoder, str) else decoder, window)
+    if config.window < 1:
+        raise InvalidArgument(f"window must be at least 1, not {config.window}")
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
+    if temperature is None:
+        temperature = 1.0 if config.temperature is None else config.temperature
+    return config, Warp(temperature, top_p, top_k)
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,12 @@ class Clips:
         """All contexts, filled up with zeros on the right."""
         return torch.nn.utils.rnn.pad_sequence(self.tokens, batch_first=True)
 
+    def sources(self) -> tuple[int, ...] | None:
+        """For each clip the first one of the same context; None where all differ."""
+        first: dict[str, int] = {}
+        found = tuple(first.setdefault(name, index) for index, name in enumerate(context_ids(self)))
+        return found if len(first) < len(found) else None
+
     def lengths_on(self, device: torch.device) -> Counts | None:
         """Context lengths, None where they are all the same."""
         return _unless_equal([len(row) for row in self.tokens], device)
@@ -153,12 +177,8 @@ def parts_of(config: DecoderConfig) -> Parts | None:
     return parts
 
 
-def check_request(model: VideoModel, clips: Clips, window: int, seed: int) -> None:
+def check_clips(model: VideoModel, clips: Clips) -> None:
     """Refuse what cannot be decoded."""
-    if window < 1:
-        raise InvalidArgument(f"window must be at least 1, not {window}")
-    if not -(1 << 63) <= seed < 1 << 63:
-        raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
     if not clips.tokens or min(map(len, clips.tokens)) < 1:
         raise InvalidArgument("the context is empty: a clip needs at least one token to go on from")
     for row, count in zip(clips.tokens, clips.counts, strict=True):

@@ -37,9 +37,9 @@ def law_dtype(model_dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if model_dtype == torch.float64 else torch.float32
 
 
-def is_finite(logits: Logits) -> Bool[Tensor, ""]:
-    """No row holds NaN or +inf, or nothing but -inf (-inf itself is a token of probability zero)."""
-    return logits.amax(-1).isfinite().all()
+def is_finite(logits: Logits) -> Bool[Tensor, " b"]:
+    """Of each clip: no law is NaN or +inf, or nothing but -inf (-inf itself is a token of probability zero)."""
+    return logits.amax(-1).isfinite().all(-1)
 
 
 def laws_of(logits: Logits, warp: Warp) -> Laws:

@@ -8,8 +8,8 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.model import TreeModel, VideoModel
-from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+from vidjacobi.model import TreeModel, VideoModel, has_free_rows
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
 class Guided:
@@ -96,6 +96,19 @@ class Guided:
             if not isinstance(branch, TreeModel):
                 raise InvalidArgument("a decoder with siblings needs branches with a move method")
             branch.move(part, source, target)
+
+    @property
+    def rows_alike(self) -> bool:
+        """Whether both branches can copy rows, and their rows are alike."""
+        return all(map(has_free_rows, self.branches))
+
+    def copy_rows(
+        self, cache: tuple[Any, Any], rows: RowIndex, source: tuple[Any, Any], source_rows: RowIndex
+    ) -> None:
+        """Copy rows in both caches."""
+        for branch, part, other in zip(self.branches, cache, source, strict=True):
+            assert has_free_rows(branch)
+            branch.copy_rows(part, rows, other, source_rows)
 
     def _mix(self, conditional: Logits, unconditional: Logits) -> Logits:
         """In float32 or better. A token that one branch rules out is judged by the conditional branch alone."""

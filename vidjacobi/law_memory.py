@@ -1,11 +1,13 @@
 """The newest law of every place in the frame, kept sparse: what the previous-frame draft rule draws from."""
 
+from copy import copy
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import SparseLaws, strongest
-from vidjacobi.shapes import Counts, Laws, Mask, Positions, Tokens
+from vidjacobi.shapes import Counts, Laws, Mask, Positions, RowIndex, Tokens
 
 
 class LawMemory:
@@ -58,3 +60,15 @@ class LawMemory:
         """The newest laws of the places of ``positions``."""
         place = (positions % self.frame_tokens)[..., None].expand(-1, -1, self.keep)
         return SparseLaws(self.ids.gather(1, place), self.probs.gather(1, place))
+
+    def rows(self, rows: RowIndex) -> "LawMemory":
+        """The memory of some clips, in this order."""
+        part = copy(self)
+        part.ids, part.probs = self.ids[rows], self.probs[rows]
+        return part
+
+    def beside(self, other: "LawMemory") -> "LawMemory":
+        """The memory of these clips and, behind them, of those of ``other``."""
+        both = copy(self)
+        both.ids, both.probs = torch.cat([self.ids, other.ids]), torch.cat([self.probs, other.probs])
+        return both

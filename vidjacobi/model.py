@@ -1,12 +1,12 @@
 """What a model must offer to be decoded. Any object with these members will do; nothing is subclassed."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 
 from vidjacobi.geometry import Grid
-from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 Cache = Any  # made by the model, read by the model; the decoder only passes it on
 
@@ -67,3 +67,55 @@ class TreeModel(VideoModel, Protocol):
     def move(self, cache: Cache, source: Slots, target: Slots) -> None:
         """Copy each clip's entries from the slots ``source`` to the slots ``target``, both ``[b m]``."""
         ...
+
+
+@runtime_checkable
+class RowModel(VideoModel, Protocol):
+    """A model that can copy rows of its caches: several futures then share one prefill, and the row of a
+    finished clip goes to another one between two passes. Without it every row is prefilled, and of a queue of
+    clips each batch is decoded to its end before the next one begins.
+
+    ``forward`` takes fewer rows than the cache has: they are its first ones.
+    """
+
+    @property
+    def rows_alike(self) -> bool:
+        """Whether the same tokens get the same laws in any row: False if rows have conditions of their own."""
+        ...
+
+    def copy_rows(self, cache: Cache, rows: RowIndex, source: Cache, source_rows: RowIndex) -> None:
+        """Copy all slots of ``source_rows`` of ``source`` over the first slots of ``rows`` of ``cache``.
+
+        ``source`` has no more slots than ``cache``. It may be the same cache: then no row is in both lists.
+        """
+        ...
+
+
+def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
+    """Whether a clip's row may be any row of any cache of this model."""
+    return isinstance(model, RowModel) and model.rows_alike
+
+
+def prefill_once(
+    model: VideoModel, context: Tokens, sources: Sequence[int] | None, cache: Cache, keep: int
+) -> Iterator[Logits]:
+    """``model.prefill``, of each different context once: ``sources`` names the first row of each row's context.
+
+    The logits are those of the different contexts; their cache entries are in all rows when the last is out.
+    """
+    if sources is None:
+        yield from model.prefill(context, cache, keep)
+        return
+    if not has_free_rows(model):
+        raise RuntimeError("only a model that can copy rows shares a prefill")
+    first, places = different(sources)
+    own = model.make_cache(len(first), context.shape[1])
+    yield from model.prefill(context[first], own, keep)
+    rows = torch.arange(len(sources), device=context.device)
+    model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
+
+
+def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
+    """(the rows whose contexts are fed, for each row its place among them)."""
+    first = sorted(set(sources))
+    return first, [first.index(source) for source in sources]

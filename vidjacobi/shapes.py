@@ -15,6 +15,7 @@ Logits = Float[Tensor, "b n v"]
 Laws = Float[Tensor, "b n v"]  # probabilities, rows sum to 1
 Mask = Bool[Tensor, "b n"]
 Counts = Int[Tensor, " b"]
+RowIndex = Int[Tensor, " m"]  # some rows of a batch or cache
 GridTokens = Int[Tensor, "b t h w"]
 Pixels = Float[Tensor, "b c T H W"]  # [-1, 1] in front of the tokenizer, [0, 1] behind it
 Frames = UInt8[Tensor, "T H W c"]  # one clip as read and as written

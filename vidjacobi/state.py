@@ -18,8 +18,9 @@ redraft      a new draft for a position behind the corrected one
 acceptance length   tokens decided per pass and clip, the corrected one included
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,7 +37,6 @@ from vidjacobi.model import VideoModel
 from vidjacobi.registry import build
 from vidjacobi.shapes import Counts, Laws, Logits, Mask, Positions, Tokens
 from vidjacobi.siblings import Siblings
-from vidjacobi.trace import DecodeStats, Trace
 from vidjacobi.trial import Coupling
 from vidjacobi.verify import VERIFIERS, Branching, Verifier
 
@@ -115,6 +115,8 @@ class Problem:
         seed, streams: key of the noise; one 64-bit stream per clip.
         lengths: tokens given of each clip, where they differ.
         counts: tokens to decide of each clip, where they differ.
+        sources: for each clip the first one of the same context, so that they share a prefill; None: none do.
+        room: positions that a row must hold; by default what these clips need.
         parts: draft rule, coupling and verifier; None for AR.
         measure: synchronise the device around every pass, so that seconds mean something on a GPU.
         observe: called once per pass.
@@ -131,6 +133,8 @@ class Problem:
     parts: Parts | None = None
     lengths: Counts | None = None
     counts: Counts | None = None
+    sources: tuple[int, ...] | None = None
+    room: int | None = None
     measure: bool = False
     observe: Callable[[Progress], None] | None = None
     watch: Watch | None = None
@@ -148,6 +152,8 @@ class Problem:
     @property
     def end(self) -> int:
         """First position behind every clip. No host read: an upper bound where lengths differ."""
+        if self.room is not None:
+            return self.room
         return min(self.context.shape[1] + self.new_tokens, self.model.max_positions)
 
     @property
@@ -160,6 +166,26 @@ class Problem:
         """Columns of tables by position: whole frames behind the special tokens, and one that belongs to no clip."""
         offset, frame = len(self.model.prefix_tokens), self.grid.frame_tokens
         return offset + -(-(self.end - offset) // frame) * frame + 1
+
+    @property
+    def shared_by(self) -> list[int]:
+        """How many clips share the prefill of each."""
+        sources = self.sources or range(len(self.streams))
+        clips = Counter(sources)
+        return [clips[source] for source in sources]
+
+    def part(self, clips: Sequence[int]) -> "Problem":
+        """Some of the clips, in rows as long as those of all; each has a prefill of its own."""
+        index = torch.tensor(clips, device=self.streams.device)
+        return replace(
+            self,
+            context=self.context[index],
+            streams=self.streams[index],
+            lengths=None if self.lengths is None else self.lengths[index],
+            counts=None if self.counts is None else self.counts[index],
+            sources=None,
+            room=self.end,
+        )
 
 
 @dataclass(frozen=True)
@@ -193,6 +219,7 @@ class DecodeState:
     """What one pass hands to the next.
 
     Attributes:
+        streams, starts, ends: of the clip, as in Problem.
         tokens: by position: decided tokens, and drafts where the last window had some.
         decided: which are final (positions behind the clip count as decided).
         written: decided positions whose cache entry holds the decided token.
@@ -204,10 +231,13 @@ class DecodeState:
         memory: laws by place in the frame, where the draft rule keeps them.
         decided_in: the pass (the clip's own count, prefill = 1) that decided each position.
         redrafted: how often each position's draft changed before it was decided.
-        finite: no pass so far returned NaN or infinite logits.
+        finite: no pass so far returned NaN or infinite logits for the clip.
         pace: what a lane rule that looks at past counts keeps.
     """
 
+    streams: Counts
+    starts: Counts
+    ends: Counts
     tokens: Int[Tensor, "b p"]
     decided: Bool[Tensor, "b p"]
     written: Bool[Tensor, "b p"]
@@ -219,26 +249,5 @@ class DecodeState:
     memory: LawMemory | None
     decided_in: Int[Tensor, "b p"]
     redrafted: Int[Tensor, "b p"]
-    finite: Bool[Tensor, ""]
+    finite: Bool[Tensor, " b"]
     pace: Float[Tensor, "b k"] | None = None
-
-
-def summarise(problem: Problem, law: str, trace: Trace, nfe: Counts) -> DecodeStats:
-    """The numbers of a finished trace."""
-    return DecodeStats(
-        law=law,
-        nfe=nfe.tolist(),
-        new_tokens=(problem.ends - problem.starts).tolist(),
-        positions=(trace.evaluated[1:].sum(0) / (nfe.cpu() - 1).clamp(min=1)).tolist(),
-        passes=trace.seconds.shape[0],
-        seconds=float(trace.seconds.sum()),
-        prefill_seconds=float(trace.seconds[0]),
-        forward_seconds=float(trace.forward_seconds.sum()),
-    )
-
-
-def cut_new(problem: Problem, table: Int[Tensor, "b p"], filler: int) -> Int[Tensor, "b n"]:
-    """The new positions of every clip from a table by position; ``filler`` behind the end of shorter clips."""
-    position = problem.starts[:, None] + torch.arange(problem.new_tokens, device=table.device)
-    inside = position < problem.ends[:, None]
-    return torch.where(inside, table.gather(1, position.clamp(max=table.shape[1] - 1)), filler)

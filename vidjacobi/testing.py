@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidjacobi.distributions import Warp, laws_of
 from vidjacobi.geometry import Grid
-from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 SMALL = Grid(3, 1, 2)
 
@@ -28,6 +28,7 @@ class TinyVideoModel:
     """
 
     prefix_tokens: tuple[int, ...] = ()
+    rows_alike = True
 
     def __init__(
         self,
@@ -51,11 +52,11 @@ class TinyVideoModel:
         """One latent frame per frame."""
         return Grid(frames, self._grid.h, self._grid.w)
 
-    def make_cache(self, batch: int, slots: int) -> Int[Tensor, "b slots"]:
+    def make_cache(self, batch: int, slots: int) -> Int[Tensor, "rows slots"]:
         """Codes by slot."""
         return torch.zeros(batch, slots, dtype=torch.long)
 
-    def prefill(self, tokens: Tokens, cache: Int[Tensor, "b slots"], keep: int) -> Iterator[Logits]:
+    def prefill(self, tokens: Tokens, cache: Int[Tensor, "rows slots"], keep: int) -> Iterator[Logits]:
         """One chunk per input, to exercise callers."""
         length = tokens.shape[1]
         positions = torch.arange(length).expand(tokens.shape)
@@ -69,17 +70,27 @@ class TinyVideoModel:
         positions: Positions,
         slots: Slots,
         visible: Visible,
-        cache: Int[Tensor, "b slots"],
+        cache: Int[Tensor, "rows slots"],
     ) -> Logits:
         """Look the laws up."""
         cache.scatter_(1, slots, self._weights[positions, tokens])
-        seen = cache[:, None, : visible.shape[-1]]
+        seen = cache[: len(tokens), None, : visible.shape[-1]]
         history = (visible * seen).sum(-1) % self._table.shape[0]
         return self._table[history] + self._place[(positions + 1) % self._place.shape[0]]
 
-    def move(self, cache: Int[Tensor, "b slots"], source: Slots, target: Slots) -> None:
+    def move(self, cache: Int[Tensor, "rows slots"], source: Slots, target: Slots) -> None:
         """Copy codes from slots to slots."""
         cache.scatter_(1, target, cache.gather(1, source))
+
+    def copy_rows(
+        self,
+        cache: Int[Tensor, "rows slots"],
+        rows: RowIndex,
+        source: Int[Tensor, "others fewer"],
+        source_rows: RowIndex,
+    ) -> None:
+        """Copy codes from rows to rows."""
+        cache[rows, : source.shape[1]] = source[source_rows]
 
 
 def joint_law(

@@ -1,7 +1,9 @@
 """The records of a finished decode: tokens, numbers, and the trace pass by pass and token by token."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -41,7 +43,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class DecodeStats:
-    """Numbers of one decode. Seconds are wall time of the whole batch."""
+    """Numbers of one decode. Seconds are wall time of the whole batch, as long as the clip was in it."""
 
     law: str
     nfe: list[int]  # per clip, prefill included
@@ -51,6 +53,12 @@ class DecodeStats:
     seconds: float
     prefill_seconds: float
     forward_seconds: float  # inside the model, prefill included
+    prefill_shared_by: list[int]  # per clip: futures of one context that it has the prefill in common with
+
+    @property
+    def shared_nfe(self) -> list[float]:
+        """NFE of each clip with a prefill that k clips share as 1/k, so that the sum is what was fed."""
+        return [nfe - 1 + 1 / clips for nfe, clips in zip(self.nfe, self.prefill_shared_by, strict=True)]
 
     @property
     def tokens_per_pass(self) -> list[float]:
@@ -65,3 +73,54 @@ class Decoded:
     tokens: Tokens
     stats: DecodeStats
     trace: Trace
+
+
+def decoded_of(law: str, tokens: Tokens, trace: Trace, nfe: Sequence[int], shared_by: list[int]) -> Decoded:
+    """A finished decode and its numbers. ``nfe``: passes that each clip took part in."""
+    passes = torch.tensor(nfe)
+    stats = DecodeStats(
+        law=law,
+        nfe=list(nfe),
+        new_tokens=(trace.decided_in > 0).sum(1).tolist(),
+        positions=(trace.evaluated[1:].sum(0) / (passes - 1).clamp(min=1)).tolist(),
+        passes=trace.seconds.shape[0],
+        seconds=float(trace.seconds.sum()),
+        prefill_seconds=float(trace.seconds[0]),
+        forward_seconds=float(trace.forward_seconds.sum()),
+        prefill_shared_by=shared_by,
+    )
+    return Decoded(tokens, stats, trace)
+
+
+def clip_of(decoded: Decoded, index: int) -> Decoded:
+    """One clip of a batch, as if it had been alone (but for the seconds, which are the batch's)."""
+    stats, trace = decoded.stats, decoded.trace
+    passes, count = stats.nfe[index], stats.new_tokens[index]
+    of_tokens = {"decided_in", "redrafted"}
+    parts = {}
+    for part in fields(Trace):
+        table = getattr(trace, part.name)
+        if part.name in of_tokens:
+            parts[part.name] = table[index : index + 1, :count]
+        else:
+            parts[part.name] = table[:passes] if table.ndim == 1 else table[:passes, index : index + 1]
+    tokens = decoded.tokens[index : index + 1, :count]
+    shared = [stats.prefill_shared_by[index]]
+    return decoded_of(stats.law, tokens, Trace(**parts), [passes], shared)
+
+
+def together(clips: Sequence[Decoded]) -> Decoded:
+    """Clips that began in the same pass as one batch; those that are shorter are padded."""
+    longest = max(clips, key=lambda clip: clip.stats.passes)
+    padded = {
+        name: torch.nn.utils.rnn.pad_sequence([getattr(clip.trace, name)[:, 0] for clip in clips])
+        for name in ("decided", "accepted", "changed", "pending", "evaluated")
+    }
+    marks = {
+        name: torch.nn.utils.rnn.pad_sequence([getattr(clip.trace, name)[0] for clip in clips], True)
+        for name in ("decided_in", "redrafted")
+    }
+    seconds = {name: getattr(longest.trace, name) for name in ("seconds", "forward_seconds")}
+    tokens = torch.nn.utils.rnn.pad_sequence([clip.tokens[0] for clip in clips], True, -1)
+    nfe, shared = [clip.stats.nfe[0] for clip in clips], [clip.stats.prefill_shared_by[0] for clip in clips]
+    return decoded_of(longest.stats.law, tokens, Trace(**padded, **marks, **seconds), nfe, shared)

@@ -43,16 +43,18 @@ def decoded(
 ) -> tuple[Tensor, DecodeState, list[Tensor]]:
     """(clips, last state, entries of every layer)."""
     last: list[DecodeState] = []
-    finish = jacobi.finish
+    settle = jacobi.settle
 
     def kept(*arguments: Any) -> Any:
-        last.append(next(a for a in arguments if isinstance(a, DecodeState)))
-        return finish(*arguments)
+        outcome = settle(*arguments)
+        last.append(outcome[0])
+        return outcome
 
-    monkeypatch.setattr(jacobi, "finish", kept)
-    tokens = decode(model, contexts(), NEW, config, window).tokens
+    monkeypatch.setattr(jacobi, "settle", kept)
+    # a watched clip stays in its row when it is finished
+    tokens = decode(model, contexts(), NEW, config, window, watch=lambda *_: None).tokens
     entries = [entry.clone() for layer in model.cache for entry in layer]
-    return torch.cat([contexts(), tokens], 1), last[0], entries
+    return torch.cat([contexts(), tokens], 1), last[-1], entries
 
 
 def causal(model: Keeping, clips: Tensor) -> list[Tensor]:

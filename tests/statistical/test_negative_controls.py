@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi import noise
 from vidjacobi.couplings import Gumbel, Independent, Maximal
-from vidjacobi.decoders import jacobi, prefill, window
+from vidjacobi.decoders import jacobi, outcome, prefill, window
 from vidjacobi.distributions import normalise, probability, race, residual
 from vidjacobi.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
 from vidjacobi.noise import FIXED, Noise, Purpose
@@ -98,7 +98,7 @@ def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
             after, record, branch = settle(*args)
             return replace(after, laws=change(trials[-1], after.laws)), record, branch
 
-        patch.setattr(jacobi, "Trial", remember)
+        patch.setattr(outcome, "Trial", remember)
         patch.setattr(jacobi, "settle", changed)
 
     return patch_loop

@@ -39,7 +39,7 @@ LANE_OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("window", [1, 8, 40])
 def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> None:
     """All inputs of all passes; only the prefix that attention reads grows, in buckets."""
-    case = problem(window, siblings=siblings)
+    case = replace(problem(window, siblings=siblings), watch=lambda *_: None)
     jacobi.run(case)
     passes = case.model.calls[1:]  # the first is the prefill
     spare = spare_slot(case, case.parts)
@@ -49,6 +49,15 @@ def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> N
     assert set(read) <= {*range(BUCKET, spare, BUCKET), spare}
     assert read == sorted(read)
     assert {call[4].shape for call in passes} == {(3, spare + 1)}
+
+
+def test_the_rows_of_finished_clips_are_not_fed() -> None:
+    """Where the model can copy rows, and nobody watches them."""
+    case = problem(8)
+    decoded = jacobi.run(case)
+    left = [sum(nfe > index for nfe in decoded.stats.nfe) for index in range(1, decoded.stats.passes)]
+    assert [len(call[0]) for call in case.model.calls[1:]] == left
+    assert left[-1] < 3
 
 
 def test_widths_of_lanes_are_few() -> None:
@@ -127,8 +136,12 @@ def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
             )
             return func(*args, **(kwargs or {}))
 
-    case, calls = problem(8, **options), []
-    tolist = Tensor.tolist
+    case, calls, at_forward = problem(8, **options), [], []
+    tolist, forward = Tensor.tolist, case.model.forward
+
+    def marked(*inputs: Tensor) -> Tensor:
+        at_forward.append((len(calls), reads.count, len(inputs[0])))
+        return forward(*inputs)
 
     def counted(tensor: Tensor) -> Any:
         calls.append(tensor)
@@ -137,9 +150,12 @@ def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
     reads = Reads()
     with pytest.MonkeyPatch.context() as patch, reads:
         patch.setattr(Tensor, "tolist", counted)
-        decoded = jacobi.run(case)
-    assert len(calls) == decoded.stats.passes + 3  # and three rows of numbers at the end
-    assert reads.count <= 3  # sums of seconds at the end
+        patch.setattr(case.model, "forward", marked)
+        jacobi.run(case)
+    same = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(at_forward[1:]) if a[2] == b[2]]
+    assert len(same) > 5  # passes between which no clip was finished
+    assert set(same) == {(1, 0)}
+    assert len(calls) < 2 * len(at_forward)
 
 
 @pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
@@ -208,7 +224,7 @@ def test_the_first_drafts_come_from_the_laws_of_the_context() -> None:
     case = problem(20)
     parts = case.parts
     context = case.context.shape[1]
-    state, _ = start(case, parts, case.model.make_cache(3, case.end + 1))
+    state = start(case, parts, case.model.make_cache(3, case.end + 1))
     state = draft_window(case, parts, state, choose_window(plan(case, parts, state), 20))
     cache = case.model.make_cache(3, case.end + 1)
     logits = torch.cat(list(case.model.prefill(case.context, cache, 20)), 1)
@@ -232,13 +248,16 @@ def test_a_lane_rule_never_sees_a_token(lanes: str) -> None:
 
 
 def test_the_passes_of_this_file_are_those_of_the_decoder() -> None:
-    """``every_pass`` repeats the loop of ``jacobi.run`` to show its insides: same calls, same tokens."""
+    """``every_pass`` repeats the loop of ``jacobi.run`` to show its insides: same calls, same tokens.
+
+    Of a batch that is watched, whose rows stay where they are.
+    """
     for options in (
         {},
         {"siblings": {"depth": 2, "width": 3}},
         {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 0}},
     ):
-        case, copy = (problem(9, **options) for _ in range(2))
+        case, copy = (replace(problem(9, **options), watch=lambda *_: None) for _ in range(2))
         decoded, steps = jacobi.run(case), every_pass(copy)
         assert isinstance(case.model, Recording)
         assert len(case.model.calls) == len(copy.model.calls) == len(steps) + 1 == decoded.stats.passes

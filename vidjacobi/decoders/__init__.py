@@ -1,8 +1,12 @@
 """How tokens are decided: one by one (the oracle), or a window at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from vidjacobi.decoders import autoregressive, jacobi
+from vidjacobi.decoders.queue import Done, Orders, in_batches, serve
+from vidjacobi.model import VideoModel, has_free_rows
+from vidjacobi.registry import lookup
 from vidjacobi.state import Problem
 from vidjacobi.trace import Decoded
 
@@ -10,3 +14,11 @@ METHODS: dict[str, Callable[[Problem], Decoded]] = {
     "autoregressive": autoregressive.run,
     "jacobi": jacobi.run,
 }
+SERVERS: dict[str, Callable[[Orders, int], Iterator[Done]]] = {"jacobi": serve}  # refill a row at once
+
+
+def server_of(method: str, model: VideoModel) -> Callable[[Orders, int], Iterator[Done]]:
+    """How clips of a queue are decoded: with rows refilled at once where method and model can, else in batches."""
+    if method in SERVERS and has_free_rows(model):
+        return SERVERS[method]
+    return partial(in_batches, lookup("method", method, METHODS))

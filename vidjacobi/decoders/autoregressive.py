@@ -4,12 +4,12 @@ import torch
 
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.model import Cache
+from vidjacobi.model import Cache, different, prefill_once
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.runtime import Clock
 from vidjacobi.shapes import Counts, Logits, Tokens
-from vidjacobi.state import Problem, Progress, summarise
-from vidjacobi.trace import Decoded, Trace
+from vidjacobi.state import Problem, Progress
+from vidjacobi.trace import Decoded, Trace, decoded_of
 
 
 @torch.inference_mode()
@@ -48,13 +48,16 @@ def _law_of_the_first(problem: Problem, cache: Cache) -> Logits:
     """Logits behind the last token of each context; shorter contexts are padded on the right."""
     starts, width = problem.starts, problem.context.shape[1]
     rows = width - int(starts.min()) + 1
-    logits = torch.cat(list(problem.model.prefill(problem.context, cache, rows)), 1)
+    chunks = prefill_once(problem.model, problem.context, problem.sources, cache, rows)
+    logits = torch.cat(list(chunks), 1)
+    if problem.sources is not None:  # the logits of each different context
+        logits = logits[different(problem.sources)[1]]
     last = starts - 1 - (width - rows)
     return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
 
 
 def _draw(problem: Problem, logits: Logits, positions: Counts) -> Tokens:
-    if not is_finite(logits):
+    if not is_finite(logits).all():
         raise BadModelOutput(
             f"the model's logits at position {int(positions[0])} are not finite: check its weights"
         )
@@ -75,4 +78,4 @@ def _decoded(
     evaluated = torch.cat([problem.starts[None].cpu(), one[1:]])
     marks = torch.where(inside, order, 0).cpu()
     trace = Trace(one, 0 * one, 0 * one, 0 * one, evaluated, seconds, forward_seconds, marks, 0 * marks)
-    return Decoded(torch.where(inside, tokens, -1), summarise(problem, "pathwise", trace, nfe), trace)
+    return decoded_of("pathwise", torch.where(inside, tokens, -1), trace, nfe.tolist(), problem.shared_by)

@@ -3,77 +3,201 @@
 Every decoder of this family is this loop with other parts (lanes, draft rule, coupling, verifier, siblings).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from vidjacobi.decoders.flight import Flight, flights_of
+from vidjacobi.decoders.outcome import settle
 from vidjacobi.decoders.prefill import start
-from vidjacobi.decoders.tree import Branch, rescue
+from vidjacobi.decoders.rows import beside, rows_of
+from vidjacobi.decoders.tree import Branch
 from vidjacobi.decoders.window import (
     Plan,
     chain_size,
     choose_window,
     draft_window,
-    noise_of,
     pass_inputs,
     pick_siblings,
     plan,
     spare_slot,
-    write,
 )
-from vidjacobi.distributions import is_finite, laws_of
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.lanes import Paced
-from vidjacobi.model import Cache, TreeModel
+from vidjacobi.model import Cache, TreeModel, has_free_rows
 from vidjacobi.runtime import Clock
-from vidjacobi.shapes import Logits, Mask, Slots, Tokens
-from vidjacobi.siblings import Candidates
-from vidjacobi.state import (
-    DecodeState,
-    Parts,
-    Problem,
-    Progress,
-    Watch,
-    Window,
-    cut_new,
-    summarise,
-)
-from vidjacobi.trace import Decoded, PassRecord, Trace
-from vidjacobi.trial import Trial
-from vidjacobi.verify import Final, finals
+from vidjacobi.shapes import Logits, Slots
+from vidjacobi.state import DecodeState, Parts, Problem, Progress, Watch
+from vidjacobi.trace import Decoded, PassRecord, together
 
 
 @torch.inference_mode()
 def run(problem: Problem) -> Decoded:
     """Decide every clip's new tokens."""
-    parts = parts_of(problem)
-    clock = Clock(problem.context.device, problem.measure)
-    cache = problem.model.make_cache(len(problem.streams), spare_slot(problem, parts) + 1)
-    started = clock.now()
-    state, record = start(problem, parts, cache)
-    log = [(record, clock.now() - started, clock.now() - started)]
-    while True:
-        started = clock.now()
-        planned = plan(problem, parts, state)
-        status = read(problem, state, planned, len(log))
-        if not status.open:
-            return finish(problem, parts, state, log)
+    batch = Batch(problem, len(problem.streams))
+    batch.begin(problem)
+    landed: list[Flight] = []
+    while batch.flying:
+        for flight in batch.step():
+            if flight.error:
+                raise flight.error
+            landed.append(flight)
+    landed.sort(key=lambda flight: flight.clip)
+    return together([flight.decoded for flight in landed if flight.decoded])
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A pass that was made and whose counts have not been read yet."""
+
+    record: PassRecord
+    seconds: float
+    forward_seconds: float
+
+
+class Batch:
+    """Clips that are decoded together: row r of the state and of the cache is that of ``flights[r]``.
+
+    Where the model can copy rows, those of finished clips are taken out, so that nothing is fed in vain, and
+    others may be seated; elsewhere they stay, as padding.
+
+    Args:
+        problem: whose model, numbers and room every clip of the batch has.
+        rows: most clips at a time.
+    """
+
+    def __init__(self, problem: Problem, rows: int) -> None:
+        self.problem, self.parts, self.rows = problem, parts_of(problem), rows
+        self.slots = spare_slot(problem, self.parts) + 1
+        self.cache = problem.model.make_cache(rows, self.slots)
+        self.clock = Clock(problem.context.device, problem.measure)
+        self.flights: list[Flight | None] = []
+        self._state: DecodeState | None = None
+        self._passed: Passed | None = None
+        self._passes = self._decided = self._wanted = 0
+
+    @property
+    def flying(self) -> int:
+        """Clips that are not finished."""
+        return sum(flight is not None for flight in self.flights)
+
+    @property
+    def state(self) -> DecodeState:
+        """Of all rows."""
+        assert self._state is not None
+        return self._state
+
+    def begin(self, problem: Problem) -> None:
+        """Prefill all clips of a problem at once, into the rows of an empty batch."""
+        started = self.clock.now()
+        self._state = start(problem, self.parts, self.cache)
+        self._take_off(flights_of(problem, self.clock.now() - started))
+        self._observe()
+
+    def seat(self, flights: list[Flight], state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
+        """Give free rows to clips whose contexts lie in rows of another cache."""
+        self._close_ranks()
+        model, device = self.problem.model, state.tokens.device
+        assert has_free_rows(model)
+        rows = torch.arange(len(self.flights), len(self.flights) + len(flights), device=device)
+        model.copy_rows(self.cache, rows, cache, torch.tensor(source_rows, device=device))
+        self._state = beside(self.state, state) if self.flights else state
+        self._take_off(flights)
+
+    @torch.inference_mode()
+    def step(self) -> list[Flight]:
+        """Make a pass; or none where the last one finished clips: these are returned, and their rows are free."""
+        started = self.clock.now()
+        planned = plan(self.problem, self.parts, self.state)
+        status = self._read(planned)
+        landed = self._land(status)
+        if landed:
+            self._close_ranks()
+        else:
+            self._pass(planned, status, started)
+        return landed
+
+    def _pass(self, planned: Plan, status: "Status", started: float) -> None:
+        problem, parts, model = self.problem, self.parts, self.problem.model
         size = parts.lanes.nodes(status.width, chain_size(problem, parts))
         window = choose_window(planned, size)
-        state = draft_window(problem, parts, state, window)
+        state = draft_window(problem, parts, self.state, window)
         siblings = pick_siblings(problem, parts, state)
         inputs = pass_inputs(problem, parts, state, siblings, status.furthest)
-        fed = clock.now()
-        logits = problem.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
-        forwarded = clock.now()
-        before = state
-        state, record, branch = settle(problem, parts, before, logits, inputs.tokens, siblings)
+        fed = self.clock.now()
+        logits = model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, self.cache)
+        forwarded = self.clock.now()
+        self._state, record, branch = settle(problem, parts, state, logits, inputs.tokens, siblings)
         if problem.watch:
-            show(problem.watch, before, state, logits, branch)
-        if branch and isinstance(problem.model, TreeModel):
-            move_entry(problem.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
-        log.append((record, clock.now() - started, forwarded - fed))
+            show(problem.watch, state, self._state, logits, branch)
+        if branch and isinstance(model, TreeModel):
+            move_entry(model, inputs.slots[:, window.inputs.shape[1] :], branch, self.cache)
+        self._passed = Passed(record, self.clock.now() - started, forwarded - fed)
+
+    def _read(self, planned: Plan) -> "Status":
+        """Read the state, and with it the counts of the pass that was made last."""
+        passed, self._passed = self._passed, None
+        status = read(self.state, planned, passed.record if passed else None)
+        if passed:
+            mates = self.flying
+            for flight, numbers in zip(self.flights, status.counts, strict=True):
+                if flight:
+                    flight.count(numbers, passed.seconds, passed.forward_seconds, mates)
+                    self._decided += numbers[0]
+            self._passes += 1
+            self._observe()
+        return status
+
+    def _land(self, status: "Status") -> list[Flight]:
+        """Take out the clips that are finished, or whose model returned something that is no law."""
+        landed = []
+        for row, flight in enumerate(self.flights):
+            if flight and not status.finite[row]:
+                flight.error = BadModelOutput(
+                    f"the model's logits of pass {len(flight.passes)} are not finite: check its weights and dtype"
+                )
+                self._wipe(row)
+            elif flight and not status.left[row]:
+                flight.land(self.state, row, self.parts.law)
+            else:
+                continue
+            assert flight
+            landed.append(flight)
+            self.flights[row] = None
+        return landed
+
+    def _wipe(self, row: int) -> None:
+        """Forget cache entries that may not be finite: one that nobody sees still counts 0 times itself."""
+        model = self.problem.model
+        if has_free_rows(model):
+            one = torch.tensor([row], device=self.state.tokens.device)
+            model.copy_rows(self.cache, one, model.make_cache(1, self.slots), 0 * one)
+
+    def _close_ranks(self) -> None:
+        """Free the rows without a clip: those at the end move into the gaps in front of them."""
+        model = self.problem.model
+        if None not in self.flights or self.problem.watch or not has_free_rows(model):
+            return
+        taken = [row for row, flight in enumerate(self.flights) if flight]
+        movers = taken[::-1]
+        order = [row if self.flights[row] else movers.pop(0) for row in range(len(taken))]
+        self.flights = [self.flights[row] for row in order]
+        if not order:
+            return
+        index = torch.tensor(order, device=self.state.tokens.device)
+        gaps = [row for row, source in enumerate(order) if row != source]
+        if gaps:
+            to = torch.tensor(gaps, device=index.device)
+            model.copy_rows(self.cache, to, self.cache, index[to])
+        self._state = rows_of(self.state, index)
+
+    def _take_off(self, flights: list[Flight]) -> None:
+        self.flights += flights
+        self._decided += len(flights)
+        self._wanted += sum(flight.end - flight.start for flight in flights)
+
+    def _observe(self) -> None:
+        if self.problem.observe:
+            self.problem.observe(Progress(self._passes + 1, self._decided, self._wanted))
 
 
 def move_entry(model: TreeModel, slots: Slots, branch: Branch, cache: Cache) -> None:
@@ -106,24 +230,23 @@ class Status:
 
     furthest: int  # largest input of the next pass, plus one
     width: int  # inputs of the clip that has the most
-    open: bool
+    left: list[int]  # undecided positions behind the frontier of each row
+    finite: list[int]
+    counts: list[list[int]]  # of each row: the fields of the last pass's record, if there was one
 
 
-def read(problem: Problem, state: DecodeState, planned: Plan, passes: int) -> Status:
-    """Bring a few counts to the host; raise if the model returned something that is no law."""
+def read(state: DecodeState, planned: Plan, record: PassRecord | None) -> Status:
+    """Bring a few numbers to the host, all at once."""
     position = torch.arange(planned.inputs.shape[1], device=planned.inputs.device)
     furthest = torch.where(planned.inputs, position, -1).max() + 1
-    left = (problem.ends - state.frontier).clamp(min=0)
-    done, total = state.decided_in.gt(0).sum(), (problem.ends - problem.starts).sum()
-    numbers = torch.stack([furthest, planned.width.max(), left.max(), done, total, state.finite.long()])
-    reach, width, open_still, decided, wanted, finite = numbers.tolist()
-    if not finite:
-        raise BadModelOutput(
-            f"the model's logits of pass {passes} are not finite: check its weights and dtype"
-        )
-    if problem.observe:
-        problem.observe(Progress(passes, decided, wanted))
-    return Status(reach, width, open_still > 0)
+    table = [(state.ends - state.frontier).clamp(min=0), state.finite.long()]
+    if record:
+        table += [record.decided, record.accepted, record.changed, record.pending, record.evaluated]
+    numbers = torch.cat([torch.stack([furthest, planned.width.max()]), *table]).tolist()
+    rows = len(state.streams)
+    columns = [numbers[at : at + rows] for at in range(2, len(numbers), rows)]
+    counts = [list(row) for row in zip(*columns[2:], strict=True)]
+    return Status(numbers[0], numbers[1], columns[0], columns[1], counts)
 
 
 def parts_of(problem: Problem) -> Parts:
@@ -131,128 +254,3 @@ def parts_of(problem: Problem) -> Parts:
     if problem.parts is None:
         raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")
     return problem.parts
-
-
-def settle(
-    problem: Problem,
-    parts: Parts,
-    state: DecodeState,
-    logits: Logits,
-    fed: Tokens,
-    siblings: Candidates | None = None,
-) -> tuple[DecodeState, PassRecord, Branch | None]:
-    """From logits to the next state: laws, verify, redraft, decide."""
-    window = state.window
-    assert window is not None
-    size = window.inputs.shape[1]
-    logits = torch.where(used_rows(window, siblings)[..., None], logits, 0)
-    target = laws_of(logits[:, :size], problem.warp)
-    drafts = state.tokens.gather(1, window.targets)
-    trial = Trial(drafts, state.laws, target, noise_of(problem, window.targets, state.passes, target.dtype))
-    verdict, redraft = trial.draw(parts.verifier), trial.draw(parts.coupling)
-    final = finals(verdict.kept, window.valid, window.lane, window.corrects)
-    tokens = torch.where(final.decided, verdict.tokens, redraft.tokens)
-    if state.memory:
-        state.memory.remember(window.targets, target, window.valid)
-    after = replace(
-        state,
-        tokens=write(state.tokens, window.targets, tokens, window.valid),
-        decided=state.decided.scatter(
-            1, window.targets, final.decided | state.decided.gather(1, window.targets)
-        ),
-        laws=target if parts.reads_laws else None,
-        passes=state.passes + (window.used.any(-1) & (state.frontier < problem.ends)),
-        finite=state.finite & is_finite(logits),
-    )
-    branch = None
-    if siblings:
-        branch = rescue(
-            problem, parts, state, trial, final, siblings, laws_of(logits[:, size:], problem.warp)
-        )
-        after = branch.apply(after, moves=isinstance(problem.model, TreeModel))
-    record = record_of(state, after, drafts, final, siblings)
-    after = account(problem, state, after, fed[:, :size])
-    if isinstance(parts.lanes, Paced):
-        assert after.pace is not None
-        after = replace(after, pace=parts.lanes.after(after.pace, record.decided))
-    return after, record, branch
-
-
-def used_rows(window: Window, siblings: Candidates | None) -> Mask:
-    """Rows of the logits that are no padding."""
-    return window.used if siblings is None else torch.cat([window.used, siblings.exist.flatten(1)], 1)
-
-
-def account(problem: Problem, before: DecodeState, after: DecodeState, fed: Tokens) -> DecodeState:
-    """Frontier, cache entries and the marks of every token that follow from what was decided."""
-    window = after.window
-    assert window is not None
-    columns = after.tokens.shape[1]
-    position = torch.arange(columns, device=fed.device)
-    spill = torch.where(window.used, window.inputs, columns - 1)
-    right = after.tokens.gather(1, spill) == fed  # the entry that was written is the final token's
-    good = window.used & right & after.decided.gather(1, spill)
-    written = after.written.scatter(1, spill, good | after.written.gather(1, spill))
-    whole = good & (window.lane <= before.frontier[:, None])  # it saw everything to its left
-    moved = after.written & ~before.written  # a sibling's entry, made behind decided tokens only
-    settled = (
-        torch.zeros_like(written).scatter(1, spill, whole) | moved | (position < before.settled[:, None])
-    )
-    new = after.decided & ~before.decided
-    frontier = first_false(after.decided)
-    return replace(
-        after,
-        written=written,
-        settled=first_false(settled),
-        frontier=torch.minimum(frontier, problem.ends),
-        decided_in=torch.where(new, after.passes[:, None], before.decided_in),
-        redrafted=before.redrafted + ((after.tokens != before.tokens) & pending(window, after)).long(),
-    )
-
-
-def first_false(mask: Tensor) -> Tensor:
-    """Index of the first False of every row; the last column where there is none."""
-    return torch.cat([mask[:, :-1], torch.zeros_like(mask[:, :1])], 1).logical_not().long().argmax(-1)
-
-
-def pending(window: Window, after: DecodeState) -> Tensor:
-    """Positions whose draft stayed undecided."""
-    return torch.zeros_like(after.decided).scatter(1, window.targets, window.valid) & ~after.decided
-
-
-def record_of(
-    before: DecodeState, after: DecodeState, drafts: Tokens, final: Final, siblings: Candidates | None
-) -> PassRecord:
-    """The counts of one pass."""
-    window = before.window
-    assert window is not None
-    open_still = pending(window, after)
-    changed = open_still & (after.tokens != before.tokens)
-    evaluated = window.used.sum(-1) + (siblings.exist.sum((-1, -2)) if siblings else 0)
-    return PassRecord(
-        decided=(after.decided & ~before.decided).sum(-1),
-        accepted=final.accepted.sum(-1),
-        changed=changed.sum(-1),
-        pending=open_still.sum(-1),
-        evaluated=evaluated * (after.passes - before.passes),
-    )
-
-
-def finish(
-    problem: Problem, parts: Parts, state: DecodeState, log: list[tuple[PassRecord, float, float]]
-) -> Decoded:
-    """Cut out the new tokens and stack the trace."""
-    records = [record for record, _, _ in log]
-    trace = Trace(
-        decided=torch.stack([r.decided for r in records]).cpu(),
-        accepted=torch.stack([r.accepted for r in records]).cpu(),
-        changed=torch.stack([r.changed for r in records]).cpu(),
-        pending=torch.stack([r.pending for r in records]).cpu(),
-        evaluated=torch.stack([r.evaluated for r in records]).cpu(),
-        seconds=torch.tensor([seconds for _, seconds, _ in log]),
-        forward_seconds=torch.tensor([seconds for _, _, seconds in log]),
-        decided_in=cut_new(problem, state.decided_in, 0).cpu(),
-        redrafted=cut_new(problem, state.redrafted, 0).cpu(),
-    )
-    tokens = cut_new(problem, state.tokens, -1)
-    return Decoded(tokens, summarise(problem, parts.law, trace, state.passes), trace)

@@ -1,38 +1,46 @@
 """The first pass: feed the context, decide the first token, remember the laws that drafts will come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
 from vidjacobi.lanes import Paced
 from vidjacobi.law_memory import LawMemory
-from vidjacobi.model import Cache
+from vidjacobi.model import Cache, different, prefill_once
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.shapes import Laws
 from vidjacobi.state import DecodeState, Parts, Problem
-from vidjacobi.trace import PassRecord
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """What the prefill leaves.
+    """What the prefill leaves, a row for each different context.
 
     Attributes:
-        laws: law ``[b 1 v]`` of each clip's first new position.
+        laws: law ``[b 1 v]`` of the first new position.
         memory: laws of the context's last frame, where the draft rule keeps them.
-        finite: whether all logits were.
+        finite: whether all its logits were.
     """
 
     laws: Laws
     memory: LawMemory | None
-    finite: Tensor
+    finite: Bool[Tensor, " b"]
+
+    def rows(self, rows: Sequence[int]) -> "Prefilled":
+        """Some rows, in this order."""
+        index = torch.tensor(rows, device=self.laws.device)
+        memory = None if self.memory is None else self.memory.rows(index)
+        return Prefilled(self.laws[index], memory, self.finite[index])
 
 
 def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
-    """Feed every context (padding on the right is never visible to anything)."""
-    context, starts = problem.context, problem.starts
+    """Feed every different context (padding on the right is never visible to anything)."""
+    own = problem if problem.sources is None else problem.part(different(problem.sources)[0])
+    context, starts = own.context, own.starts
     width, frame = context.shape[1], problem.grid.frame_tokens
     shortest = width if problem.lengths is None else int(starts.min())
     memory = None
@@ -41,8 +49,8 @@ def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
         memory = LawMemory(context, frame, keep, law_dtype(problem.model.dtype), starts)
     rows = width - shortest + (min(frame, shortest) if memory else 1)
     first = width - rows + 1  # position whose law the first kept row gives
-    finite, law = torch.ones((), dtype=torch.bool, device=context.device), None
-    for logits in problem.model.prefill(context, cache, rows):
+    finite, law = torch.ones_like(starts, dtype=torch.bool), None
+    for logits in prefill_once(problem.model, problem.context, problem.sources, cache, rows):
         positions = first + torch.arange(logits.shape[1], device=context.device).expand(len(context), -1)
         inside = positions <= starts[:, None]
         clean = torch.where(inside[..., None], logits, 0)  # without rows of padding
@@ -58,9 +66,17 @@ def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
     return Prefilled(law, memory, finite)
 
 
-def start(problem: Problem, parts: Parts, cache: Cache) -> tuple[DecodeState, PassRecord]:
-    """The state in front of the first window: one token decided."""
-    begun, starts = prefill(problem, parts.draft.keeps_laws, cache), problem.starts
+def start(problem: Problem, parts: Parts, cache: Cache) -> DecodeState:
+    """The state in front of the first window: the contexts are in the cache and one token is decided."""
+    begun = prefill(problem, parts.draft.keeps_laws, cache)
+    if problem.sources is not None:
+        begun = begun.rows(different(problem.sources)[1])
+    return begin(problem, parts, begun)
+
+
+def begin(problem: Problem, parts: Parts, begun: Prefilled) -> DecodeState:
+    """The state in front of the first window, from what the prefill left of each clip."""
+    starts, ends = problem.starts, problem.ends
     empty = torch.zeros(len(starts), problem.columns, dtype=torch.long, device=starts.device)
     one = torch.ones_like(starts)
     noise = Noise(problem.seed, problem.streams, starts[:, None], 0 * one, begun.laws.dtype)
@@ -69,10 +85,13 @@ def start(problem: Problem, parts: Parts, cache: Cache) -> tuple[DecodeState, Pa
     tokens[:, : problem.context.shape[1]] = problem.context
     tokens = tokens.scatter(1, starts[:, None], token)
     position = torch.arange(problem.columns, device=starts.device)
-    state = DecodeState(
+    return DecodeState(
+        streams=problem.streams,
+        starts=starts,
+        ends=ends,
         tokens=tokens,
-        decided=(position <= starts[:, None]) | (position >= problem.ends[:, None]),
-        written=(position < starts[:, None]) | (position >= problem.ends[:, None] - 1),
+        decided=(position <= starts[:, None]) | (position >= ends[:, None]),
+        written=(position < starts[:, None]) | (position >= ends[:, None] - 1),
         settled=starts,
         frontier=starts + 1,
         window=None,
@@ -84,4 +103,3 @@ def start(problem: Problem, parts: Parts, cache: Cache) -> tuple[DecodeState, Pa
         finite=begun.finite,
         pace=parts.lanes.begin(len(starts), starts.device) if isinstance(parts.lanes, Paced) else None,
     )
-    return state, PassRecord(one, 0 * one, 0 * one, 0 * one, starts)

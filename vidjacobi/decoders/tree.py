@@ -80,12 +80,12 @@ def rescue(
         corrected=trial.draw(verifier).tokens.gather(1, slot),
         siblings=siblings.tokens.gather(1, among)[:, 0],
         exists=siblings.exist.gather(1, among)[:, 0],
-        noise=noise_of(problem, position, state.passes, trial.target.dtype),
+        noise=noise_of(problem, state, position, trial.target.dtype),
     )
     found = verifier.among(case)
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
     law = laws.gather(1, node[:, None, None].expand(-1, -1, laws.shape[-1]))
-    noise = noise_of(problem, position + 1, state.passes, law.dtype)
+    noise = noise_of(problem, state, position + 1, law.dtype)
     next_token = race(law, noise.exponential(verifier.noise, law.shape[-1]))
     return Branch(position[:, 0], level, found.tokens, hit, node, law, next_token)

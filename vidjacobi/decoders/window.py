@@ -90,7 +90,7 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
         tokens=state.tokens,
         known=known,
         positions=window.targets,
-        noise=noise_of(problem, window.targets, state.passes, law_dtype(problem.model.dtype)),
+        noise=noise_of(problem, state, window.targets, law_dtype(problem.model.dtype)),
         fresh=parts.coupling.fresh,
         grid=problem.grid,
         memory=state.memory,
@@ -126,12 +126,12 @@ def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candida
     assert state.laws is not None
     depth = min(parts.siblings.levels(problem.window), state.window.inputs.shape[1])
     targets, laws = state.window.targets[:, :depth], state.laws[:, :depth]
-    noise = noise_of(problem, targets, state.passes, laws.dtype)
+    noise = noise_of(problem, state, targets, laws.dtype)
     assert isinstance(parts.verifier, Branching)
     purpose = parts.verifier.sibling_noise
     exponential = noise.exponential_where(purpose, laws > 0)
     found = choose(laws, state.tokens.gather(1, targets), parts.siblings.width - 1, exponential)
-    inside = state.window.valid[:, :depth, None] & (targets < problem.ends[:, None] - 1)[..., None]
+    inside = state.window.valid[:, :depth, None] & (targets < state.ends[:, None] - 1)[..., None]
     return replace(found, exist=found.exist & inside)
 
 
@@ -212,6 +212,6 @@ def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where
     return table.scatter(1, positions, torch.where(where, values, table.gather(1, positions)))
 
 
-def noise_of(problem: Problem, positions: Positions, passes: Counts, dtype: torch.dtype) -> Noise:
-    """The noise of some positions in some pass."""
-    return Noise(problem.seed, problem.streams, positions, passes, dtype)
+def noise_of(problem: Problem, state: DecodeState, positions: Positions, dtype: torch.dtype) -> Noise:
+    """The noise of some positions in the pass behind ``state``."""
+    return Noise(problem.seed, state.streams, positions, state.passes, dtype)
