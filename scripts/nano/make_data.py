@@ -1,12 +1,16 @@
 """Render the training and held-out clips: shards of uint8 ``[n 33 128 160 3]``, named by their first seed.
 
 Train seeds start at 0, held-out seeds at 1,000,000 and the sample clip's at 2,000,000, so that no clip is seen twice.
-Shards already there are kept: a stopped run goes on, and a later call with a higher count adds clips.
+Shards already there are kept: a stopped run goes on, and a later call with a higher count adds clips. A folder
+holds one mixture of kinds (scenes.py), which is written into its ``kinds.json``. Photographs are for training only:
+the other splits leave them out.
 
     python scripts/nano/make_data.py --train 2000 --heldout 64 --workers 2      # about 6 minutes on 2 cores
+    python scripts/nano/make_data.py --kinds plain_room --out runs/plain        # the first generator's rooms alone
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import time
@@ -15,11 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rooms import render_clip
+from scenes import MIXTURE, draw_kind, render_clip
+
+from vidjacobi.errors import BadInput
 
 FIRST_SEED = {"train": 0, "heldout": 1_000_000, "sample": 2_000_000}
 SHARD = 32
 FRAMES = 33
+TRAIN_ONLY = "photo"
 
 
 def shard_seeds(split: str, count: int) -> list[range]:
@@ -35,13 +42,35 @@ def shard_seeds(split: str, count: int) -> list[range]:
     return [range(i, i + SHARD) for i in range(first, first + count, SHARD)]
 
 
-def render_shard(seeds: range, folder: Path) -> int:
+def split_mixture(split: str, kinds: list[str]) -> dict[str, float]:
+    """The kinds of a split and how often each occurs; only "train" has photographs, unless there is nothing else."""
+    kept = [kind for kind in kinds if split == "train" or kind != TRAIN_ONLY] or kinds
+    return {kind: MIXTURE[kind] for kind in MIXTURE if kind in kept}
+
+
+def claim_folder(folder: Path, mixture: dict[str, float]) -> None:
+    """Note a folder's mixture. Raises BadInput if its clips are of another one, or before this was noted."""
+    note = folder / "kinds.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = json.loads(note.read_text()) if note.exists() else None
+    if known is None and any(folder.glob("*.npy")):
+        raise BadInput(f"{folder} holds clips of unknown kinds: choose another --out, or delete them")
+    if known is not None and known != mixture:
+        raise BadInput(
+            f"{folder} holds clips of another mixture, {known}: choose another --out, or delete them"
+        )
+    note.write_text(json.dumps(mixture) + "\n")
+
+
+def render_shard(seeds: range, folder: Path, mixture: dict[str, float]) -> int:
     """Write one shard unless it is there; whole or not at all. Returns the number of clips rendered."""
     path = folder / f"{seeds.start:08d}.npy"
     if path.exists():
         return 0
     torch.set_num_threads(1)
-    clips = np.stack([render_clip(seed, FRAMES).frames.numpy() for seed in seeds])
+    clips = np.stack(
+        [render_clip(seed, FRAMES, kind=draw_kind(seed, mixture)).frames.numpy() for seed in seeds]
+    )
     partial_path = path.with_suffix(".part")
     with partial_path.open("wb") as file:
         np.save(file, clips)
@@ -57,15 +86,17 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=2000)
     parser.add_argument("--heldout", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", choices=MIXTURE, default=list(MIXTURE), metavar="KIND")
     parser.add_argument("--out", type=Path, default=Path("runs/nano/data"))
     arguments = parser.parse_args()
     start = time.time()
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for split in ("heldout", "train"):
             folder = arguments.out / split
-            folder.mkdir(parents=True, exist_ok=True)
+            mixture = split_mixture(split, arguments.kinds)
+            claim_folder(folder, mixture)
             done = 0
-            job = partial(render_shard, folder=folder)
+            job = partial(render_shard, folder=folder, mixture=mixture)
             for count in pool.imap_unordered(job, shard_seeds(split, getattr(arguments, split))):
                 done += count
                 print(f"{split}: {done} clips rendered, {time.time() - start:.0f} s", flush=True)

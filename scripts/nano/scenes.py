@@ -1,0 +1,137 @@
+"""All kinds of rendered clips and how often each occurs in the training data. Deterministic by seed alone.
+
+from scenes import render_clip
+clip = render_clip(seed=7, frames=33)                  # a kind drawn by MIXTURE
+clip = render_clip(seed=7, frames=33, kind="house")    # clip.frames uint8 [33 128 160 3], clip.poses [33 4 4]
+
+python scripts/nano/scenes.py --kind tabletop --seeds 8 --out sheet.png      # a row of pictures for each seed
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import rooms
+import torch
+from house import build_house
+from jaxtyping import Float
+from photos import render_photo, sample_photo
+from quads import Lens, intrinsics, render
+from rooms import FPS, FRAME_SIZE
+from tabletop import bodies, build_workplace, move, shadowed
+from tours import sample_tour
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import lookup
+from vidjacobi.shapes import Frames
+
+MIXTURE = {"house": 0.5, "tabletop": 0.25, "photo": 0.15, "plain_room": 0.1}
+SALT = {"house": 1, "tabletop": 2, "photo": 3}  # keeps the random numbers of the kinds apart
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered clip and the truth behind it."""
+
+    frames: Frames
+    poses: Float[torch.Tensor, "T 4 4"]  # camera to world, metres, OpenCV camera axes
+    intrinsics: Float[torch.Tensor, "3 3"]  # in pixels
+    kind: str
+    motion: str
+    seed: int
+
+
+def render_clip(
+    seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE, kind: str | None = None
+) -> Clip:
+    """The clip of a seed and kind: ``frames`` frames of ``size`` (H, W) pixels at 25 frames a second.
+
+    Without a kind, the seed draws one by ``MIXTURE``. The first frames do not depend on ``frames``: a long clip
+    continues a short one. Raises InvalidArgument for a kind that does not exist and for fewer than 1 frame.
+    """
+    if frames < 1:
+        raise InvalidArgument(f"frames must be at least 1, got {frames}")
+    kind = kind or draw_kind(seed, MIXTURE)
+    return lookup("kind of clip", kind, KINDS)(seed, frames, size)
+
+
+def draw_kind(seed: int, mixture: dict[str, float]) -> str:
+    """The kind that a seed stands for in a mixture of kinds."""
+    shares = np.array(list(mixture.values()))
+    return str(np.random.default_rng([seed, 0]).choice(list(mixture), p=shares / shares.sum()))
+
+
+def house_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+    """A tour of furnished rooms."""
+    rng = np.random.default_rng([seed, SALT["house"]])
+    house = build_house(rng)
+    track = sample_tour(house.rooms, house.door, house.solids, rng)
+    lens = Lens(size, float(rng.uniform(0.5, 0.85)))
+    poses = track.poses(frames, FPS)
+    pictures = torch.stack([render(house.scene, pose, lens) for pose in poses.numpy()])
+    return Clip(pictures, poses, intrinsics(lens), "house", track.motion, seed)
+
+
+def tabletop_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+    """A robot arm that moves things on a table."""
+    rng = np.random.default_rng([seed, SALT["tabletop"]])
+    place = build_workplace(rng, FPS)
+    lens = Lens(size, float(rng.uniform(0.75, 1.0)))
+    poses = place.track.poses(frames, FPS)
+    pictures = []
+    for pose, state in zip(poses.numpy(), place.states, strict=False):
+        scene = replace(place.scene, light=shadowed(place, state))
+        pictures.append(render(scene, pose, lens, move(place.local, bodies(place.arm, state))))
+    return Clip(torch.stack(pictures), poses, intrinsics(lens), "tabletop", place.track.motion, seed)
+
+
+def photo_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+    """A camera move over a photograph."""
+    rng = np.random.default_rng([seed, SALT["photo"]])
+    lens = Lens(size, 0.85)
+    sizes, track = sample_photo(rng, lens)
+    poses = track.poses(frames, FPS)
+    pictures = torch.stack([render_photo(sizes, pose, lens) for pose in poses.numpy()])
+    return Clip(pictures, poses, intrinsics(lens), "photo", track.motion, seed)
+
+
+def plain_room_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+    """The first generator's calm rooms of single boxes (rooms.py), unchanged."""
+    clip = rooms.render_clip(seed, frames, size)
+    lens = Lens(size, rooms.FOCAL)
+    return Clip(clip.frames, clip.poses, intrinsics(lens), "plain_room", clip.motion, seed)
+
+
+KINDS: dict[str, Callable[[int, int, tuple[int, int]], Clip]] = {
+    "house": house_clip,
+    "tabletop": tabletop_clip,
+    "photo": photo_clip,
+    "plain_room": plain_room_clip,
+}
+
+
+def main() -> None:
+    """Write a contact sheet of some seeds of a kind."""
+    from sheets import write_sheet
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kind", choices=KINDS, default=None, help="by default every seed draws its own")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=8, help="how many of them")
+    parser.add_argument("--frames", type=int, default=33)
+    parser.add_argument("--out", default="scenes.png")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        clip = render_clip(seed, arguments.frames, kind=arguments.kind)
+        rows.append(clip.frames[:: max(1, arguments.frames // 5)])
+        print(f"seed {seed}: {clip.kind}, {clip.motion}", flush=True)
+    write_sheet(rows, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
