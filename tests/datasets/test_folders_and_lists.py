@@ -1,7 +1,9 @@
 """Bridge, Cosmos batch lists, folders and patterns."""
 
 import json
+import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,8 @@ def test_bridge(tmp_path: Path) -> None:
     entries = list(open_dataset(root))
     assert "2 cameras" in reason(entries[1])
     assert "choose one with camera=0" in reason(entries[1])
+    with pytest.raises(InvalidArgument, match="camera must be a whole number"):
+        open_dataset(root, camera=-1)
     entries = list(open_dataset(root, camera=1))
     assert reason(entries[0]).endswith("no camera 1: it has 1 videos")
     assert isinstance(entries[1], Episode)
@@ -117,6 +121,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         shutil.copy(clip, root / name)
     frames_folder(root / "b" / "frames", 4)
     (root / "empty.mp4").touch()
+    os.mkfifo(root / "pipe.mp4")
     (root / "notes.txt").write_text("hello")
     (root / "loop").symlink_to(root, target_is_directory=True)
     assert detect(root) == "folder"
@@ -124,8 +129,9 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     ids = [entry.id for entry in entries]
     assert ids[0] == "a"
     assert ids[1].startswith("a-")
-    assert ids[2:] == ["empty", "日本語 1", "b/a", "b/frames"]
+    assert ids[2:] == ["empty", "pipe", "日本語 1", "b/a", "b/frames"]
     assert reason(entries[2]).endswith("an empty file (0 bytes)")
+    assert reason(entries[3]).endswith("pipe.mp4: not a file")
     assert [e.frames.count() for e in entries if isinstance(e, Episode)] == [5, 5, 5, 5, 4]
     assert ids == [entry.id for entry in open_dataset(root)]
     last = entries[-1]
@@ -155,3 +161,43 @@ def test_patterns_and_single_files(tmp_path: Path) -> None:
         InvalidArgument, match=r"folder has no option 'split'. There are: clips, start, stride"
     ):
         open_dataset(bracket, split="test")
+
+
+def test_webdataset_shards(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for number in range(4):
+        encode(work / f"clip{number}.mp4", moving(4 + number, 16, 32))
+        (work / f"clip{number}.txt").write_text(f"do {number}\n")
+    (work / "clip0.json").write_text('{"fps": 7, "text": "from json"}')
+    (work / "clip1.json").write_text("{")
+    (work / "clip3.mp4").write_bytes(b"\x00" * 3000)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for shard, numbers in (("a", (0, 1)), ("b", (2, 3))):
+        with tarfile.open(shards / f"{shard}.tar", "w") as tar:
+            for file in sorted(work.iterdir()):
+                if int(file.stem[-1]) in numbers:
+                    tar.add(file, f"./x/../{file.name}")
+    assert detect(shards) == detect(shards / "*.tar") == detect(shards / "a.tar") == "webdataset"
+    entries = [entry for entry in open_dataset(shards) if isinstance(entry, Episode)]
+    assert len({entry.id for entry in entries}) == len(entries) == 4
+    assert all(".." not in Path(entry.id).parts for entry in entries)
+    assert [entry.metadata["text"] for entry in entries] == [f"do {number}" for number in range(4)]
+    assert entries[0].metadata["fps"] == 7
+    assert [entry.frames.count() for entry in entries[:3]] == [4, 5, 6]
+    clip = entries[2].frames.read(1, 2, 3)
+    assert (clip.frames.numpy() == decode_all(work / "clip2.mp4")[1:5:3]).all()
+    assert clip.source.endswith("b.tar:./x/../clip2.mp4")
+    assert reason(counted(entries[3])).startswith(f"{shards / 'b.tar'}:./x/../clip3.mp4: ")
+    cut = (shards / "b.tar").read_bytes()[:1600]
+    (shards / "b.tar").write_bytes(cut)
+    (shards / "c.tar").write_bytes(b"no tar file, but long enough" * 40)
+    (shards / "d.tar").write_text("version https://git-lfs.github.com/spec/v1")
+    found = list(open_dataset(shards))
+    assert [type(entry) for entry in found[:2]] == [Episode, Episode]
+    reasons = [reason(entry) for entry in found[2:]]
+    assert len(reasons) == 3
+    assert "b.tar: damaged or compressed: unexpected end of data" in reasons[0]
+    assert "c.tar: damaged or compressed" in reasons[1]
+    assert "git-lfs pointer" in reasons[2]

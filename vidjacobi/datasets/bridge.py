@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
 from vidjacobi.datasets.sources import File, trouble_with
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, check_whole
 
 LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
 
@@ -26,6 +26,8 @@ def open_bridge(root: Path, split: str | None = None, camera: int | None = None)
     """
     if not recognises(root):
         raise BadInput(f"{root}: not Bridge: {LOOKS_FOR} are needed")
+    if camera is not None:
+        check_whole("bridge", "camera", camera, 0)
     splits = sorted(path.name for path in (root / "annotation").iterdir() if path.is_dir())
     check_split(split, splits, root)
     return _entries(root, [split] if split else splits, camera)
@@ -55,7 +57,7 @@ def _episode(root: Path, path: Path, made: str, split: str, camera: int | None) 
     videos = [str(video["video_path"]) for video in note["videos"]]
     if camera is None and len(videos) > 1:
         return Skipped(made, f"{path}: {len(videos)} cameras ({', '.join(videos)}); choose one with camera=0")
-    if not 0 <= (camera or 0) < len(videos):
+    if (camera or 0) >= len(videos):
         return Skipped(made, f"{path}: no camera {camera or 0}: it has {len(videos)} videos")
     video = root / videos[camera or 0]
     trouble = trouble_with(video)

@@ -77,6 +77,8 @@ def read_cameras(path: str | Path) -> Cameras:
 
 def looks_like_cameras(path: Path) -> bool:
     """Whether a text file's first lines are a pose file's: an address (or nothing), then 19 numbers."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             lines = file.read(2000).decode("utf-8", "replace").splitlines()[:2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
-from vidjacobi.datasets import bridge, folder, jsonl, lerobot, realestate10k
+from vidjacobi.datasets import bridge, folder, jsonl, lerobot, realestate10k, webdataset
 from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
 from vidjacobi.datasets.contract import Entry, distinct
 from vidjacobi.errors import BadInput, InvalidArgument, check_whole
@@ -36,6 +36,7 @@ DATASETS: dict[str, Dataset] = {
     "lerobot": Dataset(lerobot.open_lerobot, lerobot.recognises, lerobot.LOOKS_FOR),
     "bridge": Dataset(bridge.open_bridge, bridge.recognises, bridge.LOOKS_FOR),
     "jsonl": Dataset(jsonl.open_jsonl, jsonl.recognises, jsonl.LOOKS_FOR),
+    "webdataset": Dataset(webdataset.open_webdataset, webdataset.recognises, webdataset.LOOKS_FOR),
     "folder": Dataset(folder.open_folder, folder.recognises, folder.LOOKS_FOR),
 }
 COMMON = ("clips", "start", "stride")

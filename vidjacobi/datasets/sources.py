@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 
 from vidjacobi.datasets.contract import FrameSource
 from vidjacobi.errors import BadInput
@@ -83,7 +84,10 @@ def thinned(frames: FrameSource, start: int, stride: int) -> FrameSource:
 def trouble_with(path: Path) -> str | None:
     """Why a file cannot be a video at all, as far as one can tell without opening it as one."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        if not S_ISREG(status.st_mode):  # a pipe would be waited for
+            return f"{path}: not a file"
         if size < _POINTER_BYTES:
             with path.open("rb") as file:
                 if file.read(40).startswith(b"version https://git-lfs"):
