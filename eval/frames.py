@@ -14,6 +14,7 @@ from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
 Scores = Float[Tensor, " T"]
+Picture = Float[Tensor, "1 3 H W"]  # 0-255
 Others = UInt8[Tensor, "S h w k"]  # frames that should be alike, which is checked with a message
 TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 SSIM_WINDOW = 11
@@ -29,13 +30,20 @@ def psnr(frames: Frames, truth: Others) -> Scores:
 
 def ssim(frames: Frames, truth: Others) -> Scores:
     """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
-    pairs = _pairs(frames, truth)
-    scores = [structural_similarity_index_measure(a, b, data_range=255.0) for a, b in pairs]
-    return torch.stack([score for score in scores if isinstance(score, Tensor)])
+    return torch.stack([_ssim(a, b) for a, b in _pairs(frames, truth)])
+
+
+def _ssim(a: Picture, b: Picture) -> Float[Tensor, ""]:
+    """Of two frames. Equal ones are 1 by definition; float32 would miss that by 0.001 where they are flat."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if torch.equal(a, b):
+        return torch.ones(())
+    score = structural_similarity_index_measure(a, b, data_range=255.0)
+    assert isinstance(score, Tensor)  # a tuple only where more was asked for
+    return score
 
 
 def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> Scores:
@@ -78,7 +86,7 @@ def _lpips_network(trunk: str) -> nn.Module:
     return LearnedPerceptualImagePatchSimilarity(net_type=trunk).net  # type: ignore[arg-type]
 
 
-def _pairs(frames: Frames, truth: Others) -> list[tuple[Float[Tensor, "1 3 H W"], Float[Tensor, "1 3 H W"]]]:
+def _pairs(frames: Frames, truth: Others) -> list[tuple[Picture, Picture]]:
     """Both clips' frames, 0-255. Raises BadInput where they do not belong together."""
     if frames.shape != truth.shape:
         raise BadInput(
@@ -90,7 +98,7 @@ def _pairs(frames: Frames, truth: Others) -> list[tuple[Float[Tensor, "1 3 H W"]
     return list(zip(_pictures(frames), _pictures(truth), strict=True))
 
 
-def _pictures(frames: Frames) -> list[Float[Tensor, "1 3 H W"]]:
+def _pictures(frames: Frames) -> list[Picture]:
     return [frame.permute(2, 0, 1)[None].float() for frame in frames]
 
 

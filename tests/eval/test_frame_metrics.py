@@ -37,6 +37,12 @@ def test_ssim_falls_with_noise_and_is_one_for_equals() -> None:
     assert 1 > found[1] > found[2] > 0
 
 
+def test_flat_frames_that_are_equal_are_equal() -> None:
+    flat = torch.full((1, 64, 64, 3), 250, dtype=torch.uint8)
+    assert ssim(flat, flat).tolist() == [1.0]
+    assert ssim(flat, flat + 1)[0] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_frames_that_do_not_belong_together() -> None:
     with pytest.raises(BadInput, match=r"9 of 24x16 pixels against 8 of 24x16"):
         psnr(clip(1), clip(1, 8))
