@@ -90,6 +90,7 @@ def dataset_parser(name: str) -> ArgumentParser:
     add("--out", default="out/eval", metavar="DIR", help="folder for the results (out/eval)")
     which = parser.add_argument_group("clips")
     which.add_argument("--split", metavar="NAME", help="train, test ... (all)")
+    which.add_argument("--camera", metavar="NAME", help="of a dataset with several")
     which.add_argument("--clips", type=int, metavar="N", help="how many, at most (150)")
     which.add_argument(
         "--clip-list", metavar="FILE", help="ids to take, one a line: `id [start [stride]]`, or JSON"

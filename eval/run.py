@@ -85,18 +85,11 @@ def check_length(config: EvalConfig, extractor: Extractor) -> None:
 
 def clips_of(config: EvalConfig) -> Chosen:
     """The clips that the configuration names."""
-    options = {
-        "split": config.split,
-        "clips": config.clip_list,
-        "start": config.start,
-        "stride": config.stride,
-    }
-    given = {
-        key: value
-        for key, value in options.items()
-        if value not in (None, 0) and (key, value) != ("stride", 1)
-    }
-    entries = open_dataset(config.data, config.dataset, **given)
+    options = {"split": config.split, "camera": config.camera}
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    entries = open_dataset(
+        config.data, config.dataset, config.clip_list, config.start, config.stride, **given
+    )
     return choose(entries, config.clips, config.frames_needed, in_order=config.clip_list is not None)
 
 

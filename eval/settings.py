@@ -31,7 +31,7 @@ class EvalConfig:
 
     Attributes:
         dataset: entry of ``vidjacobi.datasets.DATASETS``; ``data`` is its folder.
-        split, stride, start: of the dataset; every ``stride``-th frame from frame ``start`` on.
+        split, camera: of the dataset, where it has several; every ``stride``-th frame from frame ``start`` on.
         clip_list: file of clip ids to take, in its order; None takes them in an order given by the ids' hashes, so
             that a larger number of clips goes on where a smaller one ended.
         clips: how many, at most.
@@ -49,6 +49,7 @@ class EvalConfig:
     dataset: str = "realestate10k"
     data: str = ""
     split: str | None = None
+    camera: str | None = None
     stride: int = 1
     start: int = 0
     clip_list: str | None = None
