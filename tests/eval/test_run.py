@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import BROWSER, Browser
 from noise_clips import write_clip
 from tiny_features import make_extractor
 
@@ -177,3 +178,22 @@ def test_words(capsys: pytest.CaptureFixture) -> None:
     assert "vidjacobi eval fvd" in capsys.readouterr().out
     assert main(["eval", "realestate"]) == 2
     assert "did you mean 'realestate10k'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_the_report_in_a_browser(finished: tuple[Path, str], tmp_path: Path) -> None:
+    column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[3].textContent.trim())"
+    with Browser(tmp_path) as browser:
+        browser.open(finished[0] / "report.html", width=375)
+        assert browser.run("document.scrollingElement.scrollWidth <= innerWidth")
+        assert browser.run("document.querySelectorAll('video').length") == 4
+        browser.click("document.querySelectorAll('th button')[3]")
+        passes = [float(cell) for cell in browser.run(column)[:3]]
+        assert passes == sorted(passes)
+        assert passes[2] == 24
+        browser.run("""window.ended = 0, document.querySelectorAll('video').forEach(
+            video => video.addEventListener('ended', () => ended++)), 1""")
+        browser.click("document.querySelector('.clip button')")
+        browser.wait_for("ended >= 4")
+        assert browser.complaints == []
