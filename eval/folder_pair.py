@@ -186,8 +186,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
             f"{folder}: {'a file' if folder.exists() else 'no such folder'}; name a folder of clips"
         )
     found: dict[str, Path] = {}
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    for entry in entries:
+    for entry in _entries(folder):
         is_clip = _has_images(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES
         if not is_clip:
             continue
@@ -201,8 +200,16 @@ def clips_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What is visible in a folder, sorted."""
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    except PermissionError as error:
+        raise BadInput(f"{folder}: no permission to list this folder") from error
+
+
 def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
 
 
 def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
