@@ -80,7 +80,8 @@ def test_a_set_written_by_lerobot(shared: Path) -> None:
         rows = [i for i, number in enumerate(data["episode_index"]) if number == episode.metadata["episode"]]
         frames = episode.frames.read(0, len(rows)).frames.numpy()
         np.testing.assert_array_equal(frames, whole[rows])
-    cuts = np.abs(whole[1:].astype(int) - whole[:-1]).mean((1, 2, 3))
+    small = whole[:, ::8, ::8].astype(int)
+    cuts = np.abs(small[1:] - small[:-1]).mean((1, 2, 3))
     assert sorted(np.argsort(cuts)[-3:] + 1) == [24, 54, 78]  # the scenes change where episodes do
 
 

@@ -43,7 +43,11 @@ def test_the_same_frames(reader: TimedReader, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("crash", "crashed .SIGSEGV."), ("exit", "crashed .exit status 3."), ("odd", "ZeroDivisionError")],
+    [
+        ("crash", "crashed .SIGSEGV."),
+        pytest.param("exit", "crashed .exit status 3.", marks=pytest.mark.slow),
+        ("odd", "ZeroDivisionError"),
+    ],
 )
 def test_crashes_end_the_worker_only(reader: TimedReader, how: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
@@ -103,6 +107,7 @@ def test_the_worker_ends_with_its_reader(reader: TimedReader) -> None:
     reader.close()
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_ends_itself_when_nobody_waits(reader: TimedReader) -> None:
     assert reader.count(Bad("well")) == 7
     worker, line = reader._worker, reader._line
