@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from photos import PHOTOS, load_photo
 from scenes import MIXTURE, draw_kind, render_clip
 
 from vidjacobi.errors import BadInput
@@ -89,6 +90,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=MIXTURE, default=list(MIXTURE), metavar="KIND")
     parser.add_argument("--out", type=Path, default=Path("runs/nano/data"))
     arguments = parser.parse_args()
+    if TRAIN_ONLY in arguments.kinds:
+        for number in range(len(PHOTOS)):  # a missing package is better found now than in an hour
+            load_photo(number)
     start = time.time()
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for split in ("heldout", "train"):
