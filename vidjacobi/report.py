@@ -56,6 +56,8 @@ def rollout_record(job: Job, rolled: Rollout, sample: int) -> dict[str, Any]:
         "seed": job.config.seed,
         "law": f"{job.decoder.law}: {LAWS[job.decoder.law]}",
         "nfe": nfe,
+        "nfe_with_shared_prefill": round(sum(chunk.stats.shared_nfe[sample] for chunk in rolled.chunks), 4),
+        "prefill_shared_by": [chunk.stats.prefill_shared_by[sample] for chunk in rolled.chunks],
         "new_tokens": new_tokens,
         "tokens_per_pass": new_tokens / nfe,
         "acceptance_lengths": [acceptance_lengths(chunk, sample) for chunk in rolled.chunks],

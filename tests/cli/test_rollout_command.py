@@ -91,6 +91,9 @@ def test_the_same_seed_gives_the_same_tokens_and_another_does_not(
     three = tokens(0, "--samples", 3)
     assert three[0] == first[0]
     assert len(set(three)) == 3
+    record = json.loads((tmp_path / "clip" / "sample-1" / "rollout.json").read_text())
+    assert record["prefill_shared_by"] == [3]
+    assert record["nfe_with_shared_prefill"] == pytest.approx(record["nfe"] - 2 / 3, abs=1e-4)
 
 
 def test_goes_on_in_chunks(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vidjacobi.decoders.flight import Flight, flights_of
+from vidjacobi.decoders.flight import Counted, Flight, flights_of
 from vidjacobi.decoders.outcome import settle
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.rows import beside, rows_of
@@ -138,10 +138,10 @@ class Batch:
         passed, self._passed = self._passed, None
         status = read(self.state, planned, passed.record if passed else None)
         if passed:
-            mates = self.flying
-            for flight, numbers in zip(self.flights, status.counts, strict=True):
+            took_part = [flight for flight in self.flights[: len(status.counts)] if flight]
+            for flight, numbers in zip(self.flights, status.counts, strict=False):  # others were seated since
                 if flight:
-                    flight.count(numbers, passed.seconds, passed.forward_seconds, mates)
+                    flight.count(numbers, passed.seconds, passed.forward_seconds, len(took_part))
                     self._decided += numbers[0]
             self._passes += 1
             self._observe()
@@ -232,21 +232,21 @@ class Status:
     width: int  # inputs of the clip that has the most
     left: list[int]  # undecided positions behind the frontier of each row
     finite: list[int]
-    counts: list[list[int]]  # of each row: the fields of the last pass's record, if there was one
+    counts: list[list[int]]  # of each row of the last pass, if there was one: the fields of its record
 
 
 def read(state: DecodeState, planned: Plan, record: PassRecord | None) -> Status:
     """Bring a few numbers to the host, all at once."""
     position = torch.arange(planned.inputs.shape[1], device=planned.inputs.device)
     furthest = torch.where(planned.inputs, position, -1).max() + 1
-    table = [(state.ends - state.frontier).clamp(min=0), state.finite.long()]
-    if record:
-        table += [record.decided, record.accepted, record.changed, record.pending, record.evaluated]
-    numbers = torch.cat([torch.stack([furthest, planned.width.max()]), *table]).tolist()
+    left, reach = (state.ends - state.frontier).clamp(min=0), torch.stack([furthest, planned.width.max()])
+    fields = [] if record is None else [getattr(record, name) for name in Counted._fields]
+    numbers = torch.cat([reach, left, state.finite.long(), *fields]).tolist()
     rows = len(state.streams)
-    columns = [numbers[at : at + rows] for at in range(2, len(numbers), rows)]
-    counts = [list(row) for row in zip(*columns[2:], strict=True)]
-    return Status(numbers[0], numbers[1], columns[0], columns[1], counts)
+    counted = numbers[2 + 2 * rows :]
+    clips = len(counted) // len(Counted._fields)
+    counts = [counted[row::clips] for row in range(clips)]
+    return Status(numbers[0], numbers[1], numbers[2 : 2 + rows], numbers[2 + rows : 2 + 2 * rows], counts)
 
 
 def parts_of(problem: Problem) -> Parts:
