@@ -61,7 +61,9 @@ def _read_pickle(path: Path) -> object:
             f"and code inside checkpoints is never run ({reason}). "
             "If you trust it, load it elsewhere and save its tensors as safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        Exception
+    ) as error:  # damaged bytes raise nearly anything: struct.error, IndexError, RuntimeError ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadCheckpoint(
             f"{path} is truncated or not a torch.save file ({reason}): fetch it again"

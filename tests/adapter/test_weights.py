@@ -210,6 +210,9 @@ def test_truncated_files(tmp_path: Path, suffix: str, kept: float) -> None:
         ("model.pt", b"version https://git-lfs.github.com/spec/v1\noid", "git-lfs pointer"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid", "git-lfs pointer"),
         ("model.pt", b"hello, these are not weights", "not a torch.save file|was refused"),
+        ("model.pt", b"import os\n", "not a torch.save file|was refused"),
+        ("model.pt", b"0", "not a torch.save file|was refused"),
+        ("model.pt", b"\x80\x02]q\x00.X", "not a torch.save file|was refused|truncated"),
         ("model.safetensors", b"hello, these are not weights", "not a safetensors file"),
     ],
 )
