@@ -1,5 +1,6 @@
 """The ``vidjacobi`` command: words to arguments, errors to messages, nothing else."""
 
+import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -18,6 +19,8 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
   rollout    predict what happens next in a clip: an mp4, a contact sheet and the numbers
   bench      passes, seconds and ratios of several decoders and windows, in one run
   curve      pass times and tokens per pass by window, stored for the adaptive decoder
+  batch      many futures of all episodes of a dataset, over several GPUs and machines, resumable
+  report     manifest.parquet and report.html of a batch
   eval       is it as good as AR, and how much faster: FVD and more on clips of a dataset, or of two folders
   decoders   list the decoders, what each one proves and where it is from
   convert    an official checkpoint to safetensors that transformers' from_pretrained reads
@@ -62,7 +65,10 @@ Any setting may also be given as key=value; decoder.KEY=VALUE changes the decode
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for a bad request or input, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 2 for a bad request or input, 130 when interrupted.
+
+    ``batch`` has more: 1 where something failed, 143 when it was terminated.
+    """
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in {"-h", "--help"}:
         print(OVERVIEW, end="")
@@ -96,8 +102,10 @@ def dispatch(name: str, words: list[str]) -> int:
     }
     if name == "eval":
         return dispatch_eval(words)
+    if name in ("batch", "report"):
+        return dispatch_batch(name, words)
     if name not in parsers:
-        known = [*parsers, "eval"]
+        known = [*parsers, "eval", "batch", "report"]
         raise VidjacobiError(f"unknown command {name!r}{suggest(name, known)}. There are: {', '.join(known)}")
     parser = parsers[name]()
     args = parser.parse_intermixed_args(words)
@@ -118,6 +126,15 @@ def dispatch_eval(words: list[str]) -> int:
 
         print(last_line(result), flush=True)
     return 0
+
+
+def dispatch_batch(name: str, words: list[str]) -> int:
+    """``batch`` and ``report`` have exit statuses of their own."""
+    from vidjacobi.batch import command
+
+    result, status = {"batch": command.run_batch, "report": command.run_report}[name](words)
+    print(json.dumps(result, ensure_ascii=False), flush=True)
+    return status
 
 
 def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:

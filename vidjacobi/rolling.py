@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -45,9 +45,8 @@ class Rollout:
         return [sum(chunk.stats.nfe[k] for chunk in self.chunks) for k in range(len(self.predicted))]
 
     def token_hash(self, sample: int) -> str:
-        """sha256 of one sample's decided tokens (int32, little-endian, raster order, all chunks)."""
-        decided = torch.cat([chunk.tokens[sample] for chunk in self.chunks]).cpu()
-        return sha256(decided.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()
+        """``hash_tokens`` of one sample's decided tokens, all chunks."""
+        return hash_tokens([chunk.tokens[sample] for chunk in self.chunks])
 
 
 def rollout(
@@ -123,6 +122,12 @@ def rollout(
         tail = made[-1][:, -(1 + tokenizer.stride_t) :]
         context = torch.stack([fit(clip, tokenizer.frame_size) for clip in tail])
     return Rollout(as_seen(seen), torch.cat(made, 1), torch.cat(grids, 1).cpu(), chunks, seconds)
+
+
+def hash_tokens(parts: Sequence[Tensor]) -> str:
+    """sha256 of tokens in this order (int32, little-endian, raster order)."""
+    joined = torch.cat([part.flatten() for part in parts]).cpu()
+    return sha256(joined.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()
 
 
 def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:

@@ -25,6 +25,7 @@ cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rollin
 vidjacobi.output_folders vidjacobi.progress vidjacobi.report
 vidjacobi.page_figures vidjacobi.page_media vidjacobi.page
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
+vidjacobi.batch
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.

@@ -1,0 +1,115 @@
+"""The log: rows that last, torn lines, and one row per item."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import log_lines
+
+from vidjacobi.batch.items import Item
+from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Log, Row, State, compact, locked, merged
+from vidjacobi.errors import BadOutput
+
+ROW = Row("é/1", 16, 0, starts=1, tokens="items/x.npz", tokens_sha256="ab", nfe=7, seconds=0.5, finished=10.0)
+
+
+def log(out: Path, *rows: Row) -> Path:
+    file = Log(out)
+    for row in rows:
+        file.append(row)
+    file.close()
+    return file.path
+
+
+def test_rows_come_back(tmp_path: Path) -> None:
+    log(tmp_path, ROW)
+    assert merged(tmp_path) == [ROW]
+    assert compact(tmp_path) == {DONE: 1}
+    assert pq.read_table(tmp_path / "manifest.parquet").to_pylist() == [vars(ROW)]
+
+
+def test_no_file_without_rows(tmp_path: Path) -> None:
+    log(tmp_path)
+    assert not list(tmp_path.rglob("*.jsonl"))
+    assert compact(tmp_path) == {}
+    assert pq.read_table(tmp_path / "manifest.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100])
+def test_a_torn_line_is_passed_over(tmp_path: Path, cut: int) -> None:
+    path = log(tmp_path, ROW, replace(ROW, sample=1))
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert merged(tmp_path) == [ROW] or cut == 1  # only the line's end is gone
+    state = State(tmp_path)
+    assert state.done("é/1", 16, 0)
+    assert state.done("é/1", 16, 1) is (cut == 1)
+
+
+def test_lines_of_others_are_passed_over(tmp_path: Path) -> None:
+    path = log(tmp_path, ROW)
+    path.write_bytes(b'null\n[]\n"x"\n{"status": "done"}\n\xff\xfe\n' + path.read_bytes())
+    assert merged(tmp_path) == [ROW]
+    path.write_text(path.read_text(errors="ignore").replace('"nfe"', '"of a later version": 1, "nfe"'))
+    assert merged(tmp_path) == [ROW]
+
+
+def test_done_beats_failed_and_later_beats_earlier(tmp_path: Path) -> None:
+    failed = replace(ROW, status=FAILED, error="1", finished=20.0)
+    log(tmp_path, failed, replace(failed, error="2", finished=21.0))
+    assert [row.error for row in merged(tmp_path)] == ["2"]
+    log(tmp_path, ROW)
+    assert merged(tmp_path) == [ROW]
+
+
+def test_an_episodes_row_goes_when_it_works_later(tmp_path: Path) -> None:
+    broken = Row("é/1", status=FAILED, error="no file", finished=5.0)
+    log(tmp_path, broken)
+    assert merged(tmp_path) == [broken]
+    log(tmp_path, ROW)
+    assert merged(tmp_path) == [ROW]
+    later = replace(broken, finished=30.0)
+    log(tmp_path, later)
+    assert merged(tmp_path) == [later, ROW]
+
+
+def test_what_is_complete(tmp_path: Path) -> None:
+    assert not State(tmp_path).complete("é/1", 1)
+    log(tmp_path, ROW, Row("short", status=SKIPPED), Row("broken", status=FAILED))
+    state = State(tmp_path)
+    assert state.complete("é/1", 1)
+    assert not state.complete("é/1", 2)
+    assert state.complete("short", 5)
+    assert not state.complete("broken", 1)  # tried again
+    log(tmp_path, replace(ROW, episode="two", starts=2))
+    assert not State(tmp_path).complete("two", 1)
+
+
+def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None:
+    bad = Row("x", 3, 1, status=FAILED, error='a "quoted", reason', source="v.mp4")
+    log(tmp_path, bad)
+    compact(tmp_path)
+    text = (tmp_path / "failures.csv").read_text()
+    assert text.splitlines() == ["episode,start,sample,source,error", 'x,3,1,v.mp4,"a ""quoted"", reason"']
+    log(tmp_path, replace(bad, status=DONE, error=None))
+    compact(tmp_path)
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    path, refused = tmp_path / "lock", pytest.raises(BadOutput, match="another run is at work")
+    with locked(path, wait=False), refused, locked(path, wait=False):
+        pass
+    with locked(path, wait=False):
+        pass
+
+
+def test_logs_that_cannot_be_written_say_so(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file")
+    with pytest.raises(BadOutput, match="cannot be written"):
+        log(tmp_path, ROW)
+
+
+def test_items_are_keys() -> None:
+    assert ROW.item == Item("é/1", 16, 0)
+    assert log_lines(Path("nowhere")) == []

@@ -1,0 +1,319 @@
+"""A batch is what single rollouts are, however it is spread; and one bad episode is one bad episode."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Batch, hashes, log_lines, write_clips
+
+import vidjacobi
+from vidjacobi.batch import pipeline
+from vidjacobi.batch.items import Shard
+from vidjacobi.batch.outputs import Outputs
+from vidjacobi.datasets import open_dataset
+from vidjacobi.errors import BadOutput
+from vidjacobi.rolling import hash_tokens
+from vidjacobi.video_io import open_clip, read_frames
+
+Flags = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def alone(flags: Flags) -> dict[Any, str]:
+    """Token hashes of ``vidjacobi.rollout`` of each clip."""
+    model, tokenizer = vidjacobi.load(flags["model"], "cpu")
+    found = {}
+    for episode in open_dataset(flags["data"]):
+        for start in range(0, episode.frames.count() - 15, 8):
+            rolled = vidjacobi.rollout(
+                episode.frames.read(start, 9).frames, model, tokenizer, 7, 2, episode.id, start, window=6
+            )
+            found.update({(episode.id, start, k): rolled.token_hash(k) for k in range(2)})
+    return found
+
+
+def test_what_is_done(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path) -> None:
+    rows = batch(tmp_path / "out", **flags)
+    assert hashes(rows) == alone
+    assert {item[:2] for item in alone} == {("a", 0), ("b", 0), ("b", 8), ("c", 0), ("d", 0), ("d", 8)}
+    short = rows["e", None, None]
+    assert short.status == "skipped"
+    assert "too short: 9 frames, but 16 are needed" in str(short.error)
+    one = rows["b", 8, 1]
+    assert (one.starts, one.fps, one.new_tokens, one.video) == (2, 10.0, 24, None)
+    assert one.nfe is not None
+    assert one.tokens_per_pass == pytest.approx(24 / one.nfe)
+    assert one.seconds is not None
+    assert one.seconds > 0
+    with np.load(tmp_path / "out" / str(one.tokens)) as content:
+        tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
+        assert json.loads(str(content["record"]))["tokens_sha256"] == one.tokens_sha256
+    assert tokens.shape == (3, 4, 6)
+    assert latents == 2
+    assert hash_tokens([tokens[latents:]]) == one.tokens_sha256
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_rows_change_nothing(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, rows: int
+) -> None:
+    assert hashes(batch(tmp_path / "out", **flags, rows=rows)) == alone
+
+
+def test_shards_make_one_manifest(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path) -> None:
+    for index in (2, 0, 1):
+        rows = batch(tmp_path / "out", Shard(index, 3), **flags)
+    assert hashes(rows) == alone
+    assert len(log_lines(tmp_path / "out")) == len(alone) + 1
+
+
+def test_limit_samples_and_resume_add_up(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert len(hashes(batch(out, **{**flags, "samples": 1}, limit=2))) == 3
+    assert len(hashes(batch(out, **{**flags, "samples": 1}))) == 6
+    assert hashes(batch(out, **flags)) == alone
+    before = log_lines(out)
+    batch(out, **flags)
+    assert log_lines(out) == before  # nothing twice, the short one neither
+    assert len(before) == len(alone) + 1
+
+
+@pytest.mark.parametrize("decoder", ["ar", "fast", "adaptive", "zipar"])
+def test_other_decoders(batch: Batch, flags: Flags, tmp_path: Path, decoder: str) -> None:
+    mine = {**flags, "decoder": decoder, "window": None, "limit": 2}
+    many, few = batch(tmp_path / "8", **mine, rows=8), batch(tmp_path / "1", **mine, rows=1)
+    assert hashes(many) == hashes(few)
+    assert len(hashes(many)) == 6
+
+
+def test_long_futures_go_on_in_chunks(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    data = write_clips(tmp_path / "clips", (60, 60, 60))
+    mine = {**flags, "data": str(data), "frames": 40, "starts": "first", "output": "videos"}
+    rows = batch(tmp_path / "out", **mine, rows=4)
+    model, tokenizer = vidjacobi.load(flags["model"], "cpu")
+    frames = read_frames(data / "b.mp4", 0, 9).frames
+    rolled = vidjacobi.rollout(frames, model, tokenizer, 40, 2, "b", 0, window=6)
+    assert len(rolled.chunks) == 2
+    for sample in range(2):
+        row = rows["b", 0, sample]
+        assert row.tokens_sha256 == rolled.token_hash(sample)
+        assert row.nfe == rolled.nfe[sample]
+        with np.load(tmp_path / "out" / str(row.tokens)) as content:
+            assert np.array_equal(content["tokens"], rolled.tokens[sample].numpy())
+        assert open_clip(tmp_path / "out" / str(row.video)).frames == 49
+    assert hashes(batch(tmp_path / "tokens", **{**mine, "output": "tokens"}, rows=1)) == hashes(rows)
+
+
+@pytest.mark.parametrize("kind", ["videos", "frames"])
+def test_frames_have_the_context_first(batch: Batch, flags: Flags, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    rows = batch(out, **{**flags, "output": kind, "limit": 1})
+    model, tokenizer = vidjacobi.load(flags["model"], "cpu")
+    frames = next(iter(open_dataset(flags["data"]))).frames.read(0, 9).frames
+    rolled = vidjacobi.rollout(frames, model, tokenizer, 7, 2, "a", 0, window=6)
+    whole = torch.cat([rolled.context, rolled.predicted[1]])
+    path = out / str(rows["a", 0, 1].video)
+    assert path.is_dir() is (kind == "frames")
+    shown = read_frames(path, 0, 16).frames
+    assert open_clip(path).frames == 16
+    other = torch.cat([rolled.context, rolled.predicted[0]])
+    loss, distance = ((shown.int() - frames.int()).abs().float().mean() for frames in (whole, other))
+    assert loss == 0 if kind == "frames" else loss < distance / 2
+    assert not [p for p in out.rglob(".*") if p.parent.name != "log"]
+
+
+def test_padding_and_refusing_the_short(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    padded = batch(tmp_path / "pad", **flags, short="pad")
+    assert padded["e", 0, 0].status == "done"
+    refused = batch(tmp_path / "error", **flags, short="error")
+    assert refused["e", None, None].status == "failed"
+    assert "too short" in str(refused["e", None, None].error)
+    del padded["e", 0, 0], padded["e", 0, 1]
+    assert hashes(padded) == hashes(refused)
+
+
+def test_bad_episodes_are_recorded(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path) -> None:
+    data = write_clips(tmp_path / "clips")
+    (data / "aa.mp4").write_bytes(b"\0" * 4000)
+    (data / "bb.mp4").write_bytes((data / "b.mp4").read_bytes()[:700])
+    (data / "cc.mp4").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    out = tmp_path / "out"
+    rows = batch(out, **{**flags, "data": str(data)})
+    assert hashes(rows) == alone
+    failed = {row.episode: row for row in rows.values() if row.status == "failed"}
+    assert sorted(failed) == ["aa", "bb", "cc"]
+    assert "git-lfs" in str(failed["cc"].error)
+    assert all(row.error for row in failed.values())
+    (data / "aa.mp4").write_bytes((data / "a.mp4").read_bytes())  # mended: tried again
+    again = batch(out, **{**flags, "data": str(data)})
+    assert again["aa", 0, 0].status == "done"
+    assert ("aa", None, None) not in again
+    assert again["bb", None, None].status == "failed"
+
+
+def test_a_broken_model_fails_every_future_and_ends(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    from tiny_pair import write_pair
+
+    model = write_pair(tmp_path / "model", spoil=float("nan"))
+    rows = batch(tmp_path / "out", **{**flags, "model": str(model), "limit": 2})
+    assert {row.status for row in rows.values()} == {"failed"}
+    assert all("NaN" in str(row.error) or "infinite" in str(row.error) for row in rows.values())
+
+
+def test_fail_fast(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    data = write_clips(tmp_path / "clips", (20,) * 12)
+    (data / "aa.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    with pytest.raises(pipeline.FailedFast, match="aa: "):
+        batch(out, **{**flags, "data": str(data)}, fail_fast=True)
+    assert len(log_lines(out)) < 24
+
+
+def test_a_crash_between_rename_and_record_is_made_good(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    before = batch(out, **flags)
+    for path in (out / "log").glob("*.jsonl"):
+        path.unlink()
+    times = {path: path.stat().st_mtime_ns for path in out.glob("items/*/*.npz")}
+    after = batch(out, **flags)
+    assert hashes(after) == alone
+    assert after["b", 8, 1] == before["b", 8, 1]
+    assert times == {path: path.stat().st_mtime_ns for path in out.glob("items/*/*.npz")}
+
+
+def test_damaged_and_foreign_files_are_made_again(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(out, **flags, limit=1)
+    for path in (out / "log").glob("*.jsonl"):
+        path.unlink()
+    first, second = sorted(out.glob("items/a/*.npz"))
+    whole, foreign = first.read_bytes(), second.read_bytes()
+    first.write_bytes(whole[:-30])
+    with np.load(second) as content:
+        arrays = dict(content)
+    arrays["record"] = np.array(str(arrays["record"]).replace('"settings": "', '"settings": "x'))
+    np.savez_compressed(second, **arrays)
+    batch(out, **flags, limit=1)
+    assert first.read_bytes()[-30:] == whole[-30:] or len(first.read_bytes()) > len(whole) - 30
+    assert len(log_lines(out)) == 2
+    assert len(foreign) > 0
+    for path in (first, second):
+        with np.load(path) as content:
+            assert '"settings": "x' not in str(content["record"])
+
+
+def test_out_of_memory_halves_the_rows(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    whole = pipeline.decode_each
+
+    def decode_each(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
+        tried.append(rows)
+        for number, result in enumerate(whole(model, requests, rows, *args, **kwargs)):
+            yield result
+            if rows > 2 and number == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(pipeline, "decode_each", decode_each)
+    assert hashes(batch(tmp_path / "out", **flags, rows=8)) == alone
+    assert tried == [8, 4, 2]
+    assert len(log_lines(tmp_path / "out")) == len(alone) + 1
+
+
+@pytest.mark.parametrize("where", ["advance", "encode_context"])
+def test_out_of_memory_beside_decoding(
+    batch: Batch,
+    flags: Flags,
+    alone: dict[Any, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    told: list[int] = []
+    whole = getattr(pipeline, where)
+
+    def sometimes(*args: Any) -> Any:
+        told.append(1)
+        if len(told) in (2, 3):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return whole(*args)
+
+    monkeypatch.setattr(pipeline, where, sometimes)
+    rows = batch(tmp_path / "out", **flags, rows=8)
+    assert hashes(rows) == alone
+    assert len(told) > 3
+
+
+def test_too_large_for_one_row_is_a_failure(
+    batch: Batch, flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode_each(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
+        for _ in requests:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+            yield
+
+    monkeypatch.setattr(pipeline, "decode_each", decode_each)
+    rows = batch(tmp_path / "out", **flags, rows=4)
+    assert [row.status for row in rows.values() if row.start is not None] == ["failed"] * 12
+    assert all("out of memory" in str(row.error) for row in rows.values() if row.start is not None)
+
+
+def test_a_full_disk_stops_and_keeps(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "out", []
+    whole = np.savez_compressed
+
+    def full(path: Path, **arrays: Any) -> None:
+        written.append(path)
+        if len(written) > 4:
+            Path(path).write_bytes(b"a part")
+            raise OSError(28, "No space left on device")
+        whole(path, **arrays)
+
+    monkeypatch.setattr("vidjacobi.batch.outputs.np.savez_compressed", full)
+    with pytest.raises(BadOutput, match="No space left on device"):
+        batch(out, **flags)
+    assert len(written) == 5
+    assert len(log_lines(out)) - 4 in (0, 1)  # the short episode may have been seen
+    assert len(list(out.glob("items/*/*"))) == 4
+    assert not list(out.glob("items/*/.*"))
+    monkeypatch.undo()
+    assert hashes(batch(out, **flags)) == alone
+
+
+def test_an_interrupt_keeps_what_is_decided(
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pipeline.decode_each
+
+    def decode_each(*args: Any, **kwargs: Any) -> Any:
+        for number, result in enumerate(whole(*args, **kwargs)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(pipeline, "decode_each", decode_each)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        batch(out, **flags)
+    assert len([line for line in log_lines(out) if line["status"] == "done"]) == 5
+    monkeypatch.undo()
+    assert hashes(batch(out, **flags)) == alone
+
+
+def test_items_have_names_of_their_own(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path, "videos", "")
+    from vidjacobi.batch.items import Item
+
+    assert outputs.path(Item("test/0bf1", 16, 3), ".mp4") == tmp_path / "items" / "test_0bf1" / "000016-3.mp4"
+    assert outputs.path(Item("../../etc", 0, 0), ".npz").is_relative_to(tmp_path / "items")
+    assert outputs.find(Item("a", 0, 0)) is None

@@ -1,0 +1,133 @@
+"""The Ray engine: Ray Data hands episodes to a pool of actors, each with a model of its own.
+
+Ray does the scheduling, restarts actors that die and gives their episodes to others; what such an actor had finished
+is found in the output folder, which all machines must share. Untested on a cluster and with GPUs.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vidjacobi.batch.config import BatchConfig
+from vidjacobi.batch.manifest import FAILED, Log, State
+from vidjacobi.batch.pipeline import FailedFast, Run, Tools
+from vidjacobi.batch.stop import stoppable
+from vidjacobi.batch.tally import Tally, tell
+from vidjacobi.batch.worker import Job, listing, load_pair, processors
+from vidjacobi.datasets import Entry
+from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.errors import InvalidArgument, VidjacobiError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+_STORE = 200 * 2**20  # bytes of a local object store: only names go through it
+_FUTURES = 4  # rows' worth of them that an actor is handed at a time
+
+
+def run_ray(job: Job, tally: Tally) -> None:
+    """Do what is missing. Raises VidjacobiError, Stopped."""
+    config = job.plan.config
+    state = State(job.outputs.out)
+    entries = [entry for entry in listing(config) if not state.complete(entry.id, config.samples)]
+    if not entries:
+        return
+    with _connected(config) as gpus, stoppable():  # Ray has a handler of signals too, which goes in between
+        for answer in _dataset(job, entries, gpus).iter_rows():
+            tally.look()
+            if answer["error"]:
+                raise VidjacobiError(str(answer["error"]))
+            if answer["failed"] and config.fail_fast:
+                raise FailedFast("stopped at the first failure")
+
+
+class Actor:
+    """A model that stays; called with batches of entries."""
+
+    def __init__(self, job: Job, threads: int | None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        config, out = job.plan.config, job.outputs.out
+        device = config.devices.split(",")[0]
+        pair = load_pair(config, device)
+        self._tools = Tools(job.plan, pair, job.outputs, Log(out, config.shard), lambda row: None, tell)
+        self._state, self._reader = State(out), TimedReader(config.seconds)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Do what is missing of the entries. What ends the run is an answer: raised, Ray would wrap it up."""
+        failed, error = 0, ""
+        try:
+            entries: list[Entry] = list(batch["entry"])
+            failed = Run(self._tools).over(entries, self._state, self._reader)[FAILED]
+        except FailedFast:
+            failed = 1
+        except VidjacobiError as reason:
+            error = str(reason)
+        return {"failed": np.array([failed]), "error": np.array([error])}
+
+
+def _dataset(job: Job, entries: list[Entry], gpus: float) -> "Dataset":
+    from ray.data import ActorPoolStrategy, from_items
+
+    config = job.plan.config
+    workers = _workers(config)
+    size = batch_size(len(entries), config, workers)
+    threads = None if config.ray_address else max(1, processors() // workers)
+    rows = from_items([{"entry": entry} for entry in entries], override_num_blocks=-(-len(entries) // size))
+    return rows.map_batches(
+        Actor,
+        fn_constructor_args=(job, threads),
+        batch_size=size,
+        compute=ActorPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=gpus or None,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+
+
+def batch_size(entries: int, config: BatchConfig, workers: int) -> int:
+    """Episodes that an actor is handed at a time: enough to keep its rows full, few enough to spread the end."""
+    full = -(-_FUTURES * config.rows // config.samples)
+    return max(1, min(full, entries // (4 * workers)))
+
+
+def _workers(config: BatchConfig) -> int:
+    return config.workers or (torch.cuda.device_count() if torch.cuda.is_available() else 0) or 1
+
+
+@contextmanager
+def _connected(config: BatchConfig) -> Iterator[float]:
+    """A cluster, or Ray on this machine; GPUs per actor. Raises InvalidArgument where Ray is not there."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InvalidArgument(f"--engine ray needs Ray ({error}): pip install 'vidjacobi[ray]'") from error
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if config.ray_address:
+        options["address"] = config.ray_address
+    else:
+        options |= {
+            "num_cpus": _workers(config) + 1,
+            "object_store_memory": _STORE,
+            "include_dashboard": False,
+        }
+    try:
+        ray.init(**options)
+    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(f"Ray cannot be reached or started: {error}") from error
+    try:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        there = ray.cluster_resources().get("GPU", 0)
+        yield config.gpus if config.gpus is not None else float(there > 0)
+    finally:
+        ray.shutdown()

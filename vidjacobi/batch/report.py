@@ -1,0 +1,175 @@
+"""``report.html`` of a batch: throughput, passes, acceptance, futures side by side, failures."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Row, merged
+from vidjacobi.batch.outputs import REPORT, SETTINGS
+from vidjacobi.errors import BadInput
+from vidjacobi.page import Clip, Column, Figure, Gallery, Page, Part, Section, Table, Track, write_page
+from vidjacobi.page_figures import histogram, throughput
+from vidjacobi.sheet import contact_sheet
+from vidjacobi.video_io import open_clip, read_frames
+
+_LISTED = 500  # failures on the page; failures.csv has all
+_PAUSE = 600.0  # seconds without a row after which a run counts as stopped and gone on with
+_SHEET = 24  # frames of a contact sheet
+_TRACKS = 4  # futures of a clip that are played
+
+
+def write_report(out: Path, clips: int) -> Path:
+    """Write ``report.html`` from the logs and settings. Raises BadInput, BadOutput."""
+    settings = settings_of(out)
+    rows = merged(out)
+    done = [row for row in rows if row.status == DONE]
+    sections = [Section("Run", run_parts(done), run_text(done))]
+    if clips and any(row.video for row in done):
+        text = "The first frames are the context. One contact sheet per clip, of its first future."
+        sections.append(Section("Futures", clip_parts(out, done, settings["context"], clips), text))
+    troubles = [row for row in rows if row.status != DONE]
+    if troubles:
+        sections.append(Section("Not predicted", [trouble_table(troubles)]))
+    page = Page(
+        f"Batch: {Path(settings['data']).name}",
+        sections,
+        summary=summary_of(rows),
+        facts=facts_of(settings),
+        warnings=warnings_of(rows),
+    )
+    write_page(out / REPORT, page)
+    return out / REPORT
+
+
+def settings_of(out: Path) -> dict[str, Any]:
+    """Of the batch in a folder. Raises BadInput."""
+    try:
+        return json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{out / SETTINGS}: cannot be read: {error}") from error
+
+
+def summary_of(rows: Sequence[Row]) -> str:
+    """One sentence."""
+    counts = Counter(row.status for row in rows)
+    episodes = len({row.episode for row in rows if row.status == DONE})
+    text = f"{counts[DONE]:,} futures of {episodes:,} episodes"
+    others = [f"{counts[status]:,} {status}" for status in (SKIPPED, FAILED) if counts[status]]
+    return ", ".join([text, *others]) + "."
+
+
+def facts_of(settings: dict[str, Any]) -> dict[str, object]:
+    """The protocol."""
+    decoder = settings["decoder"]
+    warp = [f"top-p {settings['top_p']}"] + ([f"top-k {settings['top_k']}"] if settings["top_k"] else [])
+    temperature = settings["temperature"] if settings["temperature"] is not None else "the decoder's own"
+    return {
+        "dataset": f"{settings['data']} ({settings['dataset']})",
+        "clips": f"{settings['context']} frames given, {settings['frames']} predicted, starts {settings['starts']}, "
+        f"stride {settings['stride']}, short episodes: {settings['short']}",
+        "model": settings["model"],
+        "decoder": f"{decoder['name']}, window {decoder['window']}, law: {decoder['law']}",
+        "sampling": f"seed {settings['seed']}, temperature {temperature}, {', '.join(warp)}",
+        "output": settings["output"],
+    }
+
+
+def warnings_of(rows: Sequence[Row]) -> list[str]:
+    """In front of everything."""
+    failed = sum(row.status == FAILED for row in rows)
+    padded = sum("padded" in (row.notes or "") for row in rows)
+    found = [f"{failed:,} failed: see below, and failures.csv"] if failed else []
+    return found + ([f"{padded:,} futures continue a context that was padded"] if padded else [])
+
+
+def run_text(done: Sequence[Row]) -> str:
+    """Pauses, where it was stopped and gone on with."""
+    parts = len(sittings([row.finished for row in done])) if done else 0
+    return f"Run in {parts} parts; the pauses between them are left out." if parts > 1 else ""
+
+
+def run_parts(done: Sequence[Row]) -> list[Part]:
+    """Throughput, passes and acceptance."""
+    if not done:
+        return []
+    passes = [row.nfe for row in done if row.nfe is not None]
+    lengths = [row.tokens_per_pass for row in done if row.tokens_per_pass is not None]
+    seconds = [row.seconds for row in done if row.seconds is not None]
+    times = without_pauses([row.finished for row in done], sum(seconds) / len(done))
+    return [
+        Gallery(
+            [
+                Figure(throughput(times, "futures"), "futures per minute over the time of the run"),
+                Figure(histogram("NFE: passes of a future", passes, "futures"), "histogram of NFE"),
+                Figure(
+                    histogram("acceptance: tokens per pass", lengths, "futures"), "histogram of acceptance"
+                ),
+                Figure(histogram("seconds of decoding, shared", seconds, "futures"), "histogram of seconds"),
+            ]
+        )
+    ]
+
+
+def sittings(finished: Sequence[float]) -> list[list[float]]:
+    """Times in order, parted where nothing happened for long."""
+    parts: list[list[float]] = []
+    for moment in sorted(finished):
+        if not parts or moment - parts[-1][-1] > _PAUSE:
+            parts.append([])
+        parts[-1].append(moment)
+    return parts
+
+
+def without_pauses(finished: Sequence[float], before: float) -> list[float]:
+    """Seconds of work until each moment; ``before`` the first moment of each sitting there were so many."""
+    times, worked = [], 0.0
+    for part in sittings(finished):
+        times += [worked + before + moment - part[0] for moment in part]
+        worked = times[-1]
+    return times
+
+
+def clip_parts(out: Path, done: Sequence[Row], context: int, clips: int) -> Iterator[Part]:
+    """The first clips with their futures, one in memory at a time."""
+    shown = 0
+    for (episode, start), group in groupby(done, key=lambda row: (row.episode, row.start)):
+        rows = [row for row in group if row.video and (out / row.video).exists()]
+        if not rows:
+            continue
+        files = [(row, out / str(row.video)) for row in rows[:_TRACKS]]
+        tracks = [Track(f"future {row.sample}", path, numbers_of(row)) for row, path in files]
+        notes = [note for note in [rows[0].notes] if note]
+        sheet = Figure(sheet_of(files[0][1], context), f"contact sheet of {episode}", "Orange: context.")
+        yield Clip(f"{episode} from {start}", rows[0].fps or 10.0, tracks, context, [sheet], notes)
+        shown += 1
+        if shown == clips:
+            return
+
+
+def numbers_of(row: Row) -> str:
+    """Below a video."""
+    return f"{row.nfe} passes, {row.tokens_per_pass or 0:.1f} tokens a pass, {row.seconds or 0:.1f} s"
+
+
+def sheet_of(video: Path, context: int) -> bytes:
+    """JPEG of a contact sheet."""
+    frames = read_frames(video, 0, open_clip(video).frames).frames
+    content = io.BytesIO()
+    contact_sheet(frames, min(context, len(frames)), _SHEET).save(content, "JPEG", quality=88)
+    return content.getvalue()
+
+
+def trouble_table(rows: Sequence[Row]) -> Table:
+    """What failed first, then what was skipped."""
+    columns = [Column("episode"), Column("start", "number"), Column("sample", "number")]
+    columns += [Column("status"), Column("reason")]
+    ordered = sorted(rows, key=lambda row: (row.status != FAILED, row.episode))
+    cells: list[list[Any]] = [
+        [row.episode, row.start, row.sample, row.status, row.error] for row in ordered[:_LISTED]
+    ]
+    note = "" if len(rows) <= _LISTED else f"The first {_LISTED} of {len(rows):,}; manifest.parquet has all."
+    return Table(columns, cells, "Episodes and futures without a result", note)
