@@ -2,8 +2,8 @@
 
 Train seeds start at 0, held-out seeds at 1,000,000 and the sample clip's at 2,000,000, so that no clip is seen twice.
 Shards already there are kept: a stopped run goes on, and a later call with a higher count adds clips. A folder
-holds one mixture of kinds (scenes.py), which is written into its ``kinds.json``. Photographs are for training only:
-the other splits leave them out.
+holds one mixture of kinds of one softness (scenes.py), which are written into its ``kinds.json``. Photographs are
+for training only: the other splits leave them out.
 
     python scripts/nano/make_data.py --train 2000 --heldout 64 --workers 2      # about 6 minutes on 2 cores
     python scripts/nano/make_data.py --kinds plain_room --out runs/plain        # the first generator's rooms alone
@@ -16,11 +16,12 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from photos import PHOTOS, load_photo
-from scenes import MIXTURE, draw_kind, render_clip
+from scenes import MIXTURE, SOFTNESS, draw_kind, render_clip
 
 from vidjacobi.errors import BadInput
 
@@ -49,18 +50,18 @@ def split_mixture(split: str, kinds: list[str]) -> dict[str, float]:
     return {kind: MIXTURE[kind] for kind in MIXTURE if kind in kept}
 
 
-def claim_folder(folder: Path, mixture: dict[str, float]) -> None:
-    """Note a folder's mixture. Raises BadInput if its clips are of another one, or before this was noted."""
+def claim_folder(folder: Path, recipe: dict[str, Any]) -> None:
+    """Note what a folder's clips are. Raises BadInput if they are something else, or older than this note."""
     note = folder / "kinds.json"
     folder.mkdir(parents=True, exist_ok=True)
     known = json.loads(note.read_text()) if note.exists() else None
     if known is None and any(folder.glob("*.npy")):
         raise BadInput(f"{folder} holds clips of unknown kinds: choose another --out, or delete them")
-    if known is not None and known != mixture:
+    if known is not None and known != recipe:
         raise BadInput(
-            f"{folder} holds clips of another mixture, {known}: choose another --out, or delete them"
+            f"{folder} holds clips of another recipe, {known}: choose another --out, or delete them"
         )
-    note.write_text(json.dumps(mixture) + "\n")
+    note.write_text(json.dumps(recipe) + "\n")
 
 
 def render_shard(seeds: range, folder: Path, mixture: dict[str, float]) -> int:
@@ -98,7 +99,7 @@ def main() -> None:
         for split in ("heldout", "train"):
             folder = arguments.out / split
             mixture = split_mixture(split, arguments.kinds)
-            claim_folder(folder, mixture)
+            claim_folder(folder, {"mixture": mixture, "softness": SOFTNESS})
             done = 0
             job = partial(render_shard, folder=folder, mixture=mixture)
             for count in pool.imap_unordered(job, shard_seeds(split, getattr(arguments, split))):

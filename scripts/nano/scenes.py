@@ -19,6 +19,7 @@ from jaxtyping import Float
 from photos import render_photo, sample_photo
 from quads import Lens, intrinsics, render
 from rooms import FPS, FRAME_SIZE
+from softening import check_softness, soften_frames, soften_scene
 from tabletop import bodies, build_workplace, move, shadowed
 from tours import sample_tour
 
@@ -28,6 +29,9 @@ from vidjacobi.shapes import Frames
 
 MIXTURE = {"house": 0.5, "tabletop": 0.25, "photo": 0.15, "plain_room": 0.1}
 SALT = {"house": 1, "tabletop": 2, "photo": 3}  # keeps the random numbers of the kinds apart
+SOFTNESS = (
+    1.0  # of house and tabletop, see softening.py: 0 is full texture and contrast; nano is trained on 1
+)
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,32 @@ class Clip:
     seed: int
 
 
+@dataclass(frozen=True)
+class Shot:
+    """How a clip is taken."""
+
+    frames: int
+    size: tuple[int, int]  # (H, W) in pixels
+    softness: float
+
+
 def render_clip(
-    seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE, kind: str | None = None
+    seed: int,
+    frames: int = 33,
+    size: tuple[int, int] = FRAME_SIZE,
+    kind: str | None = None,
+    softness: float = SOFTNESS,
 ) -> Clip:
     """The clip of a seed and kind: ``frames`` frames of ``size`` (H, W) pixels at 25 frames a second.
 
     Without a kind, the seed draws one by ``MIXTURE``. The first frames do not depend on ``frames``: a long clip
-    continues a short one. Raises InvalidArgument for a kind that does not exist and for fewer than 1 frame.
+    continues a short one. ``softness`` in [0, 1] changes how a house or table looks, never where things are.
+    Raises InvalidArgument for a kind that does not exist, for fewer than 1 frame and for another softness.
     """
     if frames < 1:
         raise InvalidArgument(f"frames must be at least 1, got {frames}")
     kind = kind or draw_kind(seed, MIXTURE)
-    return lookup("kind of clip", kind, KINDS)(seed, frames, size)
+    return lookup("kind of clip", kind, KINDS)(seed, Shot(frames, size, check_softness(softness)))
 
 
 def draw_kind(seed: int, mixture: dict[str, float]) -> str:
@@ -62,48 +80,53 @@ def draw_kind(seed: int, mixture: dict[str, float]) -> str:
     return str(np.random.default_rng([seed, 0]).choice(list(mixture), p=shares / shares.sum()))
 
 
-def house_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+def house_clip(seed: int, shot: Shot) -> Clip:
     """A tour of furnished rooms."""
     rng = np.random.default_rng([seed, SALT["house"]])
     house = build_house(rng)
     track = sample_tour(house.rooms, house.door, house.solids, rng)
-    lens = Lens(size, float(rng.uniform(0.5, 0.85)))
-    poses = track.poses(frames, FPS)
-    pictures = torch.stack([render(house.scene, pose, lens) for pose in poses.numpy()])
+    lens = Lens(shot.size, float(rng.uniform(0.5, 0.85)))
+    poses = track.poses(shot.frames, FPS)
+    scene = soften_scene(house.scene, shot.softness)
+    pictures = soften_frames(
+        torch.stack([render(scene, pose, lens) for pose in poses.numpy()]), shot.softness
+    )
     return Clip(pictures, poses, intrinsics(lens), "house", track.motion, seed)
 
 
-def tabletop_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+def tabletop_clip(seed: int, shot: Shot) -> Clip:
     """A robot arm that moves things on a table."""
     rng = np.random.default_rng([seed, SALT["tabletop"]])
     place = build_workplace(rng, FPS)
-    lens = Lens(size, float(rng.uniform(0.75, 1.0)))
-    poses = place.track.poses(frames, FPS)
+    lens = Lens(shot.size, float(rng.uniform(0.75, 1.0)))
+    poses = place.track.poses(shot.frames, FPS)
+    soft = soften_scene(place.scene, shot.softness)
     pictures = []
     for pose, state in zip(poses.numpy(), place.states, strict=False):
-        scene = replace(place.scene, light=shadowed(place, state))
+        scene = replace(soft, light=shadowed(place, state))
         pictures.append(render(scene, pose, lens, move(place.local, bodies(place.arm, state))))
-    return Clip(torch.stack(pictures), poses, intrinsics(lens), "tabletop", place.track.motion, seed)
+    frames = soften_frames(torch.stack(pictures), shot.softness)
+    return Clip(frames, poses, intrinsics(lens), "tabletop", place.track.motion, seed)
 
 
-def photo_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+def photo_clip(seed: int, shot: Shot) -> Clip:
     """A camera move over a photograph."""
     rng = np.random.default_rng([seed, SALT["photo"]])
-    lens = Lens(size, 0.85)
+    lens = Lens(shot.size, 0.85)
     sizes, track = sample_photo(rng, lens)
-    poses = track.poses(frames, FPS)
+    poses = track.poses(shot.frames, FPS)
     pictures = torch.stack([render_photo(sizes, pose, lens) for pose in poses.numpy()])
     return Clip(pictures, poses, intrinsics(lens), "photo", track.motion, seed)
 
 
-def plain_room_clip(seed: int, frames: int, size: tuple[int, int]) -> Clip:
+def plain_room_clip(seed: int, shot: Shot) -> Clip:
     """The first generator's calm rooms of single boxes (rooms.py), unchanged."""
-    clip = rooms.render_clip(seed, frames, size)
-    lens = Lens(size, rooms.FOCAL)
+    clip = rooms.render_clip(seed, shot.frames, shot.size)
+    lens = Lens(shot.size, rooms.FOCAL)
     return Clip(clip.frames, clip.poses, intrinsics(lens), "plain_room", clip.motion, seed)
 
 
-KINDS: dict[str, Callable[[int, int, tuple[int, int]], Clip]] = {
+KINDS: dict[str, Callable[[int, Shot], Clip]] = {
     "house": house_clip,
     "tabletop": tabletop_clip,
     "photo": photo_clip,
@@ -122,12 +145,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=8, help="how many of them")
     parser.add_argument("--frames", type=int, default=33)
+    parser.add_argument("--softness", type=float, default=SOFTNESS, help="of house and tabletop, 0 to 1")
     parser.add_argument("--out", default="scenes.png")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        clip = render_clip(seed, arguments.frames, kind=arguments.kind)
+        clip = render_clip(seed, arguments.frames, kind=arguments.kind, softness=arguments.softness)
         rows.append(clip.frames[:: max(1, arguments.frames // 5)])
         print(f"seed {seed}: {clip.kind}, {clip.motion}", flush=True)
     write_sheet(rows, arguments.out)

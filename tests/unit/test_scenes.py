@@ -190,8 +190,26 @@ def test_the_gripper_is_where_it_is_told(scenes: ModuleType) -> None:
 @pytest.mark.parametrize("kind", RENDERED)
 def test_nothing_is_seen_through_the_walls(scenes: ModuleType, kind: str) -> None:
     """Black holes would show gaps between quads: pixels of exactly 0 in all channels are rare."""
-    frames = torch.cat([scenes.render_clip(seed, 2, (64, 80), kind).frames for seed in range(5)])
+    frames = torch.cat([scenes.render_clip(seed, 2, (64, 80), kind, softness=0).frames for seed in range(5)])
     assert ((frames == 0).all(-1).float().mean()) < 0.02
+
+
+@pytest.mark.parametrize("kind", RENDERED)
+def test_softness_takes_detail_away_and_nothing_else(scenes: ModuleType, kind: str) -> None:
+    """Blocks are nearer to their means the softer; colours of the whole, poses and other kinds stay."""
+    block_psnr = load("clip_statistics").block_psnr
+    hard, half, soft = (
+        [scenes.render_clip(seed, 8, (64, 80), kind, softness=s) for seed in range(4)] for s in (0, 0.5, 1)
+    )
+    found = [sum(float(block_psnr(clip.frames)) for clip in clips) / 4 for clips in (hard, half, soft)]
+    assert found[1] > found[0] + 1
+    assert found[2] > found[1] + 1
+    for one, other in zip(hard, soft, strict=True):
+        assert torch.equal(one.poses, other.poses)
+        means = [clip.frames.float().mean((0, 1, 2)) for clip in (one, other)]
+        assert (means[0] - means[1]).abs().max() < 30
+    plain = [scenes.render_clip(0, 2, SMALL, "plain_room", softness=s).frames for s in (0, 1)]
+    assert torch.equal(*plain)
 
 
 def test_bad_requests_say_what_is_wrong(scenes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,19 +217,21 @@ def test_bad_requests_say_what_is_wrong(scenes: ModuleType, monkeypatch: pytest.
         scenes.render_clip(0, 0)
     with pytest.raises(InvalidArgument, match="did you mean 'house'"):
         scenes.render_clip(0, 1, SMALL, "hous")
+    with pytest.raises(InvalidArgument, match="between 0 and 1"):
+        scenes.render_clip(0, 1, SMALL, "house", softness=1.5)
     photos = load("photos")
     monkeypatch.setattr(photos, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="pip install scikit-image"):
         photos.load_photo(0)
 
 
-def test_a_folder_holds_one_mixture(tmp_path: Path) -> None:
+def test_a_folder_holds_clips_of_one_recipe(tmp_path: Path) -> None:
     data = load("make_data")
     assert "photo" not in data.split_mixture("heldout", list(data.MIXTURE))
     assert data.split_mixture("train", ["photo"]) == data.split_mixture("heldout", ["photo"])
     data.claim_folder(tmp_path / "a", {"house": 1.0})
     data.claim_folder(tmp_path / "a", {"house": 1.0})
-    with pytest.raises(BadInput, match="another mixture"):
+    with pytest.raises(BadInput, match="another recipe"):
         data.claim_folder(tmp_path / "a", {"photo": 1.0})
     (tmp_path / "00000000.npy").touch()
     with pytest.raises(BadInput, match="unknown kinds"):
