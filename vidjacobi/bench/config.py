@@ -155,9 +155,9 @@ def definitions(config: BenchConfig) -> dict[str, Any]:
 
 def differences(config: BenchConfig, before: Mapping[str, Any], decoders: Mapping[str, Any]) -> list[str]:
     """Why this bench cannot go on where one of the settings ``before`` and those ``decoders`` stopped."""
-    now, found = asdict(config), []
+    now, defaults, found = asdict(config), asdict(BenchConfig()), []
     for key, value in now.items():
-        old = before.get(key)
+        old = before.get(key, defaults[key])  # a setting that is younger than that bench
         if key not in MAY_CHANGE and old != value:
             found.append(f"{key}: {old} there, {value} here")
     for name, definition in definitions(config).items():
