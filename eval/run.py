@@ -136,10 +136,14 @@ def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:
     open_folder(job.config, job.out, (), overwrite=False, again=())
     lines: list[dict[str, Any]] = []
     with tqdm(total=job.count(), desc="decode", unit="clip", disable=None) as bar:
-        for left in run_bench(job, (lambda _: None) if not bar.disable and job.config.workers == 1 else tell):
+        for left in run_bench(job, tell if bar.disable else silent):
             lines = write_results(job.config, job.out, job.count(), finished=not left)
             bar.update(job.count() - left - bar.n)
     return lines
+
+
+def silent(line: str) -> None:
+    """Where a progress bar says it."""
 
 
 def measure_all(measurer: Measurer, clips: tuple[Episode, ...]) -> Features:
