@@ -8,7 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.shapes import Laws, Logits
+from vidjacobi.shapes import Laws, Logits, Mask
+
+LIKELY = 512  # most tokens of nearly all nuclei: on a CPU only these are sorted, and wider nuclei once more
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ def law_dtype(model_dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if model_dtype == torch.float64 else torch.float32
 
 
-def is_finite(logits: Logits) -> Bool[Tensor, " b"]:
-    """Of each clip: no law is NaN or +inf, or nothing but -inf (-inf itself is a token of probability zero)."""
-    return logits.amax(-1).isfinite().all(-1)
+def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
+    """Of each clip: no law that is ``used`` is NaN, +inf or nothing but -inf (-inf is probability zero)."""
+    finite = logits.amax(-1).isfinite()
+    return (finite if used is None else finite | ~used).all(-1)
 
 
 def laws_of(logits: Logits, warp: Warp) -> Laws:
@@ -47,13 +50,18 @@ def laws_of(logits: Logits, warp: Warp) -> Laws:
     logits = logits.to(law_dtype(logits.dtype))
     if warp.temperature == 0:
         return one_hot(logits.argmax(-1), logits.shape[-1], logits.dtype)
-    laws = torch.softmax(logits / warp.temperature, -1)
+    laws = torch.softmax(logits if warp.temperature == 1 else logits / warp.temperature, -1)
     if warp.top_k is not None and warp.top_k < laws.shape[-1]:
-        kth = laws.topk(warp.top_k, -1).values[..., -1:]
-        laws = normalise(torch.where(laws >= kth, laws, 0))
+        laws = cut_(laws, laws.topk(warp.top_k, -1).values[..., -1:])
     if warp.top_p < 1:
-        laws = normalise(torch.where(laws >= nucleus_floor(laws, warp.top_p), laws, 0))
+        laws = cut_(laws, nucleus_floor(laws, warp.top_p))
     return laws
+
+
+def cut_(laws: Laws, floor: Float[Tensor, "b n 1"]) -> Laws:
+    """The laws of the tokens with at least the floor's probability, in place."""
+    laws.masked_fill_(laws < floor, 0)
+    return laws.div_(laws.sum(-1, keepdim=True))
 
 
 def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
@@ -63,10 +71,23 @@ def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
     together. With probabilities in falling order the mass in front of a token never falls, so the inside is
     everything down to the value of the last token with at most ``top_p`` in front of it.
     """
-    falling = sort_falling(laws)
+    if laws.device.type != "cpu" or laws.shape[-1] <= 2 * LIKELY:
+        return floor_of(sort_falling(laws), top_p)[0]
+    numbers, rest = laws.numpy(), laws.shape[-1] - LIKELY
+    likely = torch.from_numpy(np.sort(np.partition(numbers, rest, -1)[..., rest:], -1)).flip(-1)
+    floor, whole = floor_of(likely, top_p)
+    wide = ~whole.numpy()
+    floor.numpy()[wide] = floor_of(sort_falling(torch.from_numpy(numbers[wide][None])), top_p)[0][0].numpy()
+    return floor
+
+
+def floor_of(falling: Laws, top_p: float) -> tuple[Float[Tensor, "b n 1"], Mask]:
+    """The smallest probability inside the nucleus, and whether the nucleus ends inside ``falling``."""
     before = falling.cumsum(-1) - falling
-    last = (before <= top_p).sum(-1, keepdim=True) - 1
-    return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
+    inside = before <= top_p
+    last = inside.sum(-1, keepdim=True) - 1
+    floor = falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
+    return floor, ~inside[..., -1]
 
 
 def sort_falling(laws: Laws) -> Laws:
@@ -121,6 +142,11 @@ class SparseLaws:
         """As ``[b n v]``."""
         laws = self.probs.new_full((*self.ids.shape[:-1], vocab_size), self.floor)
         return laws.scatter_add_(-1, self.ids, self.probs)
+
+    def instead_of(self, laws: Laws, where: Mask) -> Laws:
+        """Written over ``laws`` where the mask holds, in place."""
+        laws.masked_fill_(where[..., None], self.floor)
+        return laws.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))
 
 
 def strongest(laws: Laws, keep: int) -> SparseLaws:

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vidjacobi.distributions import (
+    LIKELY,
     SparseLaws,
     Warp,
     is_finite,
     law_dtype,
     laws_of,
+    nucleus_floor,
     one_hot,
     probability,
     race,
@@ -78,6 +80,24 @@ def test_the_likeliest_token_is_always_inside_and_the_border_one_too() -> None:
     assert law(logits, Warp(top_p=0.93)).count_nonzero() == 2  # 0.9 in front of the second, 0.96 of the third
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 8.0])
+def test_a_large_vocabulary_is_sorted_as_far_as_its_nuclei_go(scale: float, dtype: torch.dtype) -> None:
+    """On a CPU the likeliest tokens only: the same numbers, also where some nuclei are wider, NaN or one token."""
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(3, 20, 3 * LIKELY, generator=generator, dtype=dtype)
+    logits[0, 0, LIKELY:] = -INF
+    logits[0, 1] = logits[0, 1].round()  # ties
+    logits[1, 0, :-1] = -INF
+    logits[1, 1] = math.nan
+    laws = torch.softmax(logits, -1)
+    falling = laws.sort(-1, descending=True).values
+    before = falling.cumsum(-1) - falling
+    for top_p in (0.2, 0.8, 0.999):
+        last = ((before <= top_p).sum(-1, keepdim=True) - 1).clamp(min=0)
+        assert torch.equal(nucleus_floor(laws, top_p).nan_to_num(7), falling.gather(-1, last).nan_to_num(7))
+
+
 def test_top_p_one_is_off() -> None:
     logits = torch.randn(1, 2, 1000, generator=torch.Generator().manual_seed(0)) * 6
     assert torch.equal(laws_of(logits, Warp(1.0, 1.0)), torch.softmax(logits, -1))
@@ -136,6 +156,10 @@ def test_what_is_finite() -> None:
         wrong[0, 1, 0] = bad
         assert not is_finite(wrong)
     assert not is_finite(torch.full((1, 1, 3), -INF))
+    both = torch.stack([good[0], torch.full((2, 2), math.nan)])
+    assert is_finite(both).tolist() == [True, False]
+    used = torch.tensor([[True, True], [False, False]])
+    assert is_finite(both, used).tolist() == [True, True]
 
 
 def test_residual() -> None:
@@ -169,3 +193,13 @@ def test_sparse_laws() -> None:
     assert torch.allclose(strongest(laws, 10).dense(3), laws)
     none = torch.zeros(1, 2, 0)
     assert torch.equal(SparseLaws(none.long(), none, floor=0.25).dense(4), torch.full((1, 2, 4), 0.25))
+
+
+def test_sparse_laws_written_over_others() -> None:
+    ids, probs = torch.tensor([[[2, 0], [1, 3]]]), torch.tensor([[[0.5, 0.5], [0.9, 0.1]]])
+    old = torch.full((1, 2, 4), 0.25)
+    for floor in (0.0, 0.125):
+        laws = SparseLaws(ids, probs, floor)
+        found = laws.instead_of(old.clone(), torch.tensor([[False, True]]))
+        assert torch.equal(found[0, 0], old[0, 0])
+        assert torch.equal(found[0, 1], laws.dense(4)[0, 1])

@@ -30,7 +30,6 @@ def settle(
     window = state.window
     assert window is not None
     size = window.inputs.shape[1]
-    logits = torch.where(used_rows(window, siblings)[..., None], logits, 0)
     target = laws_of(logits[:, :size], problem.warp)
     drafts = state.tokens.gather(1, window.targets)
     trial = Trial(drafts, state.laws, target, noise_of(problem, state, window.targets, target.dtype))
@@ -47,7 +46,7 @@ def settle(
         ),
         laws=target if parts.reads_laws else None,
         passes=state.passes + (window.used.any(-1) & (state.frontier < state.ends)),
-        finite=state.finite & is_finite(logits),
+        finite=state.finite & is_finite(logits, used_rows(window, siblings)),
     )
     branch = None
     if siblings:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.distributions import law_dtype
 from vidjacobi.drafts import Past
 from vidjacobi.lanes import Active, Board
 from vidjacobi.noise import Noise
-from vidjacobi.shapes import Counts, Mask, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Counts, Laws, Mask, Positions, Slots, Tokens, Visible
 from vidjacobi.siblings import Candidates, choose
 from vidjacobi.state import DecodeState, Parts, Problem, Window
 from vidjacobi.verify import Branching
@@ -100,11 +100,18 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
     tokens = write(state.tokens, window.targets, guess.tokens, fresh)
     laws = None
     if parts.reads_laws:
-        laws = guess.laws.dense(problem.model.vocab_size)
-        if state.laws is not None:
-            index = kept.clamp(min=0)[..., None].expand(-1, -1, laws.shape[-1])
-            laws = torch.where(fresh[..., None], laws, state.laws.gather(1, index))
+        laws = (
+            guess.laws.dense(problem.model.vocab_size)
+            if state.laws is None
+            else guess.laws.instead_of(slots_of(state.laws, kept.clamp(min=0)), fresh)
+        )
     return replace(state, tokens=tokens, laws=laws, window=window)
+
+
+def slots_of(laws: Laws, slots: Int[Tensor, "b m"]) -> Float[Tensor, "b m v"]:
+    """The laws of some slots of each clip, copied row by row (``gather`` would go number by number)."""
+    rows = torch.arange(len(laws), device=laws.device)[:, None] * laws.shape[1] + slots
+    return laws.flatten(0, 1).index_select(0, rows.flatten()).view(*slots.shape, -1)
 
 
 def carried_slots(state: DecodeState, window: Window) -> Positions:
