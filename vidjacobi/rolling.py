@@ -119,7 +119,8 @@ def rollout(
         done = time.perf_counter()
         for phase, spent in zip(seconds, (encoded - began, decided - encoded, done - decided), strict=True):
             seconds[phase] += spent
-        tail = made[-1][:, -(1 + tokenizer.stride_t) :]
+        shown = torch.cat([as_seen(seen).expand(samples, -1, -1, -1, -1), *made], 1)
+        tail = shown[:, -(1 + tokenizer.stride_t) :]
         context = torch.stack([fit(clip, tokenizer.frame_size) for clip in tail])
     return Rollout(as_seen(seen), torch.cat(made, 1), torch.cat(grids, 1).cpu(), chunks, seconds)
 

@@ -105,7 +105,12 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start(words: list[str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*COMMAND, *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*COMMAND, *words],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         running.append(process)
         return process

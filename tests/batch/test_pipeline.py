@@ -16,7 +16,7 @@ from vidjacobi.batch.outputs import Outputs
 from vidjacobi.datasets import open_dataset
 from vidjacobi.errors import BadOutput
 from vidjacobi.rolling import hash_tokens
-from vidjacobi.video_io import open_clip, read_frames
+from vidjacobi.video_io import open_clip, read_frames, write_video
 
 Flags = dict[str, Any]
 
@@ -56,7 +56,7 @@ def test_what_is_done(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_pat
     assert hash_tokens([tokens[latents:]]) == one.tokens_sha256
 
 
-@pytest.mark.parametrize("rows", [1, 3, 16])
+@pytest.mark.parametrize("rows", [1, pytest.param(3, marks=pytest.mark.slow), 16])
 def test_rows_change_nothing(
     batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, rows: int
 ) -> None:
@@ -83,30 +83,36 @@ def test_limit_samples_and_resume_add_up(
     assert len(before) == len(alone) + 1
 
 
-@pytest.mark.parametrize("decoder", ["ar", "fast", "adaptive", "zipar"])
+@pytest.mark.parametrize(
+    "decoder", ["ar", "fast", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adaptive", "zipar"))]
+)
 def test_other_decoders(batch: Batch, flags: Flags, tmp_path: Path, decoder: str) -> None:
-    mine = {**flags, "decoder": decoder, "window": None, "limit": 2}
+    mine = {**flags, "decoder": decoder, "frames": 8, "starts": "first", "window": None, "limit": 2}
     many, few = batch(tmp_path / "8", **mine, rows=8), batch(tmp_path / "1", **mine, rows=1)
     assert hashes(many) == hashes(few)
-    assert len(hashes(many)) == 6
+    assert len(hashes(many)) == 4
 
 
-def test_long_futures_go_on_in_chunks(batch: Batch, flags: Flags, tmp_path: Path) -> None:
-    data = write_clips(tmp_path / "clips", (60, 60, 60))
-    mine = {**flags, "data": str(data), "frames": 40, "starts": "first", "output": "videos"}
-    rows = batch(tmp_path / "out", **mine, rows=4)
+@pytest.mark.parametrize(("context", "frames"), [(25, 10), pytest.param(9, 27, marks=pytest.mark.slow)])
+def test_long_futures_go_on_in_chunks(
+    batch: Batch, flags: Flags, tmp_path: Path, context: int, frames: int
+) -> None:
+    data = write_clips(tmp_path / "clips", (40,))
+    mine = {**flags, "data": str(data), "context": context, "frames": frames, "starts": "first"}
+    rows = batch(tmp_path / "out", **{**mine, "output": "frames"}, rows=1)
     model, tokenizer = vidjacobi.load(flags["model"], "cpu")
-    frames = read_frames(data / "b.mp4", 0, 9).frames
-    rolled = vidjacobi.rollout(frames, model, tokenizer, 40, 2, "b", 0, window=6)
+    given = read_frames(data / "a.mp4", 0, context).frames
+    rolled = vidjacobi.rollout(given, model, tokenizer, frames, 2, "a", 0, window=6)
     assert len(rolled.chunks) == 2
     for sample in range(2):
-        row = rows["b", 0, sample]
+        row = rows["a", 0, sample]
         assert row.tokens_sha256 == rolled.token_hash(sample)
         assert row.nfe == rolled.nfe[sample]
         with np.load(tmp_path / "out" / str(row.tokens)) as content:
             assert np.array_equal(content["tokens"], rolled.tokens[sample].numpy())
-        assert open_clip(tmp_path / "out" / str(row.video)).frames == 49
-    assert hashes(batch(tmp_path / "tokens", **{**mine, "output": "tokens"}, rows=1)) == hashes(rows)
+        shown = read_frames(tmp_path / "out" / str(row.video), context, frames).frames
+        assert shown.equal(rolled.predicted[sample])
+    assert hashes(batch(tmp_path / "tokens", **mine, rows=8)) == hashes(rows)
 
 
 @pytest.mark.parametrize("kind", ["videos", "frames"])
@@ -121,19 +127,21 @@ def test_frames_have_the_context_first(batch: Batch, flags: Flags, tmp_path: Pat
     assert path.is_dir() is (kind == "frames")
     shown = read_frames(path, 0, 16).frames
     assert open_clip(path).frames == 16
-    other = torch.cat([rolled.context, rolled.predicted[0]])
-    loss, distance = ((shown.int() - frames.int()).abs().float().mean() for frames in (whole, other))
-    assert loss == 0 if kind == "frames" else loss < distance / 2
+    if kind == "videos":
+        write_video(tmp_path / "true.mp4", whole, 10)
+        whole = read_frames(tmp_path / "true.mp4", 0, 16).frames
+    assert shown.equal(whole)
     assert not [p for p in out.rglob(".*") if p.parent.name != "log"]
 
 
 def test_padding_and_refusing_the_short(batch: Batch, flags: Flags, tmp_path: Path) -> None:
-    padded = batch(tmp_path / "pad", **flags, short="pad")
-    assert padded["e", 0, 0].status == "done"
-    refused = batch(tmp_path / "error", **flags, short="error")
-    assert refused["e", None, None].status == "failed"
-    assert "too short" in str(refused["e", None, None].error)
-    del padded["e", 0, 0], padded["e", 0, 1]
+    mine = {**flags, "data": str(write_clips(tmp_path / "clips", (16, 9)))}
+    padded = batch(tmp_path / "pad", **mine, short="pad")
+    assert padded["b", 0, 0].status == "done"
+    refused = batch(tmp_path / "error", **mine, short="error")
+    assert refused["b", None, None].status == "failed"
+    assert "too short" in str(refused["b", None, None].error)
+    del padded["b", 0, 0], padded["b", 0, 1]
     assert hashes(padded) == hashes(refused)
 
 
@@ -162,7 +170,7 @@ def test_a_broken_model_fails_every_future_and_ends(batch: Batch, flags: Flags, 
     model = write_pair(tmp_path / "model", spoil=float("nan"))
     rows = batch(tmp_path / "out", **{**flags, "model": str(model), "limit": 2})
     assert {row.status for row in rows.values()} == {"failed"}
-    assert all("NaN" in str(row.error) or "infinite" in str(row.error) for row in rows.values())
+    assert all("not finite" in str(row.error) for row in rows.values())
 
 
 def test_fail_fast(batch: Batch, flags: Flags, tmp_path: Path) -> None:

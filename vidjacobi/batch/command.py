@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidjacobi.batch.manifest import FAILED
 from vidjacobi.batch.tally import Tally, tell
-from vidjacobi.errors import BadInput, BadOutput
+from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
 
 if TYPE_CHECKING:
     from vidjacobi.batch.worker import Job
@@ -144,9 +144,10 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     from vidjacobi.batch.outputs import open_out, sweep
     from vidjacobi.batch.pipeline import FailedFast
     from vidjacobi.batch.stop import Stopped, stoppable
-    from vidjacobi.batch.worker import Job
+    from vidjacobi.batch.worker import Job, listing
 
     plan = load_plan(args.config, vars(args), args.settings)
+    listing(plan.config)  # refuses what cannot be listed, before OUT is touched
     out = Path(os.path.abspath(args.out))
     shard = plan.config.shard
     status = 0
@@ -161,9 +162,11 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
             status = signal.status
         except FailedFast as error:
             tell(f"vidjacobi: {error}")
-        finally:
-            summary = finish(out, tally)
-    return summary, status or int(tally.counts[FAILED] > 0)
+        except VidjacobiError:
+            if tally.counts:
+                finish(out, tally)
+            raise
+        return finish(out, tally), status or int(tally.counts[FAILED] > 0)
 
 
 def run_engine(job: "Job", tally: Tally) -> None:

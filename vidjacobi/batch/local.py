@@ -4,6 +4,7 @@ The processes share nothing but the output folder, so none can hold up another. 
 again and goes on behind what it had finished.
 """
 
+import signal
 import sys
 import time
 from multiprocessing import get_context, parent_process
@@ -116,10 +117,11 @@ class Workers:
 def work(job: Job, shard: Shard, device: str, threads: int) -> None:
     """The process of one worker."""
     Thread(target=leave_with_the_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which passes it on
     torch.set_num_threads(threads)
     status = OK
     try:
-        with stoppable():
+        with stoppable(signal.SIGTERM):
             counts = run_shard(job, shard, device, lambda row: None, tell)
             status = SOME_FAILED if counts[FAILED] else OK
     except Stopped as stopped:

@@ -130,10 +130,11 @@ def open_out(out: Path, plan: Plan, resume: bool = True, overwrite: bool = False
     settings = json.loads(json.dumps(plan.settings()))  # as it is read back
     path = out / SETTINGS
     try:
-        if overwrite and path.is_file():
+        ours = path.is_file()
+        strangers = [entry.name for entry in out.iterdir()] if out.is_dir() and not ours else []
+        if overwrite and ours:
             forget(out)
         before = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else None
-        strangers = [entry.name for entry in out.iterdir()] if out.is_dir() and before is None else []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadOutput(
             f"{out}: cannot be gone on with ({error}): give another --out, or --overwrite"
@@ -142,11 +143,12 @@ def open_out(out: Path, plan: Plan, resume: bool = True, overwrite: bool = False
         raise BadOutput(f"{out} holds something else ({sorted(strangers)[0]}): give another --out")
     if before is not None and not resume:
         raise BadOutput(f"{out} holds a batch: leave --no-resume out to go on, or --overwrite to begin anew")
-    if before is not None and (found := differences(settings, before)):
+    found = differences(settings, before or {})
+    if before is not None and found and any(out.glob(f"{LOGS}/*.jsonl")):
         raise BadOutput(
             f"{out} holds another batch ({'; '.join(found)}): give another --out, or --overwrite to begin anew"
         )
-    if before is None:
+    if found:  # a new one, or one that never got as far as an item
         _make(out, path, settings)
     return Outputs(out, plan.config.output, digest_of(settings))
 

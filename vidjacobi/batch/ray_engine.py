@@ -86,8 +86,6 @@ def _dataset(job: Job, entries: list[Entry], gpus: float) -> "Dataset":
         compute=ActorPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=gpus or None,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
 
 
@@ -105,6 +103,8 @@ def _workers(config: BatchConfig) -> int:
 def _connected(config: BatchConfig) -> Iterator[float]:
     """A cluster, or Ray on this machine; GPUs per actor. Raises InvalidArgument where Ray is not there."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of a local Ray: its actors are the work, and not to stand behind everything else.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
         import ray.data

@@ -20,9 +20,12 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Raise Stopped in the main thread at the first signal; the second one ends the process at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Raise Stopped in the main thread at the first of these signals; the second one ends the process at once.
+
+    ``numbers``: SIGINT and SIGTERM unless others are given.
+    """
+    numbers = numbers or (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
     def stop(number: int, frame: FrameType | None) -> None:

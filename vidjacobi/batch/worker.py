@@ -47,8 +47,11 @@ def run_shard(
     entries = shard.of(listing(config))
     log = Log(job.outputs.out, config.shard)
     tools = Tools(job.plan, load_pair(config, device), job.outputs, log, observe, tell)
-    with TimedReader(config.seconds) as reader, closing(log):
-        return Run(tools).over(entries, State(job.outputs.out), reader)
+    reader = TimedReader(config.seconds)
+    with closing(log):
+        counts = Run(tools).over(entries, State(job.outputs.out), reader)
+    reader.close()  # where the run was stopped it may be waiting for a hanging video, and ends with this process
+    return counts
 
 
 def processors() -> int:

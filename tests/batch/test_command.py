@@ -1,0 +1,203 @@
+"""The command, as it is used: exit status, messages, signals, several processes, kills."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
+
+from vidjacobi import cli
+
+Flags = dict[str, Any]
+Start = Callable[[list[str]], subprocess.Popen[str]]
+
+
+def last(text: str) -> dict[str, Any]:
+    """The machine's line."""
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    mine = {**flags, "output": "videos", "starts": "first", "limit": 2, "devices": "cpu"}
+    assert cli.main(words_of(mine, out)) == 0
+    assert last(capsys.readouterr().out) == {"out": str(out), "new": {"done": 4}, "all": {"done": 4}}
+    assert pq.read_table(out / "manifest.parquet").num_rows == 4
+    assert cli.main(["report", str(out), "--clips", "2"]) == 0
+    page = (out / "report.html").read_text()
+    assert "4 futures of 2 episodes." in page
+    assert page.count("<video") == 4
+    assert "<h2" in page
+    capsys.readouterr()
+    assert cli.main(words_of({**mine, "frames": 5}, out)) == 2
+    assert "frames: 7 there, 5 here" in capsys.readouterr().err
+
+
+def test_failures_are_told_and_change_the_status(
+    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_clips(tmp_path / "clips", (20, 9))
+    (data / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    words = [*words_of({**flags, "data": str(data)}, out), "--devices", "cpu"]
+    assert cli.main(words) == 1
+    told = capsys.readouterr().out
+    assert "1 failed; " in told
+    assert str(out / "failures.csv") in told
+    assert "broken" in (out / "failures.csv").read_text()
+    assert last(told)["all"] == {"done": 2, "skipped": 1, "failed": 1}
+    assert cli.main([*words, "--fail-fast"]) == 1
+    assert "stopped at the first failure: broken" in capsys.readouterr().err
+    assert cli.main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "too short: 9 frames, but 16 are needed" in page
+    assert "1 failed" in page
+
+
+def test_a_report_of_nothing(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "no batch lies here" in capsys.readouterr().err
+    data = write_clips(tmp_path / "clips", (9,))
+    assert cli.main(words_of({**flags, "data": str(data)}, tmp_path / "out")) == 0
+    assert cli.main(["report", str(tmp_path / "out")]) == 0
+    assert "0 futures of 0 episodes, 1 skipped." in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["batch", "nowhere"], "nowhere: no such file or folder"),
+        (["batch", ".", "--starts", "evry:3"], "did you mean 'every'"),
+        (["batch", ".", "window=3"], "decoder.KEY=VALUE"),
+        (["batch", ".", "--context", "10"], "a context of 10 frames"),
+    ],
+)
+def test_bad_requests(
+    words: list[str], message: str, tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", flags["model"], "--devices", "cpu", "--out", str(tmp_path / "out")]
+    data = [flags["data"] if word == "." else word for word in words]
+    assert cli.main([*data, *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_folder_is_refused(
+    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vidjacobi.batch.manifest import locked
+
+    with locked(tmp_path / "out" / "log" / ".run-0-of-1", wait=False):
+        assert cli.main(words_of(flags, tmp_path / "out")) == 2
+    assert "another run is at work" in capsys.readouterr().err
+
+
+def wait_for_lines(out: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    while len(log_lines(out)) < count and process.poll() is None:
+        time.sleep(0.02)
+
+
+def many(flags: Flags, tmp_path: Path) -> Flags:
+    """60 futures: long enough to be interrupted."""
+    return {**flags, "data": str(write_clips(tmp_path / "clips", (34,) * 10)), "rows": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_cleanly(
+    flags: Flags, tmp_path: Path, started: Start, number: signal.Signals, workers: int
+) -> None:
+    out, mine = tmp_path / "out", many(flags, tmp_path)
+    words = words_of({**mine, "workers": workers, "devices": "cpu"}, out)
+    process = started(words)
+    wait_for_lines(out, 5, process)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    told = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, told
+    assert f"stopped by {number.name}" in told[1]
+    done = last(told[0])["all"]["done"]
+    assert 5 <= done < 60
+    assert pq.read_table(out / "manifest.parquet").num_rows == done
+    assert not list(out.glob("items/*/.*"))
+    again = subprocess.run([*COMMAND, *words], env=environment(), capture_output=True, text=True, check=True)
+    assert last(again.stdout)["new"]["done"] == 60 - done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kills_lose_nothing(flags: Flags, tmp_path: Path, started: Start, workers: int) -> None:
+    """SIGKILL at random moments, several times: the same as an undisturbed run."""
+    mine = many(flags, tmp_path)
+    calm = tmp_path / "calm"
+    subprocess.run([*COMMAND, *words_of(mine, calm)], env=environment(), capture_output=True, check=True)
+    out, random_moment = tmp_path / "out", random.Random(workers)
+    words = words_of({**mine, "workers": workers, "devices": "cpu", "output": "tokens"}, out)
+    kills = 0
+    for _ in range(6):
+        process = started(words)
+        wait_for_lines(out, len(log_lines(out)) + random_moment.randint(0, 6), process)
+        time.sleep(random_moment.uniform(0, 0.3))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills >= 3
+    told = subprocess.run([*COMMAND, *words], env=environment(), capture_output=True, text=True, check=True)
+    assert last(told.stdout)["all"] == {"done": 60}
+    assert hashes(rows_of(out)) == hashes(rows_of(calm))
+    files = {path.relative_to(out) for path in out.glob("items/*/*")}
+    assert files == {path.relative_to(calm) for path in calm.glob("items/*/*")}
+    assert not list(out.glob("items/*/.*"))
+    seen = [(line["episode"], line["start"], line["sample"]) for line in log_lines(out)]
+    assert len(seen) - len(set(seen)) <= kills * workers  # at most the record of what a kill cut short
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again(flags: Flags, tmp_path: Path, started: Start) -> None:
+    out, mine = tmp_path / "out", many(flags, tmp_path)
+    process = started(words_of({**mine, "workers": 2, "devices": "cpu"}, out))
+    wait_for_lines(out, 6, process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert "it is started again" in told[1]
+    assert last(told[0])["all"] == {"done": 60}
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> None:
+    """2,000 episodes in the memory of 20: peaks of the process itself, its reader aside."""
+    one = write_clips(tmp_path / "one", (16,)) / "a.mp4"
+    peaks = {}
+    for count in (20, 2000):
+        data = tmp_path / str(count)
+        data.mkdir()
+        for index in range(count):
+            os.link(one, data / f"{index}.mp4")
+        mine = {**flags, "data": str(data), "starts": "first", "samples": 1, "frames": 1, "decoder": "fast"}
+        code = (
+            "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi import cli; "
+            "status = cli.main(sys.argv[1:]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
+        )
+        words = [sys.executable, "-c", code, *words_of(mine, tmp_path / f"out{count}")]
+        told = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        *_, line, peak = told.stdout.strip().splitlines()
+        assert json.loads(line)["all"] == {"done": count}
+        peaks[count] = float(peak)
+    print(peaks)
+    assert peaks[2000] < peaks[20] + 60, peaks

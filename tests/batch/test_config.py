@@ -1,0 +1,127 @@
+"""What a batch is asked for: refused early and in words; what may change and what may not."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidjacobi.batch.config import Plan, differences, load_plan
+from vidjacobi.batch.manifest import Log, Row
+from vidjacobi.batch.outputs import digest_of, open_out
+from vidjacobi.config import config_names
+from vidjacobi.errors import BadOutput, InvalidArgument
+
+
+def plan(*pairs: str, **flags: Any) -> Plan:
+    return load_plan("default", {"data": "clips", **flags}, pairs)
+
+
+@pytest.mark.parametrize("name", config_names("batch"))
+def test_every_configuration_loads(name: str) -> None:
+    load_plan(name, {"data": "x"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dataset": "lerobt"}, "did you mean 'lerobot'"),
+        ({"starts": "every"}, "every:N"),
+        ({"short": "drop"}, "policy for short episodes"),
+        ({"output": "mp4"}, "unknown output 'mp4'"),
+        ({"engine": "spark"}, "local, ray"),
+        ({"shard": "4/4"}, "0 to n - 1"),
+        ({"rows": 0}, "rows must be a whole number of at least 1"),
+        ({"limit": 0}, "limit must be"),
+        ({"samples": 0}, "samples must be"),
+        ({"window": 0}, "window must be"),
+        ({"seconds": 0.0}, "seconds must be positive"),
+        ({"gpus": -1.0}, "gpus cannot be -1"),
+        ({"ray_address": "auto"}, "goes with --engine ray"),
+        ({"engine": "ray", "shard": "0/2"}, "leave --shard out"),
+        ({"top_p": 2.0}, "top-p must lie"),
+        ({"decoder": "patwise"}, "did you mean 'pathwise'"),
+    ],
+)
+def test_refused_in_words(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        plan(**flags)
+
+
+@pytest.mark.parametrize("pair", ["window=3", "decoder.nonsense=1", "decoder.window", "decoder."])
+def test_settings_of_the_decoder_are_checked(pair: str) -> None:
+    with pytest.raises(InvalidArgument):
+        plan(pair)
+
+
+def test_settings_of_the_decoder_count() -> None:
+    changed = plan("decoder.siblings.depth=2")
+    assert changed.decoder.siblings is not None
+    assert changed.decoder.siblings["depth"] == 2
+    assert digest_of(changed.settings()) != digest_of(plan().settings())
+
+
+WORK = {
+    "rows": 3,
+    "workers": 2,
+    "shard": "1/2",
+    "samples": 9,
+    "limit": 4,
+    "devices": "cpu",
+    "fail_fast": True,
+}
+
+
+def test_how_the_work_is_spread_may_change() -> None:
+    assert plan(**WORK).settings() == plan().settings()
+    assert plan(engine="ray", gpus=0.5).settings() == plan().settings()
+
+
+def test_a_folder_is_gone_on_with_or_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    open_out(out, plan(frames=3))
+    first = open_out(out, plan())  # nothing was done in it
+    with closing(Log(out)) as log:
+        log.append(Row("a"))
+    assert open_out(out, plan(**WORK)) == first
+    with pytest.raises(
+        BadOutput, match=r"another batch \(frames: 24 there, 7 here; decoder.window: .* there"
+    ):
+        open_out(out, plan(frames=7, window=5))
+    with pytest.raises(BadOutput, match="holds a batch: leave --no-resume out"):
+        open_out(out, plan(), resume=False)
+    (out / "items").mkdir()
+    (out / "mine.txt").touch()
+    assert open_out(out, plan(frames=7), overwrite=True).digest != first.digest
+    assert not (out / "items").exists()
+    assert (out / "mine.txt").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(BadOutput, match=r"holds something else \(thesis.tex\)"):
+        open_out(tmp_path, plan(), overwrite=True)
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(BadOutput, match="cannot be gone on with"):
+        open_out(tmp_path, plan())
+
+
+def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadOutput):
+        open_out(tmp_path / "file" / "out", plan())
+
+
+def test_differences_go_into_parts() -> None:
+    before = {"a": 1, "d": {"x": 1, "y": 2}, "gone": 1}
+    assert differences({"a": 1, "d": {"x": 1, "y": 3}, "new": 0}, before) == [
+        "d.y: 2 there, 3 here",
+        "new: None there, 0 here",
+    ]
+
+
+def test_paths_mean_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clips").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert plan().config.data == str(tmp_path / "clips")
+    assert plan().config.model == "nano"
