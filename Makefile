@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench clean
+.PHONY: rollout test test-slow lint types bench nano clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
@@ -24,6 +24,15 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/vidjacobi bench --config readme --out out/bench
+
+# nano2 from nothing into out/nano2: about a day on two cores; stopped or killed, the same call goes on
+nano: $(STAMP)
+	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
+	$(BIN)/python scripts/nano/make_data.py
+	$(BIN)/python scripts/nano/train_tokenizer.py
+	$(BIN)/python scripts/nano/train_transformer.py
+	$(BIN)/python scripts/nano/export.py
+	$(BIN)/python scripts/nano/judge_tokenizer.py
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

@@ -1,8 +1,8 @@
 """Write a world model as it ships: trained networks in bfloat16, and held-out contexts for the bench.
 
-    python scripts/nano/export.py                              # nano, with the tokenizer, into vidjacobi/assets
+    python scripts/nano/export.py                               # nano2 into out/nano2: load it by that path
+    python scripts/nano/export.py --name nano --out vidjacobi/assets      # in the place of the one that ships
     python scripts/nano/export.py --model micro                 # its tokenizer is nano's
-    python scripts/nano/export.py --out out/early               # somewhere else
 
 Prints what was written, in bytes. The model card is written by hand beside the weights.
 """
@@ -14,26 +14,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from specs import CONTEXT_FRAMES, MODELS, TOKENIZER
+from specs import CONTEXT_FRAMES, MODELS
 from tokens import load_tokens
+from training import trained_state
 
 from cosmos_adapter.spec import ModelSpec
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_files import save_tokenizer
 from cosmos_adapter.tokenizer_net import TokenizerNet
 
 
 def trained(run: Path) -> dict[str, torch.Tensor]:
-    """The weights of a run in bfloat16. Raises ``FileNotFoundError`` if there are none."""
-    path = run / "last.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"no {path}: train first")
-    state = torch.load(path, weights_only=True)["model"]
+    """The averaged weights of a run in bfloat16. Raises BadInput if there are none."""
+    _, state = trained_state(run / "last.pt")
     return {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in state.items()}
 
 
 def export_tokenizer(run: Path, folder: Path) -> None:
     """``folder/config.json`` and ``folder/model.safetensors``."""
-    net = TokenizerNet(TOKENIZER).to(torch.bfloat16)
+    config, _ = trained_state(run / "last.pt")
+    net = TokenizerNet(TokenizerSpec.from_config(config)).to(torch.bfloat16)
     net.load_state_dict(trained(run))
     save_tokenizer(net, folder)
 
@@ -58,14 +58,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", choices=MODELS, default="nano")
+    parser.add_argument("--model", choices=MODELS, default="nano2")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--out", type=Path, default=Path("vidjacobi/assets"))
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--name", help="folder in --out, the model's name by default")
     arguments = parser.parse_args()
     spec, run, folder = (
         MODELS[arguments.model],
         arguments.runs / arguments.model,
-        arguments.out / arguments.model,
+        arguments.out / (arguments.name or arguments.model),
     )
     export_transformer(run / "transformer", spec, folder / "transformer")
     export_contexts(run / "transformer", spec, folder / "held_out_contexts.npy")

@@ -28,6 +28,7 @@ from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
 MIXTURE = {"house": 0.5, "tabletop": 0.25, "photo": 0.15, "plain_room": 0.1}
+REVERSIBLE = ("house", "photo", "plain_room")  # as true when run backwards: nothing is pushed or falls
 SALT = {"house": 1, "tabletop": 2, "photo": 3}  # keeps the random numbers of the kinds apart
 SOFTNESS = (
     1.0  # of house and tabletop, see softening.py: 0 is full texture and contrast; nano is trained on 1

@@ -1,11 +1,17 @@
-"""Sizes of the world models that ship with the package: one video tokenizer, a transformer for each name."""
+"""Sizes of the world models: a video tokenizer and a transformer for each name.
+
+"nano" and "micro" ship with the package, as the first version of these scripts trained them. "nano2" is their
+successor; the other tokenizers were trained for a moment, to choose its codes (LOG.md).
+"""
+
+from dataclasses import replace
 
 from cosmos_adapter.spec import ModelSpec
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 
-# The tokenizer is trained at nano's frame size. It is fully convolutional (its one attention runs over the
-# places of a latent frame), so that the other models use the same weights at their own frame size.
-TOKENIZER = TokenizerSpec(
+# A tokenizer is trained at nano's frame size. It is fully convolutional (its one attention runs over the places
+# of a latent frame), so that micro uses nano's weights at its own frame size.
+FIRST = TokenizerSpec(
     channels=64,
     channels_mult=(1, 2, 2),
     num_res_blocks=1,
@@ -19,6 +25,23 @@ TOKENIZER = TokenizerSpec(
     video_width=160,
     num_video_frames=33,
 )
+
+
+def with_codes(levels: tuple[int, ...], spatial: int = 8) -> TokenizerSpec:
+    """The tokenizer with other codes, or with fewer and larger blocks."""
+    return replace(FIRST, levels=levels, embedding_dim=len(levels), spatial_compression=spatial)
+
+
+TOKENIZERS = {
+    "nano": FIRST,
+    "micro": FIRST,
+    "nano2": with_codes((24, 7, 4, 4, 3)),
+    "codes4096": with_codes((8, 8, 8, 8)),
+    "codes3780": with_codes((20, 7, 3, 3, 3)),
+    "codes16000": with_codes((20, 8, 5, 5, 4)),
+    "codes64000": with_codes((8, 8, 8, 5, 5, 5)),
+    "blocks16": with_codes((8, 8, 8, 5, 5, 5), 16),
+}
 
 MODELS = {
     "nano": ModelSpec(
@@ -44,9 +67,11 @@ MODELS = {
         num_video_frames=33,
     ),
 }
+MODELS["nano2"] = replace(MODELS["nano"], vocab_size=TOKENIZERS["nano2"].vocab_size)
 CONTEXT_FRAMES = 2  # latent frames given in a rollout; the others are the predicted ones
 
 
-def frame_size(spec: ModelSpec) -> tuple[int, int]:
-    """(height, width) in pixels of the frames whose tokens fill the model's grid."""
-    return spec.grid.h * TOKENIZER.spatial_compression, spec.grid.w * TOKENIZER.spatial_compression
+def frame_size(name: str) -> tuple[int, int]:
+    """(height, width) in pixels of the frames whose tokens fill the grid of a model."""
+    grid, block = MODELS[name].grid, TOKENIZERS[name].spatial_compression
+    return grid.h * block, grid.w * block

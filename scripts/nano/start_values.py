@@ -1,4 +1,4 @@
-"""Start values that make the untrained tokenizer a block-mean autoencoder: colours pass from the first step on.
+"""Start values that make the untrained tokenizer a linear one: block means and slopes pass from the first step on.
 
 With torch's own start values the first minutes of training on two cores teach only grey blurs.
 """
@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosmos_adapter.haar import patch
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import Attention, Downsample, ResBlock, TokenizerNet, Upsample
 from vidjacobi.shapes import Pixels
 
-# Rows: brightness, blue against yellow, red against cyan; scaled to spread over the quantiser's range.
-COLOUR_AXES = ((0.6, 0.9, 0.2), (-0.9, -1.3, 2.2), (2.2, -1.6, -0.6))
-EDGE_GAIN = 4.0  # the fourth latent channel: brightness to the right minus brightness to the left
+CELLS = 4  # along each axis of a block: what is finer has no say in the start values
+SPREAD = 0.8  # deviation of the latents, so that they use all codes of the quantiser
 # Large ridges: small weights that many features share survive the first noisy steps, exact ones do not.
 ENCODER_RIDGE, DECODER_RIDGE = 0.03, 0.1
 STREAM_GAIN = 40.0  # brings the residual stream to a deviation of about 1.5, so that no branch drowns it
@@ -26,7 +26,7 @@ def initialise(net: TokenizerNet, pixels: Pixels) -> None:
     make_isometric(net)
     head = net.encoder.conv_out
     features = captured(net, head, pixels)
-    weight, bias = fit(features, latent_targets(pixels, net.spec.patch_size), ENCODER_RIDGE)
+    weight, bias = fit(features, latent_targets(pixels, net.spec), ENCODER_RIDGE)
     used = len(weight)
     keep_current_frame(head[1].conv3d)
     keep_current_frame(net.quant_conv.conv3d)
@@ -67,13 +67,22 @@ def keep_current_frame(conv: nn.Conv3d) -> None:
         conv.weight[i, i, -1] = 1
 
 
-def latent_targets(pixels: Pixels, size: int) -> Float[Tensor, "b e t h w"]:
-    """What the four latent channels shall be: the colours of each 8x8x8 block and its horizontal edge."""
-    means = patch(pixels, size)[:, :3]
-    means = torch.cat([means[:, :, :1], means], dim=2)
-    colours = torch.einsum("ec,bcthw->bethw", torch.tensor(COLOUR_AXES), F.avg_pool3d(means, 2))
-    halves = F.avg_pool3d(means.mean(1, keepdim=True), (2, 2, 1))
-    return torch.cat([colours, EDGE_GAIN * (halves[..., 1::2] - halves[..., ::2])], dim=1)
+def latent_targets(pixels: Pixels, spec: TokenizerSpec) -> Float[Tensor, "b e t h w"]:
+    """What the latent channels shall be: the first principal components of the blocks, most variance first.
+
+    Mostly brightness, its slopes across and down, and colours.
+    """
+    first = pixels[:, :, :1].expand(-1, -1, spec.temporal_compression - 1, -1, -1)
+    block = (spec.temporal_compression, spec.spatial_compression, spec.spatial_compression)
+    coarse = F.avg_pool3d(torch.cat([first, pixels], dim=2), [n // CELLS for n in block])
+    cells = coarse.unflatten(4, (-1, CELLS)).unflatten(3, (-1, CELLS)).unflatten(2, (-1, CELLS))
+    blocks = cells.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
+    rows = blocks.flatten(0, 3).double()
+    centred = rows - rows.mean(0)
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+    kept = slice(-spec.embedding_dim, None)
+    scores = centred @ directions[:, kept].flip(1) / variances[kept].flip(0).sqrt() * SPREAD
+    return scores.float().view(*blocks.shape[:4], -1).permute(0, 4, 1, 2, 3)
 
 
 def captured(net: TokenizerNet, module: nn.Module, pixels: Pixels) -> Float[Tensor, "b f t h w"]:

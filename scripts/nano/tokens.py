@@ -1,57 +1,90 @@
 """Clips to tokens with the trained tokenizer, once for all trainings of a model."""
 
 import argparse
+import hashlib
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from clips import load_split
+from clips import Clips, load_split
 from jaxtyping import Int
-from specs import MODELS, TOKENIZER, frame_size
+from specs import frame_size
 from torch import Tensor
+from training import trained_state
 
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import TokenizerNet
+from vidjacobi.errors import BadInput
 from vidjacobi.frames import fit
 
-# Axes of [c T H W] that are flipped: every variant of a flight is a valid flight.
+# Axes of [c T H W] that are flipped. Clips that look wrong backwards have no such variants.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}
-CHUNK = 128  # clips in a file
+TIME = 1
+CHUNK = 32  # clips in a file: as many as in a shard, so that clips rendered later make new files
 
 
 def load_net(checkpoint: Path) -> TokenizerNet:
     """The trained network, its weights rounded to bfloat16 as they are shipped, computing in float32.
 
-    Raises ``FileNotFoundError`` if there is no checkpoint.
+    Raises BadInput if there is no checkpoint.
     """
-    if not checkpoint.exists():
-        raise FileNotFoundError(f"no tokenizer in {checkpoint}; run train_tokenizer.py first")
-    net = TokenizerNet(TOKENIZER)
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    config, state = trained_state(checkpoint)
+    net = TokenizerNet(TokenizerSpec.from_config(config))
+    net.load_state_dict(state)
     rounded = net.to(torch.bfloat16).float()
     return rounded.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
 
 
 def encode_chunks(rank: int, arguments: argparse.Namespace, split: str, variants: list[str]) -> None:
-    """One worker's part of a split: files ``SPLIT/VARIANT_CHUNK.npy`` of tokens, uint16 ``[n t*h*w]``.
+    """One worker's part of a split: files ``SPLIT/VARIANT_SEED.npy`` of tokens, uint16 ``[n t*h*w]``.
 
     Files already there are kept. Variants are done one after the other, so that the plain clips come first.
+    Raises BadInput if the files there are of another tokenizer.
     """
-    net, size = load_net(arguments.tokenizer), frame_size(MODELS[arguments.model])
+    net, size = load_net(arguments.tokenizer), frame_size(arguments.model)
     clips = load_split(arguments.data, split)
     folder = arguments.out / "tokens" / split
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, arguments.tokenizer)
     jobs = [(variant, start) for variant in variants for start in range(0, len(clips), CHUNK)]
     for variant, start in jobs[rank :: arguments.workers]:
-        path = folder / f"{variant}_{start:06d}.npy"
-        if path.exists():
+        path = folder / f"{variant}_{clips[start].seed:08d}.npy"
+        chosen = variant_of(clips[start : start + CHUNK], variant)
+        if path.exists() or not chosen:
             continue
-        tokens = [encode(net, clip, size, VARIANTS[variant]) for clip in clips[start : start + CHUNK]]
+        tokens = [encode(net, clip.frames, size, VARIANTS[variant]) for clip in chosen]
         with path.with_suffix(".part").open("wb") as file:
             np.save(file, np.stack(tokens))
         os.replace(path.with_suffix(".part"), path)
         print(f"{time.strftime('%H:%M:%S')} {path.name}: {len(tokens)} clips", flush=True)
+
+
+def variant_of(clips: Clips, variant: str) -> Clips:
+    """The clips that have a variant."""
+    return [clip for clip in clips if TIME not in VARIANTS[variant] or clip.reversible]
+
+
+def claim(folder: Path, tokenizer: Path) -> None:
+    """Note which weights a folder's tokens are of. Raises BadInput if it holds those of others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = digest(tokenizer)
+    note = folder / "tokenizer.sha256"
+    if note.exists() and note.read_text().strip() != found:
+        raise BadInput(
+            f"{folder} holds tokens of other weights than {tokenizer}: the tokenizer was trained further; "
+            "choose another --out, or delete the tokens and the transformer trained on them"
+        )
+    note.write_text(found + "\n")
+
+
+def digest(tokenizer: Path) -> str:
+    """sha256 of the averaged weights in a checkpoint."""
+    _, state = trained_state(tokenizer)
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(state[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def encode(net: TokenizerNet, clip: np.ndarray, size: tuple[int, int], flips: list[int]) -> np.ndarray:
@@ -62,8 +95,8 @@ def encode(net: TokenizerNet, clip: np.ndarray, size: tuple[int, int], flips: li
 
 
 def load_tokens(folder: Path, split: str) -> Int[Tensor, "n p"]:
-    """All encoded clips of a split, int64. Raises ``FileNotFoundError`` if there are none."""
+    """All encoded clips of a split, int64. Raises BadInput if there are none."""
     files = sorted((folder / "tokens" / split).glob("*.npy"))
     if not files:
-        raise FileNotFoundError(f"no tokens in {folder / 'tokens' / split}")
+        raise BadInput(f"no tokens in {folder / 'tokens' / split}: run train_transformer.py first")
     return torch.from_numpy(np.concatenate([np.load(file) for file in files]).astype(np.int64))

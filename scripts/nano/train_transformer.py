@@ -1,10 +1,11 @@
 """Train the transformer of a world model on the tokens of the rendered clips, whole clips as sequences.
 
 First encodes the clips (held-out, then train and its mirrored and backward variants; kept on disk), then
-trains. Held-out loss per latent frame goes to ``log.txt``, the weights to ``last.pt``; the same call resumes.
+trains. Held-out loss per latent frame goes to ``log.txt``, the weights to ``last.pt`` every minute; the same call
+goes on where a stopped or killed one was, on any number of workers. Clips rendered since are encoded first.
 
-    python scripts/nano/train_transformer.py --minutes 45
-    python scripts/nano/train_transformer.py --model micro --minutes 50     # frames of 96x128: 960 tokens
+    python scripts/nano/train_transformer.py                                # nano2, what `make nano` does
+    python scripts/nano/train_transformer.py --model micro --tokenizer runs/nano2/tokenizer/last.pt
 """
 
 import argparse
@@ -25,10 +26,11 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     encode_chunks(rank, arguments, "heldout", ["plain"])
     encode_chunks(rank, arguments, "train", arguments.variants)
     torch.distributed.barrier()
-    net = build(MODELS[arguments.model], arguments.seed)
+    net = build(arguments.model, arguments.seed)
     budget = Budget(arguments.steps, arguments.minutes)
     run = Run(arguments.out, net, optimizer_of(net), budget)
     clips, heldout = load_tokens(arguments.out, "train"), load_tokens(arguments.out, "heldout")
+    few = heldout[:: max(1, len(heldout) // 16)][:16]
     report_data(run, clips, heldout[:, CONTEXT_FRAMES * net.spec.grid.frame_tokens :])
     generator = torch.Generator().manual_seed(hash((arguments.seed, rank, budget.step)))
     reported = evaluated = time.time()
@@ -40,12 +42,12 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
             run.log(f"loss {loss.item():.4f} minutes {budget.seconds / 60:.1f}")
             run.save()
             reported = time.time()
-        if run.writes and time.time() - evaluated > 300:
-            run.log(f"held-out (16 clips): {describe(heldout_losses(net, heldout[:16]))}")
+        if run.writes and time.time() - evaluated > 600:
+            run.log(f"held-out ({len(few)} clips): {describe(heldout_losses(run.average, few))}")
             evaluated = time.time()
     run.save()
     if run.writes:
-        run.log(f"FINAL held-out ({len(heldout)} clips): {describe(heldout_losses(net, heldout))}")
+        run.log(f"FINAL held-out ({len(heldout)} clips): {describe(heldout_losses(run.average, heldout))}")
 
 
 def report_data(run: Run, clips: torch.Tensor, predicted: torch.Tensor) -> None:
@@ -59,14 +61,16 @@ def report_data(run: Run, clips: torch.Tensor, predicted: torch.Tensor) -> None:
 def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
-    parser.add_argument("--model", choices=MODELS, default="nano")
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/nano/tokenizer/last.pt"))
+    parser.add_argument("--model", choices=MODELS, default="nano2")
+    parser.add_argument("--tokenizer", type=Path, help="its last.pt, runs/MODEL/tokenizer/last.pt by default")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--steps", type=int, default=8000, help="stop after so many steps")
     parser.add_argument("--batch", type=int, default=2, help="clips of one worker's step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=60, help="steps")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path("runs") / arguments.model / "transformer"
+    arguments.tokenizer = arguments.tokenizer or Path("runs") / arguments.model / "tokenizer" / "last.pt"
     launch(train, arguments)
 
 

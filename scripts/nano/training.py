@@ -5,6 +5,7 @@ this trains 1.7 times as many clips a second as one process on two threads.
 """
 
 import argparse
+import copy
 import math
 import os
 import tempfile
@@ -17,6 +18,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from vidjacobi.errors import BadInput
+
+COOLING = 0.25  # share of the budget in which the learning rate falls
+AVERAGED = 1000  # steps
 
 
 @dataclass
@@ -34,8 +40,12 @@ class Budget:
         return min(1.0, max(self.step / self.steps, self.seconds / 60 / self.minutes))
 
     def learning_rate(self, peak: float, warmup: int) -> float:
-        """Linear warm-up over ``warmup`` steps, then a cosine down to 1 % of the peak at the end."""
-        cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress)
+        """Linear warm-up over ``warmup`` steps, the peak, and over the last part a cosine down to 1 % of it.
+
+        So a training that shall go on longer than planned has lost nothing, if it has not come to the last part.
+        """
+        late = max(0.0, self.progress - (1 - COOLING)) / COOLING
+        cosine = 0.5 + 0.5 * math.cos(math.pi * late)
         return peak * min(1.0, (self.step + 1) / warmup) * max(0.01, cosine)
 
 
@@ -53,20 +63,26 @@ def _worker(rank: int, train: Callable[..., None], arguments: argparse.Namespace
 
 
 class Run:
-    """The folder of one training: ``log.txt`` and ``last.pt`` (weights, optimiser, budget). Rank 0 writes."""
+    """The folder of one training: ``log.txt`` and ``last.pt`` (weights, optimiser, budget). Rank 0 writes.
+
+    ``average`` is the network with the running mean of the weights, which is what is judged and shipped.
+    """
 
     def __init__(
         self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
     ) -> None:
         self.folder, self.model, self.optimizer, self.budget = folder, model, optimizer, budget
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.writes = dist.get_rank() == 0
         folder.mkdir(parents=True, exist_ok=True)
         self.tick = time.time()
         for parameter in model.parameters():
             dist.broadcast(parameter.data, src=0)
+        self.average.load_state_dict(model.state_dict())
         if (folder / "last.pt").exists():
             state = torch.load(folder / "last.pt", weights_only=True)
             model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
             budget.step, budget.seconds = state["step"], state["seconds"]
             self.log(f"resumed at step {budget.step}")
@@ -85,7 +101,9 @@ class Run:
         if not self.writes:
             return
         state: dict[str, Any] = {
+            "spec": self.model.spec.to_config(),
             "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.budget.step,
             "seconds": self.budget.seconds,
@@ -111,6 +129,14 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         self.optimizer.step()
+        self._average_weights()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        """A mean over about the last tenth of the steps so far, at most over ``AVERAGED`` of them."""
+        share = max(10 / (self.budget.step + 10), 1 / AVERAGED)
+        pairs = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(*pairs, share)
 
     def _average(self, seconds: float) -> float:
         """Average the gradients over the workers; returns rank 0's ``seconds``, so that all end together."""
@@ -126,16 +152,23 @@ class Run:
         return float(clock)
 
 
-def training_arguments(description: str, out: Path | None = None) -> argparse.ArgumentParser:
+def trained_state(checkpoint: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(config of the network, averaged weights) of a ``last.pt``. Raises BadInput if there is none."""
+    if not checkpoint.exists():
+        raise BadInput(f"no {checkpoint}: train first")
+    state = torch.load(checkpoint, weights_only=True)
+    return state["spec"], state["average"]
+
+
+def training_arguments(description: str) -> argparse.ArgumentParser:
     """The options both trainings have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
-    parser.add_argument("--out", type=Path, default=out, help="runs/MODEL/PART by default")
-    parser.add_argument("--steps", type=int, default=1_000_000, help="stop after so many steps")
+    parser.add_argument("--data", type=Path, default=Path("runs/nano2/data"))
+    parser.add_argument("--out", type=Path, help="runs/MODEL/PART by default")
     parser.add_argument(
-        "--minutes", type=float, default=35, help="stop after so many minutes, restarts included"
+        "--minutes", type=float, default=1e9, help="stop after so many minutes, restarts included"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,18 +1,19 @@
 """A fresh transformer and its optimiser."""
 
 import torch
+from specs import MODELS, TOKENIZERS
 from token_counts import digit_features
 
-from cosmos_adapter.spec import ModelSpec
 from cosmos_adapter.transformer import CosmosTransformer, initialise
 
 
-def build(spec: ModelSpec, seed: int) -> CosmosTransformer:
-    """A fresh network; embedding and head start from smooth features of the FSQ digits."""
+def build(name: str, seed: int) -> CosmosTransformer:
+    """A fresh network of a model of specs.py; embedding and head start from smooth features of the FSQ digits."""
+    spec = MODELS[name]
     net = CosmosTransformer(spec)
     initialise(net, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    features = digit_features()
+    features = digit_features(TOKENIZERS[name].levels)
     for weight, std in ((net.tok_embeddings.weight, 0.1), (net.output.weight, 0.03)):
         projection = torch.randn(features.shape[1], spec.dim, generator=generator)
         weight.data.copy_(features @ projection * (std / features.shape[1] ** 0.5))
