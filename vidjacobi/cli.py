@@ -19,6 +19,8 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
   rollout    predict what happens next in a clip: an mp4, a contact sheet and the numbers
   bench      passes, seconds and ratios of several decoders and windows, in one run
   curve      pass times and tokens per pass by window, stored for the adaptive decoder
+  plan       predicted seconds of a pass and of a rollout on a GPU, its best window and batch
+  doctor     what is installed here, and whether a rollout fits in memory
   batch      many futures of all episodes of a dataset, over several GPUs and machines, resumable
   report     manifest.parquet and report.html of a batch
   eval       is it as good as AR, and how much faster: FVD and more on clips of a dataset, or of two folders
@@ -104,8 +106,13 @@ def dispatch(name: str, words: list[str]) -> int:
         return dispatch_eval(words)
     if name in ("batch", "report"):
         return dispatch_batch(name, words)
+    if name in ("plan", "doctor"):
+        from vidjacobi.planning import command
+
+        print(json.dumps(command.run(name, words), ensure_ascii=False), flush=True)
+        return 0
     if name not in parsers:
-        known = [*parsers, "eval", "batch", "report"]
+        known = [*parsers, "plan", "doctor", "eval", "batch", "report"]
         raise VidjacobiError(f"unknown command {name!r}{suggest(name, known)}. There are: {', '.join(known)}")
     parser = parsers[name]()
     args = parser.parse_intermixed_args(words)

@@ -16,7 +16,8 @@ vidjacobi.shapes vidjacobi.errors
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
 vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
-vidjacobi.model vidjacobi.guidance vidjacobi.tokenizer vidjacobi.trace vidjacobi.state vidjacobi.config
+vidjacobi.model vidjacobi.outline vidjacobi.guidance vidjacobi.tokenizer
+vidjacobi.trace vidjacobi.state vidjacobi.config
 vidjacobi.decoders vidjacobi.decoding vidjacobi.clip_queue vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
@@ -25,7 +26,7 @@ cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rollin
 vidjacobi.output_folders vidjacobi.progress vidjacobi.report
 vidjacobi.page_figures vidjacobi.page_media vidjacobi.page
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
-vidjacobi.batch
+vidjacobi.planning vidjacobi.batch
 vidjacobi vidjacobi.commands vidjacobi.cli
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.
@@ -33,7 +34,7 @@ LAZY_ONLY = ("cosmos_adapter", "vidjacobi.eval")
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.commands", "vidjacobi.cli", "vidjacobi.bench"}
 ADAPTER_SEES = {
     *(f"vidjacobi.{name}" for name in ("shapes", "errors", "geometry", "registry", "runtime")),
-    *("vidjacobi.model", "vidjacobi.tokenizer"),
+    *("vidjacobi.model", "vidjacobi.outline", "vidjacobi.tokenizer"),
 }
 # with an Unpickler that makes arrays only, of one file whose sha256 is known; that makes tensors only
 MAY_UNPICKLE = {"eval/i3d_weights.py", "cosmos_adapter/torchscript.py"}

@@ -1,0 +1,107 @@
+"""Cosmos models without weights, for planning: the very networks, on torch's meta device."""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cosmos_adapter.adapter import CosmosModel
+from cosmos_adapter.spec import PRESETS, ModelSpec
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
+from cosmos_adapter.tokenizer import NetCodec
+from cosmos_adapter.tokenizer_files import read_spec
+from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.transformer import CosmosTransformer
+from cosmos_adapter.weights import find_spec, find_weights, read_weights
+from vidjacobi.outline import Arithmetic, Outline
+
+TEXT_LENGTH = 512  # vectors of the released text encoder's output, padding included
+META = torch.device("meta")
+
+
+def released(name: str, dtype: torch.dtype) -> Outline:
+    """A released size: 4b, 5b, 12b or 13b, with the 720p tokenizer."""
+    return outline_of(name, PRESETS[name.upper()].spec, TokenizerSpec(), dtype)
+
+
+def shipped(name: str, dtype: torch.dtype) -> Outline:
+    """A model that ships with the package: nano or micro (which has nano's tokenizer at its own frame size)."""
+    assets = resources.files("vidjacobi.assets")
+    with resources.as_file(assets / name) as folder, resources.as_file(assets / "nano") as codec:
+        return in_folder(name, folder, codec / "tokenizer", dtype)
+
+
+def folder(path: str, dtype: torch.dtype) -> Outline:
+    """The checkpoint in a folder and the tokenizer beside it (the released one's sizes where there is none).
+
+    Tensors are mapped, not read. Raises BadCheckpoint.
+    """
+    return in_folder(path, Path(path), Path(path) / "tokenizer", dtype)
+
+
+def in_folder(name: str, weights: Path, codec: Path, dtype: torch.dtype) -> Outline:
+    """A checkpoint folder and a tokenizer folder; frames as large as the transformer's grid wants them."""
+    inner = weights / "transformer"
+    files = find_weights(inner if inner.is_dir() else weights)
+    spec = find_spec(read_weights(files), files[0].parent)
+    return outline_of(name, spec, read_spec(codec), dtype)
+
+
+def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dtype) -> Outline:
+    """A transformer and a tokenizer of these sizes, in ``dtype``."""
+    with META:
+        network, tokenizer = CosmosTransformer(spec), TokenizerNet(codec)
+    network.requires_grad_(False).to(dtype)
+    tokenizer.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last_3d)
+    every = torch.zeros(1, spec.table_rows, dtype=torch.long, device=META)
+    tables = [rows for rows in network.tables.rows(every, dtype) if rows is not None]
+    resident = {"weights": tensor_bytes(network), "position tables": sum(table.nbytes for table in tables)}
+    model = CosmosModel(network)
+    text = 0
+    if spec.insert_cross_attn:
+        entries = network.context_entries(
+            torch.empty(1, TEXT_LENGTH, spec.context_dim, dtype=dtype, device=META)
+        )
+        text = sum(part.nbytes for entry in entries if entry is not None for part in entry)
+        resident["text keys and values"] = text
+        model = CosmosModel(network, entries)
+    net = NetCodec(tokenizer)
+    side = codec.spatial_compression
+    return Outline(
+        name=name,
+        model=model,
+        to_tokens=net.to_tokens,
+        to_pixels=net.to_pixels,
+        resident=resident,
+        tokenizer_bytes=tensor_bytes(tokenizer),
+        arithmetic=arithmetic_of(network, dtype, text),
+        frame_size=(spec.grid.h * side, spec.grid.w * side),
+        stride_t=codec.temporal_compression,
+        max_frames=min(codec.num_video_frames, 1 + (spec.grid.t - 1) * codec.temporal_compression),
+    )
+
+
+def tensor_bytes(module: nn.Module) -> int:
+    """Of all parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def arithmetic_of(network: CosmosTransformer, dtype: torch.dtype, text: int) -> Arithmetic:
+    """What a pass reads and multiplies; a text context's keys and values are projected once, not in every pass."""
+    once = (".cross_attention.wk.", ".cross_attention.wv.")
+    matrices = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if parameter.ndim == 2 and name != "tok_embeddings.weight" and not any(part in name for part in once)
+    ]
+    cache = network.make_cache(1, 1)
+    spec = network.spec
+    return Arithmetic(
+        matrix_parameters=sum(matrix.numel() for matrix in matrices),
+        matrix_bytes=sum(matrix.nbytes for matrix in matrices),
+        kv_bytes=sum(part.nbytes for layer in cache for part in layer),
+        attention_flops=4 * spec.n_heads * spec.head_size * spec.n_layers,
+        score_rows=spec.n_heads * spec.n_layers,
+        text_bytes=text,
+    )

@@ -1,0 +1,109 @@
+"""Running code on tensors without numbers and counting: bytes that live at once, bytes moved, kernels."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+SORT_TRIPS = 4  # a radix sort of 32-bit keys, 8 bits a pass, goes over its data so often
+# operations that read only the rows that they return, not their whole first argument
+PICKS = ("gather", "index", "index_select", "embedding")
+SORTS = ("sort", "topk")
+ALLOCATES = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What some operations took.
+
+    Attributes:
+        peak: most bytes that lived at once beyond those alive before them.
+        moved: bytes read and written, every operation by itself (nothing fused, no cache hit).
+        kernels: operations that are more than another view of the same numbers.
+    """
+
+    peak: int
+    moved: int
+    kernels: int
+
+
+class Counter(TorchDispatchMode):
+    """Counts what is allocated and moved by everything that runs inside it, on any device.
+
+    Autograd must be off with ``no_grad`` rather than ``inference_mode``, under which composite operations hide
+    what they allocate. Memory that kernels take and give back inside one operation is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, int] = {}
+        self.now = self.peak = self.moved = self.kernels = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        inputs, outputs = _tensors((args, kwargs)), _tensors(result)
+        known = {tensor.untyped_storage()._cdata for tensor in inputs}
+        for tensor in outputs:
+            self._hold(tensor, known)
+        if not function.is_view and outputs:
+            self._count(function.overloadpacket.__name__, inputs, outputs)
+        return result
+
+    def of(self, work: Callable[[], Any]) -> tuple[Any, Work]:
+        """Do ``work`` and say what it took; its result stays alive."""
+        before, moved, kernels = self.now, self.moved, self.kernels
+        self.peak = self.now
+        result = work()
+        return result, Work(self.peak - before, self.moved - moved, self.kernels - kernels)
+
+    def _hold(self, tensor: Tensor, known: set[int]) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.live or key in known:  # a view of something made before the counting began
+            return
+        self.live[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self.now -= self.live.pop(key)
+
+    def _count(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        if name in ALLOCATES:
+            return
+        written = sum(map(size_of, outputs))
+        read = written if name in PICKS else sum(map(size_of, inputs))
+        trips = SORT_TRIPS if name in SORTS else 1
+        self.moved += trips * (read + written)
+        self.kernels += 1
+
+
+class FusedAttention(TorchFunctionMode):
+    """Attention on the meta device as GPUs do it: scores never stand in memory."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is F.scaled_dot_product_attention and args[0].device.type == "meta":
+            query, value = args[0], args[2]
+            return query.new_empty(*query.shape[:-1], value.shape[-1])
+        return function(*args, **(kwargs or {}))
+
+
+def size_of(tensor: Tensor) -> int:
+    """Bytes of a tensor's numbers, those that repeat (expanded) counted once."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
