@@ -96,11 +96,16 @@ def rollout_lines(case: Case, predictions: Sequence[Prediction], acceptance: Acc
         )
         for one in predictions
     ]
+    other = acceptance.model.lower() != case.counted.outline.name
+    warning = (
+        ["  another model than the one planned for: its tokens per pass are a rough guide"] if other else []
+    )
     return [
         f"Predicted latency of {request.new_frames} frames behind {request.context_frames} "
         f"({lengths.end - lengths.context:,} tokens), one clip, without the video tokenizer;",
         f"tokens per pass: {acceptance.source} (counted on {acceptance.model}):",
         *table(("decoder", "window", "tokens/pass", "passes", "ms/pass", "seconds", "x ar"), lines),
+        *warning,
     ]
 
 
