@@ -38,8 +38,8 @@ def alone(flags: Flags) -> dict[Any, str]:
 def test_what_is_done(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path) -> None:
     rows = batch(tmp_path / "out", **flags)
     assert hashes(rows) == alone
-    assert {item[:2] for item in alone} == {("a", 0), ("b", 0), ("b", 8), ("c", 0), ("d", 0), ("d", 8)}
-    short = rows["e", None, None]
+    assert {item[:2] for item in alone} == {("a", 0), ("b", 0), ("b", 8)}
+    short = rows["c", None, None]
     assert short.status == "skipped"
     assert "too short: 9 frames, but 16 are needed" in str(short.error)
     one = rows["b", 8, 1]
@@ -74,8 +74,8 @@ def test_limit_samples_and_resume_add_up(
     batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert len(hashes(batch(out, **{**flags, "samples": 1}, limit=2))) == 3
-    assert len(hashes(batch(out, **{**flags, "samples": 1}))) == 6
+    assert len(hashes(batch(out, **{**flags, "samples": 1}, limit=1))) == 1
+    assert len(hashes(batch(out, **{**flags, "samples": 1}))) == 3
     assert hashes(batch(out, **flags)) == alone
     before = log_lines(out)
     batch(out, **flags)
@@ -270,7 +270,7 @@ def test_too_large_for_one_row_is_a_failure(
 
     monkeypatch.setattr(pipeline, "decode_each", decode_each)
     rows = batch(tmp_path / "out", **flags, rows=4)
-    assert [row.status for row in rows.values() if row.start is not None] == ["failed"] * 12
+    assert [row.status for row in rows.values() if row.start is not None] == ["failed"] * 6
     assert all("out of memory" in str(row.error) for row in rows.values() if row.start is not None)
 
 

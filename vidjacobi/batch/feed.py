@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -12,6 +12,7 @@ from vidjacobi.batch.lines import Brake, Line
 from vidjacobi.batch.memory import Rows
 from vidjacobi.clip_queue import Failed, Finished, Request
 
+BACKLOG = 4  # futures that wait to be written, beside those in flight
 _LOOK = 0.02  # seconds between looks where nothing is ready
 
 
@@ -24,11 +25,13 @@ class Feed:
 
     Args:
         contexts: requests of first chunks, whose note is a Context.
+        landed: what is decided and not yet written; while there is much of it, nothing new begins.
         waits: rows are not refilled one by one, so a batch waits until it is full.
     """
 
-    def __init__(self, contexts: Line[Request], rows: Rows, brake: Brake, waits: bool) -> None:
-        self._contexts, self._rows, self._brake, self._waits = contexts, rows, brake, waits
+    def __init__(self, contexts: Line[Request], landed: Sized, rows: Rows, brake: Brake, waits: bool) -> None:
+        self._contexts, self._landed, self._rows = contexts, landed, rows
+        self._brake, self._waits = brake, waits
         self._first: deque[Request] = deque()  # next chunks, and what was lost; before new contexts
         self._flying: dict[int, tuple[Request, set[int]]] = {}
         self._open = 0  # futures taken and not closed
@@ -75,6 +78,8 @@ class Feed:
         return left
 
     def _new(self) -> Request | None:
+        if len(self._landed) > BACKLOG:
+            return None
         request = self._contexts.ready()
         if request is not None:
             with self._lock:

@@ -33,7 +33,7 @@ class Brake:
 
 
 class Line(Generic[T]):
-    """At most ``size`` things on their way from one thread to another. ``end`` is the last of them."""
+    """At most ``size`` things (0: any number) on their way from one thread to another; ``end`` is the last."""
 
     def __init__(self, size: int, brake: Brake) -> None:
         self._queue: Queue[T | None] = Queue(size)
@@ -52,6 +52,10 @@ class Line(Generic[T]):
     def end(self) -> None:
         """Nothing follows."""
         self.put(None)
+
+    def __len__(self) -> int:
+        """How many are on their way, about."""
+        return self._queue.qsize()
 
     def ready(self) -> T | None:
         """The next thing, None if there is none now, or ever (``ended``)."""

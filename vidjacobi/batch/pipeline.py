@@ -60,8 +60,9 @@ class Run:
         refills = tools.plan.decoder.method in SERVERS and has_free_rows(tools.pair[0])
         ahead = max(2, config.rows // (2 if refills else 1))
         self._contexts: Line[Request] = Line(ahead, self._brake)
-        self._landed: Line[Landed] = Line(2, self._brake)
-        self._feed = Feed(self._contexts, self._rows, self._brake, waits=not refills)
+        # Of any length, since decoding must never wait for a thread that waits for its memory; the feed bounds it.
+        self._landed: Line[Landed] = Line(0, self._brake)
+        self._feed = Feed(self._contexts, self._landed, self._rows, self._brake, waits=not refills)
 
     def over(self, entries: Iterable[Entry], state: State, reader: TimedReader) -> "Counter[str]":
         """Do what is missing of the entries. An interrupt stops it; what is decided by then is still written.
