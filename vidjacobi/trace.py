@@ -107,20 +107,3 @@ def clip_of(decoded: Decoded, index: int) -> Decoded:
     tokens = decoded.tokens[index : index + 1, :count]
     shared = [stats.prefill_shared_by[index]]
     return decoded_of(stats.law, tokens, Trace(**parts), [passes], shared)
-
-
-def together(clips: Sequence[Decoded]) -> Decoded:
-    """Clips that began in the same pass as one batch; those that are shorter are padded."""
-    longest = max(clips, key=lambda clip: clip.stats.passes)
-    padded = {
-        name: torch.nn.utils.rnn.pad_sequence([getattr(clip.trace, name)[:, 0] for clip in clips])
-        for name in ("decided", "accepted", "changed", "pending", "evaluated")
-    }
-    marks = {
-        name: torch.nn.utils.rnn.pad_sequence([getattr(clip.trace, name)[0] for clip in clips], True)
-        for name in ("decided_in", "redrafted")
-    }
-    seconds = {name: getattr(longest.trace, name) for name in ("seconds", "forward_seconds")}
-    tokens = torch.nn.utils.rnn.pad_sequence([clip.tokens[0] for clip in clips], True, -1)
-    nfe, shared = [clip.stats.nfe[0] for clip in clips], [clip.stats.prefill_shared_by[0] for clip in clips]
-    return decoded_of(longest.stats.law, tokens, Trace(**padded, **marks, **seconds), nfe, shared)

@@ -5,9 +5,10 @@ Every decoder of this family is this loop with other parts (lanes, draft rule, c
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from vidjacobi.decoders.flight import Counted, Flight, flights_of
+from vidjacobi.decoders.group import FIELDS, Group, Pass
 from vidjacobi.decoders.outcome import settle
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.rows import beside, rows_of
@@ -25,24 +26,30 @@ from vidjacobi.decoders.window import (
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.model import Cache, TreeModel, has_free_rows
 from vidjacobi.runtime import Clock
-from vidjacobi.shapes import Logits, Slots
+from vidjacobi.shapes import Logits, RowIndex, Slots
 from vidjacobi.state import DecodeState, Parts, Problem, Progress, Watch
-from vidjacobi.trace import Decoded, PassRecord, together
+from vidjacobi.trace import Decoded, PassRecord
 
 
 @torch.inference_mode()
 def run(problem: Problem) -> Decoded:
     """Decide every clip's new tokens."""
     batch = Batch(problem, len(problem.streams))
-    batch.begin(problem)
-    landed: list[Flight] = []
-    while batch.flying:
-        for flight in batch.step():
-            if flight.error:
-                raise flight.error
-            landed.append(flight)
-    landed.sort(key=lambda flight: flight.clip)
-    return together([flight.decoded for flight in landed if flight.decoded])
+    group = batch.begin(problem)
+    while batch.seated:
+        for landed in batch.step():
+            if landed.error:
+                raise landed.error
+    return group.decoded(batch.parts.law)
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Clips of a group that left the batch: finished, or the model returned something that is no law."""
+
+    group: Group
+    clips: list[int]
+    error: BadModelOutput | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Passed:
 
 
 class Batch:
-    """Clips that are decoded together: row r of the state and of the cache is that of ``flights[r]``.
+    """Clips that are decoded together, one in each row of the state and of the cache.
 
     Where the model can copy rows, those of finished clips are taken out, so that nothing is fed in vain, and
     others may be seated; elsewhere they stay, as padding.
@@ -70,15 +77,18 @@ class Batch:
         self.slots = spare_slot(problem, self.parts) + 1
         self.cache = problem.model.make_cache(rows, self.slots)
         self.clock = Clock(problem.context.device, problem.measure)
-        self.flights: list[Flight | None] = []
+        self._groups: dict[int, Group] = {}
+        self._seats = np.zeros(
+            (2, 0), np.int64
+        )  # of each row: number of the group (-1: none), clip in the group
         self._state: DecodeState | None = None
         self._passed: Passed | None = None
-        self._passes = self._decided = self._wanted = 0
+        self._begun = self._passes = self._decided = self._wanted = 0
 
     @property
-    def flying(self) -> int:
+    def seated(self) -> int:
         """Clips that are not finished."""
-        return sum(flight is not None for flight in self.flights)
+        return int((self._seats[0] >= 0).sum())
 
     @property
     def state(self) -> DecodeState:
@@ -86,25 +96,27 @@ class Batch:
         assert self._state is not None
         return self._state
 
-    def begin(self, problem: Problem) -> None:
+    def begin(self, problem: Problem) -> Group:
         """Prefill all clips of a problem at once, into the rows of an empty batch."""
         started = self.clock.now()
         self._state = start(problem, self.parts, self.cache)
-        self._take_off(flights_of(problem, self.clock.now() - started))
+        group = Group(problem, self.clock.now() - started, len(problem.streams), problem.shared_by)
+        self._add(group)
         self._observe()
+        return group
 
-    def seat(self, flights: list[Flight], state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
+    def seat(self, group: Group, state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
         """Give free rows to clips whose contexts lie in rows of another cache."""
         self._close_ranks()
-        model, device = self.problem.model, state.tokens.device
+        model, device, taken = self.problem.model, state.tokens.device, self._seats.shape[1]
         assert has_free_rows(model)
-        rows = torch.arange(len(self.flights), len(self.flights) + len(flights), device=device)
+        rows = torch.arange(taken, taken + len(group), device=device)
         model.copy_rows(self.cache, rows, cache, torch.tensor(source_rows, device=device))
-        self._state = beside(self.state, state) if self.flights else state
-        self._take_off(flights)
+        self._state = beside(self.state, state) if taken else state
+        self._add(group)
 
     @torch.inference_mode()
-    def step(self) -> list[Flight]:
+    def step(self) -> list[Landed]:
         """Make a pass; or none where the last one finished clips: these are returned, and their rows are free."""
         started = self.clock.now()
         planned = plan(self.problem, self.parts, self.state)
@@ -138,66 +150,77 @@ class Batch:
         passed, self._passed = self._passed, None
         status = read(self.state, planned, passed.record if passed else None)
         if passed:
-            took_part = [flight for flight in self.flights[: len(status.counts)] if flight]
-            for flight, numbers in zip(self.flights, status.counts, strict=False):  # others were seated since
-                if flight:
-                    flight.count(numbers, passed.seconds, passed.forward_seconds, len(took_part))
-                    self._decided += numbers[0]
+            # rows that were seated since have no counts
+            seats, counts = self._seats[:, : status.counts.shape[1]], status.counts
+            mates = int((seats[0] >= 0).sum())
+            for number in np.unique(seats[0][seats[0] >= 0]).tolist():
+                rows = seats[0] == number
+                made = Pass(seats[1][rows], counts[:, rows], passed.seconds, passed.forward_seconds, mates)
+                self._groups[number].passes.append(made)
+            self._decided += int(counts[0, seats[0] >= 0].sum())
             self._passes += 1
             self._observe()
         return status
 
-    def _land(self, status: "Status") -> list[Flight]:
+    def _land(self, status: "Status") -> list[Landed]:
         """Take out the clips that are finished, or whose model returned something that is no law."""
-        landed = []
-        for row, flight in enumerate(self.flights):
-            if flight and not status.finite[row]:
-                flight.error = BadModelOutput(
-                    f"the model's logits of pass {len(flight.passes)} are not finite: check its weights and dtype"
-                )
-                self._wipe(row)
-            elif flight and not status.left[row]:
-                flight.land(self.state, row, self.parts.law)
-            else:
-                continue
-            assert flight
-            landed.append(flight)
-            self.flights[row] = None
+        landed, device = [], self.state.tokens.device
+        for lost, which in ((True, status.finite == 0), (False, status.left == 0)):
+            leaving = np.flatnonzero(which & (self._seats[0] >= 0))
+            for number in np.unique(self._seats[0, leaving]).tolist():
+                rows = leaving[self._seats[0, leaving] == number]
+                group, clips = self._groups[number], self._seats[1, rows]
+                here = torch.tensor(rows, device=device)
+                if lost:
+                    self._wipe(here)
+                else:
+                    group.land(torch.tensor(clips, device=device), self.state, here)
+                landed.append(Landed(group, clips.tolist(), not_finite(group) if lost else None))
+            self._seats[0, leaving] = -1
+        self._groups = {number: self._groups[number] for number in np.unique(self._seats[0]) if number >= 0}
         return landed
 
-    def _wipe(self, row: int) -> None:
+    def _wipe(self, rows: RowIndex) -> None:
         """Forget cache entries that may not be finite: one that nobody sees still counts 0 times itself."""
         model = self.problem.model
         if has_free_rows(model):
-            one = torch.tensor([row], device=self.state.tokens.device)
-            model.copy_rows(self.cache, one, model.make_cache(1, self.slots), 0 * one)
+            model.copy_rows(self.cache, rows, model.make_cache(1, self.slots), 0 * rows)
 
     def _close_ranks(self) -> None:
         """Free the rows without a clip: those at the end move into the gaps in front of them."""
-        model = self.problem.model
-        if None not in self.flights or self.problem.watch or not has_free_rows(model):
+        model, taken = self.problem.model, np.flatnonzero(self._seats[0] >= 0)
+        left = len(taken)
+        if left == self._seats.shape[1] or self.problem.watch or not has_free_rows(model):
             return
-        taken = [row for row, flight in enumerate(self.flights) if flight]
-        movers = taken[::-1]
-        order = [row if self.flights[row] else movers.pop(0) for row in range(len(taken))]
-        self.flights = [self.flights[row] for row in order]
-        if not order:
+        gaps = np.flatnonzero(self._seats[0, :left] < 0)
+        order = np.arange(left)
+        order[gaps] = taken[taken >= left]
+        self._seats = self._seats[:, order]
+        if not left:
             return
         index = torch.tensor(order, device=self.state.tokens.device)
-        gaps = [row for row, source in enumerate(order) if row != source]
-        if gaps:
+        if len(gaps):
             to = torch.tensor(gaps, device=index.device)
             model.copy_rows(self.cache, to, self.cache, index[to])
         self._state = rows_of(self.state, index)
 
-    def _take_off(self, flights: list[Flight]) -> None:
-        self.flights += flights
-        self._decided += len(flights)
-        self._wanted += sum(flight.end - flight.start for flight in flights)
+    def _add(self, group: Group) -> None:
+        seats = np.stack([np.full(len(group), self._begun), np.arange(len(group))])
+        self._groups[self._begun] = group
+        self._seats = np.concatenate([self._seats, seats], 1)
+        self._begun += 1
+        self._decided += len(group)
+        self._wanted += int((group.ends - group.starts).sum())
 
     def _observe(self) -> None:
         if self.problem.observe:
             self.problem.observe(Progress(self._passes + 1, self._decided, self._wanted))
+
+
+def not_finite(group: Group) -> BadModelOutput:
+    """What is wrong with clips of a group."""
+    passes = len(group.passes)
+    return BadModelOutput(f"the model's logits of pass {passes} are not finite: check its weights and dtype")
 
 
 def move_entry(model: TreeModel, slots: Slots, branch: Branch, cache: Cache) -> None:
@@ -230,23 +253,22 @@ class Status:
 
     furthest: int  # largest input of the next pass, plus one
     width: int  # inputs of the clip that has the most
-    left: list[int]  # undecided positions behind the frontier of each row
-    finite: list[int]
-    counts: list[list[int]]  # of each row of the last pass, if there was one: the fields of its record
+    left: np.ndarray  # undecided positions behind the frontier of each row
+    finite: np.ndarray
+    counts: np.ndarray  # [5 rows of the last pass]: the fields of its record; [5 0] if there was none
 
 
 def read(state: DecodeState, planned: Plan, record: PassRecord | None) -> Status:
     """Bring a few numbers to the host, all at once."""
     position = torch.arange(planned.inputs.shape[1], device=planned.inputs.device)
     furthest = torch.where(planned.inputs, position, -1).max() + 1
-    left, reach = (state.ends - state.frontier).clamp(min=0), torch.stack([furthest, planned.width.max()])
-    fields = [] if record is None else [getattr(record, name) for name in Counted._fields]
-    numbers = torch.cat([reach, left, state.finite.long(), *fields]).tolist()
-    rows = len(state.streams)
-    counted = numbers[2 + 2 * rows :]
-    clips = len(counted) // len(Counted._fields)
-    counts = [counted[row::clips] for row in range(clips)]
-    return Status(numbers[0], numbers[1], numbers[2 : 2 + rows], numbers[2 + rows : 2 + 2 * rows], counts)
+    rows, reach = len(state.streams), torch.stack([furthest, planned.width.max()])
+    parts = [reach, (state.ends - state.frontier).clamp(min=0), state.finite.long()]
+    if record:
+        parts += [getattr(record, name) for name in FIELDS]
+    numbers = np.array(torch.cat(parts).tolist())
+    left, finite, counted = np.split(numbers[2:], [rows, 2 * rows])
+    return Status(int(numbers[0]), int(numbers[1]), left, finite, counted.reshape(len(FIELDS), -1))
 
 
 def parts_of(problem: Problem) -> Parts:

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from vidjacobi.decoders.flight import Flight, flights_of
-from vidjacobi.decoders.jacobi import Batch, parts_of
+from vidjacobi.decoders.group import Group
+from vidjacobi.decoders.jacobi import Batch, Landed, parts_of
 from vidjacobi.decoders.prefill import Prefilled, begin, prefill
 from vidjacobi.errors import BadModelOutput, VidjacobiError
 from vidjacobi.model import Cache, has_free_rows
@@ -52,18 +52,28 @@ def serve(orders: Orders, rows: int) -> Iterator[Done]:
     counter = Counter(orders)
     batch: Batch | None = None
     while True:
-        while (batch is None or len(batch.flights) < rows) and (found := counter.next()):
+        while (batch is None or batch.seated < rows) and (found := counter.next()):
             if isinstance(found, Done):
                 yield found
                 continue
             batch = batch or Batch(found.order.problem, rows)
             found.seat(batch)
-        if batch is None or not batch.flights:
+        if batch is None or not batch.seated:
             if counter.closed:
                 return
             continue
-        for flight in batch.step():
-            yield Done(flight.key, flight.clip, flight.decoded, flight.error, flight.share)
+        for landed in batch.step():
+            yield from each_of(landed, batch.parts.law)
+
+
+def each_of(landed: Landed, law: str) -> Iterator[Done]:
+    """The clips that left a batch, one by one."""
+    group = landed.group
+    whole = None if landed.error else group.decoded(law)
+    for clip in landed.clips:
+        alone = whole and clip_of(whole, clip)
+        share = group.share(alone.stats.passes if alone else len(group.passes))
+        yield Done(group.key, group.names[clip], alone, landed.error, share)
 
 
 class Ready:
@@ -77,7 +87,7 @@ class Ready:
         started = clock.now()
         self._cache: Cache = problem.model.make_cache(1, problem.context.shape[1])
         self._begun: Prefilled = prefill(problem.part([0]), self._parts.draft.keeps_laws, self._cache)
-        self._waiting: list[Flight] = flights_of(problem, clock.now() - started, order.key)
+        self._waiting, self._seconds = list(range(len(problem.streams))), clock.now() - started
 
     @property
     def waiting(self) -> int:
@@ -87,11 +97,13 @@ class Ready:
     @torch.inference_mode()
     def seat(self, batch: Batch) -> None:
         """Seat as many futures as there are free rows."""
-        count = min(batch.rows - len(batch.flights), self.waiting)
-        flights, self._waiting = self._waiting[:count], self._waiting[count:]
-        first = [0] * count
-        part = self.order.problem.part([flight.clip for flight in flights])
-        batch.seat(flights, begin(part, self._parts, self._begun.rows(first)), self._cache, first)
+        problem, count = self.order.problem, batch.rows - batch.seated
+        clips, self._waiting = self._waiting[:count], self._waiting[count:]
+        part, futures = problem.part(clips), len(problem.streams)
+        shared_by = [futures] * len(clips)
+        group = Group(part, self._seconds, futures, shared_by, self.order.key, clips)
+        first = [0] * len(clips)
+        batch.seat(group, begin(part, self._parts, self._begun.rows(first)), self._cache, first)
 
 
 class Counter:
