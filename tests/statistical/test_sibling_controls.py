@@ -10,7 +10,7 @@ from law_checks import Setting, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.couplings import Gumbel, Maximal
-from vidjacobi.decoders import jacobi, window
+from vidjacobi.decoders import jacobi, outcome, window
 from vidjacobi.distributions import Warp, probability, race, residual
 from vidjacobi.drafts import PreviousLaw, Uniform
 from vidjacobi.model import TreeModel
@@ -86,7 +86,7 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
         behind = trial.target[:, [min(level + 1, trial.target.shape[1] - 1) for level in range(depth)]]
         return rescue(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
 
-    patch.setattr(jacobi, "rescue", chained)
+    patch.setattr(outcome, "rescue", chained)
 
 
 def with_replacement(patch: pytest.MonkeyPatch) -> None:
