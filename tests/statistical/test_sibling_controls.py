@@ -77,7 +77,7 @@ def leave_entries(patch: pytest.MonkeyPatch) -> None:
 
 def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
     """The token behind a sibling is drawn from the law behind the rejected draft."""
-    rescue = jacobi.rescue
+    rescue = outcome.rescue
 
     def chained(*args: Any) -> Any:
         *rest, trial, final, siblings, laws = args
