@@ -1,6 +1,6 @@
 """Write a world model as it ships: trained networks in bfloat16, and held-out contexts for the bench.
 
-    python scripts/nano/export.py                               # nano2 into out/nano2: load it by that path
+    python scripts/nano/export.py                               # nano2 into out/nano2: transformer and tokenizer
     python scripts/nano/export.py --name nano --out vidjacobi/assets      # in the place of the one that ships
     python scripts/nano/export.py --model micro                 # its tokenizer is nano's
 

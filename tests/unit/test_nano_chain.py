@@ -1,0 +1,53 @@
+"""The scripts of `make nano`, one after the other on a few clips: stopped, gone on with, exported, loaded, judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nano_scripts import FOLDER, load
+
+import vidjacobi
+
+KINDS = {"plain_room": 1.0}
+
+
+def write_clips(folder: Path, seeds: range) -> None:
+    folder.mkdir(parents=True)
+    (folder / "kinds.json").write_text(json.dumps({"mixture": KINDS, "softness": 1.0}))
+    clips = [load("rooms").render_clip(seed, 33).frames.numpy() for seed in seeds]
+    np.save(folder / f"{seeds.start:08d}.npy", np.stack(clips))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_scripts_fit_together(tmp_path: Path) -> None:
+    def run(script: str, *options: str) -> str:
+        command = [sys.executable, str(FOLDER / f"{script}.py"), *options]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    write_clips(tmp_path / "runs" / "nano2" / "data" / "train", range(4))
+    write_clips(tmp_path / "runs" / "nano2" / "data" / "heldout", range(1_000_000, 1_000_002))
+    run("train_tokenizer", "--steps", "1", "--workers", "1")
+    assert "resumed at step 1" in run("train_tokenizer", "--steps", "2", "--workers", "2")
+    run("train_transformer", "--steps", "1", "--workers", "1", "--batch", "1", "--variants", "plain")
+    assert "resumed at step 1" in run(
+        "train_transformer", "--steps", "2", "--workers", "1", "--batch", "1", "--variants", "plain"
+    )
+    run("export")
+    out = tmp_path / "out" / "nano2"
+    _, tokenizer = vidjacobi.load(out / "transformer", "cpu", "float32", out / "tokenizer")
+    contexts = np.load(out / "held_out_contexts.npy")
+    assert contexts.shape == (2, 2, 16, 20)
+    clip = load("rooms").render_clip(1_000_000, 9).frames
+    pixels = load("clips").to_pixels(clip[None])
+    assert torch.equal(tokenizer.encode(pixels)[0], torch.from_numpy(contexts[0].astype(np.int64)))
+    assert int(contexts.max()) < load("specs").TOKENIZERS["nano2"].vocab_size
+    run("judge_tokenizer", "--fvd", "0", "--clips", "2")
+    judged = json.loads((tmp_path / "runs" / "nano2" / "tokenizer" / "judged" / "judged.json").read_text())
+    assert judged["plain_room"]["psnr"] > 15
