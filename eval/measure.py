@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,10 @@ def compare(name: Name, clip: int, prediction: Frames, future: Frames) -> Qualit
     return Quality(
         *name,
         clip,
-        [round(value, 4) for value in per_frame.psnr(prediction, future).tolist()],
+        [
+            round(value, 4) if isfinite(value) else None
+            for value in per_frame.psnr(prediction, future).tolist()
+        ],
         [round(value, 5) for value in per_frame.ssim(prediction, future).tolist()],
         None if lpips is None else [round(value, 5) for value in lpips.tolist()],
     )

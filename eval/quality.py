@@ -16,13 +16,14 @@ class Quality:
 
     Attributes:
         decoder: or the name of a reference; window 0 for those.
-        psnr: dB per frame; ssim: in [-1, 1]; lpips: None where its weights are not there.
+        psnr: dB per frame, None where a frame equals the truth; ssim: in [-1, 1]; lpips: None where its weights are
+            not there.
     """
 
     decoder: str
     window: int
     clip: int
-    psnr: list[float]
+    psnr: list[float | None]
     ssim: list[float]
     lpips: list[float] | None = None
 

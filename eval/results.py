@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -57,14 +58,21 @@ def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
 
 
 def averages(rows: Sequence[Quality]) -> Line:
-    """Means over frames and clips, and the curve over the predicted frames."""
+    """Means over frames and clips, and the curve over the predicted frames; frames that equal the truth, whose
+    PSNR is infinite, are left out of its mean."""
     line: Line = {}
     for kind in ("psnr", "ssim", "lpips"):
         curves = [getattr(row, kind) for row in rows if getattr(row, kind) is not None]
-        curve = [fmean(values) for values in zip(*curves, strict=True)]
-        line[kind] = fmean(curve) if curve else None
-        line[f"{kind}_by_frame"] = curve or None
+        frames = [[value for value in values if finite(value)] for values in zip(*curves, strict=True)]
+        every = [value for values in frames for value in values]
+        line[kind] = fmean(every) if every else None
+        line[f"{kind}_by_frame"] = [fmean(values) if values else None for values in frames] or None
     return line
+
+
+def finite(value: float | None) -> bool:
+    """Whether it is a number that can be averaged."""
+    return value is not None and math.isfinite(value)
 
 
 def flat(line: Line) -> Line:
