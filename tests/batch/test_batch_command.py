@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
+from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
 
 from vidjacobi import cli
 

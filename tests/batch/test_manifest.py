@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import log_lines
+from batches import log_lines
 
 from vidjacobi.batch.items import Item
 from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Log, Row, State, compact, locked, merged

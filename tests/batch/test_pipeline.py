@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Batch, hashes, log_lines, write_clips
+from batches import Batch, hashes, log_lines, write_clips
 
 import vidjacobi
 from vidjacobi.batch import pipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
+from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
 
 from vidjacobi.batch.config import load_plan
 from vidjacobi.batch.ray_engine import batch_size
