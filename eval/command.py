@@ -2,12 +2,13 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.parsing import new_parser
 from vidjacobi.registry import suggest
 
 EVAL = """Is it as good as AR, and how much faster?
@@ -43,17 +44,6 @@ FVD_EXAMPLES = """examples:
 """
 
 
-def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """A parser that keeps its texts' line breaks."""
-    return ArgumentParser(
-        f"vidjacobi eval {name}",
-        description=description,
-        epilog=examples,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
 def listed(text: str) -> list[str]:
     """Words apart by commas."""
     return [word for word in text.split(",") if word]
@@ -83,7 +73,7 @@ def add_network(parser: ArgumentParser) -> None:
 
 def dataset_parser(name: str) -> ArgumentParser:
     """Arguments of an evaluation on a dataset."""
-    parser = new_parser(name, DATASET, DATASET_EXAMPLES)
+    parser = new_parser(f"eval {name}", DATASET, DATASET_EXAMPLES)
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="the dataset's folder")
     add("--config", default="paper", help="paper, quick or a YAML path (paper)")
@@ -129,7 +119,7 @@ def dataset_parser(name: str) -> ArgumentParser:
 
 def fvd_parser() -> ArgumentParser:
     """Arguments of ``eval fvd``."""
-    parser = new_parser("fvd", FVD, FVD_EXAMPLES)
+    parser = new_parser("eval fvd", FVD, FVD_EXAMPLES)
     parser.add_argument("generated", metavar="GENERATED", type=Path)
     parser.add_argument("real", metavar="REAL", type=Path)
     parser.add_argument(
@@ -151,9 +141,7 @@ def fvd_parser() -> ArgumentParser:
 
 def setup_parser() -> ArgumentParser:
     """Arguments of ``eval setup``."""
-    parser = new_parser(
-        "setup", "Where FVD's network weights are, whether they are the right ones, how to get them."
-    )
+    parser = new_parser("eval setup", "Where the weights of FVD's network are, or how to get them.")
     parser.add_argument("--weights", metavar="FILE", type=Path, help="look at this file")
     return parser
 

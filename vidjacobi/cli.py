@@ -3,11 +3,12 @@
 import json
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vidjacobi.errors import VidjacobiError
+from vidjacobi.parsing import new_parser
 from vidjacobi.registry import suggest
 
 Command = Callable[[Namespace, dict[str, Any]], dict[str, Any]]
@@ -142,17 +143,6 @@ def dispatch_batch(name: str, words: list[str]) -> int:
     result, status = {"batch": command.run_batch, "report": command.run_report}[name](words)
     print(json.dumps(result, ensure_ascii=False), flush=True)
     return status
-
-
-def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """A parser that keeps its texts' line breaks."""
-    return ArgumentParser(
-        f"vidjacobi {name}",
-        description=description,
-        epilog=examples,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def rollout_parser() -> ArgumentParser:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a module imports only modules of lower lines, or of its own line further left.
 # A new module is added where it belongs. A folder stands for its modules (no cycles among them).
 LAYERS = """
-vidjacobi.shapes vidjacobi.errors
+vidjacobi.shapes vidjacobi.errors vidjacobi.parsing
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
 vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify

@@ -1,7 +1,7 @@
 """``vidjacobi batch`` and ``vidjacobi report``: what their words mean."""
 
 import os
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vidjacobi.batch.manifest import FAILED
 from vidjacobi.batch.tally import Tally, tell
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
+from vidjacobi.parsing import new_parser
 
 if TYPE_CHECKING:
     from vidjacobi.batch.worker import Job
@@ -40,17 +41,6 @@ REPORT = """Make manifest.parquet and report.html of a batch's folder, also whil
 
 The report shows throughput over time, passes and acceptance, futures side by side, and what failed and why.
 """
-
-
-def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """A parser that keeps its texts' line breaks."""
-    return ArgumentParser(
-        f"vidjacobi {name}",
-        description=description,
-        epilog=examples,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def batch_parser() -> ArgumentParser:

@@ -1,9 +1,11 @@
 """``vidjacobi plan`` and ``vidjacobi doctor``: what their words mean."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from vidjacobi.parsing import new_parser
 
 PLAN = """Predict seconds of a pass, latency of a rollout, and the best window and batch on a GPU.
 
@@ -32,7 +34,7 @@ DOCTOR_EXAMPLES = """examples:
 
 def plan_parser() -> ArgumentParser:
     """Arguments of ``plan``."""
-    parser = _parser("plan", PLAN, PLAN_EXAMPLES)
+    parser = new_parser("plan", PLAN, PLAN_EXAMPLES)
     _add_model(parser, "4b")
     add = parser.add_argument
     add("--gpu", required=True, metavar="NAME", help="h100, rtx6000ada, 4090, a100 or a YAML path")
@@ -59,7 +61,7 @@ def plan_parser() -> ArgumentParser:
 
 def doctor_parser() -> ArgumentParser:
     """Arguments of ``doctor``."""
-    parser = _parser("doctor", DOCTOR, DOCTOR_EXAMPLES)
+    parser = new_parser("doctor", DOCTOR, DOCTOR_EXAMPLES)
     _add_model(parser, "nano")
     add = parser.add_argument
     add("--decoder", default="pathwise", metavar="NAME", help="see `vidjacobi decoders` (pathwise)")
@@ -72,16 +74,6 @@ def doctor_parser() -> ArgumentParser:
     add("--gpu", metavar="NAME", help="ask for this GPU instead: h100, rtx6000ada, 4090, a100 or a YAML path")
     _add_lengths(parser)
     return parser
-
-
-def _parser(name: str, description: str, examples: str) -> ArgumentParser:
-    return ArgumentParser(
-        f"vidjacobi {name}",
-        description=description,
-        epilog=examples,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def _add_model(parser: ArgumentParser, default: str) -> None:
