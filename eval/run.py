@@ -20,7 +20,7 @@ from vidjacobi.bench.rows import AR
 from vidjacobi.bench.running import Bench
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
-from vidjacobi.config import load_decoder
+from vidjacobi.config import differences, load_decoder
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import BadOutput, InvalidArgument
@@ -33,7 +33,7 @@ from vidjacobi.eval.prediction import encode
 from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
-from vidjacobi.eval.settings import EvalConfig, differences
+from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.report import versions
 from vidjacobi.runtime import choose as choose_runtime
 from vidjacobi.runtime import describe_device
@@ -54,6 +54,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
     check_length(config, extractor)
     chosen = clips_of(config)
     tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")
+    check_model(config)
     open_out(config, out, chosen)
     job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
     contexts = encode_contexts(config, out, chosen, tell)
@@ -93,12 +94,26 @@ def clips_of(config: EvalConfig) -> Chosen:
     return choose(entries, config.clips, config.frames_needed, in_order=config.clip_list is not None)
 
 
+def check_model(config: EvalConfig) -> None:
+    """Refuse clips that the model cannot take, before a folder is claimed for them."""
+    _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
+    if config.frames_needed > tokenizer.max_frames:
+        raise InvalidArgument(
+            f"{config.context} + {config.frames} frames, but {config.model} takes {tokenizer.max_frames} at once"
+        )
+    if (config.context - 1) % tokenizer.stride_t:
+        raise InvalidArgument(
+            f"a context of {config.context} frames does not fit the video tokenizer: 1 + {tokenizer.stride_t} k do"
+        )
+
+
 def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
     """Make ``out`` ready, or go on in it. Raises BadOutput where another evaluation lies there."""
     path = out / SETTINGS
     try:
         out.mkdir(parents=True, exist_ok=True)
-        found = differences(config, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        found = [] if before is None else differences(config.settings(), before)
     except (OSError, ValueError) as error:
         raise BadOutput(f"{out}: cannot be gone on with ({error}): give another --out") from error
     if found:
@@ -113,14 +128,6 @@ def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -
     if path.is_file() and len(grids := np.load(path)) >= len(clips):
         return torch.from_numpy(grids[: len(clips)].astype(np.int64))
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
-    if config.frames_needed > tokenizer.max_frames:
-        raise InvalidArgument(
-            f"{config.context} + {config.frames} frames, but {config.model} takes {tokenizer.max_frames} at once"
-        )
-    if (config.context - 1) % tokenizer.stride_t:
-        raise InvalidArgument(
-            f"a context of {config.context} frames does not fit the video tokenizer: 1 + {tokenizer.stride_t} k do"
-        )
     found = []
     for clip in tqdm(clips, "contexts", unit="clip", disable=None):
         found.append(encode(clip.frames.read(0, config.context).frames, tokenizer).cpu())

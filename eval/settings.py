@@ -88,6 +88,10 @@ class EvalConfig:
             raise InvalidArgument("a distance between sets of clips needs at least 2 clips")
         self.bench(self.clips).check()
 
+    def settings(self) -> dict[str, Any]:
+        """What an evaluation that goes on must share with the one before."""
+        return {key: value for key, value in asdict(self).items() if key not in MAY_CHANGE}
+
     @property
     def frames_needed(self) -> int:
         """Frames of a clip, context and prediction."""
@@ -117,12 +121,3 @@ def load_eval(name: str, flags: Mapping[str, Any]) -> EvalConfig:
     config = load_settings("eval", name, EvalConfig, flags)
     config.check()
     return config
-
-
-def differences(config: EvalConfig, before: Mapping[str, Any]) -> list[str]:
-    """Why this evaluation cannot go on where one with the settings ``before`` stopped."""
-    return [
-        f"{key}: {before.get(key)} there, {value} here"
-        for key, value in asdict(config).items()
-        if key not in MAY_CHANGE and before.get(key) != value
-    ]

@@ -217,6 +217,18 @@ def load_settings(kind: str, name: str, schema: type[Settings], flags: Mapping[s
     return settings
 
 
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Why a run with the settings ``now`` cannot go on where one with ``before`` stopped."""
+    found = []
+    for key, value in now.items():
+        there = before.get(key)
+        if isinstance(value, dict) and isinstance(there, dict):
+            found += [f"{key}.{text}" for text in differences(value, there)]
+        elif there != value:
+            found.append(f"{key}: {there} there, {value} here")
+    return found
+
+
 def _key(pair: str) -> str:
     return pair.partition("=")[0]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.batch.config import Plan, differences, load_plan
+from vidjacobi.batch.config import Plan, load_plan
 from vidjacobi.batch.manifest import Log, Row
 from vidjacobi.batch.outputs import digest_of, open_out
-from vidjacobi.config import config_names
+from vidjacobi.config import config_names, differences
 from vidjacobi.errors import BadOutput, InvalidArgument
 
 

@@ -66,6 +66,9 @@ def test_bridge(tmp_path: Path) -> None:
     assert "choose one with camera=0" in reason(entries[1])
     with pytest.raises(InvalidArgument, match="camera must be a whole number"):
         open_dataset(root, camera=-1)
+    with pytest.raises(InvalidArgument, match="camera"):
+        open_dataset(root, camera="top")
+    assert list(open_dataset(root, camera="1")) == list(open_dataset(root, camera=1))
     entries = list(open_dataset(root, camera=1))
     assert reason(entries[0]).endswith("no camera 1: it has 1 videos")
     assert isinstance(entries[1], Episode)

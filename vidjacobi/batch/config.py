@@ -118,10 +118,7 @@ class BatchConfig:
 
     def dataset_options(self) -> dict[str, object]:
         """For ``open_dataset``: what was given."""
-        camera: object = self.camera
-        if self.camera is not None and self.camera.isdecimal():
-            camera = int(self.camera)  # Bridge counts its cameras
-        given = {"camera": camera, "split": self.split, "clips": self.clip_list}
+        given = {"camera": self.camera, "split": self.split, "clips": self.clip_list}
         options: dict[str, object] = {key: value for key, value in given.items() if value is not None}
         return {**options, **({"stride": self.stride} if self.stride > 1 else {})}
 
@@ -150,18 +147,6 @@ def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) ->
     decoder = with_window(load_decoder(config.decoder, overrides), config.window)
     parts_of(decoder)
     return Plan(config, decoder)
-
-
-def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """Why a batch with the settings ``now`` cannot go on where one with ``before`` stopped."""
-    found = []
-    for key, value in now.items():
-        there = before.get(key)
-        if isinstance(value, dict) and isinstance(there, dict):
-            found += [f"{key}.{text}" for text in differences(value, there)]
-        elif there != value:
-            found.append(f"{key}: {there} there, {value} here")
-    return found
 
 
 def _override(pair: str) -> tuple[str, Any]:

@@ -28,9 +28,10 @@ from PIL import Image
 from torch import Tensor
 
 from vidjacobi.atomic import replacing
-from vidjacobi.batch.config import Plan, differences
+from vidjacobi.batch.config import Plan
 from vidjacobi.batch.items import Item
 from vidjacobi.batch.manifest import FAILURES, LOGS, MANIFEST, Row, sync_folder
+from vidjacobi.config import differences
 from vidjacobi.datasets import folder_name
 from vidjacobi.errors import BadOutput
 from vidjacobi.output_folders import appearing

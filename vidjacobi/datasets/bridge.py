@@ -15,22 +15,24 @@ from vidjacobi.errors import BadInput, check_whole
 LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
 
 
-def open_bridge(root: Path, split: str | None = None, camera: int | None = None) -> Iterator[Entry]:
+def open_bridge(root: Path, split: str | None = None, camera: int | str | None = None) -> Iterator[Entry]:
     """The episodes, split by split in the order of their ids.
 
     Args:
         split: train, val, test, ...; all of them without it.
-        camera: which of the annotation's videos, from 0; needed where there are several.
+        camera: which of the annotation's videos, from 0 (or that number as text); needed where there are several.
 
     Raises BadInput where the folder is of another layout, InvalidArgument for a split it does not have.
     """
     if not recognises(root):
         raise BadInput(f"{root}: not Bridge: {LOOKS_FOR} are needed")
+    if isinstance(camera, str) and camera.isdecimal():
+        camera = int(camera)
     if camera is not None:
         check_whole("bridge", "camera", camera, 0)
     splits = sorted(path.name for path in (root / "annotation").iterdir() if path.is_dir())
     check_split(split, splits, root)
-    return _entries(root, [split] if split else splits, camera)
+    return _entries(root, [split] if split else splits, None if camera is None else int(camera))
 
 
 def recognises(root: Path) -> bool:
