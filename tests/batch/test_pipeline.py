@@ -15,7 +15,7 @@ from vidjacobi.batch.items import Shard
 from vidjacobi.batch.outputs import Outputs
 from vidjacobi.datasets import open_dataset
 from vidjacobi.errors import BadOutput
-from vidjacobi.rolling import hash_tokens
+from vidjacobi.trace import hash_tokens
 from vidjacobi.video_io import open_clip, read_frames, write_video
 
 Flags = dict[str, Any]
@@ -35,6 +35,7 @@ def alone(flags: Flags) -> dict[Any, str]:
     return found
 
 
+@pytest.mark.usefixtures("ticking_clock")
 def test_what_is_done(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path) -> None:
     rows = batch(tmp_path / "out", **flags)
     assert hashes(rows) == alone
