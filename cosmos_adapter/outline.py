@@ -1,5 +1,6 @@
 """Cosmos models without weights, for planning: the very networks, on torch's meta device."""
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -23,6 +24,12 @@ META = torch.device("meta")
 def released(name: str, dtype: torch.dtype) -> Outline:
     """A released size: 4b, 5b, 12b or 13b, with the 720p tokenizer."""
     return outline_of(name, PRESETS[name.upper()].spec, TokenizerSpec(), dtype)
+
+
+def published(repository: str, dtype: torch.dtype) -> Outline | None:
+    """A released model by its repository on Hugging Face, which is not asked; None for another one."""
+    sizes = [size for size, preset in PRESETS.items() if repository in preset.repositories]
+    return replace(released(sizes[0], dtype), name=repository) if sizes else None
 
 
 def shipped(name: str, dtype: torch.dtype) -> Outline:

@@ -3,11 +3,13 @@
 from importlib import resources
 from pathlib import Path
 
+from torch import nn
+
 from cosmos_adapter.adapter import CosmosModel
-from cosmos_adapter.tokenizer import CosmosTokenizer
+from cosmos_adapter.tokenizer import CosmosTokenizer, NetCodec
 from cosmos_adapter.tokenizer_files import load_tokenizer
 from cosmos_adapter.weights import load_model
-from vidjacobi.errors import BadCheckpoint
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.runtime import Runtime
 
 
@@ -48,3 +50,15 @@ def load_pair(
             f"frame out of {model.vocab_size}, the tokenizer makes {height}x{width} out of {tokenizer.vocab_size}"
         )
     return model, tokenizer
+
+
+def modules_of(model: CosmosModel, tokenizer: CosmosTokenizer) -> tuple[nn.Module, nn.Module]:
+    """The modules that hold all weights of the two.
+
+    Raises InvalidArgument for a tokenizer that runs TorchScript files: their constants stay where they are.
+    """
+    if not isinstance(tokenizer.codec, NetCodec):
+        raise InvalidArgument(
+            "a tokenizer that runs TorchScript files cannot be offloaded: leave one of both out"
+        )
+    return model.network, tokenizer.codec.net

@@ -191,6 +191,19 @@ def rollout_parser() -> ArgumentParser:
     how.add_argument("--top-k", type=int, metavar="K", help="likeliest tokens kept (all)")
     how.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto (auto)")
     how.add_argument("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
+    how.add_argument(
+        "--offload",
+        action="store_true",
+        default=None,
+        help="less memory: model and tokenizer take turns on the GPU",
+    )
+    how.add_argument(
+        "--no-memory-check",
+        dest="memory_check",
+        action="store_false",
+        default=None,
+        help="run even if it is predicted not to fit in memory",
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--out", default="out", metavar="DIR", help="folder for the results (out)")
     out.add_argument("--overwrite", action="store_true", help="replace earlier rollouts of the same name")

@@ -4,6 +4,7 @@ import json
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,30 @@ from vidjacobi.bench import running as bench
 from vidjacobi.bench.config import load_bench
 from vidjacobi.bench.files import TEXT, open_folder, write_results
 from vidjacobi.bench.material import Source, contexts_of
-from vidjacobi.config import LAWS, RolloutConfig, config_names, load_decoder, load_rollout
+from vidjacobi.config import (
+    LAWS,
+    DecoderConfig,
+    RolloutConfig,
+    config_names,
+    load_decoder,
+    load_rollout,
+)
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import Pair, load
+from vidjacobi.model import flatten
 from vidjacobi.naming import output_names
 from vidjacobi.output_folders import appearing, prepare
 from vidjacobi.pass_curve import measure_curve, write_curve
+from vidjacobi.planning.admission import Ask, check, here
+from vidjacobi.planning.models import outline_to_load
+from vidjacobi.planning.simulate import Request
 from vidjacobi.progress import ProgressBar
 from vidjacobi.report import Extras, Job, describe, versions, write_rollout
-from vidjacobi.rolling import Rollout, check_lengths, flatten, rollout
-from vidjacobi.runtime import choose, describe_device
+from vidjacobi.rolling import Rollout, rollout
+from vidjacobi.runtime import Runtime, choose, describe_device
+from vidjacobi.tokenizer import check_lengths
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
 
 
@@ -39,8 +52,17 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
             stack.enter_context(resources.as_file(resources.files("vidjacobi.assets") / "sample.mp4"))
         ]
         lengths = [context_length(config, source) for source in sources]
+        if config.memory_check:
+            check_room(config, decoder, runtime, max(lengths))
         folders = prepare(Path(args.out), output_names(sources), args.overwrite)
-        pair = load(config.model, config.device, config.dtype, config.tokenizer, config.run_torchscript)
+        pair = load(
+            config.model,
+            config.device,
+            config.dtype,
+            config.tokenizer,
+            config.run_torchscript,
+            config.offload,
+        )
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])
         outputs = []
@@ -83,6 +105,13 @@ def check_numbers(config: RolloutConfig) -> None:
         raise InvalidArgument(f"context must be at least 1 frame, not {config.context}")
     if config.context_from == "last" and config.start:
         raise InvalidArgument("start counts from the first frame: it cannot go with a context from the end")
+
+
+def check_room(config: RolloutConfig, decoder: DecoderConfig, runtime: Runtime, context: int) -> None:
+    """Refuse, before anything is loaded, what is predicted not to fit in memory."""
+    outline = partial(outline_to_load, config.model, config.tokenizer)
+    request = Request(decoder, config.samples, 1, context, config.frames)
+    check(Ask(outline, request, config.offload), here(runtime))
 
 
 def write_clip(folder: Path, job: Job, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:

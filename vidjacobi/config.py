@@ -158,6 +158,8 @@ class RolloutConfig:
     top_k: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    offload: bool = False
+    memory_check: bool = True
 
 
 def load_rollout(

@@ -1,14 +1,19 @@
 """A model's name to a model and its video tokenizer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
 from vidjacobi.model import VideoModel
+from vidjacobi.offload import take_turns
 from vidjacobi.registry import suggest
-from vidjacobi.runtime import choose
+from vidjacobi.runtime import Runtime, choose
 from vidjacobi.tokenizer import VideoTokenizer
 
 Pair = tuple[VideoModel, VideoTokenizer]
@@ -17,6 +22,8 @@ Pair = tuple[VideoModel, VideoTokenizer]
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
 # any other name: a folder or a repository of checkpoints
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
+# called with a loaded pair: where its weights are
+MODULES = "cosmos_adapter.pair:modules_of"
 # the tokenizer of a repository that names none
 TOKENIZERS = {
     "nvidia/Cosmos-1.0-Autoregressive-4B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
@@ -32,6 +39,7 @@ def load(
     dtype: str = "auto",
     tokenizer: str | Path | None = None,
     run_torchscript: bool = False,
+    offload: bool = False,
 ) -> Pair:
     """(model, tokenizer) by name.
 
@@ -43,21 +51,44 @@ def load(
         tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.
         run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
             are programs: only for files that you trust.
+        offload: model and tokenizer take turns on the device, their weights stay in the host's memory; the
+            results are the same. See ``vidjacobi.offload``.
 
     Raises:
-        InvalidArgument: unknown name, device or dtype.
+        InvalidArgument: unknown name, device or dtype, or a pair that cannot be offloaded.
         BadCheckpoint: files missing, damaged or not fitting.
     """
     runtime = choose(device, dtype)
-    name = str(name_or_path)
-    if name in MODELS and not Path(name).exists():
+    if not offload:
+        return _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
+    if runtime.device.type == "cpu":
+        raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
+    host = replace(runtime, device=torch.device("cpu"))
+    pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
+    return take_turns(*pair, resolve(MODULES)(*pair), runtime.device)
+
+
+def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torchscript: bool) -> Pair:
+    if is_shipped(name):
         return resolve(MODELS[name])(runtime)
+    return resolve(CHECKPOINTS)(*locate(name, tokenizer), runtime, run_torchscript)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name is that of a bundled model (and of no folder here)."""
+    return name in MODELS and not Path(name).exists()
+
+
+def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
+    """Folders of a checkpoint and of its tokenizer, fetched if ``name`` is a repository.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
     weights = _folder(name, MODEL_FILES, "model")
-    codec = _tokenizer_folder(name, weights, tokenizer)
-    return resolve(CHECKPOINTS)(weights, codec, runtime, run_torchscript)
+    return weights, _tokenizer_folder(name, weights, tokenizer)
 
 
-def resolve(target: str) -> Callable[..., Pair]:
+def resolve(target: str) -> Callable[..., Any]:
     """Import ``module:function``."""
     module, _, function = target.partition(":")
     return getattr(import_module(module), function)

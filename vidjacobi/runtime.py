@@ -2,12 +2,15 @@
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from vidjacobi.errors import InvalidArgument
 
+T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
@@ -52,6 +55,41 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def give_back(device: torch.device) -> None:
+    """Let others have the memory that PyTorch keeps for later tensors."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()
+
+
+def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[], T]]:
+    """Captures CUDA graphs that share their working memory: ``recorder(warm_up, work)``.
+
+    What it returns runs ``work`` again on the same memory and gives its results. Capturing runs nothing, so
+    ``warm_up`` runs first: what is compiled, tuned or allocated once must not happen during the capture.
+    """
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(warm_up: Callable[[], T], work: Callable[[], T]) -> Callable[[], T]:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                warm_up()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            results = work()
+
+        def replay() -> T:
+            graph.replay()
+            return results
+
+        return replay
+
+    return record
 
 
 @dataclass(frozen=True)

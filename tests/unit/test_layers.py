@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = """
 vidjacobi.shapes vidjacobi.errors vidjacobi.parsing
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
-vidjacobi.distributions vidjacobi.law_memory vidjacobi.trial
+vidjacobi.distributions vidjacobi.nuclei vidjacobi.nuclei_few vidjacobi.nuclei_whole vidjacobi.law_stage
+vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
 vidjacobi.model vidjacobi.outline vidjacobi.guidance vidjacobi.tokenizer
 vidjacobi.trace vidjacobi.state vidjacobi.config
@@ -22,7 +23,8 @@ vidjacobi.decoders vidjacobi.decoding vidjacobi.clip_queue vidjacobi.testing
 vidjacobi.atomic vidjacobi.video_source vidjacobi.decord_worker vidjacobi.video_index vidjacobi.stills
 vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frames vidjacobi.sheet
 vidjacobi.naming vidjacobi.datasets
-cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.loading vidjacobi.rolling
+cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.offload vidjacobi.loading
+vidjacobi.streaming vidjacobi.chunks vidjacobi.rolling
 vidjacobi.output_folders vidjacobi.progress vidjacobi.report
 vidjacobi.page_figures vidjacobi.page_media vidjacobi.page
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval

@@ -88,6 +88,19 @@ def _add_how(parser: ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="nucleus mass in (0, 1] (0.8)")
     add("--top-k", type=int, metavar="K", help="likeliest tokens kept (all)")
     add("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
+    add(
+        "--offload",
+        action="store_true",
+        default=None,
+        help="less memory: model and tokenizer take turns on the GPU",
+    )
+    add(
+        "--no-memory-check",
+        dest="memory_check",
+        action="store_false",
+        default=None,
+        help="run even if it is predicted not to fit in memory",
+    )
 
 
 def _add_work(parser: ArgumentParser) -> None:
@@ -130,14 +143,18 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = batch_parser().parse_intermixed_args(list(words))
     from vidjacobi.batch.config import load_plan
+    from vidjacobi.batch.local import devices_of
     from vidjacobi.batch.manifest import LOGS, label_of, locked
     from vidjacobi.batch.outputs import open_out, sweep
     from vidjacobi.batch.pipeline import FailedFast
+    from vidjacobi.batch.room import check_room
     from vidjacobi.batch.stop import Stopped, stoppable
     from vidjacobi.batch.worker import Job, listing
 
     plan = load_plan(args.config, vars(args), args.settings)
     listing(plan.config)  # refuses what cannot be listed, before OUT is touched
+    if plan.config.engine == "local":
+        check_room(plan, devices_of(plan.config))
     out = Path(os.path.abspath(args.out))
     shard = plan.config.shard
     status = 0

@@ -26,7 +26,7 @@ ENGINES = ("local", "ray")
 # How the work is spread and how much of it is asked for: results depend on none of them.
 MAY_CHANGE = {
     *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
-    *("seconds", "fail_fast", "run_torchscript"),
+    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check"),
 }
 
 
@@ -41,7 +41,8 @@ class BatchConfig:
         short: policy of ``vidjacobi.datasets.starts.SHORT`` for episodes with fewer frames than that.
         limit: take only the first so many episodes.
         samples: futures of each context.
-        model, tokenizer, run_torchscript, dtype: as ``vidjacobi.load``.
+        model, tokenizer, run_torchscript, dtype, offload: as ``vidjacobi.load``.
+        memory_check: refuse, before anything is loaded, what is predicted not to fit.
         context, frames: frames given and frames predicted.
         decoder, window, seed, temperature, top_p, top_k: as ``vidjacobi.decode``.
         output: a key of OUTPUTS.
@@ -68,6 +69,8 @@ class BatchConfig:
     tokenizer: str | None = None
     run_torchscript: bool = False
     dtype: str = "auto"
+    offload: bool = False
+    memory_check: bool = True
     context: int = 9
     frames: int = 24
     decoder: str = "pathwise"

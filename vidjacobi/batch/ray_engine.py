@@ -16,6 +16,7 @@ import torch
 from vidjacobi.batch.config import BatchConfig
 from vidjacobi.batch.manifest import FAILED, Log, State
 from vidjacobi.batch.pipeline import FailedFast, Run, Tools
+from vidjacobi.batch.room import check_room
 from vidjacobi.batch.stop import stoppable
 from vidjacobi.batch.tally import Tally, tell
 from vidjacobi.batch.worker import Job, listing, load_pair, processors
@@ -54,6 +55,7 @@ class Actor:
             torch.set_num_threads(threads)
         config, out = job.plan.config, job.outputs.out
         device = config.devices.split(",")[0]
+        check_room(job.plan, [device])
         pair = load_pair(config, device)
         self._tools = Tools(job.plan, pair, job.outputs, Log(out, config.shard), lambda row: None, tell)
         self._state, self._reader = State(out), TimedReader(config.seconds)

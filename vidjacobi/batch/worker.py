@@ -15,7 +15,7 @@ from vidjacobi.batch.pipeline import Run, Tools
 from vidjacobi.datasets import Entry, open_dataset
 from vidjacobi.datasets.timed import TimedReader
 from vidjacobi.loading import Pair, load
-from vidjacobi.rolling import check_lengths
+from vidjacobi.tokenizer import check_lengths
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Job:
 
 def load_pair(config: BatchConfig, device: str) -> Pair:
     """The model on a device, and that it can do what is asked for. Raises InvalidArgument, BadCheckpoint."""
-    pair = load(config.model, device, config.dtype, config.tokenizer, config.run_torchscript)
+    pair = load(config.model, device, config.dtype, config.tokenizer, config.run_torchscript, config.offload)
     check_lengths(config.context, config.frames, config.samples, pair[1])
     return pair
 

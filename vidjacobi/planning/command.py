@@ -66,8 +66,8 @@ def doctor_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--decoder", default="pathwise", metavar="NAME", help="see `vidjacobi decoders` (pathwise)")
     add("--window", type=int, metavar="N", help="positions per pass (the decoder's own)")
-    add("--batch", type=int, default=1, metavar="N", help="different clips decoded together (1)")
-    add("--samples", type=int, default=1, metavar="K", help="futures of each clip (1)")
+    add("--batch", type=int, default=1, metavar="N", help="rows of a batch: `vidjacobi batch --rows N` (1)")
+    add("--samples", type=int, default=1, metavar="K", help="futures of one rollout (1)")
     add("--offload", action="store_true", help="tokenizer and transformer take turns on the device")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:N or auto")
     add("--dtype", default="auto", metavar="NAME", help="bfloat16, float32, float64 or auto")

@@ -100,6 +100,12 @@ class FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def counted(work: Callable[[], Any]) -> Work:
+    """What ``work`` takes, on tensors without numbers."""
+    with torch.no_grad(), FusedAttention(), Counter() as counter:
+        return counter.of(work)[1]
+
+
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor's numbers, those that repeat (expanded) counted once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -1,42 +1,20 @@
 """``vidjacobi doctor``: what is here, and whether a rollout fits."""
 
 from argparse import Namespace
-from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
 
-from vidjacobi.config import RolloutConfig, load_decoder, with_window
+from vidjacobi.config import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.planning import text
-from vidjacobi.planning.gpus import load_gpu
-from vidjacobi.planning.memory_model import (
-    Knob,
-    Memory,
-    Setting,
-    fewer_clips,
-    fewer_samples,
-    make_fit,
-    memory_of,
-    offloading,
-    other_dtype,
-    smaller_window,
-)
+from vidjacobi.planning.admission import Ask, admit, here, on_gpu
+from vidjacobi.planning.memory_model import memory_of
 from vidjacobi.planning.models import outline
 from vidjacobi.planning.simulate import Request
-from vidjacobi.planning.surroundings import extras, free_memory, installed
-from vidjacobi.runtime import DTYPES, choose, describe_device
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the rollout would run: a device that is here, or a GPU by its data sheet."""
-
-    name: str
-    dtype: torch.dtype
-    reason: str
-    room: int
-    free: str
+from vidjacobi.planning.surroundings import extras, installed
+from vidjacobi.runtime import DTYPES, choose
 
 
 def examine(args: Namespace) -> dict[str, Any]:
@@ -46,20 +24,19 @@ def examine(args: Namespace) -> dict[str, Any]:
         InvalidArgument: the rollout does not fit; with the flags that would make it fit, if there are any.
     """
     _check(args)
-    place = _place(args)
+    place = on_gpu(args.gpu, args.dtype) if args.gpu else here(choose(args.device, args.dtype))
+    if args.offload and not place.may_offload:
+        raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
     packages, optional = installed(), extras()
     print(f"device  {place.name}, {text.gib(place.room)} {place.free}")
     print(f"dtype   {_name(place.dtype)}: {place.reason}")
     print("\n".join(text.table(("package", "version"), list(packages.items()))))
     print("\n".join(text.table(("optional", ""), list(optional.items()))))
-    setting = _setting(args, place.dtype)
-    memory = memory_of(setting)
-    print(f"\n{_request_line(args, setting)}")
+    ask = _ask(args)
+    memory = memory_of(ask.setting(place.dtype))
+    print(f"\n{_request_line(args, ask)}")
     print("\n".join(text.memory_lines(memory)))
-    if args.offload and not _offloads():
-        print("  note: this version's rollout has no --offload; these are the numbers if it had")
-    if memory.peak > place.room:
-        raise InvalidArgument(_refusal(args, setting, memory, place))
+    admit(ask, place, memory)
     print(f"It should fit: {text.gib(memory.peak)} of {text.gib(place.room)} (predicted).")
     return {
         "device": place.name,
@@ -78,6 +55,8 @@ def _check(args: Namespace) -> None:
     for name in ("batch", "samples"):
         if getattr(args, name) < 1:
             raise InvalidArgument(f"{name} must be at least 1, not {getattr(args, name)}")
+    if args.batch > 1 and args.samples > 1:
+        raise InvalidArgument("--samples is about one rollout, --batch about the rows of a batch: not both")
     if args.window is not None and args.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {args.window}")
     if args.gpu and args.device != "auto":
@@ -86,56 +65,22 @@ def _check(args: Namespace) -> None:
         )
 
 
-def _place(args: Namespace) -> Place:
-    if args.gpu:
-        gpu = load_gpu(args.gpu)
-        dtype = choose("cpu", args.dtype).dtype if args.dtype != "auto" else torch.bfloat16
-        reason = "asked for" if args.dtype != "auto" else "the checkpoints are bfloat16"
-        return Place(f"{gpu.name} (by its data sheet)", dtype, reason, gpu.usable, "for tensors")
-    runtime = choose(args.device, args.dtype)
-    name = describe_device(runtime.device)
-    return Place(name, runtime.dtype, runtime.reason, free_memory(runtime.device), "free now")
-
-
-def _setting(args: Namespace, dtype: torch.dtype) -> Setting:
+def _ask(args: Namespace) -> Ask:
     decoder = with_window(load_decoder(args.decoder), args.window)
-    request = Request(decoder, args.batch * args.samples, args.batch, args.context, args.frames)
-    return Setting(outline(args.model, dtype), request, args.offload)
+    rows = args.batch if args.batch > 1 else args.samples
+    request = Request(decoder, rows, 1, args.context, args.frames)
+    return Ask(
+        partial(outline, args.model), request, args.offload, beside=args.batch > 1, rows_flag="--batch"
+    )
 
 
-def _request_line(args: Namespace, setting: Setting) -> str:
-    request = setting.request
+def _request_line(args: Namespace, ask: Ask) -> str:
+    request = ask.request
+    what = f"batch of {request.rows} rows" if ask.beside else f"rollout of {request.rows} futures"
     return (
-        f"{setting.outline.name}, `{request.decoder.name}` at window {request.window}, {args.batch} x {args.samples} "
-        f"clips, {request.context_frames} -> {request.new_frames} frames{', --offload' if args.offload else ''}"
+        f"{args.model}, {what}, `{request.decoder.name}` at window {request.window}, "
+        f"{request.context_frames} -> {request.new_frames} frames{', --offload' if args.offload else ''}"
     )
-
-
-def _refusal(args: Namespace, setting: Setting, memory: Memory, place: Place) -> str:
-    """Why not, and what to do."""
-    why = (
-        f"this rollout would not fit: {text.gib(memory.peak)} in its phase {memory.worst!r} (predicted), "
-        f"{text.gib(place.room)} on {place.name}"
-    )
-    flags = make_fit(setting, place.room, _knobs(args, place.dtype))
-    if flags is None:
-        return f"{why}. No smaller window or batch makes it fit: use a larger device or a smaller model"
-    return f"{why}. It would with {' '.join(flags)}"
-
-
-def _knobs(args: Namespace, dtype: torch.dtype) -> list[Knob]:
-    """What costs least first: the same tokens, then fewer at a time."""
-    knobs: list[Knob] = []
-    if _offloads():
-        knobs.append(offloading)
-    if dtype != torch.bfloat16:
-        knobs.append(other_dtype("bfloat16", lambda: outline(args.model, torch.bfloat16)))
-    return [*knobs, fewer_samples, fewer_clips, smaller_window]
-
-
-def _offloads() -> bool:
-    """Whether this version's rollout can offload."""
-    return "offload" in {field.name for field in fields(RolloutConfig)}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from vidjacobi.outline import Outline
 from vidjacobi.planning import simulate
-from vidjacobi.planning.simulate import Request, at
+from vidjacobi.planning.simulate import Decoding, Request, at
 
 LEAST_WINDOW = 16  # below it a window decoder is hardly worth having
 
@@ -43,12 +43,15 @@ class Setting:
         request: what is run.
         offload: the tokenizer and the transformer take turns on the device.
         weight_bits: of quantised matrices; None: as the dtype.
+        beside: as in a batch, where contexts are fed one at a time while the other rows wait, and frames are
+            encoded and made beside the decoding. The request then has one context.
     """
 
     outline: Outline
     request: Request
     offload: bool = False
     weight_bits: int | None = None
+    beside: bool = False
 
     @cached_property
     def resident(self) -> dict[str, int]:
@@ -66,42 +69,84 @@ class Setting:
         return self.resident["weights"] + self.request.rows * lengths.end * self.outline.arithmetic.kv_bytes
 
 
+@dataclass(frozen=True)
+class _Frames:
+    """What the video tokenizer takes of a setting, bytes.
+
+    Attributes:
+        encode, to_frames: of one clip.
+        joined: of all rows' pixels while they are joined, as a rollout does.
+        pixels: of one clip.
+    """
+
+    encode: int
+    to_frames: int
+    joined: int
+    pixels: int
+
+
 def memory_of(setting: Setting) -> Memory:
-    """Simulate every phase. The samples of a clip are turned into frames one by one and joined."""
+    """Simulate every phase. The samples of a rollout are turned into frames one by one and joined."""
     outline, request = setting.outline, setting.request
     lengths = simulate.lengths_of(outline, request)
     work = simulate.decoding(outline, request)
-    frames = 1 + (lengths.latents - 1) * outline.stride_t
-    encode = simulate.encoding(outline, request.context_frames).peak
-    pixels = simulate.frame_bytes(outline, frames)
-    to_frames = simulate.rendering(outline, lengths.latents).peak
-    joined = simulate.joining(outline, request.rows, frames).peak
-    transformer, tokenizer = sum(setting.resident.values()), outline.tokenizer_bytes
-    decoding, coding = (transformer, tokenizer) if setting.offload else (transformer + tokenizer,) * 2
-    a_pass = max(work.forward.peak, work.logits + work.laws.peak)
-    return Memory(
-        parts={
-            **{
-                name if name != "weights" else "transformer weights": n
-                for name, n in setting.resident.items()
-            },
-            "tokenizer weights": tokenizer,
-            "KV cache": work.cache,
-            "decoder state": work.state,
-            "prefill activations": work.prefill.peak,
-            "pass: activations and logits": work.forward.peak,
-            "pass: logits and law stage": work.logits + work.laws.peak,
-            "tokenizer encode": encode,
-            "tokenizer to_frames": to_frames,
-            "frames": request.rows * pixels,
-        },
-        phases={
-            "encode": coding + encode,
-            "prefill": decoding + work.cache + work.prefill.peak,
-            "pass": decoding + work.cache + work.state + a_pass,
-            "to_frames": coding + max((request.rows - 1) * pixels + to_frames, joined),
-        },
+    count = 1 + (lengths.latents - 1) * outline.stride_t
+    frames = _Frames(
+        encode=simulate.encoding(outline, request.context_frames).peak,
+        to_frames=simulate.rendering(outline, lengths.latents).peak,
+        joined=simulate.joining(outline, request.rows, count).peak,
+        pixels=simulate.frame_bytes(outline, count),
     )
+    parts = {
+        **{name if name != "weights" else "transformer weights": n for name, n in setting.resident.items()},
+        "tokenizer weights": outline.tokenizer_bytes,
+        "KV cache": work.cache,
+        "decoder state": work.state,
+        "prefill activations": work.prefill.peak,
+        "pass: activations and logits": work.forward.peak,
+        "pass: logits and law stage": work.logits + work.laws.peak,
+        "tokenizer encode": frames.encode,
+        "tokenizer to_frames": frames.to_frames,
+        "frames": (1 if setting.beside else request.rows) * frames.pixels,
+    }
+    return Memory(parts, _batch(setting, work, frames) if setting.beside else _rollout(setting, work, frames))
+
+
+def _rollout(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
+    """Bytes of the phases of a rollout, one behind the other."""
+    transformer, tokenizer = sum(setting.resident.values()), setting.outline.tokenizer_bytes
+    decoding, coding = (transformer, tokenizer) if setting.offload else (transformer + tokenizer,) * 2
+    others = (setting.request.rows - 1) * frames.pixels
+    return {
+        "encode": coding + frames.encode,
+        "prefill": decoding + work.cache + work.prefill.peak,
+        "pass": decoding + work.cache + work.state + _pass(work),
+        "to_frames": coding + max(others + frames.to_frames, frames.joined),
+    }
+
+
+def _batch(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
+    """Bytes of what a batch does at once: a context waits, prefilled, and others are encoded and made frames of."""
+    request = setting.request
+    lengths = simulate.lengths_of(setting.outline, request)
+    context = lengths.context * setting.outline.arithmetic.kv_bytes
+    held = work.cache + work.state + context
+    # its one context's cache is among the prefill's allocations
+    busy = max(work.prefill.peak - context, _pass(work))
+    transformer, tokenizer = sum(setting.resident.values()), setting.outline.tokenizer_bytes
+    if not setting.offload:
+        coding = frames.encode + frames.to_frames
+        return {"decoding, encode and to_frames": transformer + tokenizer + held + busy + coding}
+    laws = work.logits + work.laws.peak  # need no weights, and go on in the tokenizer's turn
+    return {
+        "decoding (its turn)": transformer + held + busy,
+        "encode (its turn)": tokenizer + held + laws + frames.encode,
+        "to_frames (its turn)": tokenizer + held + laws + frames.to_frames,
+    }
+
+
+def _pass(work: Decoding) -> int:
+    return max(work.forward.peak, work.logits + work.laws.peak)
 
 
 def fits(setting: Setting, room: int) -> bool:
@@ -166,6 +211,18 @@ def fewer_clips(setting: Setting) -> Iterator[Turn]:
         smaller = at(request, rows=samples * clips, contexts=clips)
         yield f"--batch {clips}", replace(setting, request=smaller)
         clips //= 2
+
+
+def fewer_rows(flag: str) -> Knob:
+    """Halve the futures that a batch decodes at a time."""
+
+    def turn(setting: Setting) -> Iterator[Turn]:
+        rows = setting.request.rows // 2
+        while rows >= 1:
+            yield f"{flag} {rows}", replace(setting, request=at(setting.request, rows=rows))
+            rows //= 2
+
+    return turn
 
 
 def other_dtype(name: str, made: Callable[[], Outline]) -> Knob:

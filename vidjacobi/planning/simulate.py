@@ -18,6 +18,7 @@ from vidjacobi.decoders.window import (
     pass_inputs,
     pick_siblings,
     plan,
+    slots_to_read,
     spare_slot,
 )
 from vidjacobi.decoding import parts_of
@@ -26,7 +27,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.model import prefill_once
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.outline import Outline
-from vidjacobi.planning.counting import Counter, FusedAttention, Work
+from vidjacobi.planning.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.state import DecodeState, Parts, Problem
 
 
@@ -90,9 +91,9 @@ def lengths_of(outline: Outline, request: Request) -> Lengths:
     """Raises InvalidArgument for frames that the tokenizer cannot take."""
     step, most = outline.stride_t, outline.max_frames
     if request.context_frames < 1 or (request.context_frames - 1) % step or request.context_frames >= most:
+        allowed = ", ".join(map(str, range(1, most, step)))
         raise InvalidArgument(
-            f"a context of {request.context_frames} frames does not fit {outline.name}: 1 + {step}*k frames, "
-            f"below {most}"
+            f"a context of {request.context_frames} frames does not fit {outline.name}: use {allowed}"
         )
     if request.new_frames < 1:
         raise InvalidArgument(f"frames must be at least 1, not {request.new_frames}")
@@ -148,7 +149,8 @@ def _pass(
         window = choose_window(plan(problem, parts, state), chain_size(problem, parts))
         drafted = draft_window(problem, parts, state, window)
         siblings = pick_siblings(problem, parts, drafted)
-        return drafted, siblings, pass_inputs(problem, parts, drafted, siblings, problem.end)
+        size = slots_to_read(problem, parts, problem.end)
+        return drafted, siblings, pass_inputs(problem, parts, drafted, siblings, size)
 
     (drafted, siblings, fed), drafting = counter.of(before)
 
@@ -195,31 +197,24 @@ def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
 @lru_cache(maxsize=64)
 def encoding(outline: Outline, frames: int) -> Work:
     """The context's frames to tokens, one clip, its pixels included."""
-    height, width = outline.frame_size
-    with torch.no_grad(), FusedAttention(), Counter() as counter:
-        return counter.of(
-            lambda: outline.to_tokens(
-                torch.empty(1, 3, frames, height, width, dtype=outline.model.dtype, device="meta")
-            )
-        )[1]
+    shape = (1, 3, frames, *outline.frame_size)
+    return counted(lambda: outline.to_tokens(torch.empty(shape, dtype=outline.model.dtype, device="meta")))
 
 
 @lru_cache(maxsize=64)
 def rendering(outline: Outline, latents: int) -> Work:
     """Tokens to float32 pixels, one clip."""
     grid = outline.model.grid_for(1)
-    with torch.no_grad(), FusedAttention(), Counter() as counter:
-        tokens = _empty(1, latents, grid.h, grid.w)
-        return counter.of(lambda: outline.to_pixels(tokens).float())[1]
+    tokens = _empty(1, latents, grid.h, grid.w)
+    return counted(lambda: outline.to_pixels(tokens).float())
 
 
 def joining(outline: Outline, rows: int, frames: int) -> Work:
     """The float32 pixels of all rows, joined and looked at for NaN."""
     shape = (1, 3, frames, *outline.frame_size)
-    with torch.no_grad(), Counter() as counter:
-        return counter.of(
-            lambda: torch.cat([torch.empty(shape, device="meta") for _ in range(rows)]).isfinite().all()
-        )[1]
+    return counted(
+        lambda: torch.cat([torch.empty(shape, device="meta") for _ in range(rows)]).isfinite().all()
+    )
 
 
 def frame_bytes(outline: Outline, frames: int) -> int:

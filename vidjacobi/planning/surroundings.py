@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import resolve
 from vidjacobi.report import versions
 
@@ -16,6 +17,7 @@ EXTRAS = {
 }
 OTHERS = ("torchvision", "safetensors", "decord")
 FVD = "vidjacobi.eval.i3d_weights:find_installed"
+STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -45,6 +47,15 @@ def version_of(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def process_memory() -> dict[str, int]:
+    """Bytes of this process, as Linux counts them: ``VmHWM`` (most at once so far), ``RssAnon`` (its own, now) and
+    ``RssFile`` (pages of mapped files, which the system may take back, now). Raises InvalidArgument elsewhere."""
+    if not STATUS.is_file():
+        raise InvalidArgument(f"{STATUS} is not there: memory of processes is only read on Linux")
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return {name[:-1]: 1024 * int(rest[0]) for name, *rest in lines if name[:-1] in COUNTED}
 
 
 def free_memory(device: torch.device) -> int:

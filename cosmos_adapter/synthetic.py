@@ -1,0 +1,69 @@
+"""Checkpoints with random weights in the official layout, for what depends on sizes and not on numbers."""
+
+import json
+import shutil
+from mmap import MAP_SHARED
+from pathlib import Path
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cosmos_adapter.spec import ModelSpec
+from cosmos_adapter.spec_tokenizer import TokenizerSpec
+from cosmos_adapter.tokenizer_files import save_tokenizer
+from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.transformer import CosmosTransformer, initialise
+from cosmos_adapter.weights import CONFIG
+from vidjacobi.errors import InvalidArgument
+
+WEIGHTS = "model.pt"
+TOKENIZER = "tokenizer"
+
+
+def write_synthetic(
+    folder: Path,
+    spec: ModelSpec,
+    codec: TokenizerSpec,
+    dtype: torch.dtype = torch.bfloat16,
+    seed: int = 0,
+) -> Path:
+    """Write ``model.pt`` and ``config.json`` of a transformer, and ``tokenizer/`` of a video tokenizer.
+
+    Names, shapes and dtype are those of a released checkpoint, the numbers are start values for training: laws
+    are nearly flat. The transformer's weights never stand in this process's own memory: the file is laid out
+    without them and filled in place, page by page.
+
+    Raises InvalidArgument if ``folder`` holds something or the disk has no room.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidArgument(f"{folder} exists and is not an empty folder: choose another or remove it")
+    with torch.device("meta"):
+        network, tokenizer = CosmosTransformer(spec).to(dtype), TokenizerNet(codec).to(dtype)
+    wanted = sum(tensor.nbytes for net in (network, tokenizer) for tensor in net.state_dict().values())
+    folder.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(folder).free) < 1.01 * wanted:
+        raise InvalidArgument(f"{folder} has room for {free / 1e9:.1f} GB, {wanted / 1e9:.1f} GB are needed")
+    _lay_out(network, folder / WEIGHTS)
+    _fill(network, folder / WEIGHTS, seed)
+    (folder / CONFIG).write_text(json.dumps(spec.to_config(), indent=2) + "\n", encoding="utf-8")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_tokenizer(TokenizerNet(codec).to(dtype), folder / TOKENIZER)
+    return folder
+
+
+def _lay_out(network: CosmosTransformer, file: Path) -> None:
+    """A ``torch.save`` file with the network's names and shapes, and a hole in place of its numbers."""
+    shapes = {f"model.{name}": (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+    with FakeTensorMode():
+        state = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+    with torch.serialization.skip_data(materialize_fake_tensors=True):
+        torch.save(state, file)
+
+
+def _fill(network: CosmosTransformer, file: Path, seed: int) -> None:
+    """Start values, written through a memory map into the file."""
+    with torch.serialization.set_default_mmap_options(MAP_SHARED):
+        state = torch.load(file, mmap=True, weights_only=True)
+    network.load_state_dict({name.removeprefix("model."): t for name, t in state.items()}, assign=True)
+    initialise(network.requires_grad_(False), seed=seed)

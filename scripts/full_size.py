@@ -1,0 +1,82 @@
+"""Load a checkpoint, prefill its context, make passes of several widths: seconds and memory beside the plan's.
+
+For folders of `make_synthetic_checkpoint.py`, or any. Memory: of tensors beyond the weights at the worst moment; of
+the load what the process had at most (VmHWM) beyond what it had before, mapped files included.
+
+    python scripts/full_size.py /big/disk/4b
+    python scripts/full_size.py /big/disk/4b --device cuda --widths 1 64 128 256 --out sizes.json
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vidjacobi.config import load_decoder, with_window
+from vidjacobi.loading import load
+from vidjacobi.planning.counting import counted
+from vidjacobi.planning.measuring import expected, measure_decoding, measured
+from vidjacobi.planning.models import outline
+from vidjacobi.planning.simulate import Request, lengths_of
+from vidjacobi.planning.surroundings import process_memory
+
+
+def fill(model, tokens: torch.Tensor, cache) -> None:
+    """The prefill, for its last law."""
+    (logits,) = model.prefill(tokens.to(model.device), cache, 1)
+    assert logits.is_meta or logits.sum().isfinite()  # which it is only if all of them are
+
+
+def one_pass(model, width: int, slots: int, cache) -> None:
+    """A pass over ``width`` positions that reads ``slots`` slots and stands in the last of them."""
+    places = torch.arange(slots - width, slots, device=model.device)[None]
+    visible = torch.ones(1, width, slots, dtype=torch.bool, device=model.device)
+    logits = model.forward(places % model.vocab_size, places, places, visible, cache)
+    assert logits.is_meta or logits.sum().isfinite()
+
+
+def main() -> None:
+    """Print a line per piece of work, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--widths", nargs="+", type=int, default=[1, 16, 64, 128])
+    parser.add_argument("--decoder", help="also decode a few passes with it, at the last width")
+    args = parser.parse_args()
+    rows = []
+
+    def say(work: str, seconds: float, count: int, plan: int | None = None) -> None:
+        rows.append({"work": work, "seconds": seconds, "bytes": count, "predicted": plan})
+        beside = f"{plan / 1e6:10.1f} MB predicted: {count / plan:.3f}x" if plan else ""
+        print(f"{work:24} {seconds:9.2f} s {count / 1e6:10.1f} MB {beside}", flush=True)
+
+    had, began = process_memory()["VmHWM"], time.perf_counter()
+    model, _ = load(args.folder, args.device, args.dtype)
+    say("load", time.perf_counter() - began, process_memory()["VmHWM"] - had)
+    began, total = time.perf_counter(), sum(float(p.sum()) for p in model.network.parameters())
+    say(f"read all (sum {total:.0f})", time.perf_counter() - began, process_memory()["VmHWM"] - had)
+    plan = outline(str(args.folder), model.dtype)
+    lengths = lengths_of(plan, Request(load_decoder("ar")))
+    tokens = torch.arange(lengths.context)[None] * 7919 % model.vocab_size
+    works = {f"prefill {lengths.context}": partial(fill, tokens=tokens)}
+    for slots in (lengths.context + max(args.widths), lengths.end):
+        works |= {f"pass {n} at {slots}": partial(one_pass, width=n, slots=slots) for n in args.widths}
+    caches = {one: one.make_cache(1, lengths.end) for one in (model, plan.model)}
+    for name, work in works.items():
+        seen = measured(model.device, partial(work, model, cache=caches[model]))
+        say(name, seen.seconds, seen.peak, counted(partial(work, plan.model, cache=caches[plan.model])).peak)
+    del caches
+    if args.decoder:
+        asked = Request(with_window(load_decoder(args.decoder), args.widths[-1]))
+        found = measure_decoding(model, tokens, lengths.end - lengths.context, asked.decoder)
+        for name, peak in expected(plan, asked).items():
+            say(f"{args.decoder}: {name}", found[name].seconds, found[name].peak, peak)
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

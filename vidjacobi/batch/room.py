@@ -1,0 +1,26 @@
+"""Whether a batch fits in memory, asked before anything is loaded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from vidjacobi.batch.config import Plan
+from vidjacobi.planning.admission import Ask, check, here
+from vidjacobi.planning.models import outline_to_load
+from vidjacobi.planning.simulate import Request
+from vidjacobi.runtime import choose
+
+
+def check_room(plan: Plan, devices: Sequence[str]) -> None:
+    """Refuse what is predicted not to fit, with workers on ``devices``, each with weights and rows of its own.
+
+    Raises InvalidArgument with the settings that would make it fit, and BadCheckpoint.
+    """
+    config = plan.config
+    if not config.memory_check:
+        return
+    outline = partial(outline_to_load, config.model, config.tokenizer)
+    request = Request(plan.decoder, config.rows, 1, config.context, config.frames)
+    for device, workers in Counter(devices).items():
+        place = here(choose(device, config.dtype), workers)
+        check(Ask(outline, request, config.offload, beside=True), place)
