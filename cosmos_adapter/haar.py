@@ -7,22 +7,24 @@ from torch import Tensor
 Video = Float[Tensor, "b rgb T H W"]
 
 
-def patch(video: Video, size: int) -> Float[Tensor, "b p t h w"]:
+def patch(video: Video, size: int, starts: bool = True) -> Float[Tensor, "b p t h w"]:
     """``log2(size)`` Haar levels: ``T + size - 1``, ``H`` and ``W`` shrink by ``size``, bands go to channels.
 
     The first frame is repeated ``size`` times, so that it alone makes the first latent step (causality).
-    ``H`` and ``W`` must be multiples of ``size`` and ``T`` must be 1 modulo ``size``.
+    ``H`` and ``W`` must be multiples of ``size`` and ``T`` must be 1 modulo ``size``. A piece that does not
+    start the clip has nothing repeated, and its ``T`` is a multiple of ``size``.
     """
-    first = video[:, :, :1].expand(-1, -1, size - 1, -1, -1)
-    video = torch.cat([first, video], dim=2)
+    if starts:
+        first = video[:, :, :1].expand(-1, -1, size - 1, -1, -1)
+        video = torch.cat([first, video], dim=2)
     while size > 1:
         video, size = _analyse(video), size // 2
     return video
 
 
-def unpatch(bands: Float[Tensor, "b p t h w"], size: int) -> Video:
-    """Inverse of ``patch``: ``p / size**3`` channels, ``t * size - (size - 1)`` frames."""
-    repeats = size - 1
+def unpatch(bands: Float[Tensor, "b p t h w"], size: int, starts: bool = True) -> Video:
+    """Inverse of ``patch``: ``p / size**3`` channels, ``t * size - (size - 1)`` frames (later: ``t * size``)."""
+    repeats = size - 1 if starts else 0
     while size > 1:
         bands, size = _synthesise(bands), size // 2
     return bands[:, :, repeats:]

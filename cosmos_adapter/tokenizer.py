@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cosmos_adapter.fsq import Indices
 from cosmos_adapter.haar import Video
+from cosmos_adapter.past import Past
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.errors import BadModelOutput, InvalidArgument
@@ -25,23 +26,41 @@ class Codec(Protocol):
 
 
 class NetCodec:
-    """Our own network."""
+    """Our own network. A clip goes through it in pieces of one latent frame, so that memory does not grow with its
+    length, and so that tokens and pixels do not depend, not even in the last bit, on what follows them."""
 
     def __init__(self, net: TokenizerNet) -> None:
         self.net = net.eval()
 
     def to_tokens(self, pixels: Video) -> Indices:
-        weight = self.net.quant_conv.conv3d.weight
-        return self.net.quantise(self.net.to_latent(pixels.to(weight.device, weight.dtype)))[1]
+        weight, group, past = self.net.quant_conv.conv3d.weight, self.net.spec.temporal_compression, Past()
+        pieces = pixels.split([1] + [group] * (pixels.shape[2] // group), 2)
+        tokens = []
+        for number, piece in enumerate(pieces, 1):
+            past.ends = number == len(pieces)
+            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), past)
+            tokens.append(self.net.quantise(latent)[1])
+        return torch.cat(tokens, 1)
 
     def to_pixels(self, tokens: Indices) -> Video:
+        past, pixels = Past(), []
+        for number, latent in enumerate(tokens.split(1, 1), 1):
+            past.ends = number == tokens.shape[1]
+            pixels.append(self.next_pixels(latent, past))
+        return torch.cat(pixels, 2)
+
+    def next_pixels(self, tokens: Indices, past: Past) -> Video:
+        """Of the clip's next latent frames."""
         weight = self.net.quant_conv.conv3d.weight
         codes = self.net.quantizer.codes_of(tokens.to(weight.device))
-        return self.net.to_video(codes.to(weight.dtype))
+        return self.net.to_video(codes.to(weight.dtype), past)
 
 
 class ScriptCodec:
-    """The released TorchScript pair, run as it is: this executes the program inside the two files."""
+    """The released TorchScript pair, run as it is: this executes the program inside the two files.
+
+    It takes whole clips only: its layers keep nothing, so memory grows with the clip and there is no stream.
+    """
 
     def __init__(
         self,
@@ -66,6 +85,7 @@ class CosmosTokenizer:
 
     Results come one clip at a time, so that a clip's tokens do not depend on its batch, and without gradients
     (train ``TokenizerNet`` itself). Causal: the tokens of the first 1 + 8k frames do not depend on later ones.
+    With our own network (``NetCodec``) a clip is worked on in groups of frames, exactly, and can be streamed.
     """
 
     def __init__(self, spec: TokenizerSpec, codec: Codec) -> None:
@@ -106,13 +126,22 @@ class CosmosTokenizer:
         Raises InvalidArgument for an id outside the vocabulary or too many latent frames, and BadModelOutput
         if the network returned NaN.
         """
+        self._check_tokens(tokens)
+        self._check_frames(1 + self.stride_t * (tokens.shape[1] - 1))
+        return _in_unit(torch.cat([self.codec.to_pixels(clip).float() for clip in tokens.split(1)]))
+
+    def frame_stream(self) -> "CosmosFrameStream":
+        """See ``vidjacobi.tokenizer.StreamingTokenizer``. Raises InvalidArgument for a TorchScript tokenizer."""
+        if not isinstance(self.codec, NetCodec):
+            raise InvalidArgument(
+                "a TorchScript tokenizer makes frames of whole clips only: to stream, load it without "
+                "--run-torchscript (the same weights in our own network)"
+            )
+        return CosmosFrameStream(self, self.codec, Past())
+
+    def _check_tokens(self, tokens: GridTokens) -> None:
         if self._strays(tokens):
             raise InvalidArgument(f"token ids must lie in 0..{self.vocab_size - 1}")
-        self._check_frames(1 + self.stride_t * (tokens.shape[1] - 1))
-        video = torch.cat([self.codec.to_pixels(clip).float() for clip in tokens.split(1)])
-        if not video.isfinite().all():
-            raise BadModelOutput("the video tokenizer's decoder returned NaN or infinite pixels")
-        return video.mul_(0.5).add_(0.5).clamp_(0.0, 1.0)
 
     def _strays(self, tokens: GridTokens) -> bool:
         return bool(((tokens < 0) | (tokens >= self.vocab_size)).any())
@@ -139,3 +168,48 @@ class CosmosTokenizer:
             )
         if frames > self.max_frames:
             raise InvalidArgument(f"{frames} frames at once; the tokenizer takes at most {self.max_frames}")
+
+
+class CosmosFrameStream:
+    """Frames of one clip as its latent frames come; see ``vidjacobi.tokenizer.FrameStream``.
+
+    It remembers the last two inputs of every convolution over time and the keys and values of the (few) latent
+    frames so far: ``nbytes``.
+    """
+
+    def __init__(self, tokenizer: CosmosTokenizer, codec: NetCodec, past: Past, latents: int = 0) -> None:
+        self._tokenizer, self._codec, self._past, self._latents = tokenizer, codec, past, latents
+
+    @torch.no_grad()
+    def add(self, tokens: GridTokens) -> Float[Tensor, "1 rgb T2 H2 W2"]:
+        """The next latent frames ``[1 n h w]`` to float32 pixels in [0, 1].
+
+        Raises InvalidArgument for more than one clip, no latent frame, ids outside the vocabulary or more frames
+        than the tokenizer's ``max_frames`` in all, and BadModelOutput if the network returned NaN.
+        """
+        clips, count = tokens.shape[:2]
+        if clips != 1 or not count:
+            raise InvalidArgument(
+                f"a stream takes latent frames [1 n h w] of one clip, not {list(tokens.shape)}"
+            )
+        self._tokenizer._check_tokens(tokens)
+        self._tokenizer._check_frames(1 + self._tokenizer.stride_t * (self._latents + count - 1))
+        parts = [self._codec.next_pixels(latent, self._past).float() for latent in tokens.split(1, 1)]
+        self._latents += count
+        return _in_unit(torch.cat(parts, 2))
+
+    def fork(self) -> "CosmosFrameStream":
+        """Another stream that goes on from here."""
+        return CosmosFrameStream(self._tokenizer, self._codec, self._past.fork(), self._latents)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self._past.nbytes
+
+
+def _in_unit(video: Video) -> Video:
+    """About [-1, 1] to [0, 1], in place."""
+    if not video.isfinite().all():
+        raise BadModelOutput("the video tokenizer's decoder returned NaN or infinite pixels")
+    return video.mul_(0.5).add_(0.5).clamp_(0.0, 1.0)

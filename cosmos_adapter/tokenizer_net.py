@@ -4,6 +4,8 @@ Module names are those of the official checkpoints (``encoder.``, ``quant_conv.`
 ``decoder.``), and so is the arithmetic; the layout is ours. Activations are kept in channels-last order
 (``b t h w c`` in memory), where a (1, 3, 3) convolution is a 2-D convolution over ``b t`` pictures and a
 (3, 1, 1) convolution is a 2-D convolution over ``t x (h w)``, both without copies.
+
+Everything is causal in time. With a ``Past`` a clip may come in pieces, and each layer goes on where it stopped.
 """
 
 from itertools import pairwise
@@ -15,9 +17,9 @@ from torch import Tensor, nn
 
 from cosmos_adapter.fsq import FiniteScalarQuantizer, Indices, Latent
 from cosmos_adapter.haar import Video, patch, unpatch
+from cosmos_adapter.past import Act, Past, behind, is_start
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 
-Act = Float[Tensor, "b c t h w"]
 Wider = Float[Tensor, "b c2 t h w"]  # another number of channels
 Resized = Float[Tensor, "b c2 t2 h2 w2"]  # another size
 Pictures = Float[Tensor, "f c h w"]  # f = b * t
@@ -31,13 +33,6 @@ def _unfold_time(pictures: Pictures, batch: int) -> Act:
     return pictures.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
-def _repeat_first(x: Act, times: int) -> Float[Tensor, "b c t2 h w"]:
-    """Left-pad time with copies of the first frame."""
-    if times == 0:
-        return x
-    return torch.cat([x[:, :, :1].expand(-1, -1, times, -1, -1), x], dim=2)
-
-
 class CausalConv3d(nn.Module):
     """A convolution over space or over time, causal in time: the past is the first frame repeated."""
 
@@ -49,10 +44,10 @@ class CausalConv3d(nn.Module):
         if self.over_time and kernel[1:] != (1, 1):
             raise ValueError(f"kernel {kernel} mixes time and space")
 
-    def forward(self, x: Act, pad_space: int = 0) -> Resized:
+    def forward(self, x: Act, past: Past | None = None, pad_space: int = 0) -> Resized:
         weight, bias = self.conv3d.weight, self.conv3d.bias
         if self.over_time:
-            x = _repeat_first(x, weight.shape[2] - self.stride)
+            x = behind(x, weight.shape[2] - self.stride, self, past)
             height = x.shape[3]
             rows = x.flatten(3).contiguous(memory_format=torch.channels_last)
             kernel = weight.squeeze(-1).contiguous(memory_format=torch.channels_last)
@@ -70,8 +65,8 @@ class FactorisedConv(nn.Sequential):
             CausalConv3d(width_in, width_out, (1, 3, 3)), CausalConv3d(width_out, width_out, (3, 1, 1))
         )
 
-    def forward(self, x: Act) -> Wider:
-        return self[1](self[0](x, pad_space=1))
+    def forward(self, x: Act, past: Past | None = None) -> Wider:
+        return self[1](self[0](x, pad_space=1), past)
 
 
 def _pointwise(width_in: int, width_out: int) -> CausalConv3d:
@@ -101,9 +96,9 @@ class ResBlock(nn.Module):
         self.conv2 = FactorisedConv(width_out, width_out)
         self.nin_shortcut = _pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 
-    def forward(self, x: Act) -> Wider:
-        y = self.conv1(F.silu(self.norm1(x)))
-        return self.nin_shortcut(x) + self.conv2(F.silu(self.norm2(y)))
+    def forward(self, x: Act, past: Past | None = None) -> Wider:
+        y = self.conv1(F.silu(self.norm1(x)), past)
+        return self.nin_shortcut(x) + self.conv2(F.silu(self.norm2(y)), past)
 
 
 class Attention(nn.Module):
@@ -118,10 +113,16 @@ class Attention(nn.Module):
         self.proj_out = _pointwise(width, width)
         self.over_time = over_time
 
-    def forward(self, x: Act) -> Act:
+    def forward(self, x: Act, past: Past | None = None) -> Act:
         y = self.norm(x)
         q, k, v = (self._rows(head(y)) for head in (self.q, self.k, self.v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.over_time)
+        visible = None
+        if self.over_time and past is not None:
+            k, v = past.join(self.k, k, 2), past.join(self.v, v, 2)
+            new, all_ = q.shape[2], k.shape[2]
+            visible = torch.ones(new, all_, dtype=torch.bool, device=x.device).tril(all_ - new)
+        causal = self.over_time and past is None
+        mixed = F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
         return x + self.proj_out(self._unrows(mixed, x))
 
     def _rows(self, x: Act) -> Float[Tensor, "r 1 n c"]:
@@ -145,8 +146,11 @@ class Middle(nn.Module):
         self.attn_1 = nn.Sequential(Attention(width, over_time=False), Attention(width, over_time=True))
         self.block_2 = ResBlock(width, width)
 
-    def forward(self, x: Act) -> Act:
-        return self.block_2(self.attn_1(self.block_1(x)))
+    def forward(self, x: Act, past: Past | None = None) -> Act:
+        x = self.block_1(x, past)
+        for attention in self.attn_1:
+            x = attention(x, past)
+        return self.block_2(x, past)
 
 
 class Downsample(nn.Module):
@@ -161,14 +165,15 @@ class Downsample(nn.Module):
         self.conv3 = _pointwise(width, width)
         self.space, self.time = space, time
 
-    def forward(self, x: Act) -> Resized:
+    def forward(self, x: Act, past: Past | None = None) -> Resized:
         if self.space:
             x = F.pad(x, (0, 1, 0, 1))  # zeros to the right and below only
             pooled = F.avg_pool2d(_fold_time(x), 2)
             x = self.conv1(x) + _unfold_time(pooled, x.shape[0])
         if self.time:
-            x = _repeat_first(x, 1)
-            x = self.conv2(x) + (x[:, :, ::2] + x[:, :, 1::2]) * 0.5
+            if is_start(past):
+                x = torch.cat([x[:, :, :1], x], 2)
+            x = self.conv2(x, past) + (x[:, :, ::2] + x[:, :, 1::2]) * 0.5
         return self.conv3(x)
 
 
@@ -184,11 +189,11 @@ class Upsample(nn.Module):
         self.conv3 = _pointwise(width, width)
         self.space, self.time = space, time
 
-    def forward(self, x: Act) -> Resized:
+    def forward(self, x: Act, past: Past | None = None) -> Resized:
         if self.time:
-            if x.shape[2] > 1:  # the first latent frame stands for a single frame
-                x = x.repeat_interleave(2, dim=2)[:, :, 1:]
-            x = self.conv1(x) + x
+            # the first latent frame stands for a single frame
+            x = x.repeat_interleave(2, dim=2)[:, :, 1 if is_start(past) else 0 :]
+            x = self.conv1(x, past) + x
         if self.space:
             pictures = _fold_time(x).contiguous(memory_format=torch.channels_last)
             x = _unfold_time(F.interpolate(pictures, scale_factor=2, mode="nearest"), x.shape[0])
@@ -206,11 +211,11 @@ class Level(nn.Module):
         if step is not None:
             self.add_module(step_name, step)
 
-    def forward(self, x: Act) -> Resized:
+    def forward(self, x: Act, past: Past | None = None) -> Resized:
         for block in self.block:
-            x = block(x)
+            x = block(x, past)
         step = self._modules.get(self.step_name)
-        return x if step is None else step(x)
+        return x if step is None else step(x, past)
 
 
 def down_steps(spec: TokenizerSpec, level: int) -> tuple[bool, bool]:
@@ -247,11 +252,11 @@ class Encoder(nn.Module):
         self.norm_out = FrameNorm(width)
         self.conv_out = FactorisedConv(width, spec.z_channels)
 
-    def forward(self, video: Video) -> Act:
-        x = self.conv_in(patch(video, self.patch_size))
+    def forward(self, video: Video, past: Past | None = None) -> Act:
+        x = self.conv_in(patch(video, self.patch_size, is_start(past)), past)
         for level in self.down:
-            x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+            x = level(x, past)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x, past))), past)
 
 
 class Decoder(nn.Module):
@@ -275,11 +280,11 @@ class Decoder(nn.Module):
         self.norm_out = FrameNorm(width)
         self.conv_out = FactorisedConv(width, spec.out_channels * spec.patch_channels)
 
-    def forward(self, latent: Act) -> Video:
-        x = self.mid(self.conv_in(latent))
+    def forward(self, latent: Act, past: Past | None = None) -> Video:
+        x = self.mid(self.conv_in(latent, past), past)
         for level in reversed(self.up):
-            x = level(x)
-        return unpatch(self.conv_out(F.silu(self.norm_out(x))), self.patch_size)
+            x = level(x, past)
+        return unpatch(self.conv_out(F.silu(self.norm_out(x)), past), self.patch_size, is_start(past))
 
 
 class TokenizerNet(nn.Module):
@@ -297,17 +302,23 @@ class TokenizerNet(nn.Module):
         self.post_quant_conv = _pointwise(spec.embedding_dim, spec.z_channels)
         self.decoder = Decoder(spec)
 
-    def to_latent(self, video: Video) -> Latent:
-        """Pixels in [-1, 1] to the latents in front of the quantiser."""
-        return self.quant_conv(self.encoder(video))
+    def to_latent(self, video: Video, past: Past | None = None) -> Latent:
+        """Pixels in [-1, 1] to the latents in front of the quantiser; with a ``past``, of the clip's next piece."""
+        latent = self.quant_conv(self.encoder(video, past))
+        if past is not None:
+            past.started = True
+        return latent
 
     def quantise(self, latent: Latent) -> tuple[Latent, Indices]:
         """(codes in [-1, 1] with straight-through gradient, int32 token ids)."""
         return self.quantizer(latent)
 
-    def to_video(self, codes: Latent) -> Video:
-        """Codes to pixels of about [-1, 1], not clamped."""
-        return self.decoder(self.post_quant_conv(codes))
+    def to_video(self, codes: Latent, past: Past | None = None) -> Video:
+        """Codes to pixels of about [-1, 1], not clamped; with a ``past``, of the clip's next piece."""
+        video = self.decoder(self.post_quant_conv(codes), past)
+        if past is not None:
+            past.started = True
+        return video
 
     def forward(self, video: Video) -> tuple[Video, Indices]:
         """Reconstruction (not clamped) and token ids: what a training step needs."""

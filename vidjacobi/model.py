@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from vidjacobi.geometry import Grid
-from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
+from vidjacobi.shapes import GridTokens, Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 Cache = Any  # made by the model, read by the model; the decoder only passes it on
 
@@ -119,3 +121,9 @@ def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
     """(the rows whose contexts are fed, for each row its place among them)."""
     first = sorted(set(sources))
     return first, [first.index(source) for source in sources]
+
+
+def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:
+    """Grid tokens in raster order, behind the model's special tokens."""
+    prefix = torch.tensor(model.prefix_tokens, dtype=grid.dtype, device=grid.device)
+    return torch.cat([prefix.expand(len(grid), -1), grid.flatten(1)], 1)

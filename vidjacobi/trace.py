@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 
 import torch
 from jaxtyping import Float, Int
@@ -107,3 +108,9 @@ def clip_of(decoded: Decoded, index: int) -> Decoded:
     tokens = decoded.tokens[index : index + 1, :count]
     shared = [stats.prefill_shared_by[index]]
     return decoded_of(stats.law, tokens, Trace(**parts), [passes], shared)
+
+
+def hash_tokens(parts: Sequence[Tensor]) -> str:
+    """sha256 of tokens in this order (int32, little-endian, raster order)."""
+    joined = torch.cat([part.flatten() for part in parts]).cpu()
+    return sha256(joined.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()

@@ -14,7 +14,7 @@ from cosmos_adapter.tokenizer_net import TokenizerNet
 from cosmos_adapter.weights import load_network
 from vidjacobi import rollout
 from vidjacobi.config import config_names, load_decoder
-from vidjacobi.rolling import flatten
+from vidjacobi.model import flatten
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 
 import vidjacobi
 from vidjacobi.bench.material import contexts_of
-from vidjacobi.rolling import flatten
+from vidjacobi.model import flatten
 
 
 @pytest.fixture(scope="module")

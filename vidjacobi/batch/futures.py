@@ -14,8 +14,10 @@ from vidjacobi.batch.outputs import Made
 from vidjacobi.clip_queue import Finished, Request
 from vidjacobi.frames import fit, to_uint8
 from vidjacobi.loading import Pair
-from vidjacobi.rolling import flatten, hash_tokens, latent_frames
+from vidjacobi.model import flatten
 from vidjacobi.shapes import Frames
+from vidjacobi.tokenizer import latent_frames
+from vidjacobi.trace import hash_tokens
 
 
 @dataclass(eq=False)

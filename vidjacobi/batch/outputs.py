@@ -36,8 +36,8 @@ from vidjacobi.datasets import folder_name
 from vidjacobi.errors import BadOutput
 from vidjacobi.output_folders import appearing
 from vidjacobi.report import versions
-from vidjacobi.rolling import hash_tokens
 from vidjacobi.shapes import Frames
+from vidjacobi.trace import hash_tokens
 from vidjacobi.video_io import write_video
 
 SETTINGS, ITEMS, REPORT = "settings.json", "items", "report.html"

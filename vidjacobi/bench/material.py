@@ -14,9 +14,9 @@ from vidjacobi.decoding import decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.frames import fit
 from vidjacobi.loading import Pair, load
-from vidjacobi.model import VideoModel
-from vidjacobi.rolling import flatten, latent_frames
+from vidjacobi.model import VideoModel, flatten
 from vidjacobi.shapes import GridTokens
+from vidjacobi.tokenizer import latent_frames
 from vidjacobi.video_io import read_frames
 
 

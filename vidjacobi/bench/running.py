@@ -24,8 +24,8 @@ from vidjacobi.decoding import decode
 from vidjacobi.distributions import Warp
 from vidjacobi.frames import to_uint8
 from vidjacobi.likelihood import Watched, score
+from vidjacobi.model import flatten
 from vidjacobi.naming import safe_name
-from vidjacobi.rolling import flatten
 from vidjacobi.runtime import choose
 from vidjacobi.trace import Decoded
 
