@@ -1,5 +1,6 @@
 """What a reconstruction is trained to be: near in every pixel, with edges and local contrast where they were.
 
+The perceptual term beside these is in perceptual.py.
 Nothing here knows the network that FVD is computed with: training on a metric would make it worthless.
 """
 
@@ -22,10 +23,11 @@ class Weights:
     square: float = 4.0  # beside the mean absolute error, which counts 1
     edge: float = 1.0
     contrast: float = 0.25
+    looks: float = 0.15  # of the perceptual term
 
 
 def reconstruction_loss(video: Pixels, target: Pixels, weights: Weights) -> Float[Tensor, ""]:
-    """The weighted sum of all terms."""
+    """The weighted sum of all terms of this file."""
     error = video - target
     loss = error.abs().mean() + weights.square * error.square().mean()
     if weights.edge:

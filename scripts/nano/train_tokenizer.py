@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from clips import Clips, Cut, draw_batch, load_split, stack, to_pixels
+from perceptual import Looks, looks_error
 from specs import TOKENIZERS
 from start_values import initialise
 from tokenizer_losses import Weights, reconstruction_loss
@@ -23,6 +24,7 @@ from cosmos_adapter.tokenizer_net import TokenizerNet
 PIECES = Cut(4, 17, 64, 96)  # as long to compute as a whole clip, and four times as many sights
 WHOLE = Cut(1, 33, 128, 160)
 WHOLE_SHARE = 0.25  # of the steps
+LOOKED_AT = 6  # frames of a step that the perceptual term compares
 AUTOCAST = torch.bfloat16
 
 
@@ -58,17 +60,19 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     budget = Budget(arguments.steps, arguments.minutes)
     run = Run(arguments.out, net, optimizer, budget)
     generator = torch.Generator().manual_seed(hash((arguments.seed, rank, budget.step)))
-    weights = Weights(arguments.square, arguments.edge, arguments.contrast)
+    weights, looks = Weights(arguments.square, arguments.edge, arguments.contrast, arguments.looks), Looks()
     run.log(f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(clips)} train clips, {weights}")
     reported = evaluated = time.time()
     recent: list[float] = []
     while budget.progress < 1:
         cut = WHOLE if torch.rand((), generator=generator) < WHOLE_SHARE else PIECES
         pixels = draw_batch(clips, cut, generator)
+        looked = torch.randperm(cut.frames, generator=generator)[: max(1, LOOKED_AT // cut.count)]
         with torch.autocast("cpu", AUTOCAST):
             video, _ = net(pixels)
-        video = video.float()
-        loss = reconstruction_loss(video, pixels, weights)
+            video = video.float()
+            loss = reconstruction_loss(video, pixels, weights)
+            loss = loss + weights.looks * looks_error(looks, video, pixels, looked)
         run.step(loss, budget.learning_rate(arguments.rate, warmup=100))
         recent.append(-10 * float(((video.detach() - pixels) / 2).square().mean().log10()))
         if time.time() - reported > 60:
@@ -101,6 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--contrast", type=float, default=Weights.contrast, help="weight of local contrast's error"
     )
+    parser.add_argument("--looks", type=float, default=Weights.looks, help="weight of the perceptual error")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path("runs") / arguments.model / "tokenizer"
     launch(train, arguments)
