@@ -43,7 +43,7 @@ def write_synthetic(
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < 1.01 * wanted:
         raise InvalidArgument(f"{folder} has room for {free / 1e9:.1f} GB, {wanted / 1e9:.1f} GB are needed")
-    _lay_out(network, folder / WEIGHTS)
+    lay_out(network, folder / WEIGHTS)
     _fill(network, folder / WEIGHTS, seed)
     (folder / CONFIG).write_text(json.dumps(spec.to_config(), indent=2) + "\n", encoding="utf-8")
     with torch.random.fork_rng(devices=[]):
@@ -52,8 +52,11 @@ def write_synthetic(
     return folder
 
 
-def _lay_out(network: CosmosTransformer, file: Path) -> None:
-    """A ``torch.save`` file with the network's names and shapes, and a hole in place of its numbers."""
+def lay_out(network: CosmosTransformer, file: Path) -> None:
+    """A ``torch.save`` file with the network's names and shapes, and holes in place of its numbers.
+
+    They read as zeros. The zip's checksums are those of nothing; PyTorch does not look at them.
+    """
     shapes = {f"model.{name}": (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
     with FakeTensorMode():
         state = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
