@@ -42,6 +42,16 @@ def is_ours(folder: Path) -> bool:
     )
 
 
+def begin(folder: Path) -> None:
+    """An empty folder whose files may be looked at while they grow, in place of what ``prepare`` let pass."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+    except OSError as error:
+        raise BadOutput(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside ``folder``; on success it takes its place, on any error it is removed."""

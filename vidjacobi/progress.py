@@ -1,5 +1,6 @@
 """The progress bar of a decode: tokens decided, passes, tokens per pass, time left."""
 
+import sys
 from types import TracebackType
 
 from tqdm import tqdm
@@ -19,6 +20,10 @@ class ProgressBar:
         self._bar.total = progress.total
         self._bar.set_postfix_str(f"{progress.passes} passes, {per_pass:.1f} tok/pass", refresh=False)
         self._bar.update(progress.decided - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """A line for people above the bar, on standard error."""
+        self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> "ProgressBar":
         return self

@@ -1,13 +1,18 @@
 """Contact sheets: a clip at a glance, its context marked."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from vidjacobi.atomic import replacing
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Frames
+
+Picture = UInt8[Tensor, "H W 3"]
 
 _WIDTH = 1600  # pixels of the whole sheet, about
 _SHAPE = 16 / 10  # width over height that the grid comes as near to as it can
@@ -23,27 +28,36 @@ def contact_sheet(frames: Frames, context: int, limit: int = 20) -> Image.Image:
     Context frames (the first `context`) have an orange border and say so. The first and the last frame
     of both parts are always there. Raises InvalidArgument for no frames or a context outside them.
     """
-    total, height, width, channels = frames.shape
+    total, channels = frames.shape[0], frames.shape[3]
     if not (0 <= context <= total and total > 0 and channels == 3):
         raise InvalidArgument(f"a sheet of {list(frames.shape)} frames with {context} context frames")
-    chosen = chosen_frames(total, context, limit)
-    columns = _columns(len(chosen), width / height)
+    return sheet_of({number: frames[number] for number in chosen_frames(total, context, limit)}, context)
+
+
+def sheet_of(pictures: Mapping[int, Picture], context: int) -> Image.Image:
+    """`contact_sheet` of frames that are chosen already, by number in rising order."""
+    height, width = next(iter(pictures.values())).shape[:2]
+    columns = _columns(len(pictures), width / height)
     cell = max(_NARROWEST, (_WIDTH - _GAP) // columns - _GAP)
     scale = min((cell - 2 * _BORDER) / width, _WIDTH / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    rows = -(-len(chosen) // columns)
+    rows = -(-len(pictures) // columns)
     step = (cell + _GAP, size[1] + 2 * _BORDER + _LABEL + _GAP)
     sheet = Image.new("RGB", (columns * step[0] + _GAP, rows * step[1] + _GAP), _PAPER)
-    for place, number in enumerate(chosen):
+    for place, (number, pixels) in enumerate(pictures.items()):
         corner = (_GAP + place % columns * step[0], _GAP + place // columns * step[1])
-        picture = Image.fromarray(frames[number].cpu().numpy()).resize(size, Image.Resampling.LANCZOS)
+        picture = Image.fromarray(pixels.cpu().numpy()).resize(size, Image.Resampling.LANCZOS)
         _paste(sheet, picture, corner, number, number < context)
     return sheet
 
 
 def write_sheet(path: str | Path, frames: Frames, context: int, limit: int = 20) -> None:
     """`contact_sheet` as a PNG that appears whole or not at all. Raises BadOutput, InvalidArgument."""
-    sheet = contact_sheet(frames, context, limit)
+    save_sheet(path, contact_sheet(frames, context, limit))
+
+
+def save_sheet(path: str | Path, sheet: Image.Image) -> None:
+    """As a PNG that appears whole or not at all. Raises BadOutput."""
     with replacing(path) as partial:
         sheet.save(partial, format="PNG")
 

@@ -1,6 +1,8 @@
 """mp4 files that browsers play, whole or not at all."""
 
+from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -13,7 +15,7 @@ from vidjacobi import video_writer
 from vidjacobi.atomic import replacing
 from vidjacobi.errors import BadOutput
 from vidjacobi.video_io import open_clip, read_frames, write_video
-from vidjacobi.video_writer import pad_even
+from vidjacobi.video_writer import GrowingVideo, pad_even
 
 
 @pytest.mark.parametrize("fps", [3, 12.5, 25.0, Fraction(30000, 1001), 30000 / 1001])
@@ -109,3 +111,55 @@ def _interrupted(path: Path) -> None:
     with replacing(path) as partial:
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
+
+
+def test_a_growing_video_plays_at_any_moment(tmp_path: Path) -> None:
+    frames, path = moving(30, 45, 63), tmp_path / "a.mp4"
+    path.write_bytes(b"something older")
+    video = GrowingVideo(path, Fraction(30000, 1001))
+    for start, stop in pairwise((0, 9, 17, 25, 26, 30)):
+        before = path.stat().st_size if start else 0
+        video.add(torch.from_numpy(frames[start:stop]))
+        seen = decode_all(path)
+        assert len(seen) == video.frames == stop
+        assert psnr(seen, pad_even(frames[:stop])) > 38
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            times = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+            assert (stream.average_rate, stream.time_base) == (Fraction(30000, 1001), Fraction(1, 30000))
+        assert times == [1001 * number for number in range(stop)]
+        assert path.read_bytes()[before + 4 : before + 8] == (b"moof" if start else b"ftyp")
+    info = open_clip(path)
+    assert (info.frames, info.fps) == (30, Fraction(30000, 1001))
+    np.testing.assert_array_equal(read_frames(path, 20, 8).frames.numpy(), decode_all(path)[20:28])
+
+
+def test_a_growing_video_that_was_cut_short_plays(tmp_path: Path) -> None:
+    """Cut in the middle of a write, as by a crash: everything in front of it is there."""
+    frames, path = moving(25), tmp_path / "a.mp4"
+    video, sizes = GrowingVideo(path, 25), []
+    for start, stop in pairwise((0, 9, 17, 25)):
+        video.add(torch.from_numpy(frames[start:stop]))
+        sizes.append(path.stat().st_size)
+    data = path.read_bytes()
+    for size, least in ((sizes[0], 9), (sizes[1], 17), ((sizes[1] + sizes[2]) // 2, 17), (sizes[1] + 20, 17)):
+        (tmp_path / "cut.mp4").write_bytes(data[:size])
+        seen = []
+        with av.open(str(tmp_path / "cut.mp4")) as container, suppress(av.FFmpegError):  # half a picture
+            for frame in container.decode(video=0):
+                seen.append(frame.to_ndarray(format="rgb24"))
+        assert len(seen) >= least
+        assert psnr(np.stack(seen[:least]), frames[:least]) > 38
+
+
+def test_what_a_growing_video_refuses(tmp_path: Path) -> None:
+    frames = torch.from_numpy(moving(2))
+    with pytest.raises(BadOutput, match="a positive number"):
+        GrowingVideo(tmp_path / "a.mp4", 0)
+    with pytest.raises(BadOutput, match=r"a\.mp4: cannot be written"):
+        GrowingVideo(tmp_path / "no" / "a.mp4", 25).add(frames)
+    with pytest.raises(BadOutput, match=r"frames .* are needed"):
+        GrowingVideo(tmp_path / "a.mp4", 25).add(frames[:0])
+    with pytest.raises(BadOutput, match=r"the H\.264 encoder refused 20000x2"):
+        GrowingVideo(tmp_path / "a.mp4", 25).add(torch.zeros(1, 2, 20000, 3, dtype=torch.uint8))
+    assert list(tmp_path.iterdir()) == []
