@@ -15,7 +15,7 @@ are fitted to a published table (MC-SJD, table 2), and the errors of that fit ar
 
 PLAN_EXAMPLES = """examples:
   vidjacobi plan --model 4b --gpu h100
-  vidjacobi plan --model 12b --gpu a100 --window 64 128 --quant int8
+  vidjacobi plan --model 12b --gpu a100 --window 64 128 --weights int8
   vidjacobi plan --model 4b --gpu mine.yaml --bench out/bench/bench.json --curve mine_curve.yaml
   vidjacobi rollout --decoder adaptive decoder.lanes.curve=mine_curve.yaml clip.mp4
 """
@@ -42,7 +42,9 @@ def plan_parser() -> ArgumentParser:
     add("--batch", type=int, metavar="N", help="clips decoded together (the best that fits)")
     add("--dtype", default="bfloat16", metavar="NAME", help="bfloat16 or float32 (bfloat16)")
     add(
+        "--weights",
         "--quant",
+        dest="quant",
         default="none",
         choices=("none", "int8", "fp8"),
         help="what if the weights had 8 bits (none; not built in)",

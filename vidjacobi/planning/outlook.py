@@ -82,9 +82,9 @@ class Case:
         return lengths_of(self.counted.outline, self.counted.request)
 
     def setting(self, decoder: str, window: int, rows: int = 1) -> Setting:
-        """What must fit in memory."""
-        asked = self.counted.asked(decoder, window, rows)
-        return Setting(self.counted.outline, asked, weight_bits=self.weight_bits)
+        """What must fit in memory: of one clip a rollout, of several a batch with the tokenizer beside it."""
+        asked = replace(self.counted.asked(decoder, window, rows), contexts=1)
+        return Setting(self.counted.outline, asked, weight_bits=self.weight_bits, beside=rows > 1)
 
     def pass_parts(self, decoder: str, window: int, prefix: int, rows: int = 1) -> dict[str, float]:
         """Seconds of a pass by part whose first undecided position is ``prefix``. AR reads the whole clip's slots."""
