@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vidjacobi.model import VideoModel as VideoModel
     from vidjacobi.rolling import Rollout as Rollout
     from vidjacobi.rolling import rollout as rollout
+    from vidjacobi.streaming import FrameGroup as FrameGroup
+    from vidjacobi.streaming import RolloutStream as RolloutStream
     from vidjacobi.tokenizer import VideoTokenizer as VideoTokenizer
     from vidjacobi.trace import Decoded as Decoded
 
@@ -26,8 +28,10 @@ _HOMES = {
     "Decoded": "vidjacobi.trace",
     "Failed": "vidjacobi.clip_queue",
     "Finished": "vidjacobi.clip_queue",
+    "FrameGroup": "vidjacobi.streaming",
     "Request": "vidjacobi.clip_queue",
     "Rollout": "vidjacobi.rolling",
+    "RolloutStream": "vidjacobi.streaming",
     "VideoModel": "vidjacobi.model",
     "VideoTokenizer": "vidjacobi.tokenizer",
 }

@@ -207,6 +207,11 @@ def rollout_parser() -> ArgumentParser:
     out = parser.add_argument_group("output")
     out.add_argument("--out", default="out", metavar="DIR", help="folder for the results (out)")
     out.add_argument("--overwrite", action="store_true", help="replace earlier rollouts of the same name")
+    out.add_argument(
+        "--stream",
+        action="store_true",
+        help="write rollout.mp4 as frames are decided: it plays while it grows, and stays when interrupted",
+    )
     out.add_argument("--tokens", action="store_true", help="also write tokens.npy, the latent grid [t h w]")
     out.add_argument(
         "--trace", action="store_true", help="also write trace.npz, pass by pass and token by token"

@@ -24,7 +24,8 @@ from vidjacobi.config import (
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.loading import Pair, load
+from vidjacobi.live import write_live
+from vidjacobi.loading import load
 from vidjacobi.model import flatten
 from vidjacobi.naming import output_names
 from vidjacobi.output_folders import appearing, prepare
@@ -36,6 +37,7 @@ from vidjacobi.progress import ProgressBar
 from vidjacobi.report import Extras, Job, describe, versions, write_rollout
 from vidjacobi.rolling import Rollout, rollout
 from vidjacobi.runtime import Runtime, choose, describe_device
+from vidjacobi.streaming import streaming
 from vidjacobi.tokenizer import check_lengths
 from vidjacobi.video_io import Kind, ReadClip, open_clip, read_frames
 
@@ -65,31 +67,34 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
         )
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])
-        outputs = []
+        if args.stream:
+            streaming(pair[1])
+        outputs, extras = [], Extras(args.tokens, args.trace)
         for source, length, folder in zip(sources, lengths, folders, strict=True):
             job = Job(config, decoder, read_context(source, length, config), runtime)
             with ProgressBar(folder.name, config.samples) as bar:
-                rolled = run_job(job, pair, bar)
-            outputs += write_clip(folder, job, rolled, Extras(args.tokens, args.trace))
+                if args.stream:
+                    stream = rollout(job.clip.frames, *pair, **asked(job), observe=bar, stream=True)
+                    outputs += write_live(folder, job, stream, extras, bar.say)
+                    continue
+                rolled = rollout(job.clip.frames, *pair, **asked(job), observe=bar)
+            outputs += write_clip(folder, job, rolled, extras)
     return {"outputs": outputs}
 
 
-def run_job(job: Job, pair: Pair, bar: ProgressBar) -> Rollout:
-    """All samples of one clip."""
+def asked(job: Job) -> dict[str, Any]:
+    """The arguments of ``vidjacobi.rollout`` for all samples of one clip."""
     config = job.config
-    return rollout(
-        job.clip.frames,
-        *pair,
-        config.frames,
-        config.samples,
-        start=job.clip.start,
-        decoder=job.decoder,
-        seed=config.seed,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        observe=bar,
-    )
+    return {
+        "new_frames": config.frames,
+        "samples": config.samples,
+        "start": job.clip.start,
+        "decoder": job.decoder,
+        "seed": config.seed,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+    }
 
 
 def check_numbers(config: RolloutConfig) -> None:

@@ -1,7 +1,7 @@
 """Tokens in, tokens out: the public call around the decoders."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -66,7 +66,22 @@ def decode(
         InvalidArgument: a number or name is out of range.
         BadModelOutput: the model returned NaN or infinite logits.
     """
-    config, warp = settings(decoder, window, seed, temperature, top_p, top_k)
+    method, problem = problem_of(
+        model, context, new_tokens, settings(decoder, window, seed, temperature, top_p, top_k), seed, clip_ids
+    )
+    return lookup("method", method, METHODS)(replace(problem, measure=measure, observe=observe, watch=watch))
+
+
+def problem_of(
+    model: VideoModel,
+    context: Tokens | Sequence[Int[Tensor, "_"]],
+    new_tokens: int | Sequence[int],
+    how: tuple[DecoderConfig, Warp],
+    seed: int,
+    clip_ids: Sequence[ClipId] | None,
+) -> tuple[str, Problem]:
+    """What is asked of a decoder, checked, and its method. ``how``: see ``settings``."""
+    config, warp = how
     clips = Clips.of(context, new_tokens)
     check_clips(model, clips)
     ids = context_ids(clips) if clip_ids is None else list(clip_ids)
@@ -74,7 +89,7 @@ def decode(
         raise InvalidArgument(f"there are {len(clips.tokens)} clips but {len(ids)} clip ids")
     parts = parts_of(config)
     device = model.device
-    problem = Problem(
+    return config.method, Problem(
         model=model,
         context=clips.padded().to(device),
         new_tokens=max(clips.counts),
@@ -86,11 +101,7 @@ def decode(
         lengths=clips.lengths_on(device),
         counts=clips.counts_on(device),
         sources=clips.sources() if has_free_rows(model) else None,
-        measure=measure,
-        observe=observe,
-        watch=watch,
     )
-    return lookup("method", config.method, METHODS)(problem)
 
 
 def settings(

@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidjacobi.atomic import replacing
 from vidjacobi.config import LAWS, DecoderConfig, RolloutConfig
+from vidjacobi.output_folders import RECORD
 from vidjacobi.rolling import Rollout
 from vidjacobi.runtime import Runtime
 from vidjacobi.sheet import write_sheet
+from vidjacobi.streaming import Summary
 from vidjacobi.trace import Decoded
 from vidjacobi.video_io import ReadClip, write_video
 
+VIDEO, SHEET = "rollout.mp4", "sheet.png"
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")
 
 
@@ -38,7 +42,7 @@ class Job:
     runtime: Runtime
 
 
-def rollout_record(job: Job, rolled: Rollout, sample: int) -> dict[str, Any]:
+def rollout_record(job: Job, rolled: Summary, sample: int) -> dict[str, Any]:
     """``rollout.json`` of one sample: configuration, seed, versions, numbers."""
     nfe = rolled.nfe[sample]
     new_tokens = sum(chunk.tokens.shape[1] for chunk in rolled.chunks)
@@ -49,7 +53,7 @@ def rollout_record(job: Job, rolled: Rollout, sample: int) -> dict[str, Any]:
         "fps": job.clip.fps,
         "start": job.clip.start,
         "context_frames": len(rolled.context),
-        "predicted_frames": rolled.predicted.shape[1],
+        "predicted_frames": rolled.predicted_frames,
         "frame_size": list(rolled.context.shape[1:3]),
         "latent_grid": list(rolled.tokens.shape[1:]),
         "sample": sample,
@@ -82,19 +86,31 @@ def acceptance_lengths(chunk: Decoded, sample: int) -> list[int]:
 def write_rollout(folder: Path, job: Job, rolled: Rollout, sample: int, extras: Extras) -> dict[str, Any]:
     """Write one sample's files into the existing ``folder``; returns its record."""
     frames = torch.cat([rolled.context, rolled.predicted[sample]])
-    record = rollout_record(job, rolled, sample)
-    write_video(folder / "rollout.mp4", frames, job.clip.fps)
-    write_sheet(folder / "sheet.png", frames, len(rolled.context))
+    write_video(folder / VIDEO, frames, job.clip.fps)
+    write_sheet(folder / SHEET, frames, len(rolled.context))
+    return write_numbers(folder, rollout_record(job, rolled.summary, sample), rolled.summary, sample, extras)
+
+
+def write_numbers(
+    folder: Path, record: dict[str, Any], rolled: Summary, sample: int, extras: Extras
+) -> dict[str, Any]:
+    """Write what is no picture of one sample; returns the record."""
     if extras.tokens:
         np.save(folder / "tokens.npy", rolled.tokens[sample].to(torch.int32).numpy())
     if extras.trace:
         np.savez_compressed(folder / "trace.npz", **trace_arrays(rolled, sample))
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (folder / "rollout.json").write_text(text + "\n", encoding="utf-8")
+    write_record(folder, record)
     return record
 
 
-def trace_arrays(rolled: Rollout, sample: int) -> dict[str, Any]:
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """``rollout.json``, whole or not at all."""
+    with replacing(folder / RECORD) as partial:
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def trace_arrays(rolled: Summary, sample: int) -> dict[str, Any]:
     """One sample's trace, chunks joined: per pass (with the chunk it belongs to), then per token."""
     traces = [chunk.trace for chunk in rolled.chunks]
     per_pass = {

@@ -1,23 +1,22 @@
 """Frames in, frames out: encode the context, decide tokens, turn them into frames, chunk after chunk."""
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
+from typing import Literal, overload
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from vidjacobi.chunks import Ask, Key, groups_of
 from vidjacobi.config import DecoderConfig
-from vidjacobi.decoding import context_ids, decode
-from vidjacobi.errors import InvalidArgument
-from vidjacobi.frames import as_seen, fit, to_uint8
+from vidjacobi.decoding import settings
+from vidjacobi.frames import as_seen, fit
 from vidjacobi.model import VideoModel
-from vidjacobi.shapes import Frames, GridTokens
+from vidjacobi.shapes import Frames
 from vidjacobi.state import Progress
-from vidjacobi.tokenizer import VideoTokenizer
+from vidjacobi.streaming import RolloutStream, Summary, streaming
+from vidjacobi.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.trace import Decoded
 
 
@@ -40,13 +39,62 @@ class Rollout:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
+    def summary(self) -> Summary:
+        """Everything but the predicted frames."""
+        return Summary(self.context, self.predicted.shape[1], self.tokens, self.chunks, self.seconds)
+
+    @property
     def nfe(self) -> list[int]:
         """Passes per sample, prefills included."""
-        return [sum(chunk.stats.nfe[k] for chunk in self.chunks) for k in range(len(self.predicted))]
+        return self.summary.nfe
 
     def token_hash(self, sample: int) -> str:
         """``hash_tokens`` of one sample's decided tokens, all chunks."""
-        return hash_tokens([chunk.tokens[sample] for chunk in self.chunks])
+        return self.summary.token_hash(sample)
+
+
+@overload
+def rollout(
+    frames: Frames,
+    model: VideoModel,
+    tokenizer: VideoTokenizer,
+    new_frames: int = 24,
+    samples: int = 1,
+    clip_id: str | None = None,
+    start: int = 0,
+    *,
+    decoder: str | DecoderConfig = "pathwise",
+    window: int | None = None,
+    seed: int = 0,
+    temperature: float | None = None,
+    top_p: float = 0.8,
+    top_k: int | None = None,
+    measure: bool = False,
+    observe: Callable[[Progress], None] | None = None,
+    stream: Literal[False] = False,
+) -> Rollout: ...
+
+
+@overload
+def rollout(
+    frames: Frames,
+    model: VideoModel,
+    tokenizer: VideoTokenizer,
+    new_frames: int = 24,
+    samples: int = 1,
+    clip_id: str | None = None,
+    start: int = 0,
+    *,
+    decoder: str | DecoderConfig = "pathwise",
+    window: int | None = None,
+    seed: int = 0,
+    temperature: float | None = None,
+    top_p: float = 0.8,
+    top_k: int | None = None,
+    measure: bool = False,
+    observe: Callable[[Progress], None] | None = None,
+    stream: Literal[True],
+) -> RolloutStream: ...
 
 
 def rollout(
@@ -66,7 +114,8 @@ def rollout(
     top_k: int | None = None,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
-) -> Rollout:
+    stream: bool = False,
+) -> Rollout | RolloutStream:
     """Predict ``new_frames`` frames behind the context ``frames``.
 
     Args:
@@ -77,80 +126,41 @@ def rollout(
         samples: how many futures, each with noise of its own.
         clip_id, start: key of the noise; by default the sha256 of the context's tokens, and 0.
         decoder, window, seed, temperature, top_p, top_k, measure, observe: as ``vidjacobi.decode``.
+        stream: hand out the frames of each latent frame as soon as it is decided: the same tokens and frames,
+            as a ``vidjacobi.streaming.RolloutStream`` of ``FrameGroup``. The tokenizer must be a
+            ``StreamingTokenizer``.
 
     Raises:
-        InvalidArgument: a number is out of range.
+        InvalidArgument: a number is out of range, or the tokenizer cannot stream.
         BadModelOutput: the model returned NaN or infinite values.
     """
     check_lengths(len(frames), new_frames, samples, tokenizer)
-    seen = fit(frames, tokenizer.frame_size)
-    context = seen[None]
-    made: list[UInt8[Tensor, "k N H W c"]] = []
-    grids: list[GridTokens] = []
-    chunks: list[Decoded] = []
-    seconds = {"encode": 0.0, "decode": 0.0, "to_frames": 0.0}
-    while (missing := new_frames - sum(part.shape[1] for part in made)) > 0:
-        length = context.shape[2]
-        count = min(missing, tokenizer.max_frames - length)
-        began = time.perf_counter()
-        given = tokenizer.encode(context).expand(samples, -1, -1, -1)
-        encoded = time.perf_counter()
-        clip_id = clip_id or context_ids(flatten(model, given[:1]))[0]
-        decoded = decode(
-            model,
-            flatten(model, given),
-            latent_frames(length + count, tokenizer) * given[0, 0].numel() - given[0].numel(),
-            decoder,
-            window,
-            seed,
-            temperature,
-            top_p,
-            top_k,
-            [(clip_id, start, sample, len(chunks)) for sample in range(samples)],
-            measure=measure,
-            observe=observe,
-        )
-        decided = time.perf_counter()
-        grid = torch.cat([given, decoded.tokens.unflatten(1, (-1, *given.shape[2:]))], 1)
-        pixels = tokenizer.to_frames(grid)[:, :, length : length + count]
-        made.append(torch.stack([to_uint8(video) for video in pixels]).cpu())
-        grids.append(grid if not grids else grid[:, given.shape[1] :])
-        chunks.append(decoded)
-        done = time.perf_counter()
-        for phase, spent in zip(seconds, (encoded - began, decided - encoded, done - decided), strict=True):
-            seconds[phase] += spent
-        shown = torch.cat([as_seen(seen).expand(samples, -1, -1, -1, -1), *made], 1)
-        tail = shown[:, -(1 + tokenizer.stride_t) :]
-        context = torch.stack([fit(clip, tokenizer.frame_size) for clip in tail])
-    return Rollout(as_seen(seen), torch.cat(made, 1), torch.cat(grids, 1).cpu(), chunks, seconds)
+    if stream:
+        streaming(tokenizer)
+    ask = Ask(
+        model=model,
+        tokenizer=tokenizer,
+        context=fit(frames, tokenizer.frame_size),
+        new_frames=new_frames,
+        samples=samples,
+        how=settings(decoder, window, seed, temperature, top_p, top_k),
+        key=Key(clip_id, start, seed),
+        measure=measure,
+        observe=observe,
+        stream=stream,
+    )
+    return RolloutStream(as_seen(ask.context), groups_of(ask)) if stream else collect(ask)
 
 
-def hash_tokens(parts: Sequence[Tensor]) -> str:
-    """sha256 of tokens in this order (int32, little-endian, raster order)."""
-    joined = torch.cat([part.flatten() for part in parts]).cpu()
-    return sha256(joined.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()
-
-
-def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:
-    """Refuse a context that the tokenizer cannot take or that leaves no room, and counts below one."""
-    step, most = tokenizer.stride_t, tokenizer.max_frames
-    allowed = [1 + step * k for k in range(math.ceil((most - 1) / step))]
-    if context not in allowed:
-        raise InvalidArgument(
-            f"a context of {context} frames does not fit the video tokenizer: use {', '.join(map(str, allowed))}"
-        )
-    if new_frames < 1:
-        raise InvalidArgument(f"frames must be at least 1, not {new_frames}")
-    if samples < 1:
-        raise InvalidArgument(f"samples must be at least 1, not {samples}")
-
-
-def latent_frames(frames: int, tokenizer: VideoTokenizer) -> int:
-    """Latent frames that cover ``frames`` frames."""
-    return 1 + math.ceil((frames - 1) / tokenizer.stride_t)
-
-
-def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:
-    """Grid tokens in raster order, behind the model's special tokens."""
-    prefix = torch.tensor(model.prefix_tokens, dtype=grid.dtype, device=grid.device)
-    return torch.cat([prefix.expand(len(grid), -1), grid.flatten(1)], 1)
+def collect(ask: Ask) -> Rollout:
+    """Take all groups."""
+    parts: list[list[Frames]] = [[] for _ in range(ask.samples)]
+    groups = groups_of(ask)
+    while True:
+        try:
+            group = next(groups)
+        except StopIteration as stop:
+            end: Summary = stop.value
+            frames = torch.stack([torch.cat(part) for part in parts])
+            return Rollout(end.context, frames, end.tokens, end.chunks, end.seconds)
+        parts[group.sample].append(group.frames)

@@ -25,7 +25,7 @@ vidjacobi.video_reader vidjacobi.video_writer vidjacobi.video_io vidjacobi.frame
 vidjacobi.naming vidjacobi.datasets
 cosmos_adapter vidjacobi.assets vidjacobi.hub vidjacobi.offload vidjacobi.loading
 vidjacobi.streaming vidjacobi.chunks vidjacobi.rolling
-vidjacobi.output_folders vidjacobi.progress vidjacobi.report
+vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.live
 vidjacobi.page_figures vidjacobi.page_media vidjacobi.page
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
 vidjacobi.planning vidjacobi.batch

@@ -5,6 +5,7 @@ from functools import partial
 
 from vidjacobi.decoders import autoregressive, jacobi
 from vidjacobi.decoders.queue import Done, Orders, in_batches, serve
+from vidjacobi.decoders.standing import Steps
 from vidjacobi.model import VideoModel, has_free_rows
 from vidjacobi.registry import lookup
 from vidjacobi.state import Problem
@@ -13,6 +14,10 @@ from vidjacobi.trace import Decoded
 METHODS: dict[str, Callable[[Problem], Decoded]] = {
     "autoregressive": autoregressive.run,
     "jacobi": jacobi.run,
+}
+STEPS: dict[str, Callable[[Problem], Steps]] = {
+    "autoregressive": autoregressive.steps,
+    "jacobi": jacobi.steps,
 }
 SERVERS: dict[str, Callable[[Orders, int], Iterator[Done]]] = {"jacobi": serve}  # refill a row at once
 

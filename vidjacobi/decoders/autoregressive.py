@@ -2,6 +2,7 @@
 
 import torch
 
+from vidjacobi.decoders.standing import Standing, Steps, finish
 from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.model import Cache, different, prefill_once
@@ -12,8 +13,13 @@ from vidjacobi.state import Problem, Progress
 from vidjacobi.trace import Decoded, Trace, decoded_of
 
 
-@torch.inference_mode()
 def run(problem: Problem) -> Decoded:
+    """Decide every clip's new tokens."""
+    return finish(steps(problem))
+
+
+@torch.inference_mode()
+def steps(problem: Problem) -> Steps:
     """Sample each token from the model's law with the position's own Gumbel noise.
 
     ``problem.window`` is the number of inputs fed per pass: 1, or more to run the forward at the shape of a
@@ -23,8 +29,8 @@ def run(problem: Problem) -> Decoded:
     model, context, width = problem.model, problem.context, problem.window
     cache = model.make_cache(len(context), problem.end + 1)
     clock = Clock(context.device, problem.measure)
-    new, times = context[:, :0], [clock.now()]
-    forward_seconds = []
+    new, counts = context[:, :0], (problem.ends - problem.starts).tolist()
+    seconds, forward_seconds = [], []
     for count in range(problem.new_tokens):
         started = clock.now()
         if count == 0:
@@ -37,11 +43,12 @@ def run(problem: Problem) -> Decoded:
             logits = model.forward(new[:, -1:].expand(-1, width), inside, slots, visible, cache)[:, :1]
         forward_seconds.append(clock.now() - started)
         new = torch.cat([new, _draw(problem, logits, problem.starts + count)], 1)
-        times.append(clock.now())
+        seconds.append(clock.now() - started)
         if problem.observe:
             batch = len(context)
             problem.observe(Progress(count + 1, (count + 1) * batch, problem.new_tokens * batch))
-    return _decoded(problem, new, torch.tensor(times).diff(), torch.tensor(forward_seconds))
+        yield Standing([min(count + 1, most) for most in counts], new.__getitem__)
+    return _decoded(problem, new, torch.tensor(seconds), torch.tensor(forward_seconds))
 
 
 def _law_of_the_first(problem: Problem, cache: Cache) -> Logits:

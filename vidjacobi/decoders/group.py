@@ -65,6 +65,8 @@ class Group:
         self._tokens = torch.full(shape, -1, dtype=torch.long, device=self.starts.device)
         self._marks = torch.zeros(2, *shape, dtype=torch.long, device=self.starts.device)
         clips, fed = np.arange(shape[0]), self.starts.cpu().numpy()
+        self._wanted = self.ends.cpu().numpy() - fed
+        self.reach = 0 * fed  # new tokens of each clip that are known to be decided without a gap
         counts = np.stack([np.ones_like(fed), *(0 * fed for _ in range(3)), fed])
         self.passes = [Pass(clips, counts, seconds, seconds, mates)]
 
@@ -82,6 +84,14 @@ class Group:
 
         self._tokens[clips] = cut(state.tokens, -1)
         self._marks[:, clips] = torch.stack([cut(state.decided_in, 0), cut(state.redrafted, 0)])
+
+    def reached(self, clips: np.ndarray, left: np.ndarray) -> None:
+        """``left`` positions of these clips are behind their frontiers."""
+        self.reach[clips] = self._wanted[clips] - left
+
+    def tokens_of(self, clip: int) -> Int[Tensor, " n"]:
+        """New tokens of a clip that has landed."""
+        return self._tokens[clip]
 
     def decoded(self, law: str) -> Decoded:
         """All clips; those that have not landed yet are incomplete."""

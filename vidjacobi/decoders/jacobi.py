@@ -4,14 +4,18 @@ Every decoder of this family is this loop with other parts (lanes, draft rule, c
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from vidjacobi.decoders.group import FIELDS, Group, Pass
 from vidjacobi.decoders.outcome import settle
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.rows import beside, rows_of
+from vidjacobi.decoders.standing import Standing, Steps, finish
 from vidjacobi.decoders.tree import Branch
 from vidjacobi.decoders.window import (
     Plan,
@@ -31,15 +35,21 @@ from vidjacobi.state import DecodeState, Parts, Problem, Progress, Watch
 from vidjacobi.trace import Decoded, PassRecord
 
 
-@torch.inference_mode()
 def run(problem: Problem) -> Decoded:
     """Decide every clip's new tokens."""
+    return finish(steps(problem))
+
+
+@torch.inference_mode()
+def steps(problem: Problem) -> Steps:
+    """The same, pass by pass."""
     batch = Batch(problem, len(problem.streams))
     group = batch.begin(problem)
     while batch.seated:
         for landed in batch.step():
             if landed.error:
                 raise landed.error
+        yield Standing(group.reach.tolist(), partial(batch.tokens_of, group))
     return group.decoded(batch.parts.law)
 
 
@@ -96,6 +106,13 @@ class Batch:
         assert self._state is not None
         return self._state
 
+    def tokens_of(self, group: Group, clip: int) -> Int[Tensor, " n"]:
+        """New tokens of a clip of a group, those behind its reach not final."""
+        for row, (number, seated) in enumerate(self._seats.T.tolist()):
+            if seated == clip and self._groups.get(number) is group:
+                return self.state.tokens[row, group.starts[clip] : group.ends[clip]]
+        return group.tokens_of(clip)
+
     def begin(self, problem: Problem) -> Group:
         """Prefill all clips of a problem at once, into the rows of an empty batch."""
         started = self.clock.now()
@@ -149,6 +166,9 @@ class Batch:
         """Read the state, and with it the counts of the pass that was made last."""
         passed, self._passed = self._passed, None
         status = read(self.state, planned, passed.record if passed else None)
+        for number, group in self._groups.items():
+            rows = self._seats[0] == number
+            group.reached(self._seats[1][rows], status.left[rows])
         if passed:
             # rows that were seated since have no counts
             seats, counts = self._seats[:, : status.counts.shape[1]], status.counts

@@ -1,0 +1,146 @@
+"""The loop of a rollout: chunk after chunk, and in each the frames of latent frames as they are decided."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vidjacobi.config import DecoderConfig
+from vidjacobi.decoders import STEPS
+from vidjacobi.decoders.standing import Steps
+from vidjacobi.decoding import context_ids, problem_of
+from vidjacobi.distributions import Warp
+from vidjacobi.frames import as_seen, fit, to_uint8
+from vidjacobi.model import VideoModel, flatten
+from vidjacobi.registry import lookup
+from vidjacobi.shapes import Frames, GridTokens
+from vidjacobi.state import Progress
+from vidjacobi.streaming import FrameGroup, Groups, PaintEach, Painter, PaintWhole, Summary, streaming
+from vidjacobi.tokenizer import VideoTokenizer, latent_frames
+from vidjacobi.trace import Decoded
+
+
+@dataclass(frozen=True)
+class Key:
+    """Of the noise."""
+
+    clip: str | None
+    start: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a rollout is asked for, checked."""
+
+    model: VideoModel
+    tokenizer: VideoTokenizer
+    context: Float[Tensor, "c T H W"]
+    new_frames: int
+    samples: int
+    how: tuple[DecoderConfig, Warp]
+    key: Key
+    measure: bool
+    observe: Callable[[Progress], None] | None
+    stream: bool
+
+    def steps(self, given: GridTokens, new_tokens: int, chunk: int) -> Steps:
+        """The decode behind the latent frames ``given``."""
+        key = self.key
+        clip = key.clip or context_ids(flatten(self.model, given[:1]))[0]
+        ids = [(clip, key.start, sample, chunk) for sample in range(self.samples)]
+        grid = flatten(self.model, given).expand(self.samples, -1)
+        method, problem = problem_of(self.model, grid, new_tokens, self.how, key.seed, ids)
+        return lookup("method", method, STEPS)(replace(problem, measure=self.measure, observe=self.observe))
+
+    def painter(self, given: GridTokens, latents: int) -> Painter:
+        """For a chunk with ``latents`` new latent frames."""
+        if self.stream:
+            return PaintEach(streaming(self.tokenizer), given, self.samples)
+        return PaintWhole(self.tokenizer, given.expand(self.samples, -1, -1, -1), latents)
+
+
+class Timer:
+    """Wall seconds by phase; a phase may be entered many times."""
+
+    def __init__(self) -> None:
+        self.seconds = {"encode": 0.0, "decode": 0.0, "to_frames": 0.0}
+        self._phase: str = ""
+        self._began = 0.0
+
+    def __call__(self, phase: str) -> "Timer":
+        self._phase = phase
+        return self
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self._phase] += time.perf_counter() - self._began
+
+    @property
+    def total(self) -> float:
+        """Of all phases."""
+        return sum(self.seconds.values())
+
+
+def groups_of(ask: Ask) -> Groups:
+    """The groups of all samples and chunks. Without ``ask.stream`` all frames of a chunk and sample are one group."""
+    timer, context, made = Timer(), ask.context[None], 0
+    tails = [as_seen(ask.context)[-1 - ask.tokenizer.stride_t :]] * ask.samples  # the next chunk's context
+    grids: list[GridTokens] = []
+    chunks: list[Decoded] = []
+    while made < ask.new_frames:
+        length = context.shape[2]
+        count = min(ask.new_frames - made, ask.tokenizer.max_frames - length)
+        with timer("encode"):
+            given = ask.tokenizer.encode(context)
+        decoded = yield from _of_chunk(ask, given, Place(len(chunks), made, count), timer, tails)
+        if not grids:
+            grids.append(given.expand(ask.samples, -1, -1, -1).cpu())
+        grids.append(decoded.tokens.cpu().unflatten(1, (-1, *given.shape[2:])))
+        chunks.append(decoded)
+        made += count
+        context = torch.stack([fit(tail, ask.tokenizer.frame_size) for tail in tails])
+    return Summary(as_seen(ask.context), made, torch.cat(grids, 1), chunks, timer.seconds)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A chunk: its number, its first predicted frame and how many it has."""
+
+    chunk: int
+    first: int
+    count: int
+
+
+def _of_chunk(
+    ask: Ask, given: GridTokens, place: Place, timer: Timer, tails: list[Frames]
+) -> Generator[FrameGroup, None, Decoded]:
+    """The groups of one chunk; the last frames of each sample go to ``tails``."""
+    (height, width), stride = given.shape[2:], ask.tokenizer.stride_t
+    frame, latents = height * width, latent_frames(1 + place.count, ask.tokenizer) - 1
+    done = [0] * ask.samples
+    with timer("to_frames"):
+        painter = ask.painter(given, latents)
+    with closing(ask.steps(given, latents * frame, place.chunk)) as steps:
+        while True:
+            try:
+                with timer("decode"):
+                    standing = next(steps)
+            except StopIteration as stop:
+                decoded: Decoded = stop.value
+                return decoded
+            for sample, reach in enumerate(standing.reach):
+                for latent in range(done[sample], reach // frame - painter.step + 1, painter.step):
+                    done[sample], shown = latent + painter.step, stride * latent
+                    with timer("to_frames"):
+                        new = standing.tokens(sample)[frame * latent : frame * done[sample]]
+                        pixels = painter.paint(sample, new.view(1, painter.step, height, width))[0]
+                        frames = to_uint8(pixels)[: place.count - shown].cpu()
+                    tails[sample] = torch.cat([tails[sample], frames])[-1 - stride :]
+                    yield FrameGroup(sample, place.first + shown, frames, place.chunk, timer.total)
