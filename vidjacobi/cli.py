@@ -24,6 +24,7 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
   doctor     what is installed here, and whether a rollout fits in memory
   batch      many futures of all episodes of a dataset, over several GPUs and machines, resumable
   report     manifest.parquet and report.html of a batch
+  export     a batch's futures as a LeRobot dataset
   eval       is it as good as AR, and how much faster: FVD and more on clips of a dataset, or of two folders
   decoders   list the decoders, what each one proves and where it is from
   convert    an official checkpoint to safetensors that transformers' from_pretrained reads
@@ -105,7 +106,7 @@ def dispatch(name: str, words: list[str]) -> int:
     }
     if name == "eval":
         return dispatch_eval(words)
-    if name in ("batch", "report"):
+    if name in ("batch", "report", "export"):
         return dispatch_batch(name, words)
     if name in ("plan", "doctor"):
         from vidjacobi.planning import command
@@ -113,7 +114,7 @@ def dispatch(name: str, words: list[str]) -> int:
         print(json.dumps(command.run(name, words), ensure_ascii=False), flush=True)
         return 0
     if name not in parsers:
-        known = [*parsers, "plan", "doctor", "eval", "batch", "report"]
+        known = [*parsers, "plan", "doctor", "eval", "batch", "report", "export"]
         raise VidjacobiError(f"unknown command {name!r}{suggest(name, known)}. There are: {', '.join(known)}")
     parser = parsers[name]()
     args = parser.parse_intermixed_args(words)
@@ -137,10 +138,11 @@ def dispatch_eval(words: list[str]) -> int:
 
 
 def dispatch_batch(name: str, words: list[str]) -> int:
-    """``batch`` and ``report`` have exit statuses of their own."""
+    """These have exit statuses of their own."""
     from vidjacobi.batch import command
 
-    result, status = {"batch": command.run_batch, "report": command.run_report}[name](words)
+    commands = {"batch": command.run_batch, "report": command.run_report, "export": command.run_export}
+    result, status = commands[name](words)
     print(json.dumps(result, ensure_ascii=False), flush=True)
     return status
 

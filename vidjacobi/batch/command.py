@@ -1,4 +1,4 @@
-"""``vidjacobi batch`` and ``vidjacobi report``: what their words mean."""
+"""``vidjacobi batch``, ``report`` and ``export``: what their words mean."""
 
 import os
 from argparse import ArgumentParser
@@ -40,6 +40,17 @@ Settings of the decoder may follow DATA: decoder.KEY=VALUE.
 REPORT = """Make manifest.parquet and report.html of a batch's folder, also while it runs.
 
 The report shows throughput over time, passes and acceptance, futures side by side, and what failed and why.
+"""
+
+EXPORT = """Write a batch's finished futures as a LeRobot v3.0 dataset: every future an episode, its context in front.
+
+The mp4 files are copied as they are. `predicted` is 0 in the frames of the context and 1 behind it; meta/episodes
+names the source episode, start and sample of each. There are no actions: the world model predicts pictures.
+"""
+
+EXPORT_EXAMPLES = """examples:
+  vidjacobi batch my_lerobot_set/ --camera top --samples 8 --out futures
+  vidjacobi export futures futures_lerobot
 """
 
 
@@ -139,6 +150,14 @@ def report_parser() -> ArgumentParser:
     return parser
 
 
+def export_parser() -> ArgumentParser:
+    """Arguments of ``export``."""
+    parser = new_parser("export", EXPORT, EXPORT_EXAMPLES)
+    parser.add_argument("out", metavar="DIR", type=Path, help="folder of a batch that kept videos")
+    parser.add_argument("destination", metavar="DEST", type=Path, help="folder to make")
+    return parser
+
+
 def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = batch_parser().parse_intermixed_args(list(words))
@@ -218,3 +237,16 @@ def run_report(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     page = write_report(args.out, args.clips)
     print(f"{page}: open it in a browser")
     return {"report": str(page), "all": dict(totals)}, 0
+
+
+def run_export(words: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
+    args = export_parser().parse_args(list(words))
+    from vidjacobi.batch.lerobot_export import export_lerobot
+    from vidjacobi.batch.outputs import SETTINGS
+
+    if not (args.out / SETTINGS).is_file():
+        raise BadInput(f"{args.out}: no batch lies here ({SETTINGS} is missing)")
+    totals = export_lerobot(args.out, args.destination)
+    print(f"{args.destination}: a LeRobot v3.0 dataset of {totals['episodes']:,} episodes")
+    return {"dataset": str(args.destination), **totals}, 0
