@@ -10,6 +10,8 @@ from torch import Tensor
 from vidjacobi.decoders import METHODS
 from vidjacobi.distributions import Warp
 from vidjacobi.geometry import Grid
+from vidjacobi.law_stage import nuclei_of
+from vidjacobi.nuclei import DraftLaws, Nuclei
 from vidjacobi.state import Parts, Problem
 from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
 
@@ -38,6 +40,16 @@ class Setting:
         context = torch.tensor(self.context).repeat(samples, 1)
         streams = torch.arange(samples)
         return Problem(self.model, context, self.new_tokens, self.warp, self.window, seed, streams, parts)
+
+
+def nuclei(laws: Tensor) -> Nuclei:
+    """Dense laws as the record that decoders have, equal up to rounding."""
+    return nuclei_of(laws.log(), Warp(top_p=1.0))
+
+
+def drafted(laws: Tensor) -> DraftLaws:
+    """Dense laws as those of drafts."""
+    return DraftLaws.of_pass(nuclei(laws))
 
 
 def p_value(setting: Setting, parts: Parts | None, seed: int = 0, samples: int = SAMPLES) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidjacobi.decoders import jacobi, outcome
+from vidjacobi.decoders import one_pass, outcome
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.window import (
     Inputs,
@@ -16,6 +16,7 @@ from vidjacobi.decoders.window import (
     pass_inputs,
     pick_siblings,
     plan,
+    slots_to_read,
     spare_slot,
 )
 from vidjacobi.distributions import Warp
@@ -85,11 +86,11 @@ def every_pass(case: Problem) -> list[Step]:
         drafted = draft_window(case, parts, state, window)
         siblings = pick_siblings(case, parts, drafted)
         furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
-        inputs = pass_inputs(case, parts, drafted, siblings, furthest)
+        inputs = pass_inputs(case, parts, drafted, siblings, slots_to_read(case, parts, furthest))
         logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
         after, _, branch = outcome.settle(case, parts, drafted, logits, inputs.tokens, siblings)
         if branch and isinstance(case.model, TreeModel):
-            jacobi.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
+            one_pass.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))
         state = after
     return steps

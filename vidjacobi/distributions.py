@@ -10,8 +10,6 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Laws, Logits, Mask
 
-LIKELY = 512  # most tokens of nearly all nuclei: on a CPU only these are sorted, and wider nuclei once more
-
 
 @dataclass(frozen=True)
 class Warp:
@@ -46,55 +44,80 @@ def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
 
 
 def laws_of(logits: Logits, warp: Warp) -> Laws:
-    """The law of every row: what AR decoding would sample from."""
-    logits = logits.to(law_dtype(logits.dtype))
-    if warp.temperature == 0:
-        return one_hot(logits.argmax(-1), logits.shape[-1], logits.dtype)
-    laws = torch.softmax(logits if warp.temperature == 1 else logits / warp.temperature, -1)
-    if warp.top_k is not None and warp.top_k < laws.shape[-1]:
-        laws = cut_(laws, laws.topk(warp.top_k, -1).values[..., -1:])
-    if warp.top_p < 1:
-        laws = cut_(laws, nucleus_floor(laws, warp.top_p))
-    return laws
+    """The law of every row: what AR decoding samples from, by sorting the vocabulary.
 
-
-def cut_(laws: Laws, floor: Float[Tensor, "b n 1"]) -> Laws:
-    """The laws of the tokens with at least the floor's probability, in place."""
-    laws.masked_fill_(laws < floor, 0)
-    return laws.div_(laws.sum(-1, keepdim=True))
-
-
-def nucleus_floor(laws: Laws, top_p: float) -> Float[Tensor, "b n 1"]:
-    """Smallest probability inside the nucleus.
-
-    A token is inside iff the mass of strictly more likely tokens is at most ``top_p``, so that ties stay
-    together. With probabilities in falling order the mass in front of a token never falls, so the inside is
-    everything down to the value of the last token with at most ``top_p`` in front of it.
+    The plain form, and the definition: ``vidjacobi.nuclei`` has the same laws without sorting or copying.
     """
-    if laws.device.type != "cpu" or laws.shape[-1] <= 2 * LIKELY:
-        return floor_of(sort_falling(laws), top_p)[0]
-    numbers, rest = laws.numpy(), laws.shape[-1] - LIKELY
-    likely = torch.from_numpy(np.sort(np.partition(numbers, rest, -1)[..., rest:], -1)).flip(-1)
-    floor, whole = floor_of(likely, top_p)
-    wide = ~whole.numpy()
-    floor.numpy()[wide] = floor_of(sort_falling(torch.from_numpy(numbers[wide][None])), top_p)[0][0].numpy()
-    return floor
+    numbers = logits.to(law_dtype(logits.dtype))
+    if warp.temperature == 0:
+        return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
+    size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
+    divisor = torch.full_like(peak, warp.temperature)
+    floor = torch.full_like(peak, -torch.inf)
+    if warp.top_k is not None and warp.top_k < size:
+        floor = numbers.topk(warp.top_k, -1).values[..., -1:]
+    if warp.top_p < 1:
+        falling = sort_falling(numbers)
+        weights = torch.where(falling >= floor, weights_of(falling, peak, divisor), 0)
+        mass = masses(weights, size)
+        allowed = share_of(mass.sum(-1, keepdim=True), warp.top_p, weights.dtype)
+        floor = torch.maximum(floor, floor_of(falling, mass, allowed))
+    weights = torch.where(numbers >= floor, weights_of(numbers, peak, divisor), 0)
+    return weights / total_of(masses(weights, size).sum(-1, keepdim=True), size, weights.dtype)
 
 
-def floor_of(falling: Laws, top_p: float) -> tuple[Float[Tensor, "b n 1"], Mask]:
-    """The smallest probability inside the nucleus, and whether the nucleus ends inside ``falling``."""
-    before = falling.cumsum(-1) - falling
-    inside = before <= top_p
+def floor_of(
+    falling: Float[Tensor, "*s k"],
+    mass: Int[Tensor, "*s k"],
+    allowed: Int[Tensor, "*s 1"],
+) -> Float[Tensor, "*s 1"]:
+    """Smallest logit inside the nucleus, of logits in falling order and their masses.
+
+    A token is inside iff the mass of strictly more likely tokens is at most ``allowed``, so that ties stay
+    together. In falling order the mass in front of a token never falls, so the inside is everything down to
+    the value of the last token with at most ``top_p`` in front of it.
+    """
+    inside = mass.cumsum(-1) - mass <= allowed
     last = inside.sum(-1, keepdim=True) - 1
-    floor = falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
-    return floor, ~inside[..., -1]
+    return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
 
 
-def sort_falling(laws: Laws) -> Laws:
-    """Every row in falling order. numpy's sort is vectorised: a fifth of torch's time on a CPU (LOG.md)."""
-    if laws.device.type == "cpu":
-        return torch.from_numpy(np.sort(laws.numpy(), -1)).flip(-1)
-    return laws.sort(-1, descending=True).values
+def weights_of(
+    numbers: Float[Tensor, "*s"], peak: Float[Tensor, "*t"], divisor: Float[Tensor, "*t"]
+) -> Float[Tensor, "*s"]:
+    """exp((x - peak) / T) of logits x: a law that is not normalised yet, 1 for the likeliest token."""
+    return ((numbers - peak) / divisor).exp_()
+
+
+def masses(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
+    """Weights in whole units of at most 2^-46 (for 64,000 tokens).
+
+    Sums of whole numbers do not depend on their order: a nucleus and its mass are the same whichever way, on
+    whichever device and in whichever batch they are found.
+    """
+    return (weights * units(vocab_size)).to(torch.int64)
+
+
+def units(vocab_size: int) -> float:
+    """Units of mass in a weight of 1: so many that the sum over the vocabulary stays below 2^62."""
+    return 2.0 ** (62 - vocab_size.bit_length())
+
+
+def share_of(whole: Int[Tensor, "*s 1"], top_p: float, dtype: torch.dtype) -> Int[Tensor, "*s 1"]:
+    """The mass ``top_p`` of the whole: most mass in front of a token that is inside the nucleus."""
+    return (whole.to(dtype) * top_p).to(torch.int64)
+
+
+def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> Float[Tensor, "*s 1"]:
+    """The mass of a nucleus in weights, whose law divides by it."""
+    return mass.to(dtype) / units(vocab_size)
+
+
+def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
+    """Every row in falling order. numpy's sort is vectorised: a third of torch's time on a CPU (LOG.md)."""
+    if numbers.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.from_numpy(np.sort(numbers.numpy(), -1)).flip(-1)
+    return numbers.sort(-1, descending=True).values
 
 
 def normalise(weights: Laws) -> Laws:
@@ -147,9 +170,3 @@ class SparseLaws:
         """Written over ``laws`` where the mask holds, in place."""
         laws.masked_fill_(where[..., None], self.floor)
         return laws.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))
-
-
-def strongest(laws: Laws, keep: int) -> SparseLaws:
-    """The ``keep`` likeliest tokens of each row, renormalised."""
-    probs, ids = laws.topk(min(keep, laws.shape[-1]), -1)
-    return SparseLaws(ids, normalise(probs))

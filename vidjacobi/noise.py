@@ -50,7 +50,7 @@ class Noise:
     """The noise of one window: clips' streams, the window's positions and the clips' pass counts.
 
     Args:
-        seed: the user's seed.
+        seed: the user's seed, of all clips or of each.
         streams: ``stream_id`` of each clip.
         positions: raster indices of the window.
         passes: how many passes each clip took part in before this one.
@@ -58,9 +58,9 @@ class Noise:
     """
 
     def __init__(
-        self, seed: int, streams: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
+        self, seed: int | Counts, streams: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
     ) -> None:
-        self._root = splitmix64(streams ^ splitmix64(torch.full_like(streams, seed)))[:, None]
+        self._root = splitmix64(streams ^ splitmix64(torch.zeros_like(streams) + seed))[:, None]
         self.dtype = dtype
         self._positions, self._passes = positions, passes
 
@@ -88,7 +88,7 @@ class Noise:
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
         ids = torch.arange(vocab_size, dtype=torch.int32, device=self._positions.device)
-        return _exponential(self.keys(purpose)[..., None], ids, self.dtype)
+        return exponential_of(self.keys(purpose)[..., None], ids, self.dtype)
 
     def exponential_where(self, purpose: Purpose, mask: Bool[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
         """The same numbers where ``mask`` holds, 1 elsewhere.
@@ -99,19 +99,29 @@ class Noise:
         if mask.device.type != "cpu" or mask.shape[-1] < SPARSE_FROM:
             return self.exponential(purpose, mask.shape[-1])
         clip, slot, ids = mask.nonzero(as_tuple=True)
-        made = _exponential(self.keys(purpose)[clip, slot], ids.to(torch.int32), self.dtype)
+        made = exponential_of(self.keys(purpose)[clip, slot], ids.to(torch.int32), self.dtype)
         return torch.ones(mask.shape, dtype=self.dtype).index_put_((clip, slot, ids), made)
+
+    def exponential_for(
+        self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
+    ) -> Float[Tensor, " m"]:
+        """The same numbers for some tokens of some rows, the positions of all clips one behind the other."""
+        return exponential_of(self.keys(purpose).flatten()[rows], ids.to(torch.int32), self.dtype)
 
     def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
         """The same numbers for the tokens ``ids`` only."""
-        return _exponential(self.keys(purpose)[..., None], ids.to(torch.int32), self.dtype)
+        return exponential_of(self.keys(purpose)[..., None], ids.to(torch.int32), self.dtype)
 
 
-def _exponential(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
+def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
+    """The Exp(1) numbers of tokens under 64-bit keys; the shapes broadcast."""
     low = keys.to(torch.int32)  # keeps the low 32 bits
     high = _shift(keys, 32).to(torch.int32)
+    # In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop
+    # that never ends, with gcc 12).
+    spread = (ids.long() * 0x9E3779B9).to(torch.int32)
     # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
-    bits = _mix32(_mix32(ids * _signed32(0x9E3779B9) ^ low) + high)
+    bits = _mix32(_mix32(spread ^ low) + high)
     return exponential_from_bits(bits, dtype)
 
 

@@ -34,8 +34,9 @@ from vidjacobi.geometry import Grid
 from vidjacobi.lanes import LANES, Frames, Lanes, Raster, Rows
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import VideoModel
+from vidjacobi.nuclei import DraftLaws, Nuclei
 from vidjacobi.registry import build
-from vidjacobi.shapes import Counts, Laws, Logits, Mask, Positions, Tokens
+from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 from vidjacobi.siblings import Siblings
 from vidjacobi.trial import Coupling
 from vidjacobi.verify import VERIFIERS, Branching, Verifier
@@ -219,22 +220,24 @@ class DecodeState:
     """What one pass hands to the next.
 
     Attributes:
-        streams, starts, ends: of the clip, as in Problem.
+        seeds, streams, starts, ends: of the clip, as in Problem.
         tokens: by position: decided tokens, and drafts where the last window had some.
         decided: which are final (positions behind the clip count as decided).
         written: decided positions whose cache entry holds the decided token.
         settled: positions in front of it have the entry that one-by-one decoding would have made.
         frontier: first undecided position.
         window: of the last pass, None in front of the first.
-        laws: laws that the drafts of that window were drawn from, None where nothing reads them.
+        laws: laws of that window, None where nothing reads them.
         passes: passes each clip took part in.
         memory: laws by place in the frame, where the draft rule keeps them.
         decided_in: the pass (the clip's own count, prefill = 1) that decided each position.
         redrafted: how often each position's draft changed before it was decided.
         finite: no pass so far returned NaN or infinite logits for the clip.
         pace: what a lane rule that looks at past counts keeps.
+        drawn: laws that the drafts of the window were drawn from; within a pass only, where something reads them.
     """
 
+    seeds: Counts
     streams: Counts
     starts: Counts
     ends: Counts
@@ -244,10 +247,11 @@ class DecodeState:
     settled: Counts
     frontier: Counts
     window: Window | None
-    laws: Laws | None
+    laws: Nuclei | None
     passes: Counts
     memory: LawMemory | None
     decided_in: Int[Tensor, "b p"]
     redrafted: Int[Tensor, "b p"]
     finite: Bool[Tensor, " b"]
     pace: Float[Tensor, "b k"] | None = None
+    drawn: DraftLaws | None = None

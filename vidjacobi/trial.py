@@ -4,17 +4,13 @@ Verifiers and couplings read a Trial; each coupling is evaluated at most once pe
 redraft that rest on the same rule share its work.
 """
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor
-
+from vidjacobi.law_stage import draw
 from vidjacobi.noise import Noise, Purpose
-from vidjacobi.shapes import Laws, Mask, Tokens
-
-T = TypeVar("T")
+from vidjacobi.nuclei import DraftLaws, Nuclei
+from vidjacobi.shapes import Mask, Tokens
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,12 @@ class Trial:
         noise: of this window and pass.
     """
 
-    def __init__(self, drafts: Tokens, laws: Laws | None, target: Laws, noise: Noise) -> None:
+    def __init__(self, drafts: Tokens, laws: DraftLaws | None, target: Nuclei, noise: Noise) -> None:
         self.drafts, self._laws, self.target, self.noise = drafts, laws, target, noise
-        self._memo: dict[Hashable, object] = {}
+        self._memo: dict[Rule, Coupled] = {}
 
     @property
-    def laws(self) -> Laws:
+    def laws(self) -> DraftLaws:
         """The draft laws ``q``."""
         if self._laws is None:
             raise RuntimeError(
@@ -84,13 +80,14 @@ class Trial:
 
     def draw(self, rule: Rule) -> Coupled:
         """What ``rule`` makes of this pass."""
-        return self._once(rule, lambda: rule(self))
+        if rule not in self._memo:
+            self._memo[rule] = rule(self)
+        return self._memo[rule]
 
-    def exponential(self, purpose: Purpose) -> Float[Tensor, "b n v"]:
-        """The window's race noise of one purpose, for tokens that the target allows (1 for the others)."""
-        return self._once(purpose, lambda: self.noise.exponential_where(purpose, self.target > 0))
+    def from_target(self, purpose: Purpose) -> Tokens:
+        """Draws from ``p``."""
+        return draw(self.target, self.noise, purpose)
 
-    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
-        if key not in self._memo:
-            self._memo[key] = make()
-        return cast(T, self._memo[key])
+    def from_residual(self, purpose: Purpose, wanted: Mask) -> Tokens:
+        """Draws from norm(max(0, p - q)), or from ``p`` where nothing is left; anything where not ``wanted``."""
+        return draw(self.target, self.noise, purpose, self.laws, wanted)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.couplings import Gumbel, Maximal
-from vidjacobi.distributions import probability, race, residual, sort_falling
+from vidjacobi.distributions import sort_falling
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.noise import Purpose
 from vidjacobi.shapes import Laws, Mask
@@ -104,10 +104,11 @@ class Grouped:
             raise InvalidArgument(f"grouped: closeness must lie in (0, 1], not {self.closeness!r}")
 
     def __call__(self, trial: Trial) -> Coupled:
-        group = self.group(trial.target, probability(trial.target, trial.drafts)[..., None])
-        p, q = (torch.where(group, laws, 0).sum(-1) for laws in (trial.target, trial.laws))
+        target = trial.target.dense()
+        group = self.group(target, trial.target.of(trial.drafts)[..., None])
+        p, q = (torch.where(group, laws, 0).sum(-1) for laws in (target, trial.laws.dense()))
         kept = trial.noise.uniform(Purpose.ACCEPT) * q < p
-        redrawn = race(residual(trial.target, trial.laws), trial.exponential(Purpose.REDRAW))
+        redrawn = trial.from_residual(Purpose.REDRAW, ~kept)
         return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
 
     def group(self, laws: Laws, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:

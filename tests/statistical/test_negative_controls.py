@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from law_checks import Setting, p_value, seed_of
+from law_checks import Setting, nuclei, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi import noise
 from vidjacobi.couplings import Gumbel, Independent, Maximal
 from vidjacobi.decoders import jacobi, outcome, prefill, window
-from vidjacobi.distributions import normalise, probability, race, residual
+from vidjacobi.distributions import normalise, residual
 from vidjacobi.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
 from vidjacobi.noise import FIXED, Noise, Purpose
 from vidjacobi.shapes import Laws
@@ -36,7 +36,7 @@ class CorrectedFromTarget:
 
     def __call__(self, trial: Trial) -> Coupled:
         kept = trial.draw(Maximal()).kept
-        redrawn = race(trial.target, trial.exponential(Purpose.REDRAW))
+        redrawn = trial.from_target(Purpose.REDRAW)
         return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
 
 
@@ -50,7 +50,7 @@ class AcceptNoiseReused:
 
     def __call__(self, trial: Trial) -> Coupled:
         kept = trial.draw(Maximal()).kept
-        steps = normalise(residual(trial.target, trial.laws)).cumsum(-1)
+        steps = normalise(residual(trial.target.dense(), trial.laws.dense())).cumsum(-1)
         u = trial.noise.uniform(Purpose.ACCEPT)[..., None]
         redrawn = (steps <= u).sum(-1).clamp(max=steps.shape[-1] - 1)
         return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
@@ -66,7 +66,7 @@ class ThresholdReuse:
     reads_laws: ClassVar[bool] = True
 
     def __call__(self, trial: Trial) -> Coupled:
-        p, q = (probability(laws, trial.drafts) for laws in (trial.target, trial.laws))
+        p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = p > self.threshold * q
         return Coupled(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
 
@@ -96,7 +96,8 @@ def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
 
         def changed(*args: Any) -> Any:
             after, record, branch = settle(*args)
-            return replace(after, laws=change(trials[-1], after.laws)), record, branch
+            changed = nuclei(change(trials[-1], after.laws.dense()))
+            return replace(after, laws=changed), record, branch
 
         patch.setattr(outcome, "Trial", remember)
         patch.setattr(jacobi, "settle", changed)
@@ -107,7 +108,7 @@ def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
 def stale(trial: Trial, laws: Laws) -> Laws:
     """A draft that its redraft left alone keeps the law of the pass before."""
     kept = trial.draw(Maximal()).kept
-    return torch.where(kept[..., None], trial.laws, laws)
+    return torch.where(kept[..., None], trial.laws.dense(), laws)
 
 
 def flattened(_: Trial, laws: Laws) -> Laws:

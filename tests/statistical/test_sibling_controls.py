@@ -80,10 +80,11 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
     rescue = outcome.rescue
 
     def chained(*args: Any) -> Any:
-        *rest, trial, final, siblings, laws = args
+        *rest, trial, final, siblings, logits = args
         width = siblings.tokens.shape[-1]
-        depth = laws.shape[1] // width
-        behind = trial.target[:, [min(level + 1, trial.target.shape[1] - 1) for level in range(depth)]]
+        depth = logits.shape[1] // width
+        chain = trial.target.logits
+        behind = chain[:, [min(level + 1, chain.shape[1] - 1) for level in range(depth)]]
         return rescue(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
 
     patch.setattr(outcome, "rescue", chained)

@@ -18,6 +18,7 @@ from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.geometry import Grid
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.model import has_free_rows
+from vidjacobi.nuclei import Nuclei
 from vidjacobi.state import DecodeState, Window
 from vidjacobi.testing import TinyVideoModel
 
@@ -401,14 +402,14 @@ def keep_the_drafts(patch: pytest.MonkeyPatch) -> None:
     """A new clip's window holds the slots of another's, and their laws."""
     empty = rows._with_window
 
-    def wrong(state: DecodeState, window: Window | None, laws: Tensor | None) -> DecodeState:
+    def wrong(state: DecodeState, window: Window | None, laws: Nuclei | None) -> DecodeState:
         if state.window is not None or window is None:
             return empty(state, window, laws)
         last = torch.full_like(state.frontier, len(window.inputs) - 1)
         taken = rows.rows_of(window, last)
         targets = state.frontier[:, None] + torch.arange(window.inputs.shape[1])
         moved = replace(taken, inputs=targets - 1, valid=torch.ones_like(taken.valid))
-        return replace(state, window=moved, laws=None if laws is None else laws[last])
+        return replace(state, window=moved, laws=laws and rows.rows_of(laws, last))
 
     patch.setattr(rows, "_with_window", wrong)
 

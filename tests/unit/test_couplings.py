@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from law_checks import chi_square, seed_of
+from law_checks import chi_square, drafted, nuclei, seed_of
 from scipy.stats import norm
 from torch import Tensor
 
@@ -47,7 +47,7 @@ def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Ten
     )
     old, new = (law.expand(CLIPS, 1, -1) for law in (q, p))
     drafts = race(old, first.exponential(coupling.fresh, len(q)))
-    return drafts[:, 0], coupling(Trial(drafts, old, new, second))
+    return drafts[:, 0], coupling(Trial(drafts, drafted(old), nuclei(new), second))
 
 
 def agreement_bounds(name: str, options: dict[str, Any], q: Tensor, p: Tensor) -> tuple[float, float]:
@@ -141,8 +141,8 @@ def test_redrafts_do_not_depend_on_the_batch(name: str, options: dict[str, Any])
 
     def couple(rows: list[int], slots: list[int]) -> Tensor:
         noise = Noise(0, streams[rows], positions[rows][:, slots], passes[rows], torch.float32)
-        trial = Trial(drafts[rows][:, slots], laws[rows][:, slots], target[rows][:, slots], noise)
-        return coupling(trial).tokens
+        p, q = nuclei(target[rows][:, slots]), drafted(laws[rows][:, slots])
+        return coupling(Trial(drafts[rows][:, slots], q, p, noise)).tokens
 
     whole = couple([0, 1, 2], [0, 1, 2, 3, 4])
     assert torch.equal(couple([2, 0], [3, 1]), whole[[2, 0]][:, [3, 1]])
@@ -157,16 +157,15 @@ def test_a_rule_is_evaluated_once_per_trial() -> None:
             return Coupled(trial.drafts, trial.drafts == 0)
 
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = Trial(torch.zeros(1, 1).long(), None, torch.ones(1, 1, 2) / 2, noise)
+    trial = Trial(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
     rule = Counting()
     assert trial.draw(rule) is trial.draw(rule)
     assert len(calls) == 1
-    assert trial.exponential(Purpose.REDRAW) is trial.exponential(Purpose.REDRAW)
 
 
 def test_missing_laws_are_an_error() -> None:
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = Trial(torch.zeros(1, 1).long(), None, torch.ones(1, 1, 2) / 2, noise)
+    trial = Trial(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
     with pytest.raises(RuntimeError, match="reads_laws"):
         trial.draw(COUPLINGS["maximal"]())
 

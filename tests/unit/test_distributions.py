@@ -10,18 +10,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vidjacobi.distributions import (
-    LIKELY,
     SparseLaws,
     Warp,
     is_finite,
     law_dtype,
     laws_of,
-    nucleus_floor,
     one_hot,
     probability,
     race,
     residual,
-    strongest,
 )
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.noise import Noise, Purpose
@@ -80,27 +77,9 @@ def test_the_likeliest_token_is_always_inside_and_the_border_one_too() -> None:
     assert law(logits, Warp(top_p=0.93)).count_nonzero() == 2  # 0.9 in front of the second, 0.96 of the third
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 8.0])
-def test_a_large_vocabulary_is_sorted_as_far_as_its_nuclei_go(scale: float, dtype: torch.dtype) -> None:
-    """On a CPU the likeliest tokens only: the same numbers, also where some nuclei are wider, NaN or one token."""
-    generator = torch.Generator().manual_seed(0)
-    logits = scale * torch.randn(3, 20, 3 * LIKELY, generator=generator, dtype=dtype)
-    logits[0, 0, LIKELY:] = -INF
-    logits[0, 1] = logits[0, 1].round()  # ties
-    logits[1, 0, :-1] = -INF
-    logits[1, 1] = math.nan
-    laws = torch.softmax(logits, -1)
-    falling = laws.sort(-1, descending=True).values
-    before = falling.cumsum(-1) - falling
-    for top_p in (0.2, 0.8, 0.999):
-        last = ((before <= top_p).sum(-1, keepdim=True) - 1).clamp(min=0)
-        assert torch.equal(nucleus_floor(laws, top_p).nan_to_num(7), falling.gather(-1, last).nan_to_num(7))
-
-
 def test_top_p_one_is_off() -> None:
     logits = torch.randn(1, 2, 1000, generator=torch.Generator().manual_seed(0)) * 6
-    assert torch.equal(laws_of(logits, Warp(1.0, 1.0)), torch.softmax(logits, -1))
+    assert torch.allclose(laws_of(logits, Warp(1.0, 1.0)), torch.softmax(logits, -1), rtol=1e-6)
 
 
 def test_top_k_comes_before_top_p() -> None:
@@ -186,11 +165,8 @@ def test_one_hot_and_probability() -> None:
 
 
 def test_sparse_laws() -> None:
-    laws = torch.tensor([[[0.1, 0.6, 0.3], [0.0, 0.0, 1.0]]])
-    short = strongest(laws, 2)
-    assert short.ids[0, 0].tolist() == [1, 2]
-    assert torch.allclose(short.dense(3)[0], torch.tensor([[0.0, 2 / 3, 1 / 3], [0.0, 0.0, 1.0]]))
-    assert torch.allclose(strongest(laws, 10).dense(3), laws)
+    ids, probs = torch.tensor([[[2, 0], [1, 3]]]), torch.tensor([[[0.75, 0.25], [1.0, 0.0]]])
+    assert SparseLaws(ids, probs).dense(4).tolist() == [[[0.25, 0, 0.75, 0], [0, 1, 0, 0]]]
     none = torch.zeros(1, 2, 0)
     assert torch.equal(SparseLaws(none.long(), none, floor=0.25).dense(4), torch.full((1, 2, 4), 0.25))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from law_checks import chi_square
+from law_checks import chi_square, nuclei
 from torch import Tensor
 
 from vidjacobi.drafts import DRAFTS, Above, DraftRule, Left, Past, PreviousFrame, PreviousLaw, Uniform
@@ -117,10 +117,12 @@ def remembered(clips: int, length: int = 12) -> tuple[LawMemory, Tensor]:
     laws = torch.rand(1, 6, VOCAB, generator=generator, dtype=torch.float64) ** 8
     laws[laws < 0.05] = 0
     laws = laws / laws.sum(-1, keepdim=True)
-    memory = LawMemory(torch.arange(length).repeat(clips, 1), GRID.frame_tokens, VOCAB, torch.float64)
+    memory = LawMemory.of_context(
+        torch.arange(length).repeat(clips, 1), GRID.frame_tokens, VOCAB, torch.float64
+    )
     positions = torch.arange(6, 12).repeat(clips, 1)
-    memory.remember(positions, laws.repeat(clips, 1, 1), torch.ones(clips, 6, dtype=torch.bool))
-    return memory, laws[0]
+    every = torch.ones(clips, 6, dtype=torch.bool)
+    return memory.remember(positions, nuclei(laws.repeat(clips, 1, 1)), every), laws[0]
 
 
 def test_previous_law_draws_from_the_place_one_frame_back() -> None:

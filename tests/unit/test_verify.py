@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from law_checks import drafted, nuclei
 from torch import Tensor
 
 from vidjacobi.config import LAWS
@@ -87,13 +88,13 @@ def trial(clips: int = 3000) -> Trial:
     positions = torch.arange(8, 10).repeat(clips, 1)
     noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 4), torch.float32)
     earlier = Noise(0, torch.arange(clips), positions, torch.full((clips,), 3), torch.float32)
-    return Trial(race(laws, earlier.exponential(Purpose.FRESH, 5)), laws, target, noise)
+    return Trial(race(laws, earlier.exponential(Purpose.FRESH, 5)), drafted(laws), nuclei(target), noise)
 
 
 def test_pathwise_keeps_what_ar_draws() -> None:
     case = trial()
     verdict = Pathwise()(case)
-    ar = race(case.target, case.noise.exponential(Purpose.GUMBEL, 5))
+    ar = race(case.target.dense(), case.noise.exponential(Purpose.GUMBEL, 5))
     assert torch.equal(verdict.tokens, ar)
     assert torch.equal(verdict.kept, ar == case.drafts)
     assert verdict.kept.any()
@@ -106,7 +107,7 @@ def test_speculative_keeps_or_corrects() -> None:
     assert torch.equal(verdict.tokens[verdict.kept], case.drafts[verdict.kept])
     # a correction comes from where p exceeds q, so it is never the rejected draft
     assert (verdict.tokens != case.drafts)[~verdict.kept].all()
-    gained = (case.target > case.laws).gather(-1, verdict.tokens[..., None])[..., 0]
+    gained = (case.target.dense() > case.laws.dense()).gather(-1, verdict.tokens[..., None])[..., 0]
     assert gained[~verdict.kept].all()
     assert not verdict.kept[case.drafts == 4].any()  # p = 0
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vidjacobi.distributions import race
 from vidjacobi.noise import Purpose
 from vidjacobi.trial import Coupled, Trial
 
@@ -17,5 +16,5 @@ class Gumbel:
     law: ClassVar[str] = "lossless"
 
     def __call__(self, trial: Trial) -> Coupled:
-        tokens = race(trial.target, trial.exponential(Purpose.GUMBEL))
+        tokens = trial.from_target(Purpose.GUMBEL)
         return Coupled(tokens, tokens == trial.drafts)

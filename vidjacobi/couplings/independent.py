@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vidjacobi.distributions import race
 from vidjacobi.noise import Purpose
 from vidjacobi.trial import Coupled, Trial
 
@@ -17,5 +16,5 @@ class Independent:
     law: ClassVar[str] = "lossless"
 
     def __call__(self, trial: Trial) -> Coupled:
-        tokens = race(trial.target, trial.exponential(Purpose.REDRAW))
+        tokens = trial.from_target(Purpose.REDRAW)
         return Coupled(tokens, tokens == trial.drafts)

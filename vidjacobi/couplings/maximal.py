@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 
-from vidjacobi.distributions import probability, race, residual
 from vidjacobi.noise import Purpose
 from vidjacobi.trial import Coupled, Trial
 
@@ -22,8 +21,7 @@ class Maximal:
     law: ClassVar[str] = "lossless"
 
     def __call__(self, trial: Trial) -> Coupled:
-        p = probability(trial.target, trial.drafts)
-        q = probability(trial.laws, trial.drafts)
+        p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = trial.noise.uniform(Purpose.ACCEPT) * q < p
-        redrawn = race(residual(trial.target, trial.laws), trial.exponential(Purpose.REDRAW))
+        redrawn = trial.from_residual(Purpose.REDRAW, ~kept)
         return Coupled(torch.where(kept, trial.drafts, redrawn), kept)

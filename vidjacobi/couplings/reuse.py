@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 
 from vidjacobi.couplings.independent import Independent
-from vidjacobi.distributions import probability
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.noise import Purpose
 from vidjacobi.trial import Coupled, Trial
@@ -30,6 +29,6 @@ class Reuse:
             raise InvalidArgument(f"reuse: threshold must be at least 0, not {self.threshold!r}")
 
     def __call__(self, trial: Trial) -> Coupled:
-        p, q = (probability(laws, trial.drafts) for laws in (trial.target, trial.laws))
+        p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = p > self.threshold * q
         return Coupled(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)

@@ -11,26 +11,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoders.group import FIELDS, Group, Pass
-from vidjacobi.decoders.outcome import settle
+from vidjacobi.decoders.compiled import CompiledModel
+from vidjacobi.decoders.group import Group, Pass
+from vidjacobi.decoders.one_pass import Ahead, Eager, Made, Passes, Status, look, read
 from vidjacobi.decoders.prefill import start
 from vidjacobi.decoders.rows import beside, rows_of
 from vidjacobi.decoders.standing import Standing, Steps, finish
-from vidjacobi.decoders.tree import Branch
-from vidjacobi.decoders.window import (
-    Plan,
-    chain_size,
-    choose_window,
-    draft_window,
-    pass_inputs,
-    pick_siblings,
-    plan,
-    spare_slot,
-)
+from vidjacobi.decoders.window import spare_slot
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.model import Cache, TreeModel, has_free_rows
+from vidjacobi.model import Cache, has_free_rows
 from vidjacobi.runtime import Clock
-from vidjacobi.shapes import Logits, RowIndex, Slots
+from vidjacobi.shapes import RowIndex
 from vidjacobi.state import DecodeState, Parts, Problem, Progress, Watch
 from vidjacobi.trace import Decoded, PassRecord
 
@@ -44,13 +35,16 @@ def run(problem: Problem) -> Decoded:
 def steps(problem: Problem) -> Steps:
     """The same, pass by pass."""
     batch = Batch(problem, len(problem.streams))
-    group = batch.begin(problem)
-    while batch.seated:
-        for landed in batch.step():
-            if landed.error:
-                raise landed.error
-        yield Standing(group.reach.tolist(), partial(batch.tokens_of, group))
-    return group.decoded(batch.parts.law)
+    try:
+        group = batch.begin(problem)
+        while batch.seated:
+            for landed in batch.step():
+                if landed.error:
+                    raise landed.error
+            yield Standing(group.reach.tolist(), partial(batch.tokens_of, group))
+        return group.decoded(batch.parts.law)
+    finally:
+        batch.passes.done()
 
 
 @dataclass(frozen=True)
@@ -85,15 +79,17 @@ class Batch:
     def __init__(self, problem: Problem, rows: int) -> None:
         self.problem, self.parts, self.rows = problem, parts_of(problem), rows
         self.slots = spare_slot(problem, self.parts) + 1
-        self.cache = problem.model.make_cache(rows, self.slots)
         self.clock = Clock(problem.context.device, problem.measure)
+        self.passes = passes_of(problem, self.parts, self.clock)
+        self.cache = self.passes.make_cache(rows, self.slots)
         self._groups: dict[int, Group] = {}
         self._seats = np.zeros(
             (2, 0), np.int64
         )  # of each row: number of the group (-1: none), clip in the group
         self._state: DecodeState | None = None
+        self._ahead: Ahead | None = None  # of the state; None where its rows have changed since
         self._passed: Passed | None = None
-        self._begun = self._passes = self._decided = self._wanted = 0
+        self._begun = self._count = self._decided = self._wanted = 0
 
     @property
     def seated(self) -> int:
@@ -129,43 +125,34 @@ class Batch:
         assert has_free_rows(model)
         rows = torch.arange(taken, taken + len(group), device=device)
         model.copy_rows(self.cache, rows, cache, torch.tensor(source_rows, device=device))
-        self._state = beside(self.state, state) if taken else state
+        self._state, self._ahead = beside(self.state, state) if taken else state, None
         self._add(group)
 
     @torch.inference_mode()
     def step(self) -> list[Landed]:
         """Make a pass; or none where the last one finished clips: these are returned, and their rows are free."""
         started = self.clock.now()
-        planned = plan(self.problem, self.parts, self.state)
-        status = self._read(planned)
+        record = self._passed.record if self._passed else None
+        ahead = self._ahead or look(self.problem, self.parts, self.state, record)
+        status = self._read(ahead)
         landed = self._land(status)
         if landed:
             self._close_ranks()
         else:
-            self._pass(planned, status, started)
+            self._pass(ahead, status, started)
         return landed
 
-    def _pass(self, planned: Plan, status: "Status", started: float) -> None:
-        problem, parts, model = self.problem, self.parts, self.problem.model
-        size = parts.lanes.nodes(status.width, chain_size(problem, parts))
-        window = choose_window(planned, size)
-        state = draft_window(problem, parts, self.state, window)
-        siblings = pick_siblings(problem, parts, state)
-        inputs = pass_inputs(problem, parts, state, siblings, status.furthest)
-        fed = self.clock.now()
-        logits = model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, self.cache)
-        forwarded = self.clock.now()
-        self._state, record, branch = settle(problem, parts, state, logits, inputs.tokens, siblings)
-        if problem.watch:
-            show(problem.watch, state, self._state, logits, branch)
-        if branch and isinstance(model, TreeModel):
-            move_entry(model, inputs.slots[:, window.inputs.shape[1] :], branch, self.cache)
-        self._passed = Passed(record, self.clock.now() - started, forwarded - fed)
+    def _pass(self, ahead: Ahead, status: Status, started: float) -> None:
+        made, seconds = self.passes.make(self.state, ahead.planned, self.passes.size(status), self.cache)
+        self._state, self._ahead = made.state, made.ahead
+        if self.problem.watch:
+            show(self.problem.watch, made)
+        self._passed = Passed(made.record, self.clock.now() - started, seconds)
 
-    def _read(self, planned: Plan) -> "Status":
+    def _read(self, ahead: Ahead) -> Status:
         """Read the state, and with it the counts of the pass that was made last."""
         passed, self._passed = self._passed, None
-        status = read(self.state, planned, passed.record if passed else None)
+        status = read(ahead, len(self.state.streams))
         for number, group in self._groups.items():
             rows = self._seats[0] == number
             group.reached(self._seats[1][rows], status.left[rows])
@@ -178,11 +165,11 @@ class Batch:
                 made = Pass(seats[1][rows], counts[:, rows], passed.seconds, passed.forward_seconds, mates)
                 self._groups[number].passes.append(made)
             self._decided += int(counts[0, seats[0] >= 0].sum())
-            self._passes += 1
+            self._count += 1
             self._observe()
         return status
 
-    def _land(self, status: "Status") -> list[Landed]:
+    def _land(self, status: Status) -> list[Landed]:
         """Take out the clips that are finished, or whose model returned something that is no law."""
         landed, device = [], self.state.tokens.device
         for lost, which in ((True, status.finite == 0), (False, status.left == 0)):
@@ -210,7 +197,8 @@ class Batch:
         """Free the rows without a clip: those at the end move into the gaps in front of them."""
         model, taken = self.problem.model, np.flatnonzero(self._seats[0] >= 0)
         left = len(taken)
-        if left == self._seats.shape[1] or self.problem.watch or not has_free_rows(model):
+        stay = self.problem.watch or self.passes.keeps_rows or not has_free_rows(model)
+        if left == self._seats.shape[1] or stay:
             return
         gaps = np.flatnonzero(self._seats[0, :left] < 0)
         order = np.arange(left)
@@ -222,7 +210,7 @@ class Batch:
         if len(gaps):
             to = torch.tensor(gaps, device=index.device)
             model.copy_rows(self.cache, to, self.cache, index[to])
-        self._state = rows_of(self.state, index)
+        self._state, self._ahead = rows_of(self.state, index), None
 
     def _add(self, group: Group) -> None:
         seats = np.stack([np.full(len(group), self._begun), np.arange(len(group))])
@@ -234,7 +222,7 @@ class Batch:
 
     def _observe(self) -> None:
         if self.problem.observe:
-            self.problem.observe(Progress(self._passes + 1, self._decided, self._wanted))
+            self.problem.observe(Progress(self._count + 1, self._decided, self._wanted))
 
 
 def not_finite(group: Group) -> BadModelOutput:
@@ -243,52 +231,25 @@ def not_finite(group: Group) -> BadModelOutput:
     return BadModelOutput(f"the model's logits of pass {passes} are not finite: check its weights and dtype")
 
 
-def move_entry(model: TreeModel, slots: Slots, branch: Branch, cache: Cache) -> None:
-    """Move the cache entry of the accepted sibling to its position; onto itself where there is none."""
-    source = slots.gather(1, branch.node[:, None])
-    target = torch.where(branch.hit[:, None], branch.position[:, None], source)
-    model.move(cache, source, target)
-
-
-def show(
-    watch: Watch, before: DecodeState, after: DecodeState, logits: Logits, branch: Branch | None
-) -> None:
+def show(watch: Watch, made: Made) -> None:
     """Tell the watcher which logits decided which tokens; once more, rightly, for the one behind a sibling.
 
     The first new token, which the prefill decides, is never shown.
     """
-    window = before.window
+    window, branch, logits = made.state.window, made.branch, made.logits
     assert window is not None
-    new = window.valid & (after.decided & ~before.decided).gather(1, window.targets)
-    size = new.shape[1]
-    watch(window.targets, new, logits[:, :size])
+    size = made.new.shape[1]
+    watch(window.targets, made.new, logits[:, :size])
     if branch:
         row = branch.node[:, None, None].expand(-1, -1, logits.shape[-1])
         watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))
 
 
-@dataclass(frozen=True)
-class Status:
-    """The one host read of a pass."""
-
-    furthest: int  # largest input of the next pass, plus one
-    width: int  # inputs of the clip that has the most
-    left: np.ndarray  # undecided positions behind the frontier of each row
-    finite: np.ndarray
-    counts: np.ndarray  # [5 rows of the last pass]: the fields of its record; [5 0] if there was none
-
-
-def read(state: DecodeState, planned: Plan, record: PassRecord | None) -> Status:
-    """Bring a few numbers to the host, all at once."""
-    position = torch.arange(planned.inputs.shape[1], device=planned.inputs.device)
-    furthest = torch.where(planned.inputs, position, -1).max() + 1
-    rows, reach = len(state.streams), torch.stack([furthest, planned.width.max()])
-    parts = [reach, (state.ends - state.frontier).clamp(min=0), state.finite.long()]
-    if record:
-        parts += [getattr(record, name) for name in FIELDS]
-    numbers = np.array(torch.cat(parts).tolist())
-    left, finite, counted = np.split(numbers[2:], [rows, 2 * rows])
-    return Status(int(numbers[0]), int(numbers[1]), left, finite, counted.reshape(len(FIELDS), -1))
+def passes_of(problem: Problem, parts: Parts, clock: Clock) -> Passes:
+    """How the passes of a problem are made: as its model wants it."""
+    if isinstance(problem.model, CompiledModel):
+        return problem.model.passes(problem, parts, clock)
+    return Eager(problem, parts, clock)
 
 
 def parts_of(problem: Problem) -> Parts:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vidjacobi.decoders.tree import Branch, rescue
 from vidjacobi.decoders.window import noise_of, write
-from vidjacobi.distributions import is_finite, laws_of
+from vidjacobi.distributions import is_finite
 from vidjacobi.lanes import Paced
+from vidjacobi.law_stage import nuclei_of
 from vidjacobi.model import TreeModel
 from vidjacobi.shapes import Logits, Mask, Tokens
 from vidjacobi.siblings import Candidates
@@ -30,29 +31,27 @@ def settle(
     window = state.window
     assert window is not None
     size = window.inputs.shape[1]
-    target = laws_of(logits[:, :size], problem.warp)
+    target = nuclei_of(logits[:, :size], problem.warp)
     drafts = state.tokens.gather(1, window.targets)
-    trial = Trial(drafts, state.laws, target, noise_of(problem, state, window.targets, target.dtype))
+    trial = Trial(drafts, state.drawn, target, noise_of(state, window.targets, target.dtype))
     verdict, redraft = trial.draw(parts.verifier), trial.draw(parts.coupling)
     final = finals(verdict.kept, window.valid, window.lane, window.corrects)
     tokens = torch.where(final.decided, verdict.tokens, redraft.tokens)
-    if state.memory:
-        state.memory.remember(window.targets, target, window.valid)
     after = replace(
         state,
         tokens=write(state.tokens, window.targets, tokens, window.valid),
         decided=state.decided.scatter(
             1, window.targets, final.decided | state.decided.gather(1, window.targets)
         ),
-        laws=target if parts.reads_laws else None,
+        laws=target.alone() if parts.reads_laws else None,
+        drawn=None,
+        memory=state.memory and state.memory.remember(window.targets, target, window.valid),
         passes=state.passes + (window.used.any(-1) & (state.frontier < state.ends)),
         finite=state.finite & is_finite(logits, used_rows(window, siblings)),
     )
     branch = None
     if siblings:
-        branch = rescue(
-            problem, parts, state, trial, final, siblings, laws_of(logits[:, size:], problem.warp)
-        )
+        branch = rescue(problem, parts, state, trial, final, siblings, logits[:, size:])
         after = branch.apply(after, moves=isinstance(problem.model, TreeModel))
     record = record_of(state, after, drafts, final, siblings)
     after = account(state, after, fed[:, :size])

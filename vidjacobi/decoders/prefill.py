@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.distributions import is_finite, law_dtype, laws_of, race
+from vidjacobi.distributions import is_finite, law_dtype
 from vidjacobi.lanes import Paced
 from vidjacobi.law_memory import LawMemory
+from vidjacobi.law_stage import draw, nuclei_of
 from vidjacobi.model import Cache, different, prefill_once
 from vidjacobi.noise import Noise, Purpose
-from vidjacobi.shapes import Laws
+from vidjacobi.shapes import Logits
 from vidjacobi.state import DecodeState, Parts, Problem
 
 
@@ -21,20 +22,20 @@ class Prefilled:
     """What the prefill leaves, a row for each different context.
 
     Attributes:
-        laws: law ``[b 1 v]`` of the first new position.
+        logits: those of the first new position, ``[b 1 v]``.
         memory: laws of the context's last frame, where the draft rule keeps them.
         finite: whether all its logits were.
     """
 
-    laws: Laws
+    logits: Logits
     memory: LawMemory | None
     finite: Bool[Tensor, " b"]
 
     def rows(self, rows: Sequence[int]) -> "Prefilled":
         """Some rows, in this order."""
-        index = torch.tensor(rows, device=self.laws.device)
+        index = torch.tensor(rows, device=self.logits.device)
         memory = None if self.memory is None else self.memory.rows(index)
-        return Prefilled(self.laws[index], memory, self.finite[index])
+        return Prefilled(self.logits[index], memory, self.finite[index])
 
 
 def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
@@ -46,21 +47,22 @@ def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
     memory = None
     if keeps_laws:
         keep = min(keeps_laws, problem.model.vocab_size)
-        memory = LawMemory(context, frame, keep, law_dtype(problem.model.dtype), starts)
+        memory = LawMemory.of_context(context, frame, keep, law_dtype(problem.model.dtype), starts)
     rows = width - shortest + (min(frame, shortest) if memory else 1)
     first = width - rows + 1  # position whose law the first kept row gives
-    finite, law = torch.ones_like(starts, dtype=torch.bool), None
+    finite, law = torch.ones_like(starts, dtype=torch.bool), None  # law: logits of the first new position
     for logits in prefill_once(problem.model, problem.context, problem.sources, cache, rows):
         positions = first + torch.arange(logits.shape[1], device=context.device).expand(len(context), -1)
         inside = positions <= starts[:, None]
-        clean = torch.where(inside[..., None], logits, 0)  # without rows of padding
-        finite = finite & is_finite(clean)
-        laws = laws_of(clean, problem.warp)
+        finite = finite & is_finite(logits, inside)
         if memory:
-            memory.remember(positions, laws, inside & (positions > starts[:, None] - frame))
-        here = (positions == starts[:, None]).to(laws.dtype)
-        found = torch.einsum("bn,bnv->bv", here, laws)[:, None]
-        law = found if law is None else law + found
+            clean = logits if problem.lengths is None else torch.where(inside[..., None], logits, 0)
+            recent = inside & (positions > starts[:, None] - frame)
+            memory = memory.remember(positions, nuclei_of(clean, problem.warp), recent)
+        slot = (starts - first)[:, None, None].clamp(0, logits.shape[1] - 1)
+        found = logits.gather(1, slot.expand(-1, -1, logits.shape[-1]))
+        here = (positions == starts[:, None]).any(-1)[:, None, None]
+        law = found if law is None else torch.where(here, found, law)
         first += logits.shape[1]
     assert law is not None
     return Prefilled(law, memory, finite)
@@ -79,13 +81,16 @@ def begin(problem: Problem, parts: Parts, begun: Prefilled) -> DecodeState:
     starts, ends = problem.starts, problem.ends
     empty = torch.zeros(len(starts), problem.columns, dtype=torch.long, device=starts.device)
     one = torch.ones_like(starts)
-    noise = Noise(problem.seed, problem.streams, starts[:, None], 0 * one, begun.laws.dtype)
-    token = race(begun.laws, noise.exponential(Purpose.GUMBEL, begun.laws.shape[-1]))
+    law = nuclei_of(begun.logits, problem.warp)
+    token = draw(
+        law, Noise(problem.seed, problem.streams, starts[:, None], 0 * one, law.dtype), Purpose.GUMBEL
+    )
     tokens = empty.clone()
     tokens[:, : problem.context.shape[1]] = problem.context
     tokens = tokens.scatter(1, starts[:, None], token)
     position = torch.arange(problem.columns, device=starts.device)
     return DecodeState(
+        seeds=torch.full_like(starts, problem.seed),
         streams=problem.streams,
         starts=starts,
         ends=ends,

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from vidjacobi.law_memory import LawMemory
+from vidjacobi.nuclei import Nuclei, of_parts
 from vidjacobi.shapes import RowIndex
 from vidjacobi.state import DecodeState, Window
 
-T = TypeVar("T", DecodeState, Window)
+T = TypeVar("T", DecodeState, Window, Nuclei)
 
 
 def rows_of(record: T, rows: RowIndex) -> T:
@@ -46,7 +47,7 @@ def _cat(first: Any, second: Any) -> Any:
     return first.beside(second) if isinstance(first, LawMemory) else _join(first, second)
 
 
-def _with_window(state: DecodeState, window: Window | None, laws: Tensor | None) -> DecodeState:
+def _with_window(state: DecodeState, window: Window | None, laws: Nuclei | None) -> DecodeState:
     """The state, with an empty window of this width (and its laws) if it has had none."""
     if state.window is not None or window is None:
         return state
@@ -55,5 +56,25 @@ def _with_window(state: DecodeState, window: Window | None, laws: Tensor | None)
         part.name: getattr(window, part.name).new_zeros(rows, window.inputs.shape[1])
         for part in fields(window)
     }
-    none = None if laws is None else laws.new_zeros(rows, *laws.shape[1:])
+    none = laws and of_parts(part.new_zeros(rows, *part.shape[1:]) for part in laws.parts)
     return replace(state, window=Window(**empty), laws=none)
+
+
+def widened(state: DecodeState, width: int) -> DecodeState:
+    """The state as if its last window had been ``width`` positions wide: the slots behind it hold nothing."""
+    assert state.window is not None
+    missing = width - state.window.inputs.shape[1]
+    if not missing:
+        return state
+    return replace(state, window=_longer(state.window, missing), laws=_longer(state.laws, missing))
+
+
+def _longer(part: Any, missing: int) -> Any:
+    """A record, or one of its tensors, with empty slots behind the last one."""
+    if part is None:
+        return None
+    if isinstance(part, Tensor):
+        return torch.cat([part, part.new_zeros(len(part), missing, *part.shape[2:])], 1)
+    return replace(
+        part, **{field.name: _longer(getattr(part, field.name), missing) for field in fields(part)}
+    )

@@ -7,8 +7,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.decoders.window import noise_of, write
-from vidjacobi.distributions import race
-from vidjacobi.shapes import Laws, Tokens
+from vidjacobi.law_stage import draw, nuclei_of
+from vidjacobi.nuclei import Nuclei
+from vidjacobi.shapes import Logits, Tokens
 from vidjacobi.siblings import Candidates, Rejected
 from vidjacobi.state import DecodeState, Parts, Problem
 from vidjacobi.trial import Trial
@@ -25,7 +26,7 @@ class Branch:
         token: in its place.
         hit: whether that is a sibling, so that the next token could be decided too.
         node: the sibling's index among all of them; 0 where there is none.
-        law, next_token: the law behind the sibling, and the token drawn from it.
+        law, next_token: the law ``[b 1 v]`` behind the sibling, and the token drawn from it.
     """
 
     position: Int[Tensor, " b"]
@@ -33,7 +34,7 @@ class Branch:
     token: Tokens
     hit: Tensor
     node: Int[Tensor, " b"]
-    law: Laws
+    law: Nuclei
     next_token: Tokens
 
     def apply(self, state: DecodeState, moves: bool) -> DecodeState:
@@ -44,13 +45,12 @@ class Branch:
         here = self.position[:, None]
         there = (here + 1).clamp(max=state.tokens.shape[1] - 1)  # of a finished clip: nothing happens
         level, hit = self.level[:, None], self.hit[:, None]
-        if state.memory:
-            state.memory.remember(there, self.law, hit)
+        memory = state.memory and state.memory.remember(there, self.law, hit)
         tokens = write(state.tokens, here, self.token, level)
         decided = state.decided.scatter(1, there, hit | state.decided.gather(1, there))
         written = state.written.scatter(1, here, (hit & moves) | state.written.gather(1, here))
         tokens = write(tokens, there, self.next_token, hit)
-        return replace(state, tokens=tokens, decided=decided, written=written)
+        return replace(state, tokens=tokens, decided=decided, written=written, memory=memory)
 
 
 def rescue(
@@ -60,9 +60,9 @@ def rescue(
     trial: Trial,
     final: Final,
     siblings: Candidates,
-    laws: Laws,
+    logits: Logits,
 ) -> Branch:
-    """Let the verifier choose among the siblings of the first rejected draft. ``laws`` are those behind them."""
+    """Let the verifier choose among the siblings of the first rejected draft. ``logits`` are those behind them."""
     window, verifier = state.window, parts.verifier
     assert window is not None
     assert isinstance(verifier, Branching)
@@ -71,21 +71,20 @@ def rescue(
     level = rejected[:, :depth].any(-1)
     slot = rejected[:, :depth].long().argmax(-1, keepdim=True)
     position = window.targets.gather(1, slot)
-    row = slot[..., None].expand(-1, -1, trial.target.shape[-1])
     among = slot[..., None].expand(-1, -1, width)
     case = Rejected(
-        target=trial.target.gather(1, row),
-        laws=trial.laws.gather(1, row),
+        target=trial.target.slots(slot).dense(),
+        laws=trial.laws.slots(slot).dense(),
         draft=trial.drafts.gather(1, slot),
         corrected=trial.draw(verifier).tokens.gather(1, slot),
         siblings=siblings.tokens.gather(1, among)[:, 0],
         exists=siblings.exist.gather(1, among)[:, 0],
-        noise=noise_of(problem, state, position, trial.target.dtype),
+        noise=noise_of(state, position, trial.target.dtype),
     )
     found = verifier.among(case)
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
-    law = laws.gather(1, node[:, None, None].expand(-1, -1, laws.shape[-1]))
-    noise = noise_of(problem, state, position + 1, law.dtype)
-    next_token = race(law, noise.exponential(verifier.noise, law.shape[-1]))
-    return Branch(position[:, 0], level, found.tokens, hit, node, law, next_token)
+    behind = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
+    law = nuclei_of(behind, problem.warp)
+    noise = noise_of(state, position + 1, law.dtype)
+    return Branch(position[:, 0], level, found.tokens, hit, node, law, draw(law, noise, verifier.noise))

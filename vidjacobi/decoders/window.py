@@ -3,19 +3,28 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.distributions import law_dtype
 from vidjacobi.drafts import Past
 from vidjacobi.lanes import Active, Board
 from vidjacobi.noise import Noise
-from vidjacobi.shapes import Counts, Laws, Mask, Positions, Slots, Tokens, Visible
+from vidjacobi.nuclei import DraftLaws
+from vidjacobi.shapes import Counts, Mask, Positions, Slots, Tokens, Visible
 from vidjacobi.siblings import Candidates, choose
 from vidjacobi.state import DecodeState, Parts, Problem, Window
 from vidjacobi.verify import Branching
 
 BUCKET = 64  # the prefix that attention reads is a multiple of this, so that shapes rarely change
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shapes of a pass: inputs of each clip without siblings, and slots that attention reads."""
+
+    width: int
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
         tokens=state.tokens,
         known=known,
         positions=window.targets,
-        noise=noise_of(problem, state, window.targets, law_dtype(problem.model.dtype)),
+        noise=noise_of(state, window.targets, law_dtype(problem.model.dtype)),
         fresh=parts.coupling.fresh,
         grid=problem.grid,
         memory=state.memory,
@@ -98,20 +107,10 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
     )
     guess = parts.draft(past)
     tokens = write(state.tokens, window.targets, guess.tokens, fresh)
-    laws = None
+    drawn = None
     if parts.reads_laws:
-        laws = (
-            guess.laws.dense(problem.model.vocab_size)
-            if state.laws is None
-            else guess.laws.instead_of(slots_of(state.laws, kept.clamp(min=0)), fresh)
-        )
-    return replace(state, tokens=tokens, laws=laws, window=window)
-
-
-def slots_of(laws: Laws, slots: Int[Tensor, "b m"]) -> Float[Tensor, "b m v"]:
-    """The laws of some slots of each clip, copied row by row (``gather`` would go number by number)."""
-    rows = torch.arange(len(laws), device=laws.device)[:, None] * laws.shape[1] + slots
-    return laws.flatten(0, 1).index_select(0, rows.flatten()).view(*slots.shape, -1)
+        drawn = DraftLaws(state.laws, torch.where(fresh, -1, kept), guess.laws, problem.model.vocab_size)
+    return replace(state, tokens=tokens, drawn=drawn, window=window)
 
 
 def carried_slots(state: DecodeState, window: Window) -> Positions:
@@ -130,10 +129,11 @@ def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candida
     if parts.siblings is None or not parts.siblings.levels(problem.window):
         return None
     assert state.window is not None
-    assert state.laws is not None
+    assert state.drawn is not None
     depth = min(parts.siblings.levels(problem.window), state.window.inputs.shape[1])
-    targets, laws = state.window.targets[:, :depth], state.laws[:, :depth]
-    noise = noise_of(problem, state, targets, laws.dtype)
+    targets = state.window.targets[:, :depth]
+    laws = state.drawn.slots(torch.arange(depth, device=targets.device).expand_as(targets)).dense()
+    noise = noise_of(state, targets, laws.dtype)
     assert isinstance(parts.verifier, Branching)
     purpose = parts.verifier.sibling_noise
     exponential = noise.exponential_where(purpose, laws > 0)
@@ -143,9 +143,9 @@ def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candida
 
 
 def pass_inputs(
-    problem: Problem, parts: Parts, state: DecodeState, siblings: Candidates | None, furthest: int
+    problem: Problem, parts: Parts, state: DecodeState, siblings: Candidates | None, size: int
 ) -> Inputs:
-    """Tokens, positions, slots and visibility; ``furthest`` is the largest input's position plus one.
+    """Tokens, positions, slots, and which of the first ``size`` slots each input sees.
 
     A query sees the decided tokens that have an entry to its left, its own lane's drafts to its left, and
     itself. Padding goes to the spare last slot.
@@ -155,16 +155,20 @@ def pass_inputs(
     spare = spare_slot(problem, parts)
     tokens = feed_tokens(problem, parts, state, window)
     slots = torch.where(window.used, window.inputs, spare)
-    reach = furthest + sibling_count(problem, parts)
-    size = min(spare, -(-reach // BUCKET) * BUCKET)
-    visible = visibility(state, window, size)
+    visible = visibility(state, window, spare, size)
     chain = Inputs(tokens, window.inputs.clamp(max=problem.end - 1), slots, visible)
     return chain if siblings is None else with_siblings(problem, chain, siblings, window, spare)
 
 
+def slots_to_read(problem: Problem, parts: Parts, furthest: int, step: int = BUCKET) -> int:
+    """Slots that a pass reads whose largest input is at ``furthest`` - 1: whole ``steps`` of whole buckets."""
+    reach = furthest + sibling_count(problem, parts)
+    return min(spare_slot(problem, parts), -(-reach // step) * step)
+
+
 def spare_slot(problem: Problem, parts: Parts) -> int:
-    """The slot of all padding: behind the clip and behind room for siblings of its last window."""
-    return problem.end + (problem.window if parts.siblings else 0)
+    """The slot of all padding: behind the clip and room for siblings of its last window, in whole buckets."""
+    return -(-(problem.end + (problem.window if parts.siblings else 0)) // BUCKET) * BUCKET
 
 
 def feed_tokens(problem: Problem, parts: Parts, state: DecodeState, window: Window) -> Tokens:
@@ -176,21 +180,26 @@ def feed_tokens(problem: Problem, parts: Parts, state: DecodeState, window: Wind
     return state.tokens.gather(1, source.gather(1, window.inputs).clamp(min=0))
 
 
-def visibility(state: DecodeState, window: Window, size: int) -> Visible:
-    """Which of the first ``size`` slots each input reads."""
+def visibility(state: DecodeState, window: Window, spare: int, size: int) -> Visible:
+    """Which of the first ``size`` slots each input reads; ``size`` is at most ``spare``."""
     batch, columns = state.tokens.shape
-    spill = torch.where(window.used, window.inputs, columns)
-    fed = torch.zeros(batch, columns + 1, dtype=torch.bool, device=spill.device).scatter(1, spill, True)
-    there = fed[:, :columns] | state.written
-    lane = torch.full((batch, columns + 1), -1, dtype=torch.long, device=spill.device)
-    lane = lane.scatter(1, spill, window.home)[:, :columns]  # of the drafts in this pass
-    width = min(size, columns)
-    decided, there, lane = (x[:, None, :width] for x in (state.decided & there, there, lane))
-    slot = torch.arange(width, device=spill.device)
+    room = (
+        max(columns, spare) + 1
+    )  # the tables by position, as long as those by slot, and a place for padding
+    spill = torch.where(window.used, window.inputs, room - 1)
+    fed = torch.zeros(batch, room, dtype=torch.bool, device=spill.device).scatter(1, spill, True)
+    written, decided = (
+        torch.nn.functional.pad(x, (0, room - columns)) for x in (state.written, state.decided)
+    )
+    there = fed | written
+    lane = torch.full((batch, room), -1, dtype=torch.long, device=spill.device)
+    lane = lane.scatter(1, spill, window.home)  # of the drafts in this pass
+    decided, there, lane = (x[:, None, :size] for x in (decided & there, there, lane))
+    slot = torch.arange(size, device=spill.device)
     own = there & (lane == window.lane[..., None])
-    left = (slot < window.inputs[..., None]) & (decided | own)
-    visible = left | (slot == window.inputs[..., None])
-    return torch.nn.functional.pad(visible, (0, size - width))
+    place = torch.minimum(window.inputs, state.ends[:, None])  # of padding: the clip's end
+    left = (slot < place[..., None]) & (decided | own)
+    return left | (slot == spill[..., None])
 
 
 def with_siblings(
@@ -219,6 +228,6 @@ def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where
     return table.scatter(1, positions, torch.where(where, values, table.gather(1, positions)))
 
 
-def noise_of(problem: Problem, state: DecodeState, positions: Positions, dtype: torch.dtype) -> Noise:
+def noise_of(state: DecodeState, positions: Positions, dtype: torch.dtype) -> Noise:
     """The noise of some positions in the pass behind ``state``."""
-    return Noise(problem.seed, state.streams, positions, state.passes, dtype)
+    return Noise(state.seeds, state.streams, positions, state.passes, dtype)

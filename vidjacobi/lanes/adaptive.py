@@ -54,8 +54,7 @@ class Adaptive:
 
     def __call__(self, board: Board) -> Active:
         assert board.pace is not None
-        sizes = torch.tensor(self.sizes, device=board.frontier.device)
-        chosen = sizes[board.pace[:, 0].long()].clamp(max=board.window)
+        chosen = entry(self.sizes, board.pace[:, 0]).long().clamp(max=board.window)
         return one_lane(board, chosen)
 
     def nodes(self, wanted: int, window: int) -> int:
@@ -75,18 +74,25 @@ class Adaptive:
 
     def best(self, record: Float[Tensor, "b s"]) -> Float[Tensor, " b"]:
         """Index of the size with most tokens per second."""
-        rate = torch.tensor(self.tokens, dtype=record.dtype) / torch.tensor(self.seconds, dtype=record.dtype)
-        return (record * rate.to(record.device)).argmax(-1).to(record.dtype)
+        rates = [tokens / seconds for tokens, seconds in zip(self.tokens, self.seconds, strict=True)]
+        promised = [column * rate for column, rate in zip(record.unbind(-1), rates, strict=True)]
+        return torch.stack(promised, -1).argmax(-1).to(record.dtype)
 
     def after(self, pace: Float[Tensor, "b k"], decided: Counts) -> Float[Tensor, "b k"]:
         """Count the pass; at the end of a block learn from it and choose again."""
         index, passes, tokens, record = pace[:, 0], pace[:, 1], pace[:, 2], pace[:, 3:]
         passes, tokens = passes + (decided > 0), tokens + decided
-        expected = torch.tensor(self.tokens, dtype=pace.dtype, device=pace.device)[index.long()]
-        did = tokens / (passes * expected).clamp(min=1e-9)
+        did = tokens / (passes * entry(self.tokens, index)).clamp(min=1e-9)
         steps = (torch.arange(len(self.sizes), device=pace.device) - index[:, None]).abs()
         learned = record + self.trust * 0.5**steps * (did[:, None] - record)
         full = (passes >= self.block)[:, None]
         record = torch.where(full, learned, record)
         counts = torch.where(full, 0, torch.stack([passes, tokens], 1))
         return torch.cat([torch.where(full[:, 0], self.best(record), index)[:, None], counts, record], 1)
+
+
+def entry(numbers: Sequence[int | float], index: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """``numbers[index]``, without a copy from the host, which a captured pass could not make."""
+    return sum(
+        (torch.where(index == place, number, 0.0) for place, number in enumerate(numbers)), 0.0 * index
+    )

@@ -1,0 +1,113 @@
+"""One rollout with eager passes and two with compiled ones: ``compiled_runs.py DECODER BACKEND [DTYPE]``.
+
+Prints facts as JSON. Run without pytest, whose shape checks cannot be compiled.
+"""
+
+import json
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+import vidjacobi
+from cosmos_adapter.adapter import CosmosModel
+from cosmos_adapter.spec import ModelSpec
+from cosmos_adapter.transformer import CosmosTransformer
+from vidjacobi.decoders.compiled import CompiledPasses, compiled
+from vidjacobi.errors import InvalidArgument
+
+SPEC = ModelSpec(
+    dim=24,
+    n_layers=1,
+    n_heads=4,
+    n_kv_heads=2,
+    ffn_hidden_size=32,
+    vocab_size=40,
+    video_latent_shape=(5, 6, 8),
+    num_video_frames=33,
+)
+
+
+class Branching(CosmosModel):
+    """Asks for a number in the middle of its forward call."""
+
+    def forward(self, *inputs: Any) -> Tensor:
+        logits = super().forward(*inputs)
+        return logits + 1 if float(logits.sum()) > 0 else logits
+
+
+def network(dtype: torch.dtype) -> CosmosTransformer:
+    generator = torch.Generator().manual_seed(0)
+    made = CosmosTransformer(SPEC)
+    for parameter in made.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data = (1 + 0.2 * noise if parameter.ndim == 1 else 0.3 * noise).to(dtype)
+    return made
+
+
+def decode(model: Any, decoder: str, seed: int) -> tuple[Any, dict[tuple[int, int], Tensor]]:
+    """The decode, and the logits that decided each position."""
+    context = torch.randint(0, SPEC.vocab_size, (2, 48), generator=torch.Generator().manual_seed(1))
+    deciding: dict[tuple[int, int], Tensor] = {}
+
+    def watch(positions: Tensor, new: Tensor, logits: Tensor) -> None:
+        for clip, slot in new.nonzero().tolist():
+            deciding[clip, int(positions[clip, slot])] = logits[clip, slot].clone()
+
+    return vidjacobi.decode(model, context, 170, decoder, 16, seed, watch=watch), deciding
+
+
+def graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])
+
+
+def facts(decoder: str, backend: str, dtype: torch.dtype) -> dict[str, Any]:
+    eager, prefixes = CosmosModel(network(dtype)), set()
+    model = compiled(eager, "default", backend)
+    make = CompiledPasses.make
+
+    def seen(passes: CompiledPasses, state: Any, planned: Any, size: Any, cache: Any) -> Any:
+        prefixes.add(size.slots)
+        return make(passes, state, planned, size, cache)
+
+    CompiledPasses.make = seen  # type: ignore[method-assign]
+    first, one = decode(model, decoder, 0)
+    made = graphs()
+    expected, other = decode(eager, decoder, 0)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        again, _ = decode(model, decoder, 1)
+    same = {
+        key
+        for key in one
+        if torch.equal(first.tokens[key[0], : key[1] - 48], expected.tokens[key[0], : key[1] - 48])
+    }
+    return {
+        "prefixes": len(prefixes),
+        "graphs": made,
+        "graphs_of_the_second": graphs() - made,
+        "equal": [
+            torch.equal(first.tokens, expected.tokens),
+            torch.equal(again.tokens, decode(eager, decoder, 1)[0].tokens),
+        ],
+        "nfe": [first.stats.nfe, expected.stats.nfe],
+        "compared": len(same),
+        "furthest_logits": max(float((one[key] - other[key]).abs().max()) for key in same & set(other)),
+    }
+
+
+def refused(backend: str) -> dict[str, Any]:
+    model = compiled(Branching(network(torch.float64)), "default", backend)
+    try:
+        decode(model, "pathwise", 0)
+    except InvalidArgument as error:
+        return {"error": str(error)}
+    return {"error": ""}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    decoder, backend, *rest = sys.argv[1:]
+    dtype = getattr(torch, rest[0] if rest else "float64")
+    print(json.dumps(refused(backend) if decoder == "refused" else facts(decoder, backend, dtype)))

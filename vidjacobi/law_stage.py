@@ -1,0 +1,43 @@
+"""From logits to laws, and draws from laws: the whole stage behind a pass, whichever way is taken."""
+
+import torch
+
+from vidjacobi import nuclei_few, nuclei_whole
+from vidjacobi.distributions import SparseLaws, Warp, law_dtype
+from vidjacobi.noise import Noise, Purpose
+from vidjacobi.nuclei import DraftLaws, Nuclei, few_tokens
+from vidjacobi.shapes import Logits, Mask, Tokens
+
+
+def nuclei_of(logits: Logits, warp: Warp) -> Nuclei:
+    """The laws of ``laws_of``, without sorting the vocabulary."""
+    dtype, size = law_dtype(logits.dtype), logits.shape[-1]
+    peak = logits.amax(-1, keepdim=True).to(dtype)
+    divisor = torch.full_like(peak, warp.temperature or torch.inf)
+    if warp.temperature == 0:
+        last = logits.argmax(-1, keepdim=True)
+        return Nuclei(logits, peak, peak, torch.ones_like(peak), divisor, last)
+    last = torch.full_like(peak, size - 1, dtype=torch.long)
+    open_ended = Nuclei(logits, peak, peak, peak, divisor, last)
+    return (nuclei_few if few_tokens(logits) else nuclei_whole).cut(open_ended, warp)
+
+
+def draw(
+    target: Nuclei,
+    noise: Noise,
+    purpose: Purpose,
+    drawn: DraftLaws | None = None,
+    wanted: Mask | None = None,
+) -> Tokens:
+    """argmax(log w + G) of every row, w = p, or max(0, p - q) where draft laws are given and p where that is 0.
+
+    Rows that are not ``wanted`` may return anything.
+    """
+    if few_tokens(target.logits):
+        return nuclei_few.draw(target, noise, purpose, drawn, wanted)
+    return nuclei_whole.draw(target, noise, purpose, drawn)
+
+
+def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
+    """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
+    return (nuclei_few if few_tokens(nuclei.logits) else nuclei_whole).strongest(nuclei, keep)
