@@ -106,7 +106,7 @@ class Noise:
         self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
     ) -> Float[Tensor, " m"]:
         """The same numbers for some tokens of some rows, the positions of all clips one behind the other."""
-        return exponential_of(self.keys(purpose).flatten()[rows], ids.to(torch.int32), self.dtype)
+        return exponential_of(self.keys(purpose).flatten()[rows], ids, self.dtype)
 
     def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
         """The same numbers for the tokens ``ids`` only."""
