@@ -26,7 +26,7 @@ from vidjacobi.trace import Decoded
 
 @dataclass(frozen=True)
 class Key:
-    """Of the noise."""
+    """Of the noise. ``clip`` None: the sha256 of the context's tokens."""
 
     clip: str | None
     start: int
@@ -51,11 +51,17 @@ class Ask:
     def steps(self, given: GridTokens, new_tokens: int, chunk: int) -> Steps:
         """The decode behind the latent frames ``given``."""
         key = self.key
-        clip = key.clip or context_ids(flatten(self.model, given[:1]))[0]
-        ids = [(clip, key.start, sample, chunk) for sample in range(self.samples)]
+        assert key.clip is not None
+        ids = [(key.clip, key.start, sample, chunk) for sample in range(self.samples)]
         grid = flatten(self.model, given).expand(self.samples, -1)
         method, problem = problem_of(self.model, grid, new_tokens, self.how, key.seed, ids)
         return lookup("method", method, STEPS)(replace(problem, measure=self.measure, observe=self.observe))
+
+    def named(self, given: GridTokens) -> "Ask":
+        """The same with a clip id: by default that of the first chunk's context, whose tokens are ``given``."""
+        if self.key.clip:
+            return self
+        return replace(self, key=replace(self.key, clip=context_ids(flatten(self.model, given[:1]))[0]))
 
     def painter(self, given: GridTokens, latents: int) -> Painter:
         """For a chunk with ``latents`` new latent frames."""
@@ -99,6 +105,7 @@ def groups_of(ask: Ask) -> Groups:
         count = min(ask.new_frames - made, ask.tokenizer.max_frames - length)
         with timer("encode"):
             given = ask.tokenizer.encode(context)
+        ask = ask.named(given)
         decoded = yield from _of_chunk(ask, given, Place(len(chunks), made, count), timer, tails)
         if not grids:
             grids.append(given.expand(ask.samples, -1, -1, -1).cpu())

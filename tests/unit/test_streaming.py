@@ -11,7 +11,7 @@ import torch
 import vidjacobi
 from vidjacobi.config import load_decoder
 from vidjacobi.decoders import METHODS, STEPS
-from vidjacobi.decoding import problem_of, settings
+from vidjacobi.decoding import context_ids, problem_of, settings
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.streaming import FrameGroup, RolloutStream
@@ -67,6 +67,8 @@ def test_same_tokens_and_frames(pair: Pair, context: torch.Tensor, decoder: str)
 def test_all_chunks(pair: Pair, context: torch.Tensor, length: int) -> None:
     frames = context.repeat(3, 1, 1, 1)[:length]
     whole = vidjacobi.rollout(frames, *pair, 45, 2)
+    name = context_ids(whole.tokens[:1, : 1 + length // 8].flatten(1))[0]
+    assert torch.equal(vidjacobi.rollout(frames, *pair, 45, 2, clip_id=name).tokens, whole.tokens)
     stream = vidjacobi.rollout(frames, *pair, 45, 2, stream=True)
     groups = list(stream)
     assert torch.equal(joined(groups, 2), whole.predicted)
