@@ -21,6 +21,7 @@ from vidjacobi.config import (
     load_decoder,
     load_rollout,
 )
+from vidjacobi.decoders.compiled import check_mode
 from vidjacobi.decoding import parts_of
 from vidjacobi.distributions import Warp
 from vidjacobi.errors import InvalidArgument
@@ -28,6 +29,7 @@ from vidjacobi.live import write_live
 from vidjacobi.loading import load
 from vidjacobi.model import flatten
 from vidjacobi.naming import output_names
+from vidjacobi.offload import check_device
 from vidjacobi.output_folders import appearing, prepare
 from vidjacobi.pass_curve import measure_curve, write_curve
 from vidjacobi.planning.admission import Ask, check, here
@@ -48,6 +50,9 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     check_numbers(config)
     parts_of(decoder)
     runtime = choose(config.device, config.dtype)
+    check_mode(config.compile, runtime.device, config.offload)
+    if config.offload:
+        check_device(runtime.device)
     with ExitStack() as stack:
         sources = [Path(word) for word in args.clips if not is_setting(word)]
         sources = sources or [
@@ -64,6 +69,7 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
             config.tokenizer,
             config.run_torchscript,
             config.offload,
+            config.compile,
         )
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])

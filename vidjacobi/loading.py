@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from vidjacobi.decoders.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
 from vidjacobi.model import VideoModel
-from vidjacobi.offload import take_turns
+from vidjacobi.offload import check_device, take_turns
 from vidjacobi.registry import suggest
 from vidjacobi.runtime import Runtime, choose
 from vidjacobi.tokenizer import VideoTokenizer
@@ -40,6 +41,7 @@ def load(
     tokenizer: str | Path | None = None,
     run_torchscript: bool = False,
     offload: bool = False,
+    compile: str = "off",
 ) -> Pair:
     """(model, tokenizer) by name.
 
@@ -53,16 +55,18 @@ def load(
             are programs: only for files that you trust.
         offload: model and tokenizer take turns on the device, their weights stay in the host's memory; the
             results are the same. See ``vidjacobi.offload``.
+        compile: how the model's passes are made: a key of ``vidjacobi.decoders.compiled.MODES``.
 
     Raises:
-        InvalidArgument: unknown name, device or dtype, or a pair that cannot be offloaded.
+        InvalidArgument: unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
         BadCheckpoint: files missing, damaged or not fitting.
     """
     runtime = choose(device, dtype)
+    check_mode(compile, runtime.device, offload)
     if not offload:
-        return _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
-    if runtime.device.type == "cpu":
-        raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
+        model, codec = _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
+        return compiled(model, compile), codec
+    check_device(runtime.device)
     host = replace(runtime, device=torch.device("cpu"))
     pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
     return take_turns(*pair, resolve(MODULES)(*pair), runtime.device)

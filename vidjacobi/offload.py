@@ -19,6 +19,12 @@ from vidjacobi.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
 MODEL, TOKENIZER = "transformer", "tokenizer"
 
 
+def check_device(device: torch.device) -> None:
+    """Refuse a device whose memory is the host's. Raises InvalidArgument."""
+    if device.type == "cpu":
+        raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
+
+
 class Turns:
     """Modules that share a device: the weights of one at a time are there, the others' on the host only.
 

@@ -133,20 +133,24 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device with hardly any memory, and a model that must not be loaded."""
-    monkeypatch.setattr(admission, "free_memory", lambda device: 2**20)
+    monkeypatch.setattr(admission, "free_memory", lambda device: 20 * 2**20)
     for module in ("vidjacobi.commands", "vidjacobi.batch.worker"):
         monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
 
 
 @pytest.mark.usefixtures("little")
 def test_rollouts_and_batches_are_refused(tiny_pair: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--dtype", "float32"]
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a.mp4").touch()  # listed, not read
+    words = ["--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--dtype", "bfloat16"]
     assert main(["rollout", *words, "--device", "cpu", "--samples", "64"]) == 2
     assert "this rollout would not fit" in (said := capsys.readouterr().err)
-    assert "It would with" in said
-    assert main(["batch", str(tmp_path), *words, "--devices", "cpu,cpu", "--rows", "64"]) == 2
+    assert "It would with --samples" in said
+    assert main(["batch", str(clips), *words, "--devices", "cpu,cpu", "--rows", "256"]) == 2
     assert "this batch would not fit" in (said := capsys.readouterr().err)
-    assert "0.5 MiB free now for each of 2 workers" in said
+    assert "It would with --rows" in said
+    assert "10.0 MiB free now for each of 2 workers" in said
     assert not (tmp_path / "out").exists()
 
 

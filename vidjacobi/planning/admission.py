@@ -25,8 +25,8 @@ from vidjacobi.planning.surroundings import free_memory
 from vidjacobi.planning.text import gib
 from vidjacobi.runtime import Runtime, choose, describe_device
 
-# A setting whose weights and cache are at most this share of the memory is not simulated, which takes seconds:
-# everything together is 1.1 times as much for the 4B model and 4 times for nano.
+# A setting whose weights and cache (or frames) are at most this share of the memory is not simulated, which takes
+# seconds: everything together is 1.1 times as much for the 4B model and 4 times for nano.
 SURELY = 1 / 8
 
 

@@ -8,6 +8,7 @@ import torch
 
 from vidjacobi.config import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.offload import check_device
 from vidjacobi.planning import text
 from vidjacobi.planning.admission import Ask, admit, here, on_gpu
 from vidjacobi.planning.memory_model import memory_of
@@ -25,8 +26,8 @@ def examine(args: Namespace) -> dict[str, Any]:
     """
     _check(args)
     place = on_gpu(args.gpu, args.dtype) if args.gpu else here(choose(args.device, args.dtype))
-    if args.offload and not place.may_offload:
-        raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
+    if args.offload and not args.gpu:
+        check_device(choose(args.device, args.dtype).device)
     packages, optional = installed(), extras()
     print(f"device  {place.name}, {text.gib(place.room)} {place.free}")
     print(f"dtype   {_name(place.dtype)}: {place.reason}")

@@ -64,9 +64,11 @@ class Setting:
 
     @property
     def least(self) -> int:
-        """A lower bound of the peak that needs no simulation: weights and cache entries."""
-        lengths = simulate.lengths_of(self.outline, self.request)
-        return self.resident["weights"] + self.request.rows * lengths.end * self.outline.arithmetic.kv_bytes
+        """A lower bound of the peak that needs no simulation: weights and cache entries, or a rollout's frames."""
+        lengths, rows = simulate.lengths_of(self.outline, self.request), self.request.rows
+        decoding = self.resident["weights"] + rows * lengths.end * self.outline.arithmetic.kv_bytes
+        frames = simulate.frame_bytes(self.outline, 1 + (lengths.latents - 1) * self.outline.stride_t)
+        return max(decoding, 0 if self.beside else 2 * rows * frames)  # twice: of each future, and joined
 
 
 @dataclass(frozen=True)
