@@ -199,6 +199,7 @@ def rollout_parser() -> ArgumentParser:
         default=None,
         help="less memory: model and tokenizer take turns on the GPU",
     )
+    how.add_argument("--compile", metavar="MODE", help="off, default, reduce-overhead: CUDA graphs, untested (off)")
     how.add_argument(
         "--no-memory-check",
         dest="memory_check",
@@ -248,6 +249,7 @@ def bench_parser() -> ArgumentParser:
     add("--workers", type=int, metavar="N", help="processes; seconds mean most with one")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto")
     add("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto")
+    add("--compile", metavar="MODE", help="off, default, reduce-overhead: CUDA graphs, untested (off)")
     add("--out", default="out/bench", metavar="DIR", help="folder for the results (out/bench)")
     add(
         "--again",

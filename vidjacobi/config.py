@@ -159,6 +159,7 @@ class RolloutConfig:
     device: str = "auto"
     dtype: str = "auto"
     offload: bool = False
+    compile: str = "off"
     memory_check: bool = True
 
 

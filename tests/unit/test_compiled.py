@@ -4,6 +4,7 @@ The compiler itself runs in test_torch_compile.py, in processes without shape ch
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +12,12 @@ import torch
 from torch import Tensor
 
 import vidjacobi
-from vidjacobi.config import load_decoder
 from vidjacobi.decoders import compiled as module
-from vidjacobi.decoders.compiled import PREFIXES, CompiledModel, CompiledPasses, compiled
-from vidjacobi.decoders.records import mapped, tensors
+from vidjacobi.decoders.compiled import PREFIXES, CompiledPasses, compiled
+from vidjacobi.decoders.records import tensors
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.model import RowModel, TreeModel
+from vidjacobi.model import RowModel, TreeModel, VideoModel
 from vidjacobi.testing import TinyVideoModel
 from vidjacobi.trace import Decoded
 
@@ -130,18 +130,18 @@ def test_watchers_see_the_same(graphs: Graphs) -> None:
 
 
 def test_a_compiled_model_offers_what_its_model_does(graphs: Graphs) -> None:
-    class Bare:
-        """Neither moves entries nor copies rows."""
-
-        vocab_size, max_positions, prefix_tokens = 12, GRID.tokens, ()
-
-    assert isinstance(compiled(model(), "default"), TreeModel)
-    assert isinstance(compiled(model(), "default"), RowModel)
-    bare = CompiledModel(Bare(), "eager", None)  # type: ignore[arg-type]
-    assert not hasattr(bare, "move")
-    assert not hasattr(bare, "copy_rows")
     one = model()
+    members = ("vocab_size", "max_positions", "prefix_tokens", "device", "dtype")
+    methods = ("grid_for", "make_cache", "prefill", "forward")  # neither move nor copy_rows
+    plain = SimpleNamespace(**{name: getattr(one, name) for name in (*members, *methods)})
+    assert isinstance(compiled(one, "default"), TreeModel)
+    assert isinstance(compiled(one, "default"), RowModel)
+    assert isinstance(compiled(plain, "default"), VideoModel)
+    assert not isinstance(compiled(plain, "default"), TreeModel)
+    assert not isinstance(compiled(plain, "default"), RowModel)
     assert compiled(one, "off") is one
+    bare = compiled(plain, "reduce-overhead", recorder=graphs)
+    assert torch.equal(decode(bare, "fast").tokens, decode(plain, "fast").tokens)
 
 
 def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +152,3 @@ def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InvalidArgument, match=r"install one \(Debian and Ubuntu: g\+\+"):
         compiled(model(), "default")
-
-
-def test_records_are_their_tensors() -> None:
-    config = load_decoder("fast")
-    assert tensors(config) == []
-    pair = (torch.zeros(2), torch.ones(3))
-    assert mapped(pair[0], torch.clone) is not pair[0]

@@ -31,6 +31,7 @@ class BenchConfig:
         reference: lane decoders' passes are compared with its at equal mean positions.
         batch: clips decoded together. Passes per clip do not depend on it; seconds are a share of the batch's.
         workers: processes, each with its share of the threads.
+        compile: how passes are made: a key of ``vidjacobi.decoders.compiled.MODES``.
         bars: see ``vidjacobi.bench.bars``.
     """
 
@@ -50,6 +51,7 @@ class BenchConfig:
     top_p: float = 0.8
     device: str = "auto"
     dtype: str = "auto"
+    compile: str = "off"
     bars: list[Any] = field(default_factory=list)
 
     @property

@@ -42,17 +42,14 @@ SHIPPED = Source()
 
 
 @lru_cache(maxsize=1)
-def pair_of(model: str, tokenizer: str | None, device: str, dtype: str) -> Pair:
+def pair_of(model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off") -> Pair:
     """A model and its video tokenizer; kept in memory from call to call."""
-    return load(model, device, dtype, tokenizer)
+    return load(model, device, dtype, tokenizer, compile=compile)
 
 
 @lru_cache(maxsize=1)
-def _material(
-    model: str, tokenizer: str | None, device: str, dtype: str, context: int, source: Source, written: int
-) -> Material:
+def _material(pair: Pair, model: str, context: int, source: Source, written: int) -> Material:
     # `written`, the file's time, only tells a file that has changed since from the one remembered
-    pair = pair_of(model, tokenizer, device, dtype)
     grids = (
         read_contexts(source.file, pair[0])
         if source.file
@@ -65,7 +62,8 @@ def _material(
 def material_of(name: str, config: BenchConfig, source: Source) -> Material:
     """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
     written = source.file.stat().st_mtime_ns if source.file else 0
-    found = _material(name, config.tokenizer, config.device, config.dtype, config.context, source, written)
+    pair = pair_of(name, config.tokenizer, config.device, config.dtype, config.compile)
+    found = _material(pair, name, config.context, source, written)
     if not source.clips and config.clips > len(found.grids):
         place = source.file or f"held-out contexts ship with {name}"
         raise InvalidArgument(f"{config.clips} clips asked for, but there are {len(found.grids)}: {place}")

@@ -20,6 +20,7 @@ from vidjacobi.bench.files import ROWS
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
 from vidjacobi.bench.rows import AR, Key, Measurement, append, read, tokens_file
 from vidjacobi.config import load_decoder
+from vidjacobi.decoders.compiled import check_mode
 from vidjacobi.decoding import decode
 from vidjacobi.distributions import Warp
 from vidjacobi.frames import to_uint8
@@ -61,7 +62,8 @@ class Group:
 
 def check(bench: Bench) -> None:
     """Refuse, before anything is decoded, models and clips that cannot be run. Raises InvalidArgument."""
-    choose(bench.config.device, bench.config.dtype)
+    runtime = choose(bench.config.device, bench.config.dtype)
+    check_mode(bench.config.compile, runtime.device)
     for name in bench.config.models:
         material_of(name, bench.config, bench.source)
 

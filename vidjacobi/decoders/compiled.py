@@ -55,16 +55,27 @@ def compiled(
     Raises:
         InvalidArgument: unknown mode; no compiler; graphs asked for without a GPU.
     """
-    lookup("compile mode", mode, MODES)
+    if backend != "inductor" or recorder:
+        lookup("compile mode", mode, MODES)
+    else:
+        check_mode(mode, model.device)
     if mode == "off":
         return model
-    if mode == "reduce-overhead" and recorder is None:
-        if model.device.type != "cuda":
-            raise InvalidArgument("reduce-overhead captures CUDA graphs: on a CPU use compile mode 'default'")
-        recorder = graph_recorder()
-    if backend == "inductor":
-        check_compiler(model.device)
+    if mode == "reduce-overhead":
+        recorder = recorder or graph_recorder()
     return CompiledModel(model, backend, recorder if mode == "reduce-overhead" else None)
+
+
+def check_mode(mode: str, device: torch.device, offload: bool = False) -> None:
+    """Refuse what could not be compiled on this device, before anything is loaded. Raises InvalidArgument."""
+    lookup("compile mode", mode, MODES)
+    if mode == "off":
+        return
+    if offload:
+        raise InvalidArgument("compiled passes need their weights in one place: leave out offload or compile")
+    if mode == "reduce-overhead" and device.type != "cuda":
+        raise InvalidArgument("reduce-overhead captures CUDA graphs: on a CPU use compile mode 'default'")
+    check_compiler(device)
 
 
 def check_compiler(device: torch.device) -> None:
