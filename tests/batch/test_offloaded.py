@@ -1,0 +1,43 @@
+"""A batch whose tokenizer and transformer take turns: three threads ask for the device, and nothing changes."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from batches import Batch, hashes
+
+from cosmos_adapter.pair import modules_of
+from vidjacobi.batch.config import load_plan
+from vidjacobi.batch.manifest import Log, State, merged
+from vidjacobi.batch.outputs import open_out
+from vidjacobi.batch.pipeline import Run, Tools
+from vidjacobi.batch.worker import listing, load_pair
+from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.offload import MODEL, TOKENIZER, take_turns
+
+
+def test_an_offloaded_batch_is_the_same(
+    batch: Batch, flags: dict[str, Any], reader: TimedReader, tmp_path: Path
+) -> None:
+    flags = {**flags, "output": "frames", "rows": 2}
+    expected = hashes(batch(tmp_path / "plain", **flags))
+    plan = load_plan("default", {**flags, "offload": True})
+    plain = load_pair(load_plan("default", flags).config, "cpu")
+    pair = take_turns(*plain, modules_of(*plain), torch.device("cpu"))
+    turns, seen = pair[0]._turns, []
+    seat = turns._seat
+    turns._seat = lambda name: (seen.append(name), seat(name))[1]
+    outputs = open_out(tmp_path / "turns", plan)
+    with closing(Log(outputs.out)) as log:
+        tools = Tools(plan, pair, outputs, log, lambda row: None, lambda line: None)
+        Run(tools).over(iter(listing(plan.config)), State(outputs.out), reader)
+    assert hashes({row.item: row for row in merged(outputs.out)}) == expected
+    assert len(expected) == 6
+    assert {MODEL, TOKENIZER} == set(seen)
+    for item in ("a", "b"):
+        plain_frames, frames = (
+            [path.read_bytes() for path in sorted((tmp_path / name / "items" / item).rglob("*.png"))]
+            for name in ("plain", "turns")
+        )
+        assert frames == plain_frames != []
