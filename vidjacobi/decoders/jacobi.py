@@ -197,8 +197,9 @@ class Batch:
         """Free the rows without a clip: those at the end move into the gaps in front of them."""
         model, taken = self.problem.model, np.flatnonzero(self._seats[0] >= 0)
         left = len(taken)
-        stay = self.problem.watch or self.passes.keeps_rows or not has_free_rows(model)
-        if left == self._seats.shape[1] or stay:
+        if left == self._seats.shape[1] or self.problem.watch or self.passes.keeps_rows:
+            return
+        if not has_free_rows(model):
             return
         gaps = np.flatnonzero(self._seats[0, :left] < 0)
         order = np.arange(left)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from vidjacobi.decoders.records import mapped
 from vidjacobi.law_memory import LawMemory
 from vidjacobi.nuclei import Nuclei, of_parts
 from vidjacobi.shapes import RowIndex
@@ -64,17 +65,10 @@ def widened(state: DecodeState, width: int) -> DecodeState:
     """The state as if its last window had been ``width`` positions wide: the slots behind it hold nothing."""
     assert state.window is not None
     missing = width - state.window.inputs.shape[1]
+
+    def longer(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], 1)
+
     if not missing:
         return state
-    return replace(state, window=_longer(state.window, missing), laws=_longer(state.laws, missing))
-
-
-def _longer(part: Any, missing: int) -> Any:
-    """A record, or one of its tensors, with empty slots behind the last one."""
-    if part is None:
-        return None
-    if isinstance(part, Tensor):
-        return torch.cat([part, part.new_zeros(len(part), missing, *part.shape[2:])], 1)
-    return replace(
-        part, **{field.name: _longer(getattr(part, field.name), missing) for field in fields(part)}
-    )
+    return replace(state, window=mapped(state.window, longer), laws=mapped(state.laws, longer))
