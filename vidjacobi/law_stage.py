@@ -11,15 +11,13 @@ from vidjacobi.shapes import Logits, Mask, Tokens
 
 def nuclei_of(logits: Logits, warp: Warp) -> Nuclei:
     """The laws of ``laws_of``, without sorting the vocabulary."""
-    dtype, size = law_dtype(logits.dtype), logits.shape[-1]
-    peak = logits.amax(-1, keepdim=True).to(dtype)
+    peak = logits.amax(-1, keepdim=True).to(law_dtype(logits.dtype))
     divisor = torch.full_like(peak, warp.temperature or torch.inf)
     if warp.temperature == 0:
-        last = logits.argmax(-1, keepdim=True)
-        return Nuclei(logits, peak, peak, torch.ones_like(peak), divisor, last)
-    last = torch.full_like(peak, size - 1, dtype=torch.long)
-    open_ended = Nuclei(logits, peak, peak, peak, divisor, last)
-    return (nuclei_few if few_tokens(logits) else nuclei_whole).cut(open_ended, warp)
+        return Nuclei(logits, peak, peak, torch.ones_like(peak), divisor, logits.argmax(-1, keepdim=True))
+    # where they end is not known yet
+    nuclei = Nuclei(logits, peak, peak, peak, divisor)
+    return (nuclei_few if few_tokens(logits) else nuclei_whole).cut(nuclei, warp)
 
 
 def draw(

@@ -62,10 +62,10 @@ class Nuclei:
     Attributes:
         logits: as the model returned them.
         peak: the largest of each row.
-        floor: inside are larger logits, and equal ones up to the id ``last``.
+        floor: inside are logits that are at least so large; at temperature 0 only one of them.
         total: sum of the weights inside.
         divisor: the temperature; infinite where it is 0 (then one token is inside).
-        last: the largest id of the vocabulary; at temperature 0 the lowest one with the largest logit.
+        only: at temperature 0 the lowest id with the largest logit, otherwise None.
         few: the tokens inside, where they have been written down.
     """
 
@@ -74,7 +74,7 @@ class Nuclei:
     floor: Float[Tensor, "b n 1"]
     total: Float[Tensor, "b n 1"]
     divisor: Float[Tensor, "b n 1"]
-    last: Int[Tensor, "b n 1"]
+    only: Int[Tensor, "b n 1"] | None = None
     few: tuple[Few, ...] | None = None
 
     @property
@@ -101,7 +101,7 @@ class Nuclei:
 
     def alone(self) -> "Nuclei":
         """Without the tokens that have been written down: what is kept from pass to pass."""
-        return Nuclei(*self.parts)
+        return of_parts(self.parts)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "Nuclei":
         """Some slots of every clip, copied."""
@@ -109,27 +109,31 @@ class Nuclei:
         return of_parts(part[rows, slots] for part in self.parts)
 
     @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def parts(self) -> tuple[Tensor, ...]:
         """The tensors, in the order of the fields."""
-        return self.logits, self.peak, self.floor, self.total, self.divisor, self.last
+        parts = self.logits, self.peak, self.floor, self.total, self.divisor
+        return parts if self.only is None else (*parts, self.only)
 
     def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"]) -> Float[Tensor, "b n k"]:
         numbers = logits.to(self.dtype)
-        inside = is_inside(numbers, ids, self.floor, self.last)
+        inside = is_inside(numbers, ids, self.floor, self.only)
         return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
 
 
 def of_parts(parts: Iterable[Tensor]) -> Nuclei:
     """The record of these tensors, in the order of its fields."""
-    logits, peak, floor, total, divisor, last = parts
-    return Nuclei(logits, peak, floor, total, divisor, last)
+    logits, peak, floor, total, divisor, *only = parts
+    return Nuclei(logits, peak, floor, total, divisor, only[0] if only else None)
 
 
 def is_inside(
-    numbers: Float[Tensor, "*s"], ids: Int[Tensor, "*t"], floor: Float[Tensor, "*u"], last: Int[Tensor, "*u"]
+    numbers: Float[Tensor, "*s"],
+    ids: Int[Tensor, "*t"],
+    floor: Float[Tensor, "*u"],
+    only: Int[Tensor, "*u"] | None,
 ) -> Bool[Tensor, "*s"]:
     """Which tokens are in their row's nucleus."""
-    return (numbers > floor) | (numbers == floor) & (ids <= last)
+    return numbers >= floor if only is None else (numbers >= floor) & (ids == only)
 
 
 @dataclass(frozen=True)
@@ -165,9 +169,9 @@ class DraftLaws:
             return found
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         at = rows, self.slot.clamp(min=0)
-        _, peak, floor, total, divisor, last = (part[at][..., 0] for part in self.last.parts)
+        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.parts[1:])
         numbers = self.last.logits[(*at, tokens)].to(self.last.dtype)
-        inside = is_inside(numbers, tokens, floor, last)
+        inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
         return torch.where(self.slot >= 0, carried, found)
 

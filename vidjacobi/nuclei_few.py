@@ -175,10 +175,10 @@ def portions(nuclei: Nuclei, wanted: Mask | None) -> Iterator[Few]:
         return
     chosen = every if wanted is None else every[wanted.flatten()]
     for rows in chosen.split(max(1, DRAW // nuclei.vocab_size)) if len(chosen) else ():
-        logits, peak, floor, total, divisor, last = (part.flatten(0, 1)[rows] for part in nuclei.parts)
+        logits, peak, floor, total, divisor, *only = (part.flatten(0, 1)[rows] for part in nuclei.parts)
         numbers = logits.to(nuclei.dtype)
-        inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, last).numpy()
-        yield tokens_inside(rows, inside, weights_of(numbers, peak, divisor), total)
+        inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, only[0] if only else None)
+        yield tokens_inside(rows, inside.numpy(), weights_of(numbers, peak, divisor), total)
 
 
 def draw(
@@ -216,9 +216,9 @@ def mass_of_drafts(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
         return mass
     source = here // drawn.slot.shape[1] * last.logits.shape[1] + slot.clamp(min=0)
     logits = last.logits.reshape(-1).take(source * last.vocab_size + ids)
-    peak, floor, total, divisor, end = (part.flatten().take(source) for part in last.parts[1:])
+    peak, floor, total, divisor, *only = (part.flatten().take(source) for part in last.parts[1:])
     numbers = logits.to(last.dtype)
-    inside = is_inside(numbers, ids, floor, end)
+    inside = is_inside(numbers, ids, floor, only[0] if only else None)
     carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
     return torch.where(slot >= 0, carried, mass)
 

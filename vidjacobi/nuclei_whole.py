@@ -1,7 +1,9 @@
-"""Nuclei and draws over the whole vocabulary: static shapes, no host read, no sort. For GPUs and for compilers.
+"""Nuclei and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
 
-Every function is a chain of operations on ``[n v]`` that ends in one number a row. A compiler fuses each into a
-pass over the logits; without one, rows are taken a few at a time so that memory stays small.
+Everything is a chain of operations on ``[n v]`` that ends in one number a row. A compiler makes each a single pass
+over the logits, and nuclei are then cut without sorting, in a few such passes. Without a compiler every operation
+writes its result down: rows are taken a few at a time so that memory stays small, and logits are sorted, which
+moves less than many passes would.
 """
 
 from dataclasses import replace
@@ -13,6 +15,7 @@ from torch import Tensor
 from vidjacobi.distributions import (
     SparseLaws,
     Warp,
+    floor_of,
     masses,
     normalise,
     race,
@@ -26,7 +29,7 @@ from vidjacobi.shapes import Laws, Tokens
 
 DIGIT = 2  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
-AT_A_TIME = 1 << 21  # logits, where nothing is fused
+AT_A_TIME = 1 << 22  # logits, where nothing is fused
 
 
 def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
@@ -37,11 +40,16 @@ def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
     return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
 
 
+def fused() -> bool:
+    """Whether a compiler makes one pass over the logits of each chain of operations."""
+    return torch.compiler.is_compiling()
+
+
 def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
     """Rows of all clips one behind the other, a few at a time where each operation writes its result down."""
     flat = [part.flatten(0, 1) for part in parts]
     rows, size = parts[0].shape[:2].numel(), parts[0].shape[-1]
-    step = rows if torch.compiler.is_compiling() else max(1, AT_A_TIME // size)
+    step = rows if fused() else max(1, AT_A_TIME // size)
     return [tuple(part[first : first + step] for part in flat) for first in range(0, max(1, rows), step)]
 
 
@@ -49,6 +57,8 @@ def cut_rows(
     logits: Float[Tensor, "r v"], peak: Float[Tensor, "r 1"], divisor: Float[Tensor, "r 1"], warp: Warp
 ) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
     """Floors and totals of some rows."""
+    if not fused() and warp.top_p < 1:
+        logits = logits.sort(-1, descending=True).values
     numbers, size = logits.to(peak.dtype), logits.shape[-1]
     floor = torch.full_like(peak, -torch.inf)
     if warp.top_k is not None and warp.top_k < size:
@@ -58,9 +68,12 @@ def cut_rows(
     if warp.top_p == 1:
         return floor, total_of(whole, size, peak.dtype)
     allowed = share_of(whole, warp.top_p, peak.dtype)
-    bits = BITS[logits.dtype]
-    border = lowest_inside(codes_of(numbers, bits), mass, allowed, bits)
-    floor = torch.maximum(floor, number_of(border, bits, peak.dtype))
+    if fused():
+        bits = BITS[logits.dtype]
+        border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)
+    else:
+        border = floor_of(numbers, mass, allowed)
+    floor = torch.maximum(border, floor)
     inside = torch.where(numbers >= floor, mass, 0).sum(-1, keepdim=True)
     return floor, total_of(inside, size, peak.dtype)
 
@@ -111,26 +124,27 @@ def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
 
 def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None) -> Tokens:
     """As ``vidjacobi.law_stage.draw``."""
-    parts = [*target.parts, noise.keys(purpose)[..., None]]
+    count, parts = len(target.parts), [*target.parts, noise.keys(purpose)[..., None]]
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
     tokens = []
     for rows in in_blocks(*parts):
-        law, key = of_parts(part[None] for part in rows[:6]), rows[6]
+        law, key = of_parts(part[None] for part in rows[:count]), rows[count]
         ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
         exponential = exponential_of(key[None], ids, law.dtype)
         if drawn is None:
             tokens.append(race(law.dense(), exponential)[0])
         else:
-            tokens.append(race_for_rest(law.dense(), laws_of_drafts(drawn, *rows[7:]), exponential)[0])
+            tokens.append(
+                race_for_rest(law.dense(), laws_of_drafts(drawn, *rows[count + 1 :]), exponential)[0]
+            )
     return torch.cat(tokens).view(target.logits.shape[:2])
 
 
 def race_for_rest(target: Laws, draft: Laws, exponential: Float[Tensor, "b n v"]) -> Tokens:
     """A draw from the residual, or from the target where nothing is left."""
     left = (target - draft).clamp(min=0)
-    some = left.amax(-1) > 0
-    return torch.where(some, race(left, exponential), race(target, exponential))
+    return race(torch.where(left.amax(-1, keepdim=True) > 0, left, target), exponential)
 
 
 def source_of(drawn: DraftLaws) -> Int[Tensor, "b n 1"]:
