@@ -168,6 +168,7 @@ def test_nan_in_a_stream_is_reported():
         CosmosTokenizer(SPEC, NetCodec(net)).frame_stream().add(random_tokens(1))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_torchscript_does_not_stream():
     script = torch.jit.script(torch.nn.Identity())
     codec = ScriptCodec(script, script, torch.device("cpu"), torch.float32)
