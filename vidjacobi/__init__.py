@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vidjacobi.clip_queue import Finished as Finished
     from vidjacobi.clip_queue import Request as Request
     from vidjacobi.clip_queue import decode_each as decode_each
+    from vidjacobi.decoders.compiled import compiled as compiled
     from vidjacobi.decoding import decode as decode
     from vidjacobi.loading import load as load
     from vidjacobi.model import VideoModel as VideoModel
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # The public names and where they live (no module has the name of a function: the import of a submodule
 # would hide the function). Torch is imported with the first of them, so that --help is quick.
 _HOMES = {
+    "compiled": "vidjacobi.decoders.compiled",
     "decode": "vidjacobi.decoding",
     "decode_each": "vidjacobi.clip_queue",
     "load": "vidjacobi.loading",

@@ -115,6 +115,18 @@ def test_a_decode_inside_a_decode_has_passes_of_its_own(graphs: Graphs) -> None:
     assert torch.equal(inner[0].tokens, decode(model(), "fast", 1).tokens)
 
 
+def test_queues_are_decoded_in_batches(graphs: Graphs) -> None:
+    contexts = torch.randint(0, 12, (5, 20), generator=torch.Generator().manual_seed(2))
+
+    def tokens(on: Any) -> dict[str, list[int]]:
+        requests = [vidjacobi.Request(row, 20 + 9 * at, name=str(at)) for at, row in enumerate(contexts)]
+        done = vidjacobi.decode_each(on, requests, rows=2, decoder="fast", window=8)
+        return {str(one.request.name): one.decoded.tokens[0].tolist() for one in done}
+
+    captured = compiled(model(), "reduce-overhead", recorder=graphs)
+    assert tokens(captured) == tokens(model())
+
+
 def test_watchers_see_the_same(graphs: Graphs) -> None:
     def watched(on: Any) -> list[Tensor]:
         seen: list[Tensor] = []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from vidjacobi.decoders import autoregressive, jacobi
+from vidjacobi.decoders.compiled import CompiledModel
 from vidjacobi.decoders.queue import Done, Orders, in_batches, serve
 from vidjacobi.decoders.standing import Steps
 from vidjacobi.model import VideoModel, has_free_rows
@@ -23,7 +24,10 @@ SERVERS: dict[str, Callable[[Orders, int], Iterator[Done]]] = {"jacobi": serve} 
 
 
 def server_of(method: str, model: VideoModel) -> Callable[[Orders, int], Iterator[Done]]:
-    """How clips of a queue are decoded: with rows refilled at once where method and model can, else in batches."""
-    if method in SERVERS and has_free_rows(model):
+    """How clips of a queue are decoded: with rows refilled at once where method and model can, else in batches.
+
+    Compiled passes keep their rows.
+    """
+    if method in SERVERS and has_free_rows(model) and not isinstance(model, CompiledModel):
         return SERVERS[method]
     return partial(in_batches, lookup("method", method, METHODS))
