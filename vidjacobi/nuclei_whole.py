@@ -168,5 +168,9 @@ def laws_of_drafts(
 
 def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
     """As ``vidjacobi.law_stage.strongest``."""
-    ids = nuclei.logits.topk(min(keep, nuclei.vocab_size), -1).indices
+    keep = min(keep, nuclei.vocab_size)
+    if nuclei.only is not None:
+        first = (torch.arange(keep, device=nuclei.only.device) == 0).to(nuclei.dtype)
+        return SparseLaws(nuclei.only.expand(-1, -1, keep), first.expand(*nuclei.only.shape[:2], -1))
+    ids = nuclei.logits.topk(keep, -1).indices
     return SparseLaws(ids, normalise(nuclei.at(ids)))
