@@ -1,7 +1,7 @@
 """The loop of a rollout: chunk after chunk, and in each the frames of latent frames as they are decided."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidjacobi.config import DecoderConfig
 from vidjacobi.decoders import STEPS
-from vidjacobi.decoders.standing import Steps
+from vidjacobi.decoders.standing import Standing, Steps
 from vidjacobi.decoding import context_ids, problem_of
 from vidjacobi.distributions import Warp
 from vidjacobi.frames import as_seen, fit, to_uint8
@@ -129,25 +129,44 @@ def _of_chunk(
     ask: Ask, given: GridTokens, place: Place, timer: Timer, tails: list[Frames]
 ) -> Generator[FrameGroup, None, Decoded]:
     """The groups of one chunk; the last frames of each sample go to ``tails``."""
-    (height, width), stride = given.shape[2:], ask.tokenizer.stride_t
-    frame, latents = height * width, latent_frames(1 + place.count, ask.tokenizer) - 1
-    done = [0] * ask.samples
-    with timer("to_frames"):
-        painter = ask.painter(given, latents)
-    with closing(ask.steps(given, latents * frame, place.chunk)) as steps:
+    making = Making(ask, given, place, timer, tails)
+    with closing(ask.steps(given, making.new_tokens, place.chunk)) as steps:
         while True:
             try:
                 with timer("decode"):
                     standing = next(steps)
             except StopIteration as stop:
                 decoded: Decoded = stop.value
-                return decoded
-            for sample, reach in enumerate(standing.reach):
-                for latent in range(done[sample], reach // frame - painter.step + 1, painter.step):
-                    done[sample], shown = latent + painter.step, stride * latent
-                    with timer("to_frames"):
-                        new = standing.tokens(sample)[frame * latent : frame * done[sample]]
-                        pixels = painter.paint(sample, new.view(1, painter.step, height, width))[0]
-                        frames = to_uint8(pixels)[: place.count - shown].cpu()
-                    tails[sample] = torch.cat([tails[sample], frames])[-1 - stride :]
-                    yield FrameGroup(sample, place.first + shown, frames, place.chunk, timer.total)
+                break
+            if ask.stream:
+                yield from making.groups(standing)
+            del standing  # it holds the decode's cache, which is to be gone when whole clips are made
+    yield from making.groups(Standing([making.new_tokens] * ask.samples, decoded.tokens.__getitem__))
+    return decoded
+
+
+class Making:
+    """Makes the frames of one chunk out of what is decided of it."""
+
+    def __init__(self, ask: Ask, given: GridTokens, place: Place, timer: Timer, tails: list[Frames]) -> None:
+        self._place, self._timer, self._tails = place, timer, tails
+        self._size, self._stride = given.shape[2:], ask.tokenizer.stride_t
+        latents = latent_frames(1 + place.count, ask.tokenizer) - 1
+        self._frame = given[0, 0].numel()  # tokens of a latent frame
+        self.new_tokens = latents * self._frame
+        self._done = [0] * ask.samples
+        with timer("to_frames"):
+            self._painter = ask.painter(given, latents)
+
+    def groups(self, standing: Standing) -> Iterator[FrameGroup]:
+        """What can be made now and was not before."""
+        step, place = self._painter.step, self._place
+        for sample, reach in enumerate(standing.reach):
+            for latent in range(self._done[sample], reach // self._frame - step + 1, step):
+                shown, self._done[sample] = self._stride * latent, latent + step
+                with self._timer("to_frames"):
+                    new = standing.tokens(sample)[self._frame * latent : self._frame * (latent + step)]
+                    pixels = self._painter.paint(sample, new.view(1, step, *self._size))[0]
+                    frames = to_uint8(pixels)[: place.count - shown].cpu()
+                self._tails[sample] = torch.cat([self._tails[sample], frames])[-1 - self._stride :]
+                yield FrameGroup(sample, place.first + shown, frames, place.chunk, self._timer.total)

@@ -206,3 +206,29 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     for clip, tokens in enumerate(known):
         assert torch.equal(decoded.tokens[clip, : len(tokens)], tokens)
     assert torch.equal(decoded.tokens, METHODS[method](problem).tokens)
+
+
+def test_whole_clips_are_made_when_the_cache_is_gone(pair: Pair, context: torch.Tensor) -> None:
+    model, tokenizer = pair
+    caches: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched:
+        frame_size, stride_t, max_frames = tokenizer.frame_size, tokenizer.stride_t, tokenizer.max_frames
+        encode = tokenizer.encode
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def make_cache(self, batch: int, slots: int) -> Any:
+            cache = model.make_cache(batch, slots)
+            caches.append(weakref.ref(cache[0][0]))
+            return cache
+
+        def to_frames(self, tokens: torch.Tensor) -> torch.Tensor:
+            assert [cache() for cache in caches] == [None] * len(caches)
+            return tokenizer.to_frames(tokens)
+
+    for decoder in ("pathwise", "ar"):
+        watched: Any = Watched()
+        vidjacobi.rollout(context, watched, watched, 2, 2, decoder=decoder)
+    assert len(caches) >= 2
