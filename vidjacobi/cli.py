@@ -5,6 +5,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from vidjacobi.errors import VidjacobiError
@@ -177,10 +178,9 @@ def rollout_parser() -> ArgumentParser:
     how.add_argument(
         "--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it"
     )
-    how.add_argument(
+    switch = partial(how.add_argument, action="store_true", default=None)
+    switch(
         "--run-torchscript",
-        action="store_true",
-        default=None,
         help="run the tokenizer's .jit files as they are: they are programs, only for files you trust",
     )
     how.add_argument("--decoder", metavar="NAME", help="see `vidjacobi decoders`, or a YAML path (pathwise)")
@@ -193,13 +193,10 @@ def rollout_parser() -> ArgumentParser:
     how.add_argument("--top-k", type=int, metavar="K", help="likeliest tokens kept (all)")
     how.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto (auto)")
     how.add_argument("--dtype", metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
+    switch("--offload", help="less memory: model and tokenizer take turns on the GPU")
     how.add_argument(
-        "--offload",
-        action="store_true",
-        default=None,
-        help="less memory: model and tokenizer take turns on the GPU",
+        "--compile", metavar="MODE", help="off, default, reduce-overhead: CUDA graphs, untested (off)"
     )
-    how.add_argument("--compile", metavar="MODE", help="off, default, reduce-overhead: CUDA graphs, untested (off)")
     how.add_argument(
         "--no-memory-check",
         dest="memory_check",
@@ -233,12 +230,7 @@ def bench_parser() -> ArgumentParser:
         help="videos to take 9-frame contexts from; none: held-out clips that ship with the model",
     )
     add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
-    add(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help="nano, micro, checkpoint folders, Hugging Face repositories",
-    )
+    add("--models", nargs="+", metavar="NAME", help="nano, micro, checkpoint folders, repositories")
     add("--tokenizer", metavar="NAME", help="video tokenizer's folder or repository, if not beside it")
     add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
@@ -266,12 +258,7 @@ def curve_parser() -> ArgumentParser:
     """Arguments of ``curve``."""
     parser = new_parser("curve", CURVE, CURVE_EXAMPLES)
     add = parser.add_argument
-    add(
-        "clips",
-        nargs="*",
-        metavar="CLIP",
-        help="videos to take contexts from; none: the model's held-out ones",
-    )
+    add("clips", nargs="*", metavar="CLIP", help="videos with contexts; none: the model's held-out ones")
     add(
         "--model",
         default="nano",

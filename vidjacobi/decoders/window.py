@@ -183,9 +183,7 @@ def feed_tokens(problem: Problem, parts: Parts, state: DecodeState, window: Wind
 def visibility(state: DecodeState, window: Window, spare: int, size: int) -> Visible:
     """Which of the first ``size`` slots each input reads; ``size`` is at most ``spare``."""
     batch, columns = state.tokens.shape
-    room = (
-        max(columns, spare) + 1
-    )  # the tables by position, as long as those by slot, and a place for padding
+    room = max(columns, spare) + 1  # tables by position as long as those by slot, and a place for padding
     spill = torch.where(window.used, window.inputs, room - 1)
     fed = torch.zeros(batch, room, dtype=torch.bool, device=spill.device).scatter(1, spill, True)
     written, decided = (
