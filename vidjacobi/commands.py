@@ -51,6 +51,8 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     parts_of(decoder)
     runtime = choose(config.device, config.dtype)
     check_mode(config.compile, runtime.device, config.offload)
+    if args.stream and config.run_torchscript:
+        raise InvalidArgument("--stream: a TorchScript tokenizer makes frames of whole clips only")
     if config.offload:
         check_device(runtime.device)
     with ExitStack() as stack:

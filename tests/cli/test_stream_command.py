@@ -133,6 +133,14 @@ def test_a_model_that_breaks_is_reported(capsys: pytest.CaptureFixture, clip: Pa
     assert count_frames(tmp_path / "o" / "clip" / "rollout.mp4") == 9
 
 
+def test_torchscript_is_refused_before_anything_is_loaded(
+    capsys: pytest.CaptureFixture, clip: Path, tmp_path: Path
+) -> None:
+    assert main(words(tmp_path / "no model", tmp_path / "o", clip, "--run-torchscript")) == 2
+    assert "a TorchScript tokenizer makes frames of whole clips only" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_output_that_cannot_be_written(
     capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
 ) -> None:
