@@ -4,6 +4,7 @@ import queue
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from vidjacobi.video_io import write_video
+from vidjacobi.video_writer import GrowingVideo
 
 PAGE = """<video id="v" src="clip.mp4" muted autoplay></video><script>
 const v = document.getElementById("v"), say = (t) => fetch("/said/" + t);
@@ -39,13 +41,21 @@ class Listener(SimpleHTTPRequestHandler):
         """Quiet."""
 
 
+def write_growing(path: Path, frames: torch.Tensor, fps: int) -> None:
+    """As ``rollout --stream`` does."""
+    video = GrowingVideo(path, fps)
+    for group in frames.split([9, 4, 2]):
+        video.add(group)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("write", [write_video, write_growing])
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-def test_a_browser_plays_it_to_the_end(tmp_path: Path) -> None:
+def test_a_browser_plays_it_to_the_end(
+    tmp_path: Path, write: Callable[[Path, torch.Tensor, int], None]
+) -> None:
     ramp = torch.arange(15, dtype=torch.uint8)[:, None, None, None] * 16
-    write_video(
-        tmp_path / "clip.mp4", ramp.expand(15, 41, 57, 3).contiguous(), 15
-    )  # odd sides: padded to 42x58
+    write(tmp_path / "clip.mp4", ramp.expand(15, 41, 57, 3).contiguous(), 15)  # odd sides: padded to 42x58
     (tmp_path / "page.html").write_text(PAGE)
     Listener.heard = queue.Queue()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listener, directory=str(tmp_path)))
