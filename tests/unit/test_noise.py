@@ -184,3 +184,6 @@ def test_noise_of_a_few_tokens_is_the_same_noise() -> None:
         assert torch.equal(noise.exponential_where(Purpose.REDRAW, mask)[mask], whole[mask])
         ids = torch.randint(0, vocabulary, (2, 3, 4), generator=torch.Generator().manual_seed(1))
         assert torch.equal(noise.exponential_at(Purpose.REDRAW, ids), whole.gather(-1, ids))
+        rows, columns = torch.tensor([5, 0, 3]), torch.tensor([vocabulary - 1, 0, 7])
+        some = noise.exponential_for(Purpose.REDRAW, rows, columns)
+        assert torch.equal(some, whole.flatten(0, 1)[rows, columns])
