@@ -11,7 +11,7 @@ from torch import Tensor
 from cosmos_adapter.adapter import CosmosModel
 from vidjacobi import decode
 from vidjacobi.config import DecoderConfig, load_decoder
-from vidjacobi.decoders import jacobi
+from vidjacobi.decoders import one_pass
 from vidjacobi.model import TreeModel
 from vidjacobi.state import DecodeState
 
@@ -43,14 +43,14 @@ def decoded(
 ) -> tuple[Tensor, DecodeState, list[Tensor]]:
     """(clips, last state, entries of every layer)."""
     last: list[DecodeState] = []
-    settle = jacobi.settle
+    settle = one_pass.settle
 
     def kept(*arguments: Any) -> Any:
         outcome = settle(*arguments)
         last.append(outcome[0])
         return outcome
 
-    monkeypatch.setattr(jacobi, "settle", kept)
+    monkeypatch.setattr(one_pass, "settle", kept)
     # a watched clip stays in its row when it is finished
     tokens = decode(model, contexts(), NEW, config, window, watch=lambda *_: None).tokens
     entries = [entry.clone() for layer in model.cache for entry in layer]

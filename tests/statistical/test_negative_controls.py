@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi import noise
 from vidjacobi.couplings import Gumbel, Independent, Maximal
-from vidjacobi.decoders import jacobi, outcome, prefill, window
+from vidjacobi.decoders import one_pass, outcome, prefill, window
 from vidjacobi.distributions import normalise, residual
 from vidjacobi.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
 from vidjacobi.noise import FIXED, Noise, Purpose
@@ -88,7 +88,7 @@ def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
 
     def patch_loop(patch: pytest.MonkeyPatch) -> None:
         trials: list[Trial] = []
-        settle = jacobi.settle
+        settle = one_pass.settle
 
         def remember(*args: object) -> Trial:
             trials.append(Trial(*args))  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
             return replace(after, laws=changed), record, branch
 
         patch.setattr(outcome, "Trial", remember)
-        patch.setattr(jacobi, "settle", changed)
+        patch.setattr(one_pass, "settle", changed)
 
     return patch_loop
 
