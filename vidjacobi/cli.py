@@ -109,6 +109,11 @@ def dispatch(name: str, words: list[str]) -> int:
         return dispatch_eval(words)
     if name in ("batch", "report", "export"):
         return dispatch_batch(name, words)
+    if name == "bench" and words[:1] == ["overhead"]:
+        from vidjacobi.planning import overhead
+
+        print(json.dumps(overhead.run(words[1:])), flush=True)
+        return 0
     if name in ("plan", "doctor"):
         from vidjacobi.planning import command
 

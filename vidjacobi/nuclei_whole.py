@@ -6,6 +6,7 @@ writes its result down: rows are taken a few at a time so that memory stays smal
 moves less than many passes would.
 """
 
+from contextvars import ContextVar
 from dataclasses import replace
 
 import torch
@@ -27,9 +28,10 @@ from vidjacobi.noise import Noise, Purpose, exponential_of
 from vidjacobi.nuclei import DraftLaws, Nuclei, of_parts
 from vidjacobi.shapes import Laws, Tokens
 
-DIGIT = 2  # bits of a logit that a pass over the logits settles
+DIGIT = 3  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
 AT_A_TIME = 1 << 22  # logits, where nothing is fused
+AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
 
 
 def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
@@ -42,7 +44,7 @@ def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
 
 def fused() -> bool:
     """Whether a compiler makes one pass over the logits of each chain of operations."""
-    return torch.compiler.is_compiling()
+    return torch.compiler.is_compiling() or AS_IF_COMPILED.get()
 
 
 def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
@@ -144,7 +146,8 @@ def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None
 def race_for_rest(target: Laws, draft: Laws, exponential: Float[Tensor, "b n v"]) -> Tokens:
     """A draw from the residual, or from the target where nothing is left."""
     left = (target - draft).clamp(min=0)
-    return race(torch.where(left.amax(-1, keepdim=True) > 0, left, target), exponential)
+    some = left.amax(-1) > 0
+    return torch.where(some, race(left, exponential), race(target, exponential))
 
 
 def source_of(drawn: DraftLaws) -> Int[Tensor, "b n 1"]:

@@ -8,7 +8,7 @@ import torch
 
 from vidjacobi.geometry import Grid
 from vidjacobi.outline import Outline
-from vidjacobi.planning.counting import Work
+from vidjacobi.planning.counting import Counter, Work
 from vidjacobi.planning.simulate import Request, decoding
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
@@ -68,8 +68,8 @@ class LawWork:
     inputs: int
 
 
-def law_work(outline: Outline, request: Request) -> LawWork:
+def law_work(outline: Outline, request: Request, counter: Counter | None = None) -> LawWork:
     """Count the decoder's own work, one row."""
     one = replace(request, rows=1, contexts=1)
-    counted = decoding(replace(outline, model=Mute(outline.model)), one)
+    counted = decoding(replace(outline, model=Mute(outline.model)), one, counter)
     return LawWork(counted.prefill, counted.laws, request.window)

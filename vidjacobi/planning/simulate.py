@@ -104,13 +104,16 @@ def lengths_of(outline: Outline, request: Request) -> Lengths:
     return Lengths(given, latents, special + given * frame, special + latents * frame)
 
 
-def decoding(outline: Outline, request: Request) -> Decoding:
-    """Prefill and one pass behind it, at the clip's end where most of the cache is read."""
+def decoding(outline: Outline, request: Request, counting: Counter | None = None) -> Decoding:
+    """Prefill and one pass behind it, at the clip's end where most of the cache is read.
+
+    ``counting``: another way to count than a Counter's.
+    """
     lengths = lengths_of(outline, request)
     problem = _problem(outline, request, lengths)
     model = outline.model
     slots = (problem.end if problem.parts is None else spare_slot(problem, problem.parts)) + 1
-    with torch.no_grad(), FusedAttention(), Counter() as counter:
+    with torch.no_grad(), FusedAttention(), counting or Counter() as counter:
         cache, _ = counter.of(lambda: model.make_cache(request.rows, slots))
         held = counter.now
         if problem.parts is None:
