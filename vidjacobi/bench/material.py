@@ -1,7 +1,7 @@
 """What a bench decodes: a model, contexts, and how many tokens are asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -22,11 +22,12 @@ from vidjacobi.video_io import read_frames
 
 @dataclass(frozen=True)
 class Material:
-    """A model and its contexts."""
+    """A model and its contexts. ``warm``: the decodes whose passes have been compiled."""
 
     pair: Pair
     grids: GridTokens
     new_tokens: int
+    warm: set[tuple[str, int, int]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -173,12 +173,13 @@ class CompiledPasses:
 
     def make_cache(self, rows: int, slots: int) -> Cache:
         """A new one; where graphs know the old one's addresses, that one, wiped."""
-        if self._cache is None or not self._keeps_cache:
-            self._cache = self._problem.model.make_cache(rows, slots)
-        else:
+        if self._cache is not None:
             for entries in tree_leaves(self._cache):
                 entries.zero_()
-        return self._cache
+            return self._cache
+        cache = self._problem.model.make_cache(rows, slots)
+        self._cache = cache if self._keeps_cache else None
+        return cache
 
     def size(self, status: Status) -> Size:
         """The smallest halving of the window that holds all inputs, and few different prefixes."""
