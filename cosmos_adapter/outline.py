@@ -1,6 +1,7 @@
 """Cosmos models without weights, for planning: the very networks, on torch's meta device."""
 
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from cosmos_adapter.adapter import CosmosModel
+from cosmos_adapter.past import Past
 from cosmos_adapter.spec import PRESETS, ModelSpec
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer import NetCodec
@@ -80,6 +82,7 @@ def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dt
         model=model,
         to_tokens=net.to_tokens,
         to_pixels=net.to_pixels,
+        stream_bytes=partial(stream_bytes, net, spec),
         resident=resident,
         tokenizer_bytes=tensor_bytes(tokenizer),
         arithmetic=arithmetic_of(network, dtype, text),
@@ -87,6 +90,15 @@ def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dt
         stride_t=codec.temporal_compression,
         max_frames=min(codec.num_video_frames, 1 + (spec.grid.t - 1) * codec.temporal_compression),
     )
+
+
+def stream_bytes(net: NetCodec, spec: ModelSpec) -> int:
+    """What the decoder's layers keep of a clip that goes through latent frame by latent frame."""
+    past, latent = Past(), torch.zeros(1, 1, spec.grid.h, spec.grid.w, dtype=torch.long, device=META)
+    with torch.no_grad():
+        for _ in range(2):
+            net.next_pixels(latent, past)
+    return past.nbytes
 
 
 def tensor_bytes(module: nn.Module) -> int:

@@ -62,7 +62,7 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
         ]
         lengths = [context_length(config, source) for source in sources]
         if config.memory_check:
-            check_room(config, decoder, runtime, max(lengths))
+            check_room(config, decoder, runtime, max(lengths), args.stream)
         folders = prepare(Path(args.out), output_names(sources), args.overwrite)
         pair = load(
             config.model,
@@ -120,11 +120,13 @@ def check_numbers(config: RolloutConfig) -> None:
         raise InvalidArgument("start counts from the first frame: it cannot go with a context from the end")
 
 
-def check_room(config: RolloutConfig, decoder: DecoderConfig, runtime: Runtime, context: int) -> None:
+def check_room(
+    config: RolloutConfig, decoder: DecoderConfig, runtime: Runtime, context: int, stream: bool
+) -> None:
     """Refuse, before anything is loaded, what is predicted not to fit in memory."""
     outline = partial(outline_to_load, config.model, config.tokenizer)
     request = Request(decoder, config.samples, 1, context, config.frames)
-    check(Ask(outline, request, config.offload), here(runtime))
+    check(Ask(outline, request, config.offload, stream=stream), here(runtime))
 
 
 def write_clip(folder: Path, job: Job, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:

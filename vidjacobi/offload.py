@@ -11,7 +11,7 @@ from torch import nn
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
-from vidjacobi.model import Cache, RowModel, TreeModel
+from vidjacobi.model import Cache, RowModel, TreeModel, VideoModel
 from vidjacobi.runtime import give_back
 from vidjacobi.shapes import GridTokens, Logits, Pixels, Positions, RowIndex, Slots, Tokens, Visible
 from vidjacobi.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
@@ -196,7 +196,7 @@ class TurningStream:
 
 
 def take_turns(
-    model: Movable, tokenizer: VideoTokenizer, modules: tuple[nn.Module, nn.Module], device: torch.device
+    model: VideoModel, tokenizer: VideoTokenizer, modules: tuple[nn.Module, nn.Module], device: torch.device
 ) -> tuple[TurningModel, TurningTokenizer]:
     """A pair that was loaded on the host, to work on ``device`` with one of them there at a time.
 
@@ -206,6 +206,10 @@ def take_turns(
     Args:
         modules: with all weights of the model and of the tokenizer.
         device: where they work.
+
+    Raises InvalidArgument for a model that cannot handle its caches without its weights.
     """
+    if not isinstance(model, Movable):
+        raise InvalidArgument("this model cannot be offloaded: it offers no move and copy_rows")
     turns = Turns(dict(zip((MODEL, TOKENIZER), modules, strict=True)), device)
     return TurningModel(model, turns), TurningTokenizer(tokenizer, turns)

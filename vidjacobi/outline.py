@@ -39,6 +39,7 @@ class Outline:
         name: as the user named it.
         model: computes shapes of logits only.
         to_tokens, to_pixels: the tokenizer's networks, for one clip at a time.
+        stream_bytes: counts what a stream of frames keeps of one clip between two latent frames.
         resident: bytes that stay on the device as long as the transformer does, by what they are.
         tokenizer_bytes: the tokenizer's weights.
         arithmetic: of one pass.
@@ -51,6 +52,7 @@ class Outline:
     model: VideoModel
     to_tokens: Callable[[Float[Tensor, "1 rgb T H W"]], Int[Tensor, "1 t h w"]]
     to_pixels: Callable[[GridTokens], Float[Tensor, "1 rgb T H W"]]
+    stream_bytes: Callable[[], int]
     resident: Mapping[str, int]
     tokenizer_bytes: int
     arithmetic: Arithmetic

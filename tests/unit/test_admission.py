@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+import vidjacobi
+from cosmos_adapter.past import Past
 from vidjacobi.cli import main
 from vidjacobi.config import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
@@ -78,23 +80,30 @@ def test_small_models_are_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_batch_does_everything_at_once() -> None:
     """Rows share weights, a context waits, frames are encoded and made beside the decoding."""
-    alone, batch = (
-        memory_of(ask(1).setting(torch.float32)),
-        memory_of(ask(1, beside=True).setting(torch.float32)),
+    alone, batch, turns = (
+        memory_of(one.setting(torch.float32))
+        for one in (ask(1), ask(3, beside=True), ask(3, beside=True, offload=True))
     )
-    assert batch.peak > alone.peak + alone.parts["tokenizer to_frames"]
-    eight = memory_of(ask(8, beside=True).setting(torch.float32))
-    assert eight.parts["KV cache"] == 8 * batch.parts["KV cache"]
-    assert eight.parts["transformer weights"] == batch.parts["transformer weights"]
-    turns = memory_of(ask(8, beside=True, offload=True).setting(torch.float32))
+    coding = batch.parts["tokenizer encode"] + batch.parts["tokenizer to_frames"]
+    assert batch.peak > alone.phases["pass"] + 2 * alone.parts["KV cache"] + coding
+    assert batch.parts["KV cache"] == 3 * alone.parts["KV cache"]
+    assert batch.parts["transformer weights"] == alone.parts["transformer weights"]
     assert set(turns.phases) == {"decoding (its turn)", "encode (its turn)", "to_frames (its turn)"}
-    assert turns.peak < eight.peak
-    weights = (
-        eight.parts["tokenizer weights"]
-        + eight.parts["tokenizer encode"]
-        + eight.parts["tokenizer to_frames"]
-    )
-    assert eight.peak - turns.phases["decoding (its turn)"] == weights
+    assert batch.peak - turns.phases["decoding (its turn)"] == batch.parts["tokenizer weights"] + coding
+
+
+def test_a_stream_keeps_its_past() -> None:
+    """Of each future, as long as there are passes; the real stream's is as large."""
+    plain, stream = (memory_of(ask(2, stream=stream).setting(torch.float32)) for stream in (False, True))
+    past = stream.parts["tokenizer streams"]
+    assert {name: n - plain.phases[name] for name, n in stream.phases.items()} == {
+        "encode": 0,
+        **dict.fromkeys(("prefill", "pass", "to_frames"), past),
+    }
+    _, tokenizer = vidjacobi.load("nano", "cpu", "float32")
+    real = tokenizer.frame_stream()
+    real.add(torch.zeros(1, 2, 16, 20, dtype=torch.long))
+    assert past == 2 * next(part.nbytes for part in vars(real).values() if isinstance(part, Past))
 
 
 @pytest.mark.slow
@@ -144,7 +153,7 @@ def test_rollouts_and_batches_are_refused(tiny_pair: Path, tmp_path: Path, capsy
     clips.mkdir()
     (clips / "a.mp4").touch()  # listed, not read
     words = ["--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--dtype", "bfloat16"]
-    assert main(["rollout", *words, "--device", "cpu", "--samples", "64"]) == 2
+    assert main(["rollout", *words, "--device", "cpu", "--samples", "256"]) == 2
     assert "this rollout would not fit" in (said := capsys.readouterr().err)
     assert "It would with --samples" in said
     assert main(["batch", str(clips), *words, "--devices", "cpu,cpu", "--rows", "256"]) == 2

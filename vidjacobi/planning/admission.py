@@ -25,8 +25,8 @@ from vidjacobi.planning.surroundings import free_memory
 from vidjacobi.planning.text import gib
 from vidjacobi.runtime import Runtime, choose, describe_device
 
-# A setting whose weights and cache (or frames) are at most this share of the memory is not simulated, which takes
-# seconds: everything together is 1.1 times as much for the 4B model and 4 times for nano.
+# A setting whose weights and cache are at most this share of the memory is not simulated, which takes seconds:
+# everything together is 1.1 times as much for the 4B model and 4 times for nano.
 SURELY = 1 / 8
 
 
@@ -57,7 +57,7 @@ class Ask:
     Attributes:
         outline: made for a dtype.
         request: frames, decoder and rows.
-        offload, beside: as in ``Setting``.
+        offload, beside, stream: as in ``Setting``.
         rows_flag: the flag that ``request.rows`` comes from, of a batch.
     """
 
@@ -65,11 +65,14 @@ class Ask:
     request: Request
     offload: bool = False
     beside: bool = False
+    stream: bool = False
     rows_flag: str = "--rows"
 
     def setting(self, dtype: torch.dtype) -> Setting:
         """In a dtype."""
-        return Setting(self.outline(dtype), self.request, self.offload, beside=self.beside)
+        return Setting(
+            self.outline(dtype), self.request, self.offload, beside=self.beside, stream=self.stream
+        )
 
     def knobs(self, place: Place) -> list[Knob]:
         """What costs least first: the same tokens, then fewer at a time."""

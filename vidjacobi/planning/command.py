@@ -71,6 +71,7 @@ def doctor_parser() -> ArgumentParser:
     add("--batch", type=int, default=1, metavar="N", help="rows of a batch: `vidjacobi batch --rows N` (1)")
     add("--samples", type=int, default=1, metavar="K", help="futures of one rollout (1)")
     add("--offload", action="store_true", help="tokenizer and transformer take turns on the device")
+    add("--stream", action="store_true", help="frames are made group by group, between the passes")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:N or auto")
     add("--dtype", default="auto", metavar="NAME", help="bfloat16, float32, float64 or auto")
     add("--gpu", metavar="NAME", help="ask for this GPU instead: h100, rtx6000ada, 4090, a100 or a YAML path")

@@ -58,6 +58,8 @@ def _check(args: Namespace) -> None:
             raise InvalidArgument(f"{name} must be at least 1, not {getattr(args, name)}")
     if args.batch > 1 and args.samples > 1:
         raise InvalidArgument("--samples is about one rollout, --batch about the rows of a batch: not both")
+    if args.batch > 1 and args.stream:
+        raise InvalidArgument("--stream is about one rollout, --batch about the rows of a batch: not both")
     if args.window is not None and args.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {args.window}")
     if args.gpu and args.device != "auto":
@@ -71,7 +73,7 @@ def _ask(args: Namespace) -> Ask:
     rows = args.batch if args.batch > 1 else args.samples
     request = Request(decoder, rows, 1, args.context, args.frames)
     return Ask(
-        partial(outline, args.model), request, args.offload, beside=args.batch > 1, rows_flag="--batch"
+        partial(outline, args.model), request, args.offload, args.batch > 1, args.stream, rows_flag="--batch"
     )
 
 

@@ -45,6 +45,7 @@ class Setting:
         weight_bits: of quantised matrices; None: as the dtype.
         beside: as in a batch, where contexts are fed one at a time while the other rows wait, and frames are
             encoded and made beside the decoding. The request then has one context.
+        stream: frames of a rollout are made group by group, between the passes.
     """
 
     outline: Outline
@@ -52,6 +53,7 @@ class Setting:
     offload: bool = False
     weight_bits: int | None = None
     beside: bool = False
+    stream: bool = False
 
     @cached_property
     def resident(self) -> dict[str, int]:
@@ -64,11 +66,9 @@ class Setting:
 
     @property
     def least(self) -> int:
-        """A lower bound of the peak that needs no simulation: weights and cache entries, or a rollout's frames."""
-        lengths, rows = simulate.lengths_of(self.outline, self.request), self.request.rows
-        decoding = self.resident["weights"] + rows * lengths.end * self.outline.arithmetic.kv_bytes
-        frames = simulate.frame_bytes(self.outline, 1 + (lengths.latents - 1) * self.outline.stride_t)
-        return max(decoding, 0 if self.beside else 2 * rows * frames)  # twice: of each future, and joined
+        """A lower bound of the peak that needs no simulation: weights and cache entries."""
+        lengths = simulate.lengths_of(self.outline, self.request)
+        return self.resident["weights"] + self.request.rows * lengths.end * self.outline.arithmetic.kv_bytes
 
 
 @dataclass(frozen=True)
@@ -77,27 +77,29 @@ class _Frames:
 
     Attributes:
         encode, to_frames: of one clip.
-        joined: of all rows' pixels while they are joined, as a rollout does.
         pixels: of one clip.
+        past: what the streams of all rows keep between two groups.
     """
 
     encode: int
     to_frames: int
-    joined: int
     pixels: int
+    past: int
 
 
 def memory_of(setting: Setting) -> Memory:
-    """Simulate every phase. The samples of a rollout are turned into frames one by one and joined."""
+    """Simulate every phase. The samples of a rollout are turned into frames one by one, while the cache is there."""
     outline, request = setting.outline, setting.request
     lengths = simulate.lengths_of(outline, request)
     work = simulate.decoding(outline, request)
     count = 1 + (lengths.latents - 1) * outline.stride_t
     frames = _Frames(
         encode=simulate.encoding(outline, request.context_frames).peak,
-        to_frames=simulate.rendering(outline, lengths.latents).peak,
-        joined=simulate.joining(outline, request.rows, count).peak,
+        to_frames=max(
+            simulate.rendering(outline, lengths.latents).peak, simulate.checking(outline, count).peak
+        ),
         pixels=simulate.frame_bytes(outline, count),
+        past=request.rows * outline.stream_bytes() if setting.stream else 0,
     )
     parts = {
         **{name if name != "weights" else "transformer weights": n for name, n in setting.resident.items()},
@@ -109,21 +111,21 @@ def memory_of(setting: Setting) -> Memory:
         "pass: logits and law stage": work.logits + work.laws.peak,
         "tokenizer encode": frames.encode,
         "tokenizer to_frames": frames.to_frames,
-        "frames": (1 if setting.beside else request.rows) * frames.pixels,
+        "frames of a clip": frames.pixels,
+        **({"tokenizer streams": frames.past} if setting.stream else {}),
     }
     return Memory(parts, _batch(setting, work, frames) if setting.beside else _rollout(setting, work, frames))
 
 
 def _rollout(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
-    """Bytes of the phases of a rollout, one behind the other."""
+    """Bytes of the phases of a rollout, one behind the other; the cache is there until all frames are made."""
     transformer, tokenizer = sum(setting.resident.values()), setting.outline.tokenizer_bytes
     decoding, coding = (transformer, tokenizer) if setting.offload else (transformer + tokenizer,) * 2
-    others = (setting.request.rows - 1) * frames.pixels
     return {
         "encode": coding + frames.encode,
-        "prefill": decoding + work.cache + work.prefill.peak,
-        "pass": decoding + work.cache + work.state + _pass(work),
-        "to_frames": coding + max(others + frames.to_frames, frames.joined),
+        "prefill": decoding + frames.past + work.cache + work.prefill.peak,
+        "pass": decoding + frames.past + work.cache + work.state + _pass(work),
+        "to_frames": coding + frames.past + work.cache + work.state + frames.to_frames,
     }
 
 
