@@ -134,14 +134,29 @@ def write_tables(
     pq.write_table(
         pa.Table.from_pylist(list(episode_rows(futures, tasks, fps))), folder / "meta/episodes" / first
     )
-    # LeRobot reads this one with pandas and looks tasks up by its index, the text
-    table = pa.table(
-        {"task_index": list(range(len(tasks))), "__index_level_0__": [task_of(t) for t in tasks]}
-    )
-    pandas = {"index_columns": ["__index_level_0__"], "column_indexes": [], "columns": []}
-    pq.write_table(
-        table.replace_schema_metadata({"pandas": json.dumps(pandas)}), folder / "meta" / "tasks.parquet"
-    )
+    write_tasks(folder / "meta" / "tasks.parquet", tasks)
+
+
+def write_tasks(path: Path, tasks: Sequence[str]) -> None:
+    """The tasks' numbers. LeRobot reads them with pandas, whose index shall be the texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    index = "__index_level_0__"
+    kinds = {"task_index": ("int64", "int64"), index: ("unicode", "object")}
+    columns = [
+        {
+            "name": None if name == index else name,
+            "field_name": name,
+            "pandas_type": kind,
+            "numpy_type": array,
+        }
+        | {"metadata": None}
+        for name, (kind, array) in kinds.items()
+    ]
+    pandas = {"index_columns": [index], "column_indexes": [], "columns": columns}
+    table = pa.table({"task_index": list(range(len(tasks))), index: [task_of(task) for task in tasks]})
+    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
 
 
 def task_of(episode: str) -> str:
