@@ -18,29 +18,17 @@ import torch
 from vidjacobi.config import load_decoder, with_window
 from vidjacobi.loading import load
 from vidjacobi.planning.counting import counted
-from vidjacobi.planning.measuring import expected, measure_decoding, measured
+from vidjacobi.planning.measuring import expected, fill, measure_decoding, measured, one_pass
 from vidjacobi.planning.models import outline
 from vidjacobi.planning.simulate import Request, lengths_of
 from vidjacobi.planning.surroundings import process_memory
 
 
-def fill(model, tokens: torch.Tensor, cache) -> None:
-    """The prefill, for its last law."""
-    (logits,) = model.prefill(tokens.to(model.device), cache, 1)
-    assert logits.is_meta or logits.sum().isfinite()  # which it is only if all of them are
-
-
-def one_pass(model, width: int, slots: int, cache) -> None:
-    """A pass over ``width`` positions that reads ``slots`` slots and stands in the last of them."""
-    places = torch.arange(slots - width, slots, device=model.device)[None]
-    visible = torch.ones(1, width, slots, dtype=torch.bool, device=model.device)
-    logits = model.forward(places % model.vocab_size, places, places, visible, cache)
-    assert logits.is_meta or logits.sum().isfinite()
-
-
 def main() -> None:
     """Print a line per piece of work, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="bfloat16")
@@ -63,8 +51,8 @@ def main() -> None:
     lengths = lengths_of(plan, Request(load_decoder("ar")))
     tokens = torch.arange(lengths.context)[None] * 7919 % model.vocab_size
     works = {f"prefill {lengths.context}": partial(fill, tokens=tokens)}
-    for slots in (lengths.context + max(args.widths), lengths.end):
-        works |= {f"pass {n} at {slots}": partial(one_pass, width=n, slots=slots) for n in args.widths}
+    for end in (lengths.context + max(args.widths), lengths.end):
+        works |= {f"pass {n} at {end}": partial(one_pass, width=n, slots=end) for n in args.widths}
     caches = {one: one.make_cache(1, lengths.end) for one in (model, plan.model)}
     for name, work in works.items():
         seen = measured(model.device, partial(work, model, cache=caches[model]))

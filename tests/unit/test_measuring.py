@@ -1,6 +1,6 @@
 """The memory model beside what decoding really allocates, phase by phase."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ import vidjacobi
 from vidjacobi.clip_queue import Request as Clip
 from vidjacobi.clip_queue import decode_each
 from vidjacobi.config import load_decoder, with_window
-from vidjacobi.planning.measuring import Meter, expected, measure_decoding, measured
+from vidjacobi.errors import BadModelOutput
+from vidjacobi.planning.counting import counted
+from vidjacobi.planning.measuring import Meter, expected, fill, measure_decoding, measured, one_pass
 from vidjacobi.planning.memory_model import Setting, memory_of
 from vidjacobi.planning.models import outline
 from vidjacobi.planning.simulate import Request
@@ -38,6 +40,20 @@ def test_a_meter_sees_phases() -> None:
     assert meter.phases["a"].seconds > 0
     assert measured(CPU, lambda: torch.zeros(700)).peak == 4 * 700
     del last
+
+
+def test_pieces_of_a_decode() -> None:
+    """A prefill and passes by themselves, on the model and on its outline; NaN is seen."""
+    lines = outline("nano", torch.float32)
+    real, bare = (model.make_cache(1, 800) for model in (nano(), lines.model))
+    tokens = torch.zeros(1, 640, dtype=torch.long)
+    fill(nano(), real, tokens)  # makes the position tables
+    for work in (partial(fill, tokens=tokens), partial(one_pass, width=64, slots=768)):
+        found = measured(CPU, lambda work=work: work(nano(), real)).peak
+        assert found == pytest.approx(counted(lambda work=work: work(lines.model, bare)).peak, rel=0.1)
+    real[0].keys.fill_(float("nan"))
+    with pytest.raises(BadModelOutput, match="NaN or infinite"):
+        one_pass(nano(), real, 2, 700)
 
 
 @pytest.fixture

@@ -47,6 +47,20 @@ def test_rollouts_are_the_same(tiny_pair: Path, turning: Any, decoder: str) -> N
     assert torch.equal(found.predicted, expected.predicted)
 
 
+def test_streams_are_the_same(tiny_pair: Path, turning: Any) -> None:
+    """Each group of frames is a turn of the tokenizer's, between passes that go on with their cache."""
+    plain = vidjacobi.load(tiny_pair, "cpu", "float64")
+    expected, found = (
+        [
+            (group.sample, group.first, group.frames)
+            for group in vidjacobi.rollout(clip(), *pair, 16, 2, window=6, stream=True)
+        ]
+        for pair in (plain, turning)
+    )
+    assert [group[:2] for group in found] == [group[:2] for group in expected]
+    assert all(torch.equal(one[2], other[2]) for one, other in zip(found, expected, strict=True))
+
+
 def test_one_is_there_at_a_time(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at in every call that needs weights: those at work are copies, the others the host's own."""
     modules = dict(zip((MODEL, TOKENIZER), modules_of(*loaded), strict=True))

@@ -11,11 +11,12 @@ import torch
 
 from vidjacobi.config import DecoderConfig
 from vidjacobi.decoding import decode
-from vidjacobi.model import VideoModel
+from vidjacobi.errors import BadModelOutput
+from vidjacobi.model import Cache, VideoModel
 from vidjacobi.outline import Outline
 from vidjacobi.planning import simulate
 from vidjacobi.planning.simulate import Request
-from vidjacobi.shapes import Tokens
+from vidjacobi.shapes import Logits, Tokens
 
 _MARK = "vidjacobi phase "
 
@@ -101,6 +102,28 @@ def measured(device: torch.device, work: Callable[[], object]) -> Measured:
         kept = work()
     del kept
     return meter.phases["work"]
+
+
+def fill(model: VideoModel, cache: Cache, tokens: Tokens) -> None:
+    """A prefill, for its last law. Raises BadModelOutput unless that is finite."""
+    (logits,) = model.prefill(tokens.to(model.device), cache, 1)
+    _check(logits)
+
+
+def one_pass(model: VideoModel, cache: Cache, width: int, slots: int) -> None:
+    """A pass over ``width`` positions that reads ``slots`` slots and stands in the last of them.
+
+    Raises BadModelOutput unless all its logits are finite.
+    """
+    places = torch.arange(slots - width, slots, device=model.device)[None]
+    visible = torch.ones(1, width, slots, dtype=torch.bool, device=model.device)
+    _check(model.forward(places % model.vocab_size, places, places, visible, cache))
+
+
+def _check(logits: Logits) -> None:
+    """By their sum, which is finite only if all of them are: nothing of their size is made."""
+    if not logits.is_meta and not logits.sum().isfinite():
+        raise BadModelOutput("the model returned NaN or infinite logits")
 
 
 class _Enough(Exception):
