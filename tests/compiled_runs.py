@@ -1,4 +1,4 @@
-"""One rollout with eager passes and two with compiled ones: ``compiled_runs.py DECODER BACKEND [DTYPE]``.
+"""One rollout with eager passes and two with compiled ones: ``compiled_runs.py DECODER BACKEND DTYPE CLIPS``.
 
 Prints facts as JSON. Run without pytest, whose shape checks cannot be compiled.
 """
@@ -47,23 +47,24 @@ def network(dtype: torch.dtype) -> CosmosTransformer:
     return made
 
 
-def decode(model: Any, decoder: str, seed: int) -> tuple[Any, dict[tuple[int, int], Tensor]]:
+def decode(model: Any, decoder: str, seed: int, clips: int = 2) -> tuple[Any, dict[tuple[int, int], Tensor]]:
     """The decode, and the logits that decided each position."""
-    context = torch.randint(0, SPEC.vocab_size, (2, 48), generator=torch.Generator().manual_seed(1))
+    context = torch.randint(0, SPEC.vocab_size, (clips, 48), generator=torch.Generator().manual_seed(1))
     deciding: dict[tuple[int, int], Tensor] = {}
 
     def watch(positions: Tensor, new: Tensor, logits: Tensor) -> None:
         for clip, slot in new.nonzero().tolist():
             deciding[clip, int(positions[clip, slot])] = logits[clip, slot].clone()
 
-    return vidjacobi.decode(model, context, 170, decoder, 16, seed, watch=watch), deciding
+    window = 1 if decoder == "ar" else 16
+    return vidjacobi.decode(model, context, 170, decoder, window, seed, watch=watch), deciding
 
 
 def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def facts(decoder: str, backend: str, dtype: torch.dtype) -> dict[str, Any]:
+def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[str, Any]:
     eager, prefixes = CosmosModel(network(dtype)), set()
     model = compiled(eager, "default", backend)
     make = CompiledPasses.make
@@ -73,11 +74,11 @@ def facts(decoder: str, backend: str, dtype: torch.dtype) -> dict[str, Any]:
         return make(passes, state, planned, size, cache)
 
     CompiledPasses.make = seen  # type: ignore[method-assign]
-    first, one = decode(model, decoder, 0)
+    first, one = decode(model, decoder, 0, clips)
     made = graphs()
-    expected, other = decode(eager, decoder, 0)
+    expected, other = decode(eager, decoder, 0, clips)
     with torch._dynamo.config.patch(error_on_recompile=True):
-        again, _ = decode(model, decoder, 1)
+        again, _ = decode(model, decoder, 1, clips)
     same = {
         key
         for key in one
@@ -89,11 +90,13 @@ def facts(decoder: str, backend: str, dtype: torch.dtype) -> dict[str, Any]:
         "graphs_of_the_second": graphs() - made,
         "equal": [
             torch.equal(first.tokens, expected.tokens),
-            torch.equal(again.tokens, decode(eager, decoder, 1)[0].tokens),
+            torch.equal(again.tokens, decode(eager, decoder, 1, clips)[0].tokens),
         ],
         "nfe": [first.stats.nfe, expected.stats.nfe],
         "compared": len(same),
-        "furthest_logits": max(float((one[key] - other[key]).abs().max()) for key in same & set(other)),
+        "furthest_logits": max(
+            (float((one[key] - other[key]).abs().max()) for key in same & set(other)), default=0.0
+        ),
     }
 
 
@@ -108,6 +111,10 @@ def refused(backend: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    decoder, backend, *rest = sys.argv[1:]
-    dtype = getattr(torch, rest[0] if rest else "float64")
-    print(json.dumps(refused(backend) if decoder == "refused" else facts(decoder, backend, dtype)))
+    decoder, backend, dtype, clips = sys.argv[1:]
+    found = (
+        refused(backend)
+        if decoder == "refused"
+        else facts(decoder, backend, getattr(torch, dtype), int(clips))
+    )
+    print(json.dumps(found))

@@ -12,10 +12,10 @@ import pytest
 RUNS = Path(__file__).parents[1] / "compiled_runs.py"
 
 
-def run(*words: str) -> dict[str, Any]:
+def run(*words: object) -> dict[str, Any]:
     """Facts that ``compiled_runs.py`` prints."""
     done = subprocess.run(
-        [sys.executable, RUNS, *words],
+        [sys.executable, str(RUNS), *map(str, words)],
         capture_output=True,
         text=True,
         timeout=3000,
@@ -30,11 +30,12 @@ def run(*words: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
-    ("decoder", "backend"), [("pathwise", "inductor"), ("fast", "aot_eager"), ("sjd", "eager")]
+    ("decoder", "backend", "clips"),
+    [("pathwise", "inductor", 2), ("fast", "aot_eager", 1), ("sjd", "eager", 2)],
 )
-def test_a_rollout_compiles_once(decoder: str, backend: str) -> None:
+def test_a_rollout_compiles_once(decoder: str, backend: str, clips: int) -> None:
     """Full graphs, nothing compiled again after the first rollout, in float64 the tokens of the eager passes."""
-    facts = run(decoder, backend)
+    facts = run(decoder, backend, "float64", clips)
     assert facts["prefixes"] > 2  # whose lengths differ
     assert facts["graphs"] == 1
     assert facts["graphs_of_the_second"] == 0
@@ -45,9 +46,17 @@ def test_a_rollout_compiles_once(decoder: str, backend: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
+def test_one_by_one_decoding_compiles_its_forward_call_once() -> None:
+    facts = run("ar", "eager", "float64", 1)
+    assert (facts["graphs"], facts["graphs_of_the_second"]) == (1, 0)
+    assert facts["equal"] == [True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_in_float32_logits_are_close() -> None:
     """Kernels that are fused round elsewhere. Rows are compared as far as the tokens are the same."""
-    facts = run("pathwise", "inductor", "float32")
+    facts = run("pathwise", "inductor", "float32", 2)
     assert facts["compared"] > 50
     assert facts["furthest_logits"] < 1e-4
 
@@ -55,4 +64,4 @@ def test_in_float32_logits_are_close() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_model_that_cannot_be_compiled_says_so() -> None:
-    assert "passes of Branching cannot be compiled" in run("refused", "eager")["error"]
+    assert "passes of Branching cannot be compiled" in run("refused", "eager", "float64", 2)["error"]

@@ -134,8 +134,12 @@ class CompiledModel:
         shapes = (tokens.shape, visible.shape)
         if shapes not in self._forwards:
             self._forwards[shapes] = compile_whole(_forward, self._backend)
+        # copies: one row of a longer table, however wide that is, is compiled once
+        inputs = [
+            part.clone(memory_format=torch.contiguous_format) for part in (tokens, positions, slots, visible)
+        ]
         with explained(self.model):
-            return self._forwards[shapes](self.model, tokens, positions, slots, visible, cache)
+            return self._forwards[shapes](self.model, *inputs, cache)
 
     def passes(self, problem: Problem, parts: Parts, clock: Clock) -> "CompiledPasses":
         """The passes of a problem; what an earlier one of the same numbers compiled is used again."""
@@ -256,8 +260,9 @@ def explained(model: VideoModel) -> Iterator[None]:
     """What the compiler cannot do, in words that say what to do."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+    except Exception as error:
+        known = torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit
+        if not isinstance(error, known):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InvalidArgument(
