@@ -96,6 +96,26 @@ def test_compares_decoders_with_ar(
     assert "pathwise 9: " in printed.err
 
 
+def test_compiled_passes_find_the_same(
+    monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    """The compiler itself left out; see tests/unit/test_torch_compile.py."""
+    decodes, ask = [], bench.decode
+
+    def counted(*words: Any, **more: Any) -> Any:
+        decodes.append(type(words[0]).__name__)
+        return ask(*words, **more)
+
+    monkeypatch.setattr("vidjacobi.decoders.compiled.compile_whole", lambda function, backend: function)
+    monkeypatch.setattr(bench, "decode", counted)
+    for mode in ("off", "default"):
+        assert main(words(clips[:1], tiny_pair, tmp_path / mode, "--compile", mode)) == 0
+    off, default = ([row["nfe"] for row in rows_of(tmp_path / mode)] for mode in ("off", "default"))
+    assert off == default
+    assert decodes == len(off) * ["CosmosModel"] + 2 * len(off) * ["CompiledModel"]  # once to warm up
+    assert json.loads((tmp_path / "default" / "bench.json").read_text())["config"]["compile"] == "default"
+
+
 def test_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:

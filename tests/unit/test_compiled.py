@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi.decoders import compiled as module
-from vidjacobi.decoders.compiled import PREFIXES, CompiledPasses, compiled
+from vidjacobi.decoders.compiled import PREFIXES, CompiledPasses, check_mode, compiled
 from vidjacobi.decoders.records import tensors
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.geometry import Grid
@@ -161,6 +161,10 @@ def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         compiled(model(), "defualt")
     with pytest.raises(InvalidArgument, match="on a CPU use compile mode 'default'"):
         compiled(model(), "reduce-overhead")
+    with pytest.raises(InvalidArgument, match="leave out offload or compile"):
+        check_mode("default", torch.device("cpu"), offload=True)
+    with pytest.raises(InvalidArgument, match="on a CPU use compile mode 'default'"):
+        vidjacobi.load("nano", device="cpu", compile="reduce-overhead")
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InvalidArgument, match=r"install one \(Debian and Ubuntu: g\+\+"):
         compiled(model(), "default")
