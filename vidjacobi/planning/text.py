@@ -127,8 +127,8 @@ def best_lines(best: Prediction, most: Throughput | None, gpu: Gpu) -> list[str]
 def what_if_lines(best: Prediction, lines: Sequence[tuple[str, float, float, int]]) -> list[str]:
     """(name, ms a pass, seconds, peak bytes) beside each other."""
     return [
-        f"What if, for one clip at window {best.window} (`{best.decoder}`); 8-bit weights are not built in, graphs are "
-        "--compile reduce-overhead (untested):",
+        f"What if, for one clip at window {best.window} (`{best.decoder}`); 8-bit weights are not built in, "
+        "graphs are --compile reduce-overhead (untested):",
         *table(
             ("", "ms/pass", "seconds", "memory"),
             [(name, f"{1e3 * each:.2f}", f"{seconds:.2f}", gib(peak)) for name, each, seconds, peak in lines],
