@@ -33,7 +33,19 @@ WAITING = {
     "lift_fresh",
 }
 HOST_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.tolist, Tensor.item)
-DECODERS = [name for name in config_names("decoder") if load_decoder(name).draft]
+EACH_KIND = (
+    "pathwise",
+    "fast",
+    "sjd",
+    "gsd",
+    "pjd_temporal",
+    "adaptive",
+)  # the others are made of the same parts
+DECODERS = [
+    pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow)
+    for name in config_names("decoder")
+    if load_decoder(name).draft
+]
 
 
 class Strict(TorchDispatchMode):
