@@ -2,7 +2,7 @@
 
 import torch
 
-from vidjacobi import nuclei_few, nuclei_whole
+from vidjacobi import nuclei_cut, nuclei_few, nuclei_whole
 from vidjacobi.distributions import SparseLaws, Warp, law_dtype
 from vidjacobi.noise import Noise, Purpose
 from vidjacobi.nuclei import DraftLaws, Nuclei, few_tokens
@@ -17,7 +17,7 @@ def nuclei_of(logits: Logits, warp: Warp) -> Nuclei:
         return Nuclei(logits, peak, peak, torch.ones_like(peak), divisor, logits.argmax(-1, keepdim=True))
     # where they end is not known yet
     nuclei = Nuclei(logits, peak, peak, peak, divisor)
-    return (nuclei_few if few_tokens(logits) else nuclei_whole).cut(nuclei, warp)
+    return (nuclei_cut if few_tokens(logits) else nuclei_whole).cut(nuclei, warp)
 
 
 def draw(

@@ -3,9 +3,9 @@
 ``laws_of`` in vidjacobi.distributions says the same in plain form. Two ways lead from logits to a draw, and they
 give the same tokens (``few_tokens`` decides which):
 
-- on a CPU (vidjacobi.nuclei_few): only the tokens of the nuclei are sorted, raced and get noise;
-- elsewhere, and in compiled code (vidjacobi.nuclei_whole): every token takes part, with static shapes, no host
-  read and no sort; what is written down here operation by operation is meant to be fused by a compiler.
+- on a CPU (vidjacobi.nuclei_cut, nuclei_few): only the tokens of the nuclei are sorted, raced and get noise;
+- elsewhere, and in compiled code (vidjacobi.nuclei_whole): every token takes part, with static shapes and no host
+  read; what is written down there operation by operation is meant to be fused by a compiler.
 """
 
 from collections.abc import Iterable

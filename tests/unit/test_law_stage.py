@@ -8,7 +8,7 @@ import torch
 from law_checks import nuclei
 from torch import Tensor
 
-from vidjacobi import law_stage, nuclei_few, nuclei_whole
+from vidjacobi import law_stage, nuclei_cut, nuclei_few, nuclei_whole
 from vidjacobi.couplings import Gumbel, Maximal
 from vidjacobi.distributions import SparseLaws, Warp, law_dtype, laws_of, probability, race, residual
 from vidjacobi.law_stage import draw, nuclei_of, strongest
@@ -166,8 +166,9 @@ def test_the_tokens_are_written_down_unless_they_are_too_many(monkeypatch: pytes
     assert sum(len(part.ids) for part in found.few) == found.dense().count_nonzero()
     assert found.alone().few is None
     for limit, portion in ((10, 1 << 19), (1 << 22, 7)):
-        monkeypatch.setattr(nuclei_few, "KEPT", limit)
-        monkeypatch.setattr(nuclei_few, "DRAW", portion)
+        monkeypatch.setattr(nuclei_cut, "KEPT", limit)
+        for module in (nuclei_cut, nuclei_few):
+            monkeypatch.setattr(module, "DRAW", portion)
         again = nuclei_of(logits, Warp())
         assert (again.few is None) == (limit == 10)
         assert torch.equal(again.dense(), found.dense())

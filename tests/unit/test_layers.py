@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = """
 vidjacobi.shapes vidjacobi.errors vidjacobi.parsing
 vidjacobi.geometry vidjacobi.noise vidjacobi.registry vidjacobi.runtime
-vidjacobi.distributions vidjacobi.nuclei vidjacobi.nuclei_few vidjacobi.nuclei_whole vidjacobi.law_stage
+vidjacobi.distributions
+vidjacobi.nuclei vidjacobi.nuclei_cut vidjacobi.nuclei_few vidjacobi.nuclei_whole vidjacobi.law_stage
 vidjacobi.law_memory vidjacobi.trial
 vidjacobi.lanes vidjacobi.siblings vidjacobi.couplings vidjacobi.drafts vidjacobi.verify
 vidjacobi.model vidjacobi.outline vidjacobi.guidance vidjacobi.tokenizer

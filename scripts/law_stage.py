@@ -1,0 +1,98 @@
+"""The law stage of a pass beside its plain form: laws, rejection test, residual, redraft, laws to remember.
+
+Plain: the vocabulary sorted, laws and draft laws dense, as ``laws_of`` and ``race`` have them; the same sparse noise.
+Alternating, in CPU seconds; memory is what the process had at most beyond what it had before (Linux).
+
+    python scripts/law_stage.py
+    python scripts/law_stage.py --window 64 --nuclei 100 4000 --dtypes bfloat16
+"""
+
+import argparse
+import ctypes
+import gc
+import time
+from pathlib import Path
+from statistics import NormalDist, median
+
+import torch
+
+from vidjacobi.couplings import Gumbel, Maximal
+from vidjacobi.distributions import SparseLaws, Warp, laws_of, normalise, probability, race, residual
+from vidjacobi.law_stage import draw, nuclei_of, strongest
+from vidjacobi.noise import Noise, Purpose
+from vidjacobi.nuclei import DraftLaws
+from vidjacobi.planning.surroundings import process_memory
+from vidjacobi.trial import Trial
+
+KEEP, FRESH = 256, 8  # entries of a law that is remembered; slots whose draft is fresh
+
+
+def plain(now, laws, slot, fresh, drafts, noise):
+    """Dense; ``laws``: of the last pass."""
+    p = laws_of(now, Warp())
+    copied = laws.flatten(0, 1).index_select(0, slot.clamp(min=0).flatten()).view(laws.shape)
+    q = fresh.instead_of(copied, slot < 0)
+    kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
+    left = race(residual(p, q), noise.exponential_where(Purpose.REDRAW, p > 0))
+    redraft = race(p, noise.exponential_where(Purpose.GUMBEL, p > 0))
+    probs, ids = p.topk(KEEP, -1)
+    return torch.where(kept, drafts, left), redraft, SparseLaws(ids, normalise(probs))
+
+
+def ours(now, nuclei, slot, fresh, drafts, noise):
+    """As decoders do it; ``nuclei``: of the last pass."""
+    p = nuclei_of(now, Warp())
+    trial = Trial(drafts, DraftLaws(nuclei, slot, fresh, p.vocab_size), p, noise)
+    verdict, redraft = trial.draw(Maximal()), trial.draw(Gumbel())
+    return verdict.tokens, redraft.tokens, strongest(p, KEEP)
+
+
+def timed(work, *given):
+    """Result, CPU seconds, and bytes beyond those that were there."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, so that it counts when it is taken again
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    had, began = process_memory()["VmHWM"], time.process_time()
+    result = work(*given)
+    return result, time.process_time() - began, process_memory()["VmHWM"] - had
+
+
+def main() -> None:
+    """One line per kind of law."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--window", type=int, default=128)
+    parser.add_argument("--vocabulary", type=int, default=64_000)
+    parser.add_argument("--nuclei", type=int, nargs="+", default=[16, 256, 2048, 4096, 51_200])
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument("--times", type=int, default=3)
+    args = parser.parse_args()
+    n, size, normal = args.window, args.vocabulary, NormalDist()
+    for name, width in ((name, width) for name in args.dtypes for width in args.nuclei):
+        generator = torch.Generator().manual_seed(width)
+        # of normal logits of spread s those above s - 0.84 hold 0.8 of the mass
+        spread = max(0.01, normal.inv_cdf(max(0.2, 1 - width / size)) + normal.inv_cdf(0.8))
+        logits = spread * torch.randn(1, n, size, generator=generator)
+        last, now = logits, logits + spread / 3 * torch.randn(logits.shape, generator=generator)
+        last, now = (each.to(getattr(torch, name)) for each in (last, now))
+        noise = Noise(0, torch.zeros(1).long(), torch.arange(n)[None], torch.ones(1).long(), torch.float32)
+        slot = torch.where(torch.arange(n) < n - FRESH, (torch.arange(n) + 5) % n, -1)[None]
+        nuclei, laws = nuclei_of(last, Warp()).alone(), laws_of(last, Warp())
+        fresh, drafts = strongest(nuclei, KEEP), draw(nuclei.slots(slot.clamp(min=0)), noise, Purpose.FRESH)
+        given, widths = (slot, fresh, drafts, noise), (laws_of(now, Warp()) > 0).sum(-1)
+        seconds = []
+        for _ in range(args.times):
+            a, old, old_memory = timed(plain, now, laws, *given)
+            b, new, new_memory = timed(ours, now, nuclei, *given)
+            assert all(torch.equal(x, y) for x, y in zip(a[:2], b[:2], strict=True)), "other tokens"
+            seconds.append((old, new))
+        old, new = (median(column) for column in zip(*seconds, strict=True))
+        print(
+            f"{name:9} nuclei {int(widths.median()):6} (most {int(widths.max()):6})  plain {1e3 * old:6.0f} ms "
+            f"{old_memory / 1e6:5.0f} MB  ours {1e3 * new:6.0f} ms {new_memory / 1e6:5.0f} MB  "
+            f"{median(x / y for x, y in seconds):.2f}x",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
