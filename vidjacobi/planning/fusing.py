@@ -58,9 +58,11 @@ class Fusing(Counter):
             self.moved += (SORT_TRIPS if name in SORTS else 1) * (read + sum(map(size_of, outputs)))
             self.kernels += reads != self._last
             self._last = reads
-            reads = {}
+            for tensor in outputs:
+                self._set(tensor, {_key(tensor): size_of(tensor)})
+            return
         for tensor in outputs:
-            self._set(tensor, reads or {_key(tensor): size_of(tensor)} if name not in MAKES else {})
+            self._set(tensor, reads)
 
     def _set(self, tensor: Tensor, sources: dict[int, int]) -> None:
         key = _key(tensor)

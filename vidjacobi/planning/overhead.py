@@ -115,7 +115,7 @@ def predicted(args: Namespace, compiled: bool) -> list[Share]:
         parts = pass_seconds(machine, model.arithmetic, shape)
         fed = model.arithmetic.matrix_bytes + slots * model.arithmetic.kv_bytes + model.arithmetic.text_bytes
         share = parts["laws"] / total(parts)
-        shares.append(Share(name, args.window, fed, work.each_pass.moved, share))
+        shares.append(Share(name, args.window, float(fed), float(work.each_pass.moved), share))
     return shares
 
 
