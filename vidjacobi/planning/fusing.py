@@ -34,6 +34,8 @@ class Fusing(Counter):
     def __init__(self) -> None:
         super().__init__()
         self._sources: dict[int, dict[int, int]] = {}  # of each storage: what its numbers are computed from
+        self._names: dict[int, int] = {}  # of each storage that is alive, never given twice
+        self._count_of_names = 0
         self._last: dict[int, int] = {}
         self._pointwise = False
 
@@ -48,28 +50,30 @@ class Fusing(Counter):
             return
         if name in PICKS:  # what is picked is read wherever it is used
             for tensor in outputs:
-                self._set(tensor, {_key(tensor): size_of(tensor)})
+                self._set(tensor, {self._name(tensor): size_of(tensor)})
             return
         reads: dict[int, int] = {}
         for tensor in () if name in MAKES else inputs:
-            reads |= self._sources.get(_key(tensor), {_key(tensor): size_of(tensor)})
+            reads |= self._sources.get(self._name(tensor), {self._name(tensor): size_of(tensor)})
         if not (self._pointwise or name in POINTWISE or name in MAKES):
             read = 0 if reads == self._last else sum(reads.values())
             self.moved += (SORT_TRIPS if name in SORTS else 1) * (read + sum(map(size_of, outputs)))
             self.kernels += reads != self._last
             self._last = reads
             for tensor in outputs:
-                self._set(tensor, {_key(tensor): size_of(tensor)})
+                self._set(tensor, {self._name(tensor): size_of(tensor)})
             return
         for tensor in outputs:
             self._set(tensor, reads)
 
     def _set(self, tensor: Tensor, sources: dict[int, int]) -> None:
-        key = _key(tensor)
-        if key not in self._sources:
-            weakref.finalize(tensor.untyped_storage(), self._sources.pop, key, None)
-        self._sources[key] = sources
+        self._sources[self._name(tensor)] = sources
 
-
-def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    def _name(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address not in self._names:
+            self._count_of_names += 1
+            self._names[address] = self._count_of_names
+            weakref.finalize(storage, self._names.pop, address, None)
+        return self._names[address]
