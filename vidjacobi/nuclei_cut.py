@@ -36,24 +36,19 @@ def joined(parts: list[Few]) -> Few:
 
 def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
     """With floors, totals and, unless they are too many, the tokens inside."""
-    (clips, count), size = nuclei.logits.shape[:2], nuclei.vocab_size
+    count = nuclei.logits.shape[1]
     floors, totals = [nuclei.peak[:0, 0]], [nuclei.peak[:0, 0]]
     few: list[Few] = []
-    least, found, clip, first = None, 0, 0, 0
-    while clip < clips and count:
-        last = min(
-            count, first + (1 if least is None else max(1, BLOCK // size))
-        )  # one row tells where nuclei end
-        peak, divisor = nuclei.peak[clip, first:last], nuclei.divisor[clip, first:last]
-        block = cut_block(nuclei.logits[clip, first:last].to(peak.dtype), peak, divisor, warp, least)
+    found, least = 0, expected_end(nuclei, warp)
+    for at in blocks(*nuclei.logits.shape):
+        peak, divisor = nuclei.peak[at].flatten(0, 1), nuclei.divisor[at].flatten(0, 1)
+        block = cut_block(nuclei.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, warp, least)
         if found <= KEPT:
-            few.append(block.few(clip * count + first))
+            few.append(block.few(at[0].start * count + at[1].start))
             found += len(few[-1].ids)
         floors.append(block.floor)
         totals.append(block.total)
-        lowest = block.lowest.nan_to_num(0, 0, 0).amin()
-        least = lowest if least is None else torch.minimum(least, lowest)
-        clip, first = (clip, last) if last < count else (clip + 1, 0)
+        least = torch.minimum(least, block.end())
     return replace(
         nuclei,
         floor=torch.cat(floors).view_as(nuclei.peak),
@@ -62,14 +57,33 @@ def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
     )
 
 
+def expected_end(nuclei: Nuclei, warp: Warp) -> Float[Tensor, ""]:
+    """Where the first row's nucleus ends, as ``Block.end``: so the others' are looked for at first."""
+    if not nuclei.peak.numel():
+        return torch.zeros((), dtype=nuclei.dtype)
+    peak, divisor = nuclei.peak[0, :1], nuclei.divisor[0, :1]
+    return cut_block(nuclei.logits[0, :1].to(peak.dtype), peak, divisor, warp, None).end()
+
+
+def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, slice]]:
+    """Clips and rows in order, about ``BLOCK`` logits at a time: some rows of one clip, or some whole clips."""
+    most = max(1, BLOCK // vocab_size)
+    together = max(1, most // max(1, count))
+    for clip in range(0, clips, together):
+        for first in range(0, count, most):
+            yield slice(clip, min(clip + together, clips)), slice(first, min(first + most, count))
+
+
 def in_portions(parts: list[Few]) -> Iterator[Few]:
     """Rows joined into records of about ``DRAW`` tokens."""
     waiting: list[Few] = []
+    tokens = 0
     for part in parts:
         waiting.append(part)
-        if sum(len(one.ids) for one in waiting) >= DRAW:
+        tokens += len(part.ids)
+        if tokens >= DRAW:
             yield joined(waiting)
-            waiting = []
+            waiting, tokens = [], 0
     if waiting:
         yield joined(waiting)
 
@@ -120,6 +134,10 @@ class Block:
     total: Float[Tensor, "r 1"]
     likely: Likely
     lowest: Float[Tensor, "r 1"]
+
+    def end(self) -> Float[Tensor, ""]:
+        """The lowest of ``lowest``; what is no number does not count."""
+        return self.lowest.nan_to_num(0, 0, 0).amin()
 
     def few(self, first: int) -> Few:
         """The tokens inside; ``first``: the number of the first row."""

@@ -77,16 +77,16 @@ def mass_of_drafts(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
 
 def entries_of(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
     """Mass of the tokens among the entries of fresh drafts' laws; 0 in rows whose drafts are not fresh."""
-    mass = torch.zeros_like(few.probs)
-    entries, probs = drawn.fresh.ids.flatten(0, 1)[few.rows], drawn.fresh.probs.flatten(0, 1)[few.rows]
-    fresh, ends = (drawn.slot < 0).flatten()[few.rows].numpy(), np.cumsum(few.counts)
-    scratch = torch.zeros(drawn.vocab_size, dtype=probs.dtype)
-    for row in np.flatnonzero(fresh & (few.counts > 0)):
-        first, last = ends[row] - few.counts[row], ends[row]
-        scratch.scatter_add_(0, entries[row], probs[row])
-        mass[first:last] = scratch[torch.from_numpy(few.ids[first:last])]
-        scratch[entries[row]] = 0
-    return mass
+    fresh = (drawn.slot < 0).flatten()[few.rows].numpy()
+    entries, probs = (x.flatten(0, 1)[few.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
+    size = drawn.vocab_size
+    rows = np.flatnonzero(fresh)[:, None] * size
+    keys, place = np.unique(rows + entries, return_inverse=True)  # a token may stand in several entries
+    sums = np.append(np.bincount(place.ravel(), probs.ravel(), len(keys)), 0.0)
+    wanted = few.row * size + few.ids
+    found = np.searchsorted(keys, wanted)
+    there = np.append(keys, -1)[found] == wanted
+    return torch.from_numpy(np.where(there, sums[found], 0.0)).to(few.probs.dtype)
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
