@@ -12,8 +12,9 @@ rollout: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
 
+# without the shape checks, which the fast tests have: they take most of the time of thousands of tiny decodes
 test-slow: $(STAMP)
-	$(BIN)/pytest -q -n auto --dist worksteal -m slow
+	$(BIN)/pytest -q -n auto --dist worksteal -m slow -o addopts="-ra --strict-markers"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
