@@ -154,6 +154,7 @@ def test_goes_on_where_it_stopped(
     assert sorted(file.name for file in (parts / "tokens").iterdir()) == kept
 
 
+@pytest.mark.slow
 def test_takes_more_but_no_other_bench(
     capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:

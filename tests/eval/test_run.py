@@ -102,6 +102,7 @@ def test_tables_and_report(finished: tuple[Path, str]) -> None:
     assert (out / "decodes" / "bench.md").is_file()
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, str], data: Path, tiny_pair: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_goes_on_where_it_stopped(
     assert settled(parts) == settled(whole)
 
 
+@pytest.mark.slow
 def test_takes_more_but_no_other_evaluation(
     capsys: pytest.CaptureFixture, finished: tuple[Path, str], data: Path, tiny_pair: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def some_clips(*key: object) -> list[int]:
 
 
 @pytest.mark.parametrize("draft", RULES)
+@pytest.mark.slow
 def test_key_windows(draft: str) -> None:
     for window in KEY_WINDOWS:
         assert_ar(some_clips(draft, window), seed=window % 3, window=window, parts=pathwise(draft))
@@ -109,6 +110,7 @@ def test_the_verifier_alone_makes_it_pathwise(coupling: str) -> None:
 @pytest.mark.parametrize(
     "size", [(3, 4), *(slow(size) for size in ((1, 2), (1, 6), (2, 3), (5, 2), (2, 30)))], ids=str
 )
+@pytest.mark.slow
 def test_siblings_change_no_token(size: tuple[int, int]) -> None:
     """Of several sizes, also more than the vocabulary has, and with a model that cannot move cache entries."""
     tree = {"depth": size[0], "width": size[1]}
@@ -219,6 +221,7 @@ LOSSY_TOO = [name for name in config_names("decoder") if load_decoder(name).meth
 @pytest.mark.parametrize(
     "name", [name if name in ("fast", "pjd_temporal") else slow(name) for name in LOSSY_TOO]
 )
+@pytest.mark.slow
 def test_clips_of_other_lengths_and_ends_equal_themselves_alone(name: str, window: int) -> None:
     """Every shipped decoder, tokens and passes (this model's forward is exact, whatever the batch)."""
     contexts, counts, names, _ = ragged()

@@ -10,7 +10,7 @@ from law_checks import Setting, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.couplings import Gumbel, Maximal
-from vidjacobi.decoders import jacobi, outcome, window
+from vidjacobi.decoders import jacobi, one_pass, outcome, window
 from vidjacobi.distributions import Warp, probability, race, residual
 from vidjacobi.drafts import PreviousLaw, Uniform
 from vidjacobi.model import TreeModel
@@ -72,7 +72,7 @@ class Trying:
 
 def leave_entries(patch: pytest.MonkeyPatch) -> None:
     """The accepted sibling's place keeps the entry of the rejected draft."""
-    patch.setattr(jacobi, "move_entry", lambda *args: None)
+    patch.setattr(one_pass, "move_entry", lambda *args: None)
 
 
 def follow_the_chain(patch: pytest.MonkeyPatch) -> None:

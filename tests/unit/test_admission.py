@@ -78,6 +78,7 @@ def test_small_models_are_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None
         check(asked, place(int(least / admission.SURELY) - 1))
 
 
+@pytest.mark.slow
 def test_a_batch_does_everything_at_once() -> None:
     """Rows share weights, a context waits, frames are encoded and made beside the decoding."""
     alone, batch, turns = (
@@ -92,6 +93,7 @@ def test_a_batch_does_everything_at_once() -> None:
     assert batch.peak - turns.phases["decoding (its turn)"] == batch.parts["tokenizer weights"] + coding
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_its_past() -> None:
     """Of each future, as long as there are passes; the real stream's is as large."""
     plain, stream = (memory_of(ask(2, stream=stream).setting(torch.float32)) for stream in (False, True))
@@ -148,6 +150,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("little")
+@pytest.mark.slow
 def test_rollouts_and_batches_are_refused(tiny_pair: Path, tmp_path: Path, capsys: Any) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()

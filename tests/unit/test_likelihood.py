@@ -47,6 +47,7 @@ def test_early_lanes_decide_by_others() -> None:
     assert kl.min() > 0.01
 
 
+@pytest.mark.slow
 def test_excess_of_ar_is_zero_on_average_and_of_a_greedy_decoder_is_not() -> None:
     excess = torch.stack([scored("fast", seed)[1] for seed in range(20)])
     error = excess.std() / excess.numel() ** 0.5

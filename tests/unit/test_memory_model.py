@@ -187,6 +187,7 @@ def test_counter_sees_what_lives() -> None:
         assert counter.peak == 0
 
 
+@pytest.mark.slow
 def test_rows_and_offload() -> None:
     one = memory_of(Setting(nano(), request("jacobi")))
     three = memory_of(Setting(nano(), request("jacobi", 64, rows=3, contexts=3)))

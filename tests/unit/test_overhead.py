@@ -56,6 +56,7 @@ def arguments(**changed: object) -> Namespace:
     return Namespace(**{**vars(args), **changed})
 
 
+@pytest.mark.slow
 def test_a_compiled_pass_of_the_4b_is_its_forward() -> None:
     """The bar: less than 5 % of a pass at [1, 128, 64000] is moved outside of forward."""
     for share in overhead.predicted(arguments(), compiled=True):

@@ -21,7 +21,7 @@ def rows_of(record: T, rows: RowIndex) -> T:
 
 
 def _take(part: Any, rows: RowIndex) -> Any:
-    if part is None:
+    if part is None or isinstance(part, tuple):  # what was written down of the tokens of all rows
         return None
     if isinstance(part, Tensor):
         return part[rows]
@@ -41,7 +41,7 @@ def _join(first: T, second: T) -> T:
 
 
 def _cat(first: Any, second: Any) -> Any:
-    if first is None:
+    if first is None or isinstance(first, tuple):
         return None
     if isinstance(first, Tensor):
         return torch.cat([first, second])
