@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from cosmos_adapter.field_values import field_values
 from vidjacobi.errors import InvalidArgument
 
 OFFICIAL_NAME = "CausalDiscreteFactorizedVideoTokenizer"
@@ -69,13 +70,9 @@ class TokenizerSpec:
     def from_config(cls, config: Mapping[str, Any]) -> "TokenizerSpec":
         """Overlay the keys of a ``config.json`` that are fields here; other keys are ignored.
 
-        Raises InvalidArgument if the numbers do not fit together.
+        Raises InvalidArgument for values of another type, and if the numbers do not fit together.
         """
-        known = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in known
-        }
-        return cls(**values)
+        return cls(**field_values(cls, config))
 
     def to_config(self) -> dict[str, Any]:
         """The dictionary that ``from_config`` reads, ready for JSON."""

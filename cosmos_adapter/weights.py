@@ -7,15 +7,15 @@ of ``config.json``, and must agree with the tensors.
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from cosmos_adapter.adapter import CosmosModel
 from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict
+from cosmos_adapter.field_values import field_values
 from cosmos_adapter.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer import CosmosTransformer
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
@@ -181,26 +181,10 @@ def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpe
     for key, supported in FIXED.items():
         if config.get(key, supported) not in (supported, None):
             raise BadCheckpoint(f"{source}: {key}={config[key]!r} is not supported, only {supported!r}")
-    known = {field.name: getattr(base, field.name) for field in fields(ModelSpec)}
-    values = {key: _value(key, config[key], source) for key in known if key in config}
     try:
-        return replace(base, **values)
+        return replace(base, **field_values(ModelSpec, config))
     except InvalidArgument as error:
         raise BadCheckpoint(f"{source}: {error}") from None
-
-
-def _value(key: str, value: Any, source: str) -> Any:
-    """A config value as the field wants it: lists become shapes, whole numbers floats; others are refused."""
-    hint: Any = ModelSpec.__dataclass_fields__[key].type
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if type(value) in kinds:
-        return value
-    if type(value) is int and float in kinds:
-        return float(value)
-    is_shape = isinstance(value, (list, tuple)) and [type(size) for size in value] == [int, int, int]
-    if is_shape and tuple[int, int, int] in kinds:
-        return tuple(value)
-    raise BadCheckpoint(f"{source}: {key}={value!r} is not possible")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,10 +3,17 @@
 import itertools
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
 torch.set_num_threads(1)  # the tensors of most tests are tiny: threads would only wait for each other
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Shapes are checked in every test that is not marked ``unchecked``."""
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("unchecked") is not None)
+
 
 SHARED = Path(__file__).parents[2] / "shared"
 

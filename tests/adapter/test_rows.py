@@ -15,6 +15,8 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.guidance import Guided
 from vidjacobi.model import RowModel, VideoModel, has_free_rows
 
+pytestmark = pytest.mark.unchecked
+
 VOCAB = 96
 
 

@@ -18,6 +18,8 @@ from vidjacobi.errors import BadOutput
 from vidjacobi.trace import hash_tokens
 from vidjacobi.video_io import open_clip, read_frames, write_video
 
+pytestmark = pytest.mark.unchecked
+
 Flags = dict[str, Any]
 
 

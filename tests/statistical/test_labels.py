@@ -15,6 +15,8 @@ from vidjacobi.lanes import Rows
 from vidjacobi.state import Parts
 from vidjacobi.verify import Grouped, Pathwise, Speculative
 
+pytestmark = pytest.mark.unchecked
+
 # Rows of 12, eight tokens given: lanes that wait for up to eight tokens of the row above open at once.
 WIDE = Setting(window=12, context=(0, 1, 2, 0, 2, 1, 1, 0), new_tokens=8, grid=Grid(2, 2, 12), surprise=1.0)
 # Small frames, so that lanes of the next frame open early too; its first row is given.

@@ -16,6 +16,8 @@ from vidjacobi.registry import build
 from vidjacobi.state import Parts
 from vidjacobi.verify import VERIFIERS, Branching
 
+pytestmark = pytest.mark.unchecked
+
 Entry = dict[str, Any]
 SETTINGS = {
     1: Setting(window=1, context=(1, 2), new_tokens=4),

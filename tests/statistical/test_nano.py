@@ -7,6 +7,8 @@ import vidjacobi
 from vidjacobi.bench.material import contexts_of
 from vidjacobi.model import flatten
 
+pytestmark = pytest.mark.unchecked
+
 
 @pytest.fixture(scope="module")
 def exact() -> tuple:

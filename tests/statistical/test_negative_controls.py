@@ -23,6 +23,8 @@ from vidjacobi.state import Parts
 from vidjacobi.trial import Coupled, Coupling, Trial
 from vidjacobi.verify import Pathwise, Speculative, Verifier
 
+pytestmark = pytest.mark.unchecked
+
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 

@@ -21,6 +21,8 @@ from vidjacobi.state import Parts, Problem
 from vidjacobi.testing import TinyVideoModel
 from vidjacobi.trace import Decoded
 
+pytestmark = pytest.mark.unchecked
+
 GRID = Grid(4, 6, 8)
 CONTEXT, NEW = GRID.frame_tokens, 3 * GRID.frame_tokens
 CLIPS = 6

@@ -21,6 +21,8 @@ from vidjacobi.testing import TinyVideoModel
 from vidjacobi.trial import Coupled, Trial
 from vidjacobi.verify import Pathwise, Speculative
 
+pytestmark = pytest.mark.unchecked
+
 Patch = Callable[[pytest.MonkeyPatch], None]
 SETTING = Setting(window=5, context=(1,), new_tokens=5, vocab_size=4, surprise=1.0, warp=Warp(1.0, 1.0))
 LAW = PreviousLaw()

@@ -14,6 +14,8 @@ from vidjacobi.lanes import Adaptive
 from vidjacobi.pass_curve import measure_curve, write_curve
 from vidjacobi.testing import TinyVideoModel
 
+pytestmark = pytest.mark.unchecked
+
 GRID, VOCAB = Grid(4, 6, 8), 16
 MODEL = TinyVideoModel(VOCAB, GRID, surprise=0.3, dtype=torch.float64)
 CONTEXT = torch.randint(0, VOCAB, (3, 48), generator=torch.Generator().manual_seed(0))

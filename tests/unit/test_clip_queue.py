@@ -22,6 +22,8 @@ from vidjacobi.nuclei import Nuclei
 from vidjacobi.state import DecodeState, Window
 from vidjacobi.testing import TinyVideoModel
 
+pytestmark = pytest.mark.unchecked
+
 DECODERS = config_names("decoder")
 GRID, VOCAB, WINDOW = Grid(4, 2, 3), 8, 5
 # (context, new tokens, futures): whole frames, mid-row, one token of either, more futures than some batches have rows

@@ -21,6 +21,8 @@ from vidjacobi.model import RowModel, TreeModel, VideoModel
 from vidjacobi.testing import TinyVideoModel
 from vidjacobi.trace import Decoded
 
+pytestmark = pytest.mark.unchecked
+
 GRID = Grid(12, 8, 4)  # frames of 32, clips of 384
 DECODERS = ("pathwise", "fast", "sjd", "pjd_temporal", "adaptive")
 

@@ -17,6 +17,8 @@ from vidjacobi.planning.memory_model import Setting, memory_of
 from vidjacobi.planning.models import outline
 from vidjacobi.planning.simulate import Request
 
+pytestmark = pytest.mark.unchecked
+
 CPU = torch.device("cpu")
 
 

@@ -16,6 +16,8 @@ from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.streaming import FrameGroup, RolloutStream
 
+pytestmark = pytest.mark.unchecked
+
 # one lane, the plain oracle, and lanes that decide latent frames out of their order
 DECODERS = [
     "pathwise",

@@ -138,7 +138,9 @@ class Run:
             if not is_out_of_memory(error):
                 raise
             lost = self._feed.lost()
-            if lost and not isinstance(error, MakeRoom) and not self._rows.halve("decoding"):
+            if not isinstance(error, MakeRoom) and not self._rows.halve("decoding"):
+                if not lost:
+                    raise
                 self._drop(lost.pop(0), error)
             for request in lost:
                 self._feed.follow(request)
