@@ -38,6 +38,7 @@ class Poisoned(CosmosModel):
         return logits
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "temporal", "ar"])
 def test_nothing_behind_the_prefix_is_read(decoder: str) -> None:
     """Not even times a weight of zero, which would make it NaN."""

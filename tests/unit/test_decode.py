@@ -47,6 +47,7 @@ def parts_of_name(decoder: str) -> tuple[bool, dict[str, Any] | None]:
     return config.lanes is not None, config.siblings
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_clip_is_the_same_in_any_batch(decoder: str) -> None:
     """Tokens, NFE and the trace by token, alone, in another order, and beside others."""
@@ -61,6 +62,7 @@ def test_a_clip_is_the_same_in_any_batch(decoder: str) -> None:
         assert torch.equal(part.trace.accepted, whole.trace.accepted[:passes, rows])
 
 
+@pytest.mark.unchecked
 @pytest.mark.usefixtures("ticking_clock")
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("window", [1, 4, 17, 40])

@@ -36,6 +36,7 @@ LANE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("window", [1, 8, 40])
 def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> None:
@@ -160,6 +161,7 @@ def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
     assert len(calls) < 2 * len(at_forward)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
