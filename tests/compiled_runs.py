@@ -5,29 +5,21 @@ Prints facts as JSON. Run without pytest, whose shape checks cannot be compiled.
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
+from tiny_pair import MODEL
 from torch import Tensor
 from torch._dynamo.utils import counters
 
 import vidjacobi
 from cosmos_adapter.adapter import CosmosModel
-from cosmos_adapter.spec import ModelSpec
 from cosmos_adapter.transformer import CosmosTransformer
 from vidjacobi.decoders.compiled import CompiledPasses, compiled
 from vidjacobi.errors import InvalidArgument
 
-SPEC = ModelSpec(
-    dim=24,
-    n_layers=1,
-    n_heads=4,
-    n_kv_heads=2,
-    ffn_hidden_size=32,
-    vocab_size=40,
-    video_latent_shape=(5, 6, 8),
-    num_video_frames=33,
-)
+SPEC = replace(MODEL, n_layers=1, video_latent_shape=(5, 6, 8))
 
 
 class Branching(CosmosModel):

@@ -17,9 +17,9 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def suggest(name: str, names: Mapping[str, object] | list[str]) -> str:
-    """'; did you mean ...?' or nothing."""
+    """' (did you mean ...?)' or nothing."""
     near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def build(kind: str, options: Mapping[str, object], table: Mapping[str, type[T]]) -> T:

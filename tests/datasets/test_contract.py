@@ -101,7 +101,7 @@ def test_parts_of_a_clip_read_the_right_frames(tmp_path: Path) -> None:
             ("", "realestate10k"),
             {"spilt": "test"},
             InvalidArgument,
-            "no option 'spilt'; did you mean 'split'",
+            r"no option 'spilt' \(did you mean 'split'",
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_splits_and_cameras(sets: dict[str, Path]) -> None:
     both = r"observation.images.top, observation.images.wrist"
     with pytest.raises(InvalidArgument, match=f"several cameras, choose one with camera=: {both}"):
         open_dataset(root)
-    with pytest.raises(InvalidArgument, match=f"no camera 'observation.images.tip'; did you mean .*{both}"):
+    with pytest.raises(InvalidArgument, match=rf"no camera 'observation.images.tip' \(did you mean .*{both}"):
         open_dataset(root, camera="observation.images.tip")
 
 

@@ -13,14 +13,14 @@ def test_lookup() -> None:
 
 
 def test_an_unknown_name_shows_the_nearest_and_all() -> None:
-    with pytest.raises(InvalidArgument, match=r"unknown thing 'alhpa'; did you mean 'alpha'.*alpha, beta"):
+    with pytest.raises(InvalidArgument, match=r"unknown thing 'alhpa' \(did you mean 'alpha'.*alpha, beta"):
         lookup("thing", "alhpa", {"alpha": 1, "beta": 2})
     with pytest.raises(InvalidArgument, match=r"unknown thing 'zzz'. There are: alpha"):
         lookup("thing", "zzz", {"alpha": 1})
 
 
 def test_suggest() -> None:
-    assert suggest("windw", ["window", "law"]) == "; did you mean 'window'?"
+    assert suggest("windw", ["window", "law"]) == " (did you mean 'window'?)"
     assert suggest("qqq", ["window"]) == ""
 
 
