@@ -60,10 +60,9 @@ CURVE_EXAMPLES = """examples:
 
 EXAMPLES = """examples:
   vidjacobi rollout
-  vidjacobi rollout --context 9 --frames 24 --seed 7 clip.mp4
+  vidjacobi rollout --context 9 --frames 24 --seed 7 --stream clip.mp4
   vidjacobi rollout photo.jpg --frames 32 --decoder gs_sjd --window 128
   vidjacobi rollout clip.mp4 --samples 4 --out futures decoder.draft.keep=64
-  vidjacobi rollout clip.mp4 --stream                 (rollout.mp4 plays while it grows)
   vidjacobi rollout clip.mp4 --config cosmos4b        (fetches the 4B checkpoint; needs a GPU to be fast)
 
 Any setting may also be given as key=value; decoder.KEY=VALUE changes the decoder's own.
