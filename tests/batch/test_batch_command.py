@@ -180,6 +180,35 @@ def test_a_killed_worker_is_started_again(flags: Flags, tmp_path: Path, started:
 
 
 @pytest.mark.slow
+def test_compiled_passes_find_the_same(flags: Flags, tmp_path: Path) -> None:
+    mine = {
+        **flags,
+        "dtype": "float64",
+        "devices": "cpu",
+        "rows": 4,
+    }  # 6 futures: a full batch, and half of one
+    for mode in ("off", "default"):
+        words = [*COMMAND, *words_of({**mine, "compile": mode}, tmp_path / mode)]
+        told = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        assert last(told.stdout)["all"]["done"] == 6
+    assert hashes(rows_of(tmp_path / "default")) == hashes(rows_of(tmp_path / "off"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"compile": "fast"}, "unknown compile mode 'fast'"),
+        ({"compile": "reduce-overhead"}, "on a CPU use compile mode 'default'"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_before_anything_is_loaded(
+    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: Flags, message: str
+) -> None:
+    assert cli.main(words_of({**flags, "devices": "cpu", **more}, tmp_path / "out")) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> None:
     """Many episodes in the memory of 20: peaks of the process itself, its reader aside."""

@@ -105,6 +105,7 @@ def _add_how(parser: ArgumentParser) -> None:
         default=None,
         help="less memory: model and tokenizer take turns on the GPU",
     )
+    add("--compile", metavar="MODE", help="off, default, reduce-overhead: CUDA graphs, untested (off)")
     add(
         "--no-memory-check",
         dest="memory_check",

@@ -41,7 +41,7 @@ class BatchConfig:
         short: policy of ``vidjacobi.datasets.starts.SHORT`` for episodes with fewer frames than that.
         limit: take only the first so many episodes.
         samples: futures of each context.
-        model, tokenizer, run_torchscript, dtype, offload: as ``vidjacobi.load``.
+        model, tokenizer, run_torchscript, dtype, offload, compile: as ``vidjacobi.load``.
         memory_check: refuse, before anything is loaded, what is predicted not to fit.
         context, frames: frames given and frames predicted.
         decoder, window, seed, temperature, top_p, top_k: as ``vidjacobi.decode``.
@@ -70,6 +70,7 @@ class BatchConfig:
     run_torchscript: bool = False
     dtype: str = "auto"
     offload: bool = False
+    compile: str = "off"
     memory_check: bool = True
     context: int = 9
     frames: int = 24

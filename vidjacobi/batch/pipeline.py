@@ -22,10 +22,9 @@ from vidjacobi.batch.outputs import Outputs
 from vidjacobi.clip_queue import Failed, Finished, Request, decode_each
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed import TimedReader
-from vidjacobi.decoders import SERVERS
+from vidjacobi.decoders import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
-from vidjacobi.model import has_free_rows
 
 Landed = tuple[Future, Finished]
 JOIN_FRONT, JOIN_BACK = 5.0, 150.0  # seconds that stopping waits: a read may be dropped, what is decided not
@@ -57,12 +56,12 @@ class Run:
         self._recording = Lock()
         self._brake = Brake()
         self._rows = Rows(config.rows, tools.tell)
-        refills = tools.plan.decoder.method in SERVERS and has_free_rows(tools.pair[0])
-        ahead = max(2, config.rows // (2 if refills else 1))
+        at_once = refills(tools.plan.decoder.method, tools.pair[0])
+        ahead = max(2, config.rows // (2 if at_once else 1))
         self._contexts: Line[Request] = Line(ahead, self._brake)
         # Of any length, since decoding must never wait for a thread that waits for its memory; the feed bounds it.
         self._landed: Line[Landed] = Line(0, self._brake)
-        self._feed = Feed(self._contexts, self._landed, self._rows, self._brake, waits=not refills)
+        self._feed = Feed(self._contexts, self._landed, self._rows, self._brake, waits=not at_once)
 
     def over(self, entries: Iterable[Entry], state: State, reader: TimedReader) -> "Counter[str]":
         """Do what is missing of the entries. An interrupt stops it; what is decided by then is still written.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from vidjacobi.batch.config import Plan
+from vidjacobi.decoders.compiled import check_mode
 from vidjacobi.offload import check_device
 from vidjacobi.planning.admission import Ask, check, here
 from vidjacobi.planning.models import outline_to_load
@@ -13,15 +14,16 @@ from vidjacobi.runtime import choose
 
 
 def check_room(plan: Plan, devices: Sequence[str]) -> None:
-    """Refuse what cannot be offloaded, and what is predicted not to fit with workers on ``devices``, each with
-    weights and rows of its own.
+    """Refuse what cannot be offloaded or compiled on ``devices``, and what is predicted not to fit with a worker on
+    each of them that has weights and rows of its own.
 
     Raises InvalidArgument with the settings that would make it fit, and BadCheckpoint.
     """
     config = plan.config
-    if config.offload:
-        for device in set(devices):
-            check_device(choose(device, config.dtype).device)
+    for runtime in {choose(name, config.dtype) for name in devices}:
+        check_mode(config.compile, runtime.device, config.offload)
+        if config.offload:
+            check_device(runtime.device)
     if not config.memory_check:
         return
     outline = partial(outline_to_load, config.model, config.tokenizer)

@@ -28,7 +28,8 @@ class Job:
 
 def load_pair(config: BatchConfig, device: str) -> Pair:
     """The model on a device, and that it can do what is asked for. Raises InvalidArgument, BadCheckpoint."""
-    pair = load(config.model, device, config.dtype, config.tokenizer, config.run_torchscript, config.offload)
+    how = config.tokenizer, config.run_torchscript, config.offload, config.compile
+    pair = load(config.model, device, config.dtype, *how)
     check_lengths(config.context, config.frames, config.samples, pair[1])
     return pair
 

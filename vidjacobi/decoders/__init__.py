@@ -28,6 +28,11 @@ def server_of(method: str, model: VideoModel) -> Callable[[Orders, int], Iterato
 
     Compiled passes keep their rows.
     """
-    if method in SERVERS and has_free_rows(model) and not isinstance(model, CompiledModel):
+    if refills(method, model):
         return SERVERS[method]
     return partial(in_batches, lookup("method", method, METHODS))
+
+
+def refills(method: str, model: VideoModel) -> bool:
+    """Whether a row of a queue takes the next clip as soon as its own is finished."""
+    return method in SERVERS and has_free_rows(model) and not isinstance(model, CompiledModel)
