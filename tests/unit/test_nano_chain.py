@@ -39,6 +39,8 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
     write_clips(tmp_path / "runs" / "nano2" / "data" / "heldout", range(1_000_000, 1_000_002))
     run("train_tokenizer", "--steps", "1", "--workers", "1")
     assert "resumed at step 1" in run("train_tokenizer", "--steps", "2", "--workers", "2")
+    run("sharpen_tokenizer", "--steps", "1", "--workers", "1")
+    assert "resumed at step 1" in run("sharpen_tokenizer", "--steps", "2", "--workers", "2")
     run("train_transformer", "--steps", "1", "--workers", "1", "--batch", "1", "--variants", "plain")
     assert "resumed at step 1" in run(
         "train_transformer", "--steps", "2", "--workers", "1", "--batch", "1", "--variants", "plain"
@@ -52,6 +54,6 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
     pixels = load("clips").to_pixels(clip[None])
     assert torch.equal(tokenizer.encode(pixels)[0], torch.from_numpy(contexts[0].astype(np.int64)))
     assert int(contexts.max()) < load("specs").TOKENIZERS["nano2"].vocab_size
-    run("judge_tokenizer", "--fvd", "0", "--clips", "2")
-    judged = json.loads((tmp_path / "runs" / "nano2" / "tokenizer" / "judged" / "judged.json").read_text())
+    run("judge_tokenizer", "--tokenizer", "runs/nano2/sharp/last.pt", "--fvd", "0", "--clips", "2")
+    judged = json.loads((tmp_path / "runs" / "nano2" / "sharp" / "judged" / "judged.json").read_text())
     assert judged["plain_room"]["psnr"] > 15
