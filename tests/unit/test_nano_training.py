@@ -79,7 +79,8 @@ def start_run(folder: Path, steps: int) -> ModuleType:
     net = torch.nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(0.0)
     net.spec = OneWeight()
-    return training.Run(folder, net, torch.optim.SGD(net.parameters()), training.Budget(steps, 1e9))
+    beside = {"critic": torch.nn.Linear(1, 1, bias=False)}
+    return training.Run(folder, net, torch.optim.SGD(net.parameters()), training.Budget(steps, 1e9), beside)
 
 
 @pytest.mark.usefixtures("alone")
@@ -94,6 +95,7 @@ def test_a_run_goes_on_where_it_was_saved_and_can_be_lengthened(tmp_path: Path) 
     assert again.budget.progress == 0.25
     assert again.model.weight.item() == pytest.approx(2.0)
     assert 0 < again.average.weight.item() < 2.0
+    assert torch.equal(again.beside["critic"].weight, run.beside["critic"].weight)
     config, state = load("training").trained_state(tmp_path / "last.pt")
     assert config == {"weights": 1}
     assert torch.equal(state["weight"], again.average.weight)
@@ -121,6 +123,27 @@ def test_the_tokenizer_loss_sees_blur_where_the_mean_error_does_not() -> None:
     flat, same = (losses.reconstruction_loss(x, target, weights) for x in (blurred, shifted))
     assert same == pytest.approx(float((shifted - target).abs().mean()), rel=1e-4)
     assert flat > same + 0.1
+
+
+def test_a_critic_learns_what_is_true_and_its_opinion_leads_there() -> None:
+    adversary = load("adversary")
+    torch.manual_seed(0)
+    critic = adversary.Critic()
+    true, shown = (
+        [torch.nn.functional.normalize(torch.randn(4, n, 4, 4) + middle, dim=1) for n in adversary.WIDTHS]
+        for middle in (0.5, -0.5)
+    )
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
+    first = adversary.critic_loss(critic, true, shown).item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        adversary.critic_loss(critic, true, shown).backward()
+        optimizer.step()
+    assert adversary.critic_loss(critic, true, shown) < 0.5 * first
+    shown = [features.requires_grad_(True) for features in shown]
+    adversary.deceit_loss(critic, shown).backward()
+    for features, wanted in zip(shown, true, strict=True):
+        assert (-features.grad * (wanted - features.detach())).sum() > 0
 
 
 def test_the_untrained_tokenizer_already_passes_colours() -> None:
