@@ -62,7 +62,7 @@ def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
     parser.add_argument("--model", choices=TOKENIZERS, default="nano2")
-    parser.add_argument("--steps", type=int, default=20_000, help="stop after so many steps")
+    parser.add_argument("--steps", type=int, default=5000, help="stop after so many steps")
     parser.add_argument("--rate", type=float, default=3e-4)
     add_weights(parser)
     arguments = parser.parse_args()
