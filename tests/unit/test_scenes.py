@@ -86,6 +86,14 @@ def test_every_motion_of_a_tour_occurs(scenes: ModuleType) -> None:
     assert {tour.motion for tour in tours} == {"dolly", "pan", "orbit", "stop_and_go", "walk"}
 
 
+@pytest.mark.parametrize("motion", ["dolly", "pan", "orbit", "stop_and_go"])
+def test_every_motion_has_room_in_a_corridor(motion: str) -> None:
+    proposals, rng = load("tours").PROPOSALS, np.random.default_rng(0)
+    corridor = np.array([[0.0, 0.0, 0.0], [1.25, 2.5, 4.0]])
+    for _ in range(20):
+        assert np.isfinite(proposals[motion](corridor, corridor[None], None, rng)).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_look_like_pictures(scenes: ModuleType, kind: str) -> None:
     needs_photos(kind)
