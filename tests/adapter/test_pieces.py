@@ -119,6 +119,7 @@ def test_stream_keeps_no_more_with_time(tokenizer):
     assert {after - before for before, after in pairwise(sizes)} == {keys_and_values}
 
 
+@pytest.mark.unchecked  # the checks hold on to tensors
 def test_memory_does_not_grow_with_the_clip():
     """Counted on tensors without numbers."""
     with torch.device("meta"):
@@ -143,8 +144,10 @@ def test_memory_does_not_grow_with_the_clip():
     short, long = (encoding(codec.to_tokens, frames) for frames in (17, 33))
     assert long - short < 3 * 2 * attended
     assert long < 0.6 * encoding(lambda clip: net.quantise(net.to_latent(clip)), 33)
-    short, long = (rendering(codec.to_pixels, latents) for latents in (3, 5))
-    assert long - short < 3 * 2 * attended + 2 * 16 * frame  # the pieces, and the clip made of them
+    short, long = (rendering(codec.to_pixels, latents) for latents in (7, 9))
+    # nothing but the pixels: the pieces, and the clip made of them
+    assert 2 * 16 * frame <= long - short < 2 * 16 * frame + attended
+    long = rendering(codec.to_pixels, 5)
     assert long < 0.8 * rendering(lambda clip: net.to_video(net.quantizer.codes_of(clip)), 5)
 
 

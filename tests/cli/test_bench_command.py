@@ -242,7 +242,7 @@ def test_refuses_bad_requests(
         ("bars: [{name: fewer, decoder: sjd}]", "unknown bar 'fewer'"),
         (
             "bars: [{name: fewer_passes, decoders: sjd}]",
-            "bar 'fewer_passes': ",
+            "bar 'fewer_passes': FewerPasses.__init__() got an unexpected keyword argument 'decoders'",
         ),
         ("decoders: [{name: sjd, windw: 3}]", "a name or {name, window or windows}"),
         ("decoder: [sjd]", "did you mean 'decoders'"),
