@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -62,6 +62,17 @@ def _worker(rank: int, train: Callable[..., None], arguments: argparse.Namespace
     dist.destroy_process_group()
 
 
+class Learner(Protocol):
+    """What a Run asks of an optimiser."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+    def step(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Run:
     """The folder of one training: ``log.txt`` and ``last.pt`` (weights, optimiser, budget). Rank 0 writes.
 
@@ -73,7 +84,7 @@ class Run:
         self,
         folder: Path,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Learner,
         budget: Budget,
         beside: Mapping[str, nn.Module | torch.optim.Optimizer] | None = None,
     ) -> None:
