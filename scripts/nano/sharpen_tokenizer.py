@@ -10,48 +10,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from adversary import Critic, critic_loss, deceit_loss
-from perceptual import Looks, looks_error, looks_of
+from sharpening import BETAS, Truth
 from specs import TOKENIZERS
 from tokenizer_loop import loop
-from tokenizer_losses import Weights, add_weights, reconstruction_loss, weights_of
+from tokenizer_losses import add_weights, weights_of
 from tokens import load_net
-from torch import Tensor
-from training import Budget, Run, average_gradients, launch, training_arguments
-
-from cosmos_adapter.tokenizer_net import TokenizerNet
-from vidjacobi.shapes import Pixels
-
-BETAS = (0.5, 0.99)
-
-
-class Truth:
-    """The objective: like the true frames, and not to be told from them by a critic that learns to."""
-
-    def __init__(self, net: TokenizerNet, weights: Weights, deceit: float, rate: float) -> None:
-        self.net, self.weights, self.deceit = net, weights, deceit
-        self.looks, self.critic = Looks(), Critic()
-        self.optimizer = torch.optim.Adam(self.critic.parameters(), rate, BETAS)
-
-    def __call__(self, pixels: Pixels, looked: Tensor) -> tuple[Pixels, Tensor]:
-        with torch.no_grad():
-            codes, _ = self.net.quantise(self.net.to_latent(pixels))
-            true = looks_of(self.looks, pixels, looked)
-        video = self.net.to_video(codes).float()
-        shown = looks_of(self.looks, video, looked)
-        self._learn(true, shown)
-        like = reconstruction_loss(video, pixels, self.weights) + self.weights.looks * looks_error(
-            shown, true
-        )
-        return video, like + self.deceit * deceit_loss(self.critic.requires_grad_(False), shown)
-
-    def _learn(self, true: list[Tensor], shown: list[Tensor]) -> None:
-        """A step of the critic."""
-        loss = critic_loss(self.critic.requires_grad_(True), true, shown)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(list(self.critic.parameters()))
-        self.optimizer.step()
+from training import Budget, Run, launch, training_arguments
 
 
 def train(rank: int, arguments: argparse.Namespace) -> None:
@@ -76,9 +40,9 @@ def main() -> None:
     parser.add_argument("--model", choices=TOKENIZERS, default="nano2")
     parser.add_argument("--start", type=Path, help="runs/MODEL/tokenizer/last.pt by default")
     parser.add_argument("--steps", type=int, default=3000, help="stop after so many steps")
-    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--critic-rate", type=float, default=3e-4)
-    parser.add_argument("--deceit", type=float, default=0.02, help="weight of the critic's opinion")
+    parser.add_argument("--deceit", type=float, default=0.06, help="weight of the critic's opinion")
     add_weights(parser)
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path("runs") / arguments.model / "sharp"

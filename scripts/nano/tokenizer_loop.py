@@ -15,11 +15,10 @@ from vidjacobi.shapes import Pixels
 PIECES = Cut(4, 17, 64, 96)  # as long to compute as a whole clip, and four times as many sights
 WHOLE = Cut(1, 33, 128, 160)
 WHOLE_SHARE = 0.25  # of the steps
-LOOKED_AT = 6  # frames of a step that the perceptual term compares
 AUTOCAST = torch.bfloat16
 
-# (pixels, indices of the frames to look at) to (the network's video, its loss)
-Objective = Callable[[Pixels, Tensor], tuple[Pixels, Tensor]]
+# (pixels, for the choice of frames to look at) to (the network's video, its loss)
+Objective = Callable[[Pixels, torch.Generator], tuple[Pixels, Tensor]]
 
 
 def loop(run: Run, arguments: argparse.Namespace, rank: int, objective: Objective) -> None:
@@ -32,9 +31,8 @@ def loop(run: Run, arguments: argparse.Namespace, rank: int, objective: Objectiv
     while run.budget.progress < 1:
         cut = WHOLE if torch.rand((), generator=generator) < WHOLE_SHARE else PIECES
         pixels = draw_batch(clips, cut, generator)
-        looked = torch.randperm(cut.frames, generator=generator)[: max(1, LOOKED_AT // cut.count)]
         with torch.autocast("cpu", AUTOCAST):
-            video, loss = objective(pixels, looked)
+            video, loss = objective(pixels, generator)
         run.step(loss, run.budget.learning_rate(arguments.rate, warmup=100))
         recent.append(-10 * float(((video.detach() - pixels) / 2).square().mean().log10()))
         if time.time() - reported > 60:

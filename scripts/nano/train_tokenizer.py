@@ -24,6 +24,8 @@ from training import Budget, Run, launch, training_arguments
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.shapes import Pixels
 
+LOOKED_AT = 6  # frames of a step that the perceptual term compares
+
 
 class Likeness:
     """The objective: like the true frames, by the terms of tokenizer_losses.py and perceptual.py."""
@@ -31,8 +33,9 @@ class Likeness:
     def __init__(self, net: TokenizerNet, weights: Weights) -> None:
         self.net, self.weights, self.looks = net, weights, Looks()
 
-    def __call__(self, pixels: Pixels, looked: Tensor) -> tuple[Pixels, Tensor]:
+    def __call__(self, pixels: Pixels, generator: torch.Generator) -> tuple[Pixels, Tensor]:
         video = self.net(pixels)[0].float()
+        looked = torch.randperm(pixels.shape[2], generator=generator)[: max(1, LOOKED_AT // len(pixels))]
         with torch.no_grad():
             true = looks_of(self.looks, pixels, looked)
         error = looks_error(looks_of(self.looks, video, looked), true)

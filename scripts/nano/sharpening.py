@@ -1,0 +1,53 @@
+"""The objective of a tokenizer's second stage: like the true frames, and not to be told from them by a critic."""
+
+import torch
+from adversary import Critic, critic_loss, deceit_loss
+from jaxtyping import Int
+from perceptual import Looks, looks_error, looks_of
+from tokenizer_losses import Weights, reconstruction_loss
+from torch import Tensor
+from training import average_gradients
+
+from cosmos_adapter.tokenizer_net import TokenizerNet
+from vidjacobi.shapes import Pixels
+
+BETAS = (0.5, 0.99)
+LOOKED_AT = 150_000  # pixels of a step that perceptual term and critic see
+
+
+def neighbours(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """Indices of random pairs of neighbouring frames, for every clip the same, as many as ``LOOKED_AT`` allows."""
+    clips, _, frames, height, width = pixels.shape
+    pairs = max(1, LOOKED_AT // (2 * clips * height * width))
+    first = torch.randperm(frames - 1, generator=generator)[:pairs]
+    return torch.stack([first, first + 1], dim=1).flatten()
+
+
+class Truth:
+    """The objective: like the true frames, and not to be told from them by a critic that learns to."""
+
+    def __init__(self, net: TokenizerNet, weights: Weights, deceit: float, rate: float) -> None:
+        self.net, self.weights, self.deceit = net, weights, deceit
+        self.looks, self.critic = Looks(), Critic()
+        self.optimizer = torch.optim.Adam(self.critic.parameters(), rate, BETAS)
+
+    def __call__(self, pixels: Pixels, generator: torch.Generator) -> tuple[Pixels, Tensor]:
+        looked = neighbours(pixels, generator)
+        with torch.no_grad():
+            codes, _ = self.net.quantise(self.net.to_latent(pixels))
+            true = looks_of(self.looks, pixels, looked)
+        video = self.net.to_video(codes).float()
+        shown = looks_of(self.looks, video, looked)
+        self._learn(true, shown)
+        like = reconstruction_loss(video, pixels, self.weights) + self.weights.looks * looks_error(
+            shown, true
+        )
+        return video, like + self.deceit * deceit_loss(self.critic.requires_grad_(False), shown)
+
+    def _learn(self, true: list[Tensor], shown: list[Tensor]) -> None:
+        """A step of the critic."""
+        loss = critic_loss(self.critic.requires_grad_(True), true, shown)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(list(self.critic.parameters()))
+        self.optimizer.step()
