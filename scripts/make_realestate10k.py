@@ -1,12 +1,13 @@
-"""Write a small set in RealEstate10k's layout from the procedural rooms, with their true cameras.
+"""Write a small set in RealEstate10k's layout of rendered clips, with their true cameras.
 
 So everybody can run the evaluation offline. The seeds are the upper half of those that nano's data keeps for
-held-out clips (scripts/nano/make_data.py): no model here was trained or validated on them. Pictures are PNG by
-default, because a metric should not see a codec.
+held-out clips (scripts/nano/make_data.py), and so is the mixture of kinds: no model here was trained or validated on
+them. Pictures are PNG by default, because a metric should not see a codec.
 
     python scripts/make_realestate10k.py --out runs/rooms --clips 64 --frames 33   # test/ID.txt, frames/test/ID/*.png
     python scripts/make_realestate10k.py --out runs/rooms_mp4 --layout mp4         # test/ID.txt, videos/test/ID.mp4
     python scripts/make_realestate10k.py --out runs/rooms_pt --layout chunks       # pixelSplat's test/000000.torch
+    python scripts/make_realestate10k.py --out runs/houses --kinds house           # tours of houses alone
 """
 
 import argparse
@@ -20,8 +21,9 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).with_name("nano")))
-from make_data import FIRST_SEED
-from rooms import FPS, Clip, render_clip
+from make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
+from rooms import FPS
+from scenes import KINDS, Clip, draw_kind, render_clip
 
 from vidjacobi.datasets.cameras import Cameras, write_cameras
 from vidjacobi.datasets.chunks import record_of
@@ -33,10 +35,11 @@ SEEDS = range(FIRST_SEED["heldout"] + 500_000, FIRST_SEED["heldout"] + 1_000_000
 def cameras_of(clip: Clip) -> Cameras:
     """The clip's true cameras: world to camera, and the lens in parts of the picture's sides."""
     height, width = clip.frames.shape[1:3]
+    across, down = clip.intrinsics[0, 0] / width, clip.intrinsics[1, 1] / height
     stamps = (torch.arange(len(clip.frames)) * (1e6 / FPS)).round().long()
-    lens = torch.tensor([clip.focal / width, clip.focal / height, 0.5, 0.5], dtype=torch.float64)
+    lens = torch.tensor([across, down, 0.5, 0.5], dtype=torch.float64)
     poses = torch.linalg.inv(clip.poses.double())[:, :3]
-    return Cameras(f"procedural room {clip.seed}", stamps, lens.repeat(len(stamps), 1), poses)
+    return Cameras(f"rendered {clip.kind} {clip.seed}", stamps, lens.repeat(len(stamps), 1), poses)
 
 
 def write_images(folder: Path, clip: Clip, cameras: Cameras) -> None:
@@ -56,7 +59,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--layout", choices=("images", "mp4", "chunks"), default="images")
     parser.add_argument("--first-seed", type=int, default=SEEDS.start)
+    held_out = [kind for kind in KINDS if kind != TRAIN_ONLY]
+    parser.add_argument("--kinds", nargs="+", choices=held_out, default=held_out)
     options = parser.parse_args()
+    mixture = split_mixture("heldout", options.kinds)
     seeds = range(options.first_seed, options.first_seed + options.clips)
     if options.clips < 1 or options.frames < 1 or seeds[0] not in SEEDS or seeds[-1] not in SEEDS:
         parser.error(f"at least one clip and frame, and seeds of {SEEDS.start} to {SEEDS[-1]}, are needed")
@@ -64,7 +70,8 @@ def main() -> None:
         (options.out / folder).mkdir(parents=True, exist_ok=True)
     records = []
     for seed in tqdm(seeds, unit="clip"):
-        clip, name = render_clip(seed, options.frames), sha256(f"room {seed}".encode()).hexdigest()[:16]
+        clip = render_clip(seed, options.frames, kind=draw_kind(seed, mixture))
+        name = sha256(f"room {seed}".encode()).hexdigest()[:16]
         cameras = cameras_of(clip)
         if options.layout == "chunks":
             records.append(record_of(name, clip.frames, cameras))
