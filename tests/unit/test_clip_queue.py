@@ -4,112 +4,27 @@ import gc
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
 import pytest
 import torch
+from queued import (
+    DECODERS,
+    SIZES,
+    VOCAB,
+    WINDOW,
+    Counting,
+    Stiff,
+    assert_as_alone,
+    of_all,
+    requests,
+    window_of,
+)
 from torch import Tensor
 
-from vidjacobi import Decoded, Failed, Finished, Request, decode, decode_each
-from vidjacobi.config import config_names
-from vidjacobi.decoders import jacobi, rows
-from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.geometry import Grid
-from vidjacobi.law_memory import LawMemory
+from vidjacobi import Finished, Request, decode, decode_each
 from vidjacobi.model import has_free_rows
-from vidjacobi.nuclei import Nuclei
-from vidjacobi.state import DecodeState, Window
-from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
-
-DECODERS = config_names("decoder")
-GRID, VOCAB, WINDOW = Grid(4, 2, 3), 8, 5
-# (context, new tokens, futures): whole frames, mid-row, one token of either, more futures than some batches have rows
-SIZES = [(6, 18, 1), (1, 20, 2), (10, 3, 3), (7, 1, 1), (12, 12, 5), (6, 18, 1), (20, 4, 1)]
-
-
-class Counting(TinyVideoModel):
-    """Notes the sizes of prefills and passes."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(VOCAB, GRID, surprise=0.5, dtype=torch.float64, **options)
-        self.prefills: list[int] = []
-        self.passes: list[int] = []
-
-    def prefill(self, tokens: Tensor, *rest: Any) -> Iterator[Tensor]:
-        self.prefills.append(len(tokens))
-        yield from super().prefill(tokens, *rest)
-        self.passes.pop()  # that of this prefill
-
-    def forward(self, tokens: Tensor, *rest: Any) -> Tensor:
-        self.passes.append(len(tokens))
-        return super().forward(tokens, *rest)
-
-
-class Stiff:
-    """The same model without ``move`` and ``copy_rows``."""
-
-    def __init__(self) -> None:
-        model = Counting()
-        for name in ("vocab_size", "max_positions", "prefix_tokens", "device", "dtype", "prefills", "passes"):
-            setattr(self, name, getattr(model, name))
-        for name in ("grid_for", "make_cache", "prefill", "forward"):
-            setattr(self, name, getattr(model, name))
-
-
-def requests() -> list[Request]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        Request(torch.randint(0, VOCAB, (context,), generator=generator), new, f"clip {index}", samples)
-        for index, (context, new, samples) in enumerate(SIZES)
-    ]
-
-
-def window_of(decoder: str) -> int | None:
-    return None if decoder == "ar" else WINDOW
-
-
-@cache
-def alone(decoder: str) -> dict[tuple[str, int], Decoded]:
-    """Every future by (clip, sample), decoded on its own."""
-    found = {}
-    for request in requests():
-        for sample in request.numbers:
-            name = (str(request.name), 0, sample, 0)
-            context, new = request.context[None], request.new_tokens
-            found[name[0], sample] = decode(
-                Counting(), context, new, decoder, window_of(decoder), clip_ids=[name]
-            )
-    return found
-
-
-def of_all(decoder: str, rows: int, wanted: Any = None, model: Any = None, **options: Any) -> list[Finished]:
-    """What comes out of the queue."""
-    wanted = requests() if wanted is None else wanted
-    found = list(decode_each(model or Counting(), iter(wanted), rows, decoder, window_of(decoder), **options))
-    assert all(isinstance(one, Finished) for one in found)
-    return found  # type: ignore[return-value]
-
-
-def assert_as_alone(found: list[Finished], decoder: str, several: bool = True) -> None:
-    """Tokens, numbers and traces; ``several``: all of the requests."""
-    expected = alone(decoder)
-    for one in found:
-        own, got = expected[str(one.request.name), one.sample], one.decoded
-        assert torch.equal(got.tokens, own.tokens)
-        assert got.stats.nfe == own.stats.nfe
-        assert got.stats.positions == own.stats.positions
-        assert got.stats.tokens_per_pass == own.stats.tokens_per_pass
-        for part in ("decided", "accepted", "changed", "pending", "evaluated", "decided_in", "redrafted"):
-            assert torch.equal(getattr(got.trace, part), getattr(own.trace, part)), part
-        assert (
-            len(got.trace.seconds) == len(got.trace.forward_seconds) == got.stats.passes == got.stats.nfe[0]
-        )
-        assert got.stats.law == own.stats.law
-    if several:
-        assert sorted((str(one.request.name), one.sample) for one in found) == sorted(expected)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
@@ -251,55 +166,6 @@ def test_shares_add_up_to_the_time_that_passed() -> None:
         assert of_all(decoder, 1, [requests()[0]])[0].share > 0
 
 
-BAD = {
-    "a token outside": (lambda one: replace(one, context=one.context + VOCAB), "outside the vocabulary of 8"),
-    "too long": (lambda one: replace(one, new_tokens=23), "exceed the model's 24 positions"),
-    "no future": (lambda one: replace(one, samples=0), "samples must be at least 1"),
-    "a future twice": (lambda one: replace(one, samples=[1, 1]), "different numbers"),
-    "an empty context": (lambda one: replace(one, context=one.context[:0]), "context is empty"),
-}
-
-
-@pytest.mark.parametrize("decoder", ["pathwise", "ar"])
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_request_names_its_clip_and_harms_no_other(case: str, decoder: str) -> None:
-    spoil, words = BAD[case]
-    wanted = [spoil(one) if one.name == "clip 2" else one for one in requests()]
-    found = list(decode_each(Counting(), wanted, 3, decoder, window_of(decoder), keep_going=True))
-    failed = [one for one in found if isinstance(one, Failed)]
-    assert [(one.request, one.sample) for one in failed] == [(wanted[2], None)]
-    assert "clip 'clip 2'" in str(failed[0].error)
-    assert words in str(failed[0].error)
-    good = [one for one in found if isinstance(one, Finished)]
-    assert len(good) == len(alone(decoder)) - 3
-    assert_as_alone(good, decoder, several=False)
-    with pytest.raises(InvalidArgument, match="clip 'clip 2'"):
-        list(decode_each(Counting(), wanted, 3, decoder, window_of(decoder)))
-
-
-@pytest.mark.parametrize("decoder", ["pathwise", "fast", "ar"])
-@pytest.mark.parametrize("first", [5, 9])
-def test_a_clip_without_laws_harms_no_other(decoder: str, first: int) -> None:
-    """NaN from some position on, in the prefill or behind it, of one clip among others."""
-
-    class Broken(Counting):
-        def forward(self, *inputs: Any) -> Tensor:
-            logits = super().forward(*inputs)
-            codes = inputs[4][: len(logits), :2]
-            own = self._weights[torch.arange(2), requests()[0].context[:2]]
-            sick = (codes == own).all(1, keepdim=True) if codes.shape[1] == 2 else codes < 0
-            return torch.where((sick & (inputs[1] >= first))[..., None], torch.nan, logits)
-
-    found = list(decode_each(Broken(), requests(), 3, decoder, window_of(decoder), keep_going=True))
-    failed = [one for one in found if isinstance(one, Failed)]
-    assert [(one.request.name, one.sample) for one in failed] == [("clip 0", 0)]
-    assert isinstance(failed[0].error, BadModelOutput)
-    assert "not finite" in str(failed[0].error)
-    assert_as_alone([one for one in found if isinstance(one, Finished)], decoder, several=False)
-    with pytest.raises(BadModelOutput):
-        list(decode_each(Broken(), requests(), 3, decoder, window_of(decoder)))
-
-
 def run_many(count: int) -> list[int]:
     """Live tensors whenever a twentieth of the clips is finished."""
 
@@ -321,115 +187,3 @@ def test_memory_is_that_of_the_rows(count: int) -> None:
     live = run_many(count)
     assert len(live) == 20
     assert max(live[10:]) <= max(live[1:10]) + 5
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"rows": 0}, "rows must be at least 1"),
-        ({"window": 0}, "window must be at least 1"),
-        ({"positions": 25}, "positions must be 2 to the model's 24"),
-        ({"positions": 1}, "positions must be 2 to the model's 24"),
-        ({"decoder": "pathwize"}, "did you mean 'pathwise'"),
-        ({"seed": 1 << 63}, "seed must fit 64 bits"),
-        ({"positions": 20}, "24 positions, context and new tokens, are more than positions=20"),
-    ],
-)
-def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        list(decode_each(Counting(), requests(), **options))
-    assert words in str(caught.value)
-
-
-def test_rows_with_conditions_of_their_own_are_refused() -> None:
-    model = Counting()
-    model.rows_alike = False
-    with pytest.raises(InvalidArgument, match="condition of its own"):
-        decode_each(model, requests())
-    assert decode(model, requests()[0].context[None].repeat(2, 1), 3).stats.prefill_shared_by == [1, 1]
-    assert model.prefills == [2]
-
-
-# What a refill must not leave behind, and what must move with a row. Each is caught by the test of the first lines.
-
-
-def keep_the_cache(patch: pytest.MonkeyPatch) -> None:
-    """The entries of the old clip stay."""
-    patch.setattr(Counting, "copy_rows", lambda *_: None)
-
-
-def copy_too_little(patch: pytest.MonkeyPatch) -> None:
-    """The last entry of the context is forgotten."""
-
-    def short(self: Any, cache: Tensor, into: Tensor, source: Tensor, of: Tensor) -> None:
-        cache[into, : source.shape[1] - 1] = source[of, :-1]
-
-    patch.setattr(Counting, "copy_rows", short)
-
-
-def move_no_entries(patch: pytest.MonkeyPatch) -> None:
-    """A row that moves into a gap leaves its entries behind."""
-    copied = TinyVideoModel.copy_rows
-
-    def only_new(self: Any, cache: Tensor, into: Tensor, source: Tensor, of: Tensor) -> None:
-        if cache is not source:
-            copied(self, cache, into, source, of)
-
-    patch.setattr(Counting, "copy_rows", only_new)
-
-
-def keep_the_memory(patch: pytest.MonkeyPatch) -> None:
-    """A new clip drafts from the laws of the row above it."""
-    beside = LawMemory.beside
-
-    def wrong(self: LawMemory, other: LawMemory) -> LawMemory:
-        both = beside(self, other)
-        both.ids[len(self.ids) :], both.probs[len(self.ids) :] = self.ids[-1:], self.probs[-1:]
-        return both
-
-    patch.setattr(LawMemory, "beside", wrong)
-
-
-def keep_the_passes(patch: pytest.MonkeyPatch) -> None:
-    """A new clip goes on counting where the old one was."""
-    beside = rows.beside
-
-    def wrong(first: DecodeState, second: DecodeState) -> DecodeState:
-        return beside(first, replace(second, passes=first.passes[-1:].repeat(len(second.passes))))
-
-    patch.setattr(jacobi, "beside", wrong)
-
-
-def keep_the_drafts(patch: pytest.MonkeyPatch) -> None:
-    """A new clip's window holds the slots of another's, and their laws."""
-    empty = rows._with_window
-
-    def wrong(state: DecodeState, window: Window | None, laws: Nuclei | None) -> DecodeState:
-        if state.window is not None or window is None:
-            return empty(state, window, laws)
-        last = torch.full_like(state.frontier, len(window.inputs) - 1)
-        taken = rows.rows_of(window, last)
-        targets = state.frontier[:, None] + torch.arange(window.inputs.shape[1])
-        moved = replace(taken, inputs=targets - 1, valid=torch.ones_like(taken.valid))
-        return replace(state, window=moved, laws=laws and rows.rows_of(laws, last))
-
-    patch.setattr(rows, "_with_window", wrong)
-
-
-CONTROLS = [
-    (keep_the_cache, "pathwise"),
-    (copy_too_little, "pathwise"),
-    (move_no_entries, "pathwise"),
-    (keep_the_memory, "pathwise"),
-    (keep_the_memory, "fast"),
-    (keep_the_passes, "fast"),
-    (keep_the_drafts, "fast"),
-]
-
-
-@pytest.mark.parametrize(("control", "decoder"), CONTROLS)
-def test_a_broken_refill_is_caught(control: Any, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone(decoder)
-    control(monkeypatch)
-    with pytest.raises(AssertionError):
-        assert_as_alone(of_all(decoder, 3), decoder)
