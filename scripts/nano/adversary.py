@@ -1,9 +1,9 @@
-"""A critic that learns to tell decoded video from true video, so that a decoder learns to make them alike.
+"""A critic that learns to tell decoded pictures from true ones, so that a decoder learns to make them alike.
 
-Small heads on the features of perceptual.py, one for each stage, which see two neighbouring frames together: how a
-picture looks, and how it moves on. Only the heads are trained, which takes far fewer clips than a critic from
-nothing. Source: Sauer et al. 2021, "Projected GANs Converge Faster"; hinge losses as in Lim and Ye 2017, "Geometric
-GAN". The network of FVD has no part in it.
+Small heads on the features of perceptual.py, one for each stage; only they are trained, which takes far fewer
+pictures than a critic from nothing. Source: Sauer et al. 2021, "Projected GANs Converge Faster"; hinge losses as in
+Lim and Ye 2017, "Geometric GAN". The network of FVD has no part in it. Heads that see two neighbouring frames were
+no better (LOG.md).
 """
 
 import torch
@@ -19,20 +19,15 @@ Scalar = Float[Tensor, ""]
 
 
 class Critic(nn.Module):
-    """How true each place of some pairs of frames looks: one map of scores for each stage of features.
-
-    Features are of 2n frames, those of a pair one after the other.
-    """
+    """How true each place of some pictures looks: one map of scores for each stage of features."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(_head(2 * width) for width in WIDTHS)
+        self.heads = nn.ModuleList(_head(width) for width in WIDTHS)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         # unit features of n channels have components of about 1 / sqrt(n)
-        scaled = [f * f.shape[1] ** 0.5 for f in features]
-        pairs = [f.unflatten(0, (-1, 2)).flatten(1, 2) for f in scaled]
-        return [head(pair) for head, pair in zip(self.heads, pairs, strict=True)]
+        return [head(f * f.shape[1] ** 0.5) for head, f in zip(self.heads, features, strict=True)]
 
 
 def _head(width: int) -> nn.Sequential:
@@ -41,12 +36,12 @@ def _head(width: int) -> nn.Sequential:
 
 
 def critic_loss(critic: Critic, true: list[Tensor], shown: list[Tensor]) -> Scalar:
-    """Hinge: scores of true pairs above 1, of shown ones below -1; ``shown`` without gradient."""
+    """Hinge: scores of true pictures above 1, of shown ones below -1; ``shown`` without gradient."""
     pairs = zip(critic(true), critic([f.detach() for f in shown]), strict=True)
     losses = [F.relu(1 - above).mean() + F.relu(1 + below).mean() for above, below in pairs]
     return torch.stack(losses).mean()
 
 
 def deceit_loss(critic: Critic, shown: list[Tensor]) -> Scalar:
-    """What the decoder lowers: minus the mean score of its frames."""
+    """What the decoder lowers: minus the mean score of its pictures."""
     return -torch.stack([scores.mean() for scores in critic(shown)]).mean()

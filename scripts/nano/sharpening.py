@@ -15,12 +15,10 @@ BETAS = (0.5, 0.99)
 LOOKED_AT = 150_000  # pixels of a step that perceptual term and critic see
 
 
-def neighbours(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
-    """Indices of random pairs of neighbouring frames, for every clip the same, as many as ``LOOKED_AT`` allows."""
+def some_frames(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """Indices of random frames, for every clip the same, as many as ``LOOKED_AT`` allows."""
     clips, _, frames, height, width = pixels.shape
-    pairs = max(1, LOOKED_AT // (2 * clips * height * width))
-    first = torch.randperm(frames - 1, generator=generator)[:pairs]
-    return torch.stack([first, first + 1], dim=1).flatten()
+    return torch.randperm(frames, generator=generator)[: max(1, LOOKED_AT // (clips * height * width))]
 
 
 class Truth:
@@ -32,7 +30,7 @@ class Truth:
         self.optimizer = torch.optim.Adam(self.critic.parameters(), rate, BETAS)
 
     def __call__(self, pixels: Pixels, generator: torch.Generator) -> tuple[Pixels, Tensor]:
-        looked = neighbours(pixels, generator)
+        looked = some_frames(pixels, generator)
         with torch.no_grad():
             codes, _ = self.net.quantise(self.net.to_latent(pixels))
             true = looks_of(self.looks, pixels, looked)
