@@ -221,3 +221,31 @@ def test_the_shipped_contexts_are_the_held_out_clips(name: str) -> None:
     contexts = np.load(resources.files("vidjacobi.assets") / name / "held_out_contexts.npy")
     assert len(contexts) == 64
     assert (found == contexts[0].flatten()).mean() > 0.99
+
+
+def test_a_transformers_optimiser_goes_on_as_if_never_stopped() -> None:
+    setup = load("transformer_setup")
+
+    def make() -> tuple[torch.nn.ParameterList, object]:
+        torch.manual_seed(0)
+        parameters = torch.nn.ParameterList([torch.nn.Parameter(torch.randn(4, 3)) for _ in range(2)])
+        parts = torch.optim.Muon([parameters[0]]), torch.optim.AdamW([parameters[1]])
+        return parameters, setup.Together(*parts)
+
+    def step(parameters: torch.nn.ParameterList, optimiser: object, rate: float) -> None:
+        optimiser.zero_grad()
+        sum(p.square().sum() for p in parameters).backward()
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+
+    whole, stopped = make(), make()
+    for pair in (whole, stopped):
+        step(*pair, 0.1)
+    resumed = make()
+    resumed[0].load_state_dict(stopped[0].state_dict())
+    resumed[1].load_state_dict(stopped[1].state_dict())
+    for pair in (whole, resumed):
+        step(*pair, 0.2)
+    for one, other in zip(whole[0], resumed[0], strict=True):
+        assert torch.equal(one, other)
