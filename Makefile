@@ -27,7 +27,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/vidjacobi bench --config readme --out out/bench
 
-# nano2 from nothing into out/nano2: about a day on two cores; stopped or killed, the same call goes on
+# nano from nothing into out/nano: about a day on two cores; stopped or killed, the same call goes on
 nano: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
 	$(BIN)/python scripts/nano/make_data.py
@@ -35,7 +35,7 @@ nano: $(STAMP)
 	$(BIN)/python scripts/nano/sharpen_tokenizer.py
 	$(BIN)/python scripts/nano/train_transformer.py
 	$(BIN)/python scripts/nano/export.py
-	$(BIN)/python scripts/nano/judge_tokenizer.py --tokenizer runs/nano2/sharp/last.pt
+	$(BIN)/python scripts/nano/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

@@ -35,10 +35,9 @@ def published(repository: str, dtype: torch.dtype) -> Outline | None:
 
 
 def shipped(name: str, dtype: torch.dtype) -> Outline:
-    """A model that ships with the package: nano or micro (which has nano's tokenizer at its own frame size)."""
-    assets = resources.files("vidjacobi.assets")
-    with resources.as_file(assets / name) as folder, resources.as_file(assets / "nano") as codec:
-        return in_folder(name, folder, codec / "tokenizer", dtype)
+    """A model that ships with the package: nano or micro."""
+    with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
+        return in_folder(name, folder, folder / "tokenizer", dtype)
 
 
 def folder(path: str, dtype: torch.dtype) -> Outline:

@@ -1,5 +1,6 @@
 """A transformer and the video tokenizer whose tokens it speaks."""
 
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -13,21 +14,13 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.runtime import Runtime
 
 
-def load_nano(runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
-    """The world model that ships with the package."""
-    with resources.as_file(resources.files("vidjacobi.assets") / "nano") as folder:
+def load_shipped(name: str, runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
+    """A world model of ``vidjacobi/assets``: nano, or micro of another grid and vocabulary."""
+    with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
         return load_pair(folder, folder / "tokenizer", runtime)
 
 
-def load_micro(runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
-    """The second, smaller one: a transformer of its own, nano's tokenizer at the size that fills its grid."""
-    assets = resources.files("vidjacobi.assets")
-    with resources.as_file(assets / "micro" / "transformer") as folder:
-        model = load_model(folder, runtime.device, runtime.dtype)
-    with resources.as_file(assets / "nano" / "tokenizer") as folder:
-        tokenizer = load_tokenizer(folder, runtime.device, runtime.dtype)
-    grid, step = model.grid_for(tokenizer.max_frames), tokenizer.stride_space
-    return model, tokenizer.at_size((grid.h * step, grid.w * step))
+load_nano, load_micro = partial(load_shipped, "nano"), partial(load_shipped, "micro")
 
 
 def load_pair(

@@ -1,6 +1,5 @@
 """``CosmosTokenizer``: a Cosmos discrete video tokenizer as a ``vidjacobi.tokenizer.VideoTokenizer``."""
 
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -96,14 +95,6 @@ class CosmosTokenizer:
         self.stride_space = spec.spatial_compression
         self.max_frames = spec.num_video_frames
         self.vocab_size = spec.vocab_size
-
-    def at_size(self, frame_size: tuple[int, int]) -> "CosmosTokenizer":
-        """The same network for frames of another (height, width) in pixels, multiples of ``stride_space``.
-
-        Raises InvalidArgument for other sizes.
-        """
-        spec = replace(self.spec, video_height=frame_size[0], video_width=frame_size[1])
-        return CosmosTokenizer(spec, self.codec)
 
     @torch.no_grad()
     def encode(self, pixels: Pixels) -> GridTokens:

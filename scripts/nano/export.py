@@ -1,20 +1,20 @@
 """Write a world model as it ships: trained networks in bfloat16, and held-out contexts for the bench.
 
-    python scripts/nano/export.py                               # nano2 into out/nano2: transformer and tokenizer
-    python scripts/nano/export.py --name nano --out vidjacobi/assets      # in the place of the one that ships
-    python scripts/nano/export.py --model micro                 # its tokenizer is nano's
+    python scripts/nano/export.py                               # nano into out/nano: transformer and tokenizer
+    python scripts/nano/export.py --model micro --out vidjacobi/assets      # in the place of the one that ships
 
 Prints what was written, in bytes. The model card is written by hand beside the weights.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from specs import CONTEXT_FRAMES, MODELS
+from specs import CONTEXT_FRAMES, MODELS, frame_size
 from tokens import load_tokens
 from training import trained_state
 
@@ -30,10 +30,11 @@ def trained(run: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in state.items()}
 
 
-def export_tokenizer(run: Path, folder: Path) -> None:
-    """``folder/config.json`` and ``folder/model.safetensors``."""
+def export_tokenizer(run: Path, size: tuple[int, int], folder: Path) -> None:
+    """``folder/config.json``, for frames of ``size`` (H, W) pixels, and ``folder/model.safetensors``."""
     config, _ = trained_state(run / "last.pt")
-    net = TokenizerNet(TokenizerSpec.from_config(config)).to(torch.bfloat16)
+    spec = replace(TokenizerSpec.from_config(config), video_height=size[0], video_width=size[1])
+    net = TokenizerNet(spec).to(torch.bfloat16)
     net.load_state_dict(trained(run))
     save_tokenizer(net, folder)
 
@@ -58,21 +59,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", choices=MODELS, default="nano2")
+    parser.add_argument("--model", choices=MODELS, default="nano")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("out"))
-    parser.add_argument("--name", help="folder in --out, the model's name by default")
     arguments = parser.parse_args()
     spec, run, folder = (
         MODELS[arguments.model],
         arguments.runs / arguments.model,
-        arguments.out / (arguments.name or arguments.model),
+        arguments.out / arguments.model,
     )
     export_transformer(run / "transformer", spec, folder / "transformer")
     export_contexts(run / "transformer", spec, folder / "held_out_contexts.npy")
-    stages = [run / stage for stage in ("sharp", "tokenizer") if (run / stage).exists()]
-    if stages:  # the last one
-        export_tokenizer(stages[0], folder / "tokenizer")
+    stage = "sharp" if (run / "sharp").exists() else "tokenizer"
+    export_tokenizer(run / stage, frame_size(arguments.model), folder / "tokenizer")
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             path.chmod(0o644)

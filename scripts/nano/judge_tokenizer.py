@@ -1,6 +1,6 @@
 """Judge a trained tokenizer: PSNR and SSIM of held-out and real clips, FVD against frozen frames, contact sheets.
 
-    python scripts/nano/judge_tokenizer.py                              # runs/nano2/tokenizer
+    python scripts/nano/judge_tokenizer.py                              # runs/nano/tokenizer
     python scripts/nano/judge_tokenizer.py --real ../shared/data/cosmos ../shared/data/bridge --fvd 0
 
 Everything is measured on frames as they are shown: 128x160, uint8, weights rounded to bfloat16 as they ship. FVD
@@ -111,8 +111,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/nano2/tokenizer/last.pt"))
-    parser.add_argument("--data", type=Path, default=Path("runs/nano2/data"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/nano/tokenizer/last.pt"))
+    parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
     parser.add_argument("--clips", type=int, default=32, help="held-out clips of each kind at most")
     parser.add_argument("--real", type=Path, nargs="*", default=[], help="folders of real videos")
     parser.add_argument("--fvd", type=int, default=32, help="held-out house clips for FVD, 0 for none")

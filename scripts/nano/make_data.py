@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kinds", nargs="+", choices=MIXTURE, default=list(MIXTURE), metavar="KIND")
-    parser.add_argument("--out", type=Path, default=Path("runs/nano2/data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/nano/data"))
     arguments = parser.parse_args()
     if TRAIN_ONLY in arguments.kinds:
         for number in range(len(PHOTOS)):  # a missing package is better found now than in an hour

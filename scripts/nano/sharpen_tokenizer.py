@@ -3,7 +3,7 @@
 Encoder and codes stay as they are, so tokens do too, and a transformer may be trained before, beside or after this.
 Starts from the averaged weights of ``train_tokenizer.py``; goes on where it was stopped, like that.
 
-    python scripts/nano/sharpen_tokenizer.py                                        # nano2, what `make nano` does
+    python scripts/nano/sharpen_tokenizer.py                                        # nano, what `make nano` does
 """
 
 import argparse
@@ -37,7 +37,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
-    parser.add_argument("--model", choices=TOKENIZERS, default="nano2")
+    parser.add_argument("--model", choices=TOKENIZERS, default="nano")
     parser.add_argument("--start", type=Path, help="runs/MODEL/tokenizer/last.pt by default")
     parser.add_argument("--steps", type=int, default=4000, help="stop after so many steps")
     parser.add_argument("--rate", type=float, default=1e-4)

@@ -1,7 +1,6 @@
 """Sizes of the world models: a video tokenizer and a transformer for each name.
 
-"nano" and "micro" ship with the package, as the first version of these scripts trained them. "nano2" is their
-successor; the other tokenizers were trained for a moment, to choose its codes (LOG.md).
+"nano" and "micro" ship with the package; the other tokenizers are there to compare codes (LOG.md).
 """
 
 from dataclasses import replace
@@ -9,15 +8,15 @@ from dataclasses import replace
 from cosmos_adapter.spec import ModelSpec
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 
-# A tokenizer is trained at nano's frame size. It is fully convolutional (its one attention runs over the places
-# of a latent frame), so that micro uses nano's weights at its own frame size.
-FIRST = TokenizerSpec(
+# Tokenizers are fully convolutional (their one attention runs over the places of a latent frame): all are trained on
+# pieces of nano's frames, and micro's then works at its own frame size.
+NANO = TokenizerSpec(
     channels=64,
     channels_mult=(1, 2, 2),
     num_res_blocks=1,
     z_channels=16,
-    embedding_dim=4,
-    levels=(8, 8, 8, 8),
+    embedding_dim=5,
+    levels=(24, 7, 4, 4, 3),
     patch_size=4,
     spatial_compression=8,
     temporal_compression=8,
@@ -29,14 +28,12 @@ FIRST = TokenizerSpec(
 
 def with_codes(levels: tuple[int, ...], spatial: int = 8) -> TokenizerSpec:
     """The tokenizer with other codes, or with fewer and larger blocks."""
-    return replace(FIRST, levels=levels, embedding_dim=len(levels), spatial_compression=spatial)
+    return replace(NANO, levels=levels, embedding_dim=len(levels), spatial_compression=spatial)
 
 
 TOKENIZERS = {
-    "nano": FIRST,
-    "micro": FIRST,
-    "nano2": with_codes((24, 7, 4, 4, 3)),
-    "codes4096": with_codes((8, 8, 8, 8)),
+    "nano": NANO,
+    "micro": with_codes((8, 8, 8, 8)),
     "codes3780": with_codes((20, 7, 3, 3, 3)),
     "codes16000": with_codes((20, 8, 5, 5, 4)),
     "codes64000": with_codes((8, 8, 8, 5, 5, 5)),
@@ -50,7 +47,7 @@ MODELS = {
         n_heads=4,
         n_kv_heads=2,
         ffn_hidden_size=704,
-        vocab_size=4096,
+        vocab_size=TOKENIZERS["nano"].vocab_size,
         rope_theta=1000.0,
         video_latent_shape=(5, 16, 20),
         num_video_frames=33,
@@ -61,13 +58,12 @@ MODELS = {
         n_heads=4,
         n_kv_heads=2,
         ffn_hidden_size=512,
-        vocab_size=4096,
+        vocab_size=TOKENIZERS["micro"].vocab_size,
         rope_theta=1000.0,
         video_latent_shape=(5, 12, 16),
         num_video_frames=33,
     ),
 }
-MODELS["nano2"] = replace(MODELS["nano"], vocab_size=TOKENIZERS["nano2"].vocab_size)
 CONTEXT_FRAMES = 2  # latent frames given in a rollout; the others are the predicted ones
 
 

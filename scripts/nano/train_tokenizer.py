@@ -4,8 +4,8 @@ Held-out PSNR goes to ``log.txt`` every few minutes, the weights to ``last.pt`` 
 where a stopped or killed one was, on any number of workers. More ``--steps`` than before lengthen the training.
 ``sharpen_tokenizer.py`` is the second stage.
 
-    python scripts/nano/train_tokenizer.py                                          # nano2, what `make nano` does
-    python scripts/nano/train_tokenizer.py --model codes4096 --steps 300 --workers 1      # a trial of other codes
+    python scripts/nano/train_tokenizer.py                                          # nano, what `make nano` does
+    python scripts/nano/train_tokenizer.py --model codes3780 --steps 300 --workers 1      # a trial of other codes
 """
 
 import argparse
@@ -64,7 +64,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
-    parser.add_argument("--model", choices=TOKENIZERS, default="nano2")
+    parser.add_argument("--model", choices=TOKENIZERS, default="nano")
     parser.add_argument("--steps", type=int, default=5000, help="stop after so many steps")
     parser.add_argument("--rate", type=float, default=3e-4)
     add_weights(parser)

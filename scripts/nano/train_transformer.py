@@ -4,8 +4,8 @@ First encodes the clips (held-out, then train and its mirrored and backward vari
 trains. Held-out loss per latent frame goes to ``log.txt``, the weights to ``last.pt`` every minute; the same call
 goes on where a stopped or killed one was, on any number of workers. Clips rendered since are encoded first.
 
-    python scripts/nano/train_transformer.py                                # nano2, what `make nano` does
-    python scripts/nano/train_transformer.py --model micro --tokenizer runs/nano2/tokenizer/last.pt
+    python scripts/nano/train_transformer.py                                # nano, what `make nano` does
+    python scripts/nano/train_transformer.py --model micro --steps 1500
 """
 
 import argparse
@@ -61,7 +61,7 @@ def report_data(run: Run, clips: torch.Tensor, predicted: torch.Tensor) -> None:
 def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
-    parser.add_argument("--model", choices=MODELS, default="nano2")
+    parser.add_argument("--model", choices=MODELS, default="nano")
     parser.add_argument("--tokenizer", type=Path, help="its last.pt, runs/MODEL/tokenizer/last.pt by default")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=8000, help="stop after so many steps")

@@ -192,7 +192,7 @@ def training_arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("runs/nano2/data"))
+    parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
     parser.add_argument("--out", type=Path, help="runs/MODEL/PART by default")
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="stop after so many minutes, restarts included"

@@ -49,7 +49,7 @@ class Together:
 def optimizer_of(net: CosmosTransformer) -> Together:
     """Muon for the layers' matrices, at AdamW's rates; AdamW without decay for all else.
 
-    After 160 steps of nano2 the held-out loss is 5.55 nats, with AdamW for everything 6.10; a step takes as long.
+    After 160 steps of nano the held-out loss is 5.55 nats, with AdamW for everything 6.10; a step takes as long.
     Source: Jordan et al. 2024, "Muon"; scale of updates: Liu et al. 2025, "Muon is Scalable for LLM Training".
     """
     layers = [p for name, p in net.named_parameters() if p.ndim > 1 and name.startswith("layers.")]

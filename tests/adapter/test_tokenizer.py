@@ -181,17 +181,6 @@ def test_a_clip_does_not_depend_on_its_batch(folder):
         assert torch.equal(tokenizer.to_frames(tokens[i : i + 1]), frames[i : i + 1])
 
 
-def test_another_frame_size(folder):
-    tokenizer = load_tokenizer(folder, "cpu", FP32)
-    smaller = tokenizer.at_size((24, 32))
-    pixels = make_video(9)[..., :24, :32]
-    assert smaller.frame_size == (24, 32)
-    assert tokenizer.frame_size == (32, 48)
-    assert torch.equal(smaller.encode(pixels), tokenizer.encode(pixels))
-    with pytest.raises(InvalidArgument, match="video_width"):
-        tokenizer.at_size((24, 36))
-
-
 def test_save_and_load_round_trip(folder, tmp_path):
     net = load_tokenizer(folder, "cpu", FP32).codec.net
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), make_net().parameters(), strict=True))

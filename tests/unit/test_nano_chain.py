@@ -35,8 +35,8 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    write_clips(tmp_path / "runs" / "nano2" / "data" / "train", range(4))
-    write_clips(tmp_path / "runs" / "nano2" / "data" / "heldout", range(1_000_000, 1_000_002))
+    write_clips(tmp_path / "runs" / "nano" / "data" / "train", range(4))
+    write_clips(tmp_path / "runs" / "nano" / "data" / "heldout", range(1_000_000, 1_000_002))
     run("train_tokenizer", "--steps", "1", "--workers", "1")
     assert "resumed at step 1" in run("train_tokenizer", "--steps", "2", "--workers", "2")
     run("sharpen_tokenizer", "--steps", "1", "--workers", "1")
@@ -46,14 +46,14 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
         "train_transformer", "--steps", "2", "--workers", "1", "--batch", "1", "--variants", "plain"
     )
     run("export")
-    out = tmp_path / "out" / "nano2"
+    out = tmp_path / "out" / "nano"
     _, tokenizer = vidjacobi.load(out / "transformer", "cpu", "float32", out / "tokenizer")
     contexts = np.load(out / "held_out_contexts.npy")
     assert contexts.shape == (2, 2, 16, 20)
     clip = load("rooms").render_clip(1_000_000, 9).frames
     pixels = load("clips").to_pixels(clip[None])
     assert torch.equal(tokenizer.encode(pixels)[0], torch.from_numpy(contexts[0].astype(np.int64)))
-    assert int(contexts.max()) < load("specs").TOKENIZERS["nano2"].vocab_size
-    run("judge_tokenizer", "--tokenizer", "runs/nano2/sharp/last.pt", "--fvd", "0", "--clips", "2")
-    judged = json.loads((tmp_path / "runs" / "nano2" / "sharp" / "judged" / "judged.json").read_text())
+    assert int(contexts.max()) < load("specs").TOKENIZERS["nano"].vocab_size
+    run("judge_tokenizer", "--tokenizer", "runs/nano/sharp/last.pt", "--fvd", "0", "--clips", "2")
+    judged = json.loads((tmp_path / "runs" / "nano" / "sharp" / "judged" / "judged.json").read_text())
     assert judged["plain_room"]["psnr"] > 15

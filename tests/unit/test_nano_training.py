@@ -151,7 +151,7 @@ def test_the_untrained_tokenizer_already_passes_colours() -> None:
     clips = [rooms.render_clip(seed, 9, (64, 80)).frames for seed in range(10)]
     pixels = torch.stack(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     torch.manual_seed(0)
-    net = TokenizerNet(specs.TOKENIZERS["nano2"])
+    net = TokenizerNet(specs.TOKENIZERS["nano"])
     start.initialise(net, pixels[:7])
     with torch.no_grad():
         video, _ = net(pixels[7:])
