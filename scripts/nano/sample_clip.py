@@ -8,7 +8,8 @@ from pathlib import Path
 
 import av
 from make_data import FIRST_SEED
-from rooms import FPS, render_clip
+from rooms import FPS
+from scenes import render_clip
 
 from vidjacobi.shapes import Frames
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=65)
     parser.add_argument("--out", type=Path, default=Path("vidjacobi/assets/sample.mp4"))
     arguments = parser.parse_args()
-    write_video(render_clip(arguments.seed, arguments.frames).frames, arguments.out)
+    write_video(render_clip(arguments.seed, arguments.frames, kind="house").frames, arguments.out)
     arguments.out.chmod(0o644)
     print(f"{arguments.out.stat().st_size:>12,} {arguments.out}")
 
