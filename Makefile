@@ -27,7 +27,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/vidjacobi bench --config readme --out out/bench
 
-# nano from nothing into out/nano: about a day on two cores; stopped or killed, the same call goes on
+# nano and micro from nothing into out/: about a day on two cores; stopped or killed, the same call goes on
 nano: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
 	$(BIN)/python scripts/nano/make_data.py
@@ -35,6 +35,9 @@ nano: $(STAMP)
 	$(BIN)/python scripts/nano/sharpen_tokenizer.py
 	$(BIN)/python scripts/nano/train_transformer.py
 	$(BIN)/python scripts/nano/export.py
+	$(BIN)/python scripts/nano/train_tokenizer.py --model micro --steps 1500
+	$(BIN)/python scripts/nano/train_transformer.py --model micro --steps 1500
+	$(BIN)/python scripts/nano/export.py --model micro
 	$(BIN)/python scripts/nano/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
