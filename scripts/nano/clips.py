@@ -1,7 +1,8 @@
-"""The rendered clips as training batches."""
+"""The rendered clips as training batches, on the device that trains: memory maps on a CPU, copies on a GPU."""
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +17,22 @@ from vidjacobi.shapes import Frames, Pixels
 
 @dataclass(frozen=True)
 class RenderedClip:
-    """One clip on disk, read when touched."""
+    """One clip; on a CPU it is read from disk when touched."""
 
     seed: int
     kind: str
-    frames: np.ndarray  # uint8 [33 128 160 3]
+    frames: Frames  # [33 128 160 3]
 
     @property
     def reversible(self) -> bool:
         """Whether it looks as true when it runs backwards."""
         return self.kind in REVERSIBLE
 
-    def read(self) -> Frames:
-        """All of its frames."""
-        return torch.from_numpy(self.frames.copy())
-
 
 Clips = list[RenderedClip]
 
 
-def load_split(data: Path, split: str) -> Clips:
+def load_split(data: Path, split: str, device: str = "cpu") -> Clips:
     """The clips of a split ("train" or "heldout") in the order of their seeds.
 
     Raises BadInput if ``make_data.py`` has not written any.
@@ -46,10 +43,16 @@ def load_split(data: Path, split: str) -> Clips:
     mixture = json.loads(note.read_text())["mixture"]
     clips = []
     for shard in shards:
-        for i, frames in enumerate(np.load(shard, mmap_mode="r")):
+        for i, frames in enumerate(_read(shard, device)):
             seed = int(shard.stem) + i
             clips.append(RenderedClip(seed, draw_kind(seed, mixture), frames))
     return clips
+
+
+@cache
+def _read(shard: Path, device: str) -> UInt8[Tensor, "n T H W c"]:
+    """A shard, read once in a process. Copy-on-write, because torch wants memory that it could write to."""
+    return torch.from_numpy(np.load(shard, mmap_mode="c")).to(device)
 
 
 def to_pixels(clips: UInt8[Tensor, "b T H W c"]) -> Pixels:
@@ -59,7 +62,7 @@ def to_pixels(clips: UInt8[Tensor, "b T H W c"]) -> Pixels:
 
 def stack(clips: Clips) -> UInt8[Tensor, "b T H W c"]:
     """Clips as one tensor."""
-    return torch.from_numpy(np.stack([clip.frames for clip in clips]))
+    return torch.stack([clip.frames for clip in clips])
 
 
 @dataclass(frozen=True)
@@ -74,25 +77,22 @@ class Cut:
 
 def draw_batch(clips: Clips, cut: Cut, generator: torch.Generator) -> Pixels:
     """Pieces of random clips, half of them mirrored, half of the reversible ones run backwards, some contrasted."""
-    return torch.stack([_piece(clips, cut, generator) for _ in range(cut.count)])
+    pixels = to_pixels(torch.stack([_piece(clips, cut, generator) for _ in range(cut.count)]))
+    # real clips have more contrast than most rendered ones
+    gains, chances = torch.rand(2, cut.count, generator=generator)
+    gains = torch.where(chances < 0.25, 0.8 + 0.8 * gains, 1.0).to(pixels.device).view(-1, 1, 1, 1, 1)
+    middles = pixels.mean((1, 2, 3, 4), keepdim=True)
+    return (middles + gains * (pixels - middles)).clamp(-1, 1)
 
 
-def _piece(clips: Clips, cut: Cut, generator: torch.Generator) -> Tensor:
+def _piece(clips: Clips, cut: Cut, generator: torch.Generator) -> UInt8[Tensor, "T H W c"]:
     def draw(most: int) -> int:
         return int(torch.randint(most + 1, (), generator=generator))
 
     clip = clips[draw(len(clips) - 1)]
     size = (cut.frames, cut.height, cut.width)
-    places = [slice(start, start + n) for start, n in zip(_starts(clip, size, draw), size, strict=True)]
-    pixels = to_pixels(torch.from_numpy(clip.frames[tuple(places)].copy())[None])[0]
-    chances = torch.rand(3, generator=generator)
-    flips = [axis for axis, yes in ((3, chances[0] < 0.5), (1, clip.reversible and chances[1] < 0.5)) if yes]
-    if chances[2] < 0.25:  # real clips have more contrast than most rendered ones
-        gain = 0.8 + 0.8 * torch.rand((), generator=generator)
-        middle = pixels.mean()
-        pixels = (middle + gain * (pixels - middle)).clamp(-1, 1)
-    return pixels.flip(flips)
-
-
-def _starts(clip: RenderedClip, size: tuple[int, int, int], draw) -> list[int]:
-    return [draw(whole - part) for whole, part in zip(clip.frames.shape[:3], size, strict=True)]
+    starts = [draw(whole - part) for whole, part in zip(clip.frames.shape[:3], size, strict=True)]
+    piece = clip.frames[tuple(slice(start, start + n) for start, n in zip(starts, size, strict=True))]
+    chances = torch.rand(2, generator=generator)
+    flips = [axis for axis, yes in ((2, chances[0] < 0.5), (0, clip.reversible and chances[1] < 0.5)) if yes]
+    return piece.flip(flips)

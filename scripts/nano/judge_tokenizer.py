@@ -71,7 +71,7 @@ def heldout_groups(clips: Clips, most: int) -> dict[str, list[Frames]]:
     groups: dict[str, list[Frames]] = defaultdict(list)
     for clip in clips:
         if len(groups[clip.kind]) < most:
-            groups[clip.kind].append(clip.read())
+            groups[clip.kind].append(clip.frames)
     return dict(groups)
 
 

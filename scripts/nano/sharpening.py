@@ -2,8 +2,7 @@
 
 import torch
 from adversary import Critic, critic_loss, deceit_loss
-from jaxtyping import Int
-from perceptual import Looks, looks_error, looks_of
+from perceptual import Looks, looks_error, looks_of, some_frames
 from tokenizer_losses import Weights, reconstruction_loss
 from torch import Tensor
 from training import average_gradients
@@ -12,13 +11,6 @@ from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.shapes import Pixels
 
 BETAS = (0.5, 0.99)
-LOOKED_AT = 150_000  # pixels of a step that perceptual term and critic see
-
-
-def some_frames(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
-    """Indices of random frames, for every clip the same, as many as ``LOOKED_AT`` allows."""
-    clips, _, frames, height, width = pixels.shape
-    return torch.randperm(frames, generator=generator)[: max(1, LOOKED_AT // (clips * height * width))]
 
 
 class Truth:
@@ -26,7 +18,8 @@ class Truth:
 
     def __init__(self, net: TokenizerNet, weights: Weights, deceit: float, rate: float) -> None:
         self.net, self.weights, self.deceit = net, weights, deceit
-        self.looks, self.critic = Looks(), Critic()
+        device = next(net.parameters()).device
+        self.looks, self.critic = Looks().to(device), Critic().to(device)
         self.optimizer = torch.optim.Adam(self.critic.parameters(), rate, BETAS)
 
     def __call__(self, pixels: Pixels, generator: torch.Generator) -> tuple[Pixels, Tensor]:

@@ -18,6 +18,7 @@ from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.errors import BadInput
 from vidjacobi.frames import fit
+from vidjacobi.shapes import Pixels
 
 # Axes of [c T H W] that are flipped. Clips that look wrong backwards have no such variants.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}
@@ -40,29 +41,36 @@ def load_net(checkpoint: Path) -> TokenizerNet:
 def encode_chunks(rank: int, arguments: argparse.Namespace, split: str, variants: list[str]) -> None:
     """One worker's part of a split: files ``SPLIT/VARIANT_SEED.npy`` of tokens, uint16 ``[n t*h*w]``.
 
-    Files already there are kept. Variants are done one after the other, so that the plain clips come first.
+    Files already there are kept.
     Raises BadInput if the files there are of another tokenizer.
     """
-    net, size = load_net(arguments.tokenizer), frame_size(arguments.model)
+    net, size = load_net(arguments.tokenizer).to(arguments.device), frame_size(arguments.model)
     clips = load_split(arguments.data, split)
     folder = arguments.out / "tokens" / split
     claim(folder, arguments.tokenizer)
-    jobs = [(variant, start) for variant in variants for start in range(0, len(clips), CHUNK)]
-    for variant, start in jobs[rank :: arguments.workers]:
-        path = folder / f"{variant}_{clips[start].seed:08d}.npy"
-        chosen = variant_of(clips[start : start + CHUNK], variant)
-        if path.exists() or not chosen:
-            continue
-        tokens = [encode(net, clip.frames, size, VARIANTS[variant]) for clip in chosen]
-        with path.with_suffix(".part").open("wb") as file:
-            np.save(file, np.stack(tokens))
-        os.replace(path.with_suffix(".part"), path)
-        print(f"{time.strftime('%H:%M:%S')} {path.name}: {len(tokens)} clips", flush=True)
+    for start in range(rank * CHUNK, len(clips), arguments.workers * CHUNK):
+        chunk = clips[start : start + CHUNK]
+        paths = {variant: folder / f"{variant}_{chunk[0].seed:08d}.npy" for variant in variants}
+        missing = {variant: path for variant, path in paths.items() if not path.exists()}
+        pixels = [fit(clip.frames.to(arguments.device), size) for clip in chunk] if missing else []
+        for variant, path in missing.items():
+            chosen = having(variant, chunk, pixels)
+            if chosen:
+                write(encode(net, torch.stack(chosen), VARIANTS[variant]), path)
 
 
-def variant_of(clips: Clips, variant: str) -> Clips:
-    """The clips that have a variant."""
-    return [clip for clip in clips if TIME not in VARIANTS[variant] or clip.reversible]
+def having(variant: str, clips: Clips, pixels: list[Tensor]) -> list[Tensor]:
+    """The pixels of those clips that have a variant."""
+    pairs = zip(clips, pixels, strict=True)
+    return [shown for clip, shown in pairs if TIME not in VARIANTS[variant] or clip.reversible]
+
+
+def write(tokens: np.ndarray, path: Path) -> None:
+    """Whole or not at all."""
+    with path.with_suffix(".part").open("wb") as file:
+        np.save(file, tokens)
+    os.replace(path.with_suffix(".part"), path)
+    print(f"{time.strftime('%H:%M:%S')} {path.name}: {len(tokens)} clips", flush=True)
 
 
 def claim(folder: Path, tokenizer: Path) -> None:
@@ -87,11 +95,10 @@ def digest(tokenizer: Path) -> str:
     return found.hexdigest()
 
 
-def encode(net: TokenizerNet, clip: np.ndarray, size: tuple[int, int], flips: list[int]) -> np.ndarray:
-    """Tokens of one clip in raster order, its frames scaled and cropped to ``size`` as a rollout does it."""
-    pixels = fit(torch.from_numpy(clip.copy()), size).flip(flips)
-    _, tokens = net.quantise(net.to_latent(pixels[None]))
-    return tokens.flatten().numpy().astype(np.uint16)
+def encode(net: TokenizerNet, pixels: Pixels, flips: list[int]) -> np.ndarray:
+    """Tokens of clips in raster order, uint16 ``[b t*h*w]``; ``flips`` are axes of a clip."""
+    _, tokens = net.quantise(net.to_latent(pixels.flip([1 + axis for axis in flips])))
+    return tokens.flatten(1).cpu().numpy().astype(np.uint16)
 
 
 def load_tokens(folder: Path, split: str) -> Int[Tensor, "n p"]:

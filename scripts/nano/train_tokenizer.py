@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from clips import load_split, stack, to_pixels
-from perceptual import Looks, looks_error, looks_of
+from perceptual import Looks, looks_error, looks_of, some_frames
 from specs import TOKENIZERS
 from start_values import initialise
 from tokenizer_loop import loop
@@ -24,18 +24,17 @@ from training import Budget, Run, launch, training_arguments
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.shapes import Pixels
 
-LOOKED_AT = 6  # frames of a step that the perceptual term compares
-
 
 class Likeness:
     """The objective: like the true frames, by the terms of tokenizer_losses.py and perceptual.py."""
 
     def __init__(self, net: TokenizerNet, weights: Weights) -> None:
-        self.net, self.weights, self.looks = net, weights, Looks()
+        self.net, self.weights = net, weights
+        self.looks = Looks().to(next(net.parameters()).device)
 
     def __call__(self, pixels: Pixels, generator: torch.Generator) -> tuple[Pixels, Tensor]:
         video = self.net(pixels)[0].float()
-        looked = torch.randperm(pixels.shape[2], generator=generator)[: max(1, LOOKED_AT // len(pixels))]
+        looked = some_frames(pixels, generator)
         with torch.no_grad():
             true = looks_of(self.looks, pixels, looked)
         error = looks_error(looks_of(self.looks, video, looked), true)
@@ -49,7 +48,7 @@ def start(arguments: argparse.Namespace) -> TokenizerNet:
     if not (arguments.out / "last.pt").exists():
         clips = load_split(arguments.data, "train")
         initialise(net, to_pixels(stack(clips[:: max(1, len(clips) // 8)][:8])))
-    return net.to(memory_format=torch.channels_last_3d)
+    return net.to(arguments.device, memory_format=torch.channels_last_3d)
 
 
 def train(rank: int, arguments: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     encode_chunks(rank, arguments, "heldout", ["plain"])
     encode_chunks(rank, arguments, "train", arguments.variants)
     torch.distributed.barrier()
-    net = build(arguments.model, arguments.seed)
+    net = build(arguments.model, arguments.seed).to(arguments.device)
     budget = Budget(arguments.steps, arguments.minutes)
     run = Run(arguments.out, net, optimizer_of(net), budget)
     clips, heldout = load_tokens(arguments.out, "train"), load_tokens(arguments.out, "heldout")
@@ -36,7 +36,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     reported = evaluated = time.time()
     while budget.progress < 1:
         chosen = torch.randint(len(clips), (arguments.batch,), generator=generator)
-        loss = losses(net, clips[chosen]).mean()
+        loss = losses(net, clips[chosen].to(arguments.device)).mean()
         run.step(loss, budget.learning_rate(arguments.rate, warmup=arguments.warmup))
         if time.time() - reported > 60:
             run.log(f"loss {loss.item():.4f} minutes {budget.seconds / 60:.1f}")
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="its last.pt, runs/MODEL/tokenizer/last.pt by default")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=8000, help="stop after so many steps")
-    parser.add_argument("--batch", type=int, default=2, help="clips of one worker's step")
+    parser.set_defaults(batch=2)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=60, help="steps")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """What both training scripts share: worker processes, a budget with its learning-rate curve, log, checkpoints.
 
 A worker is one process on one thread with its own clips; gradients are averaged after each step. On two cores
-this trains 1.7 times as many clips a second as one process on two threads.
+this trains 1.7 times as many clips a second as one process on two threads. On a GPU there is one worker.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from vidjacobi.errors import BadInput
 
 COOLING = 0.25  # share of the budget in which the learning rate falls
 AVERAGED = 1000  # steps
+CHECKED = 20  # steps from one look at the loss to the next: each look waits for a GPU
 
 
 @dataclass
@@ -50,7 +51,16 @@ class Budget:
 
 
 def launch(train: Callable[[int, argparse.Namespace], None], arguments: argparse.Namespace) -> None:
-    """Run ``train(rank, arguments)`` in ``arguments.workers`` processes that can average gradients."""
+    """Run ``train(rank, arguments)`` in ``arguments.workers`` processes that can average gradients.
+
+    Raises BadInput for several workers on a GPU, or a GPU that is not there.
+    """
+    if arguments.workers is None:
+        arguments.workers = 2 if arguments.device == "cpu" else 1
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise BadInput("no GPU is visible to torch: leave --device cuda out, or install a torch with CUDA")
+    if arguments.device == "cuda" and arguments.workers != 1:
+        raise BadInput(f"--workers {arguments.workers}: a GPU has one worker; raise --batch instead")
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_worker, (train, arguments, f"{folder}/store"), nprocs=arguments.workers)
 
@@ -94,11 +104,13 @@ class Run:
         self.writes = dist.get_rank() == 0
         folder.mkdir(parents=True, exist_ok=True)
         self.tick = time.time()
-        for parameter in model.parameters():
-            dist.broadcast(parameter.data, src=0)
+        self.loss = torch.zeros(())
+        if dist.get_world_size() > 1:
+            for parameter in model.parameters():
+                dist.broadcast(parameter.data, src=0)
         self.average.load_state_dict(model.state_dict())
         if (folder / "last.pt").exists():
-            state = torch.load(folder / "last.pt", weights_only=True)
+            state = torch.load(folder / "last.pt", weights_only=True, map_location="cpu")
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
@@ -117,7 +129,8 @@ class Run:
             file.write(line + "\n")
 
     def save(self) -> None:
-        """Write ``last.pt``, whole or not at all."""
+        """Write ``last.pt``, whole or not at all. Raises ``FloatingPointError`` as ``check`` does."""
+        self.check()
         if not self.writes:
             return
         state: dict[str, Any] = {
@@ -135,12 +148,11 @@ class Run:
     def step(self, loss: torch.Tensor, rate: float) -> None:
         """One update with the workers' mean gradient, clipped to norm 1, and the budget's count of it.
 
-        Raises ``FloatingPointError`` if the loss is not finite.
+        Raises ``FloatingPointError`` if the loss is not finite, at the latest ``CHECKED`` steps later.
         """
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()}: lower the learning rate and resume from last.pt"
-            )
+        self.loss = loss.detach()
+        if self.budget.step % CHECKED == 0:
+            self.check()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(list(self.model.parameters()))
@@ -151,6 +163,13 @@ class Run:
             group["lr"] = rate * group.get("scale", 1.0)
         self.optimizer.step()
         self._average_weights()
+
+    def check(self) -> None:
+        """Raises ``FloatingPointError`` if the last loss was not finite: ``last.pt`` stays as it was."""
+        if not torch.isfinite(self.loss):
+            raise FloatingPointError(
+                f"the loss is {self.loss.item()}: lower the learning rate and resume from last.pt"
+            )
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -170,6 +189,8 @@ class Run:
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Over the workers."""
+    if dist.get_world_size() == 1:
+        return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
@@ -183,7 +204,7 @@ def trained_state(checkpoint: Path) -> tuple[dict[str, Any], dict[str, torch.Ten
     """(config of the network, averaged weights) of a ``last.pt``. Raises BadInput if there is none."""
     if not checkpoint.exists():
         raise BadInput(f"no {checkpoint}: train first")
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     return state["spec"], state["average"]
 
 
@@ -197,6 +218,8 @@ def training_arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="stop after so many minutes, restarts included"
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, help="processes, one thread each; 2 by default, 1 on a GPU")
+    parser.add_argument("--batch", type=int, default=1, help="clips of one worker's step")
     parser.add_argument("--seed", type=int, default=0)
     return parser
