@@ -7,6 +7,7 @@ exact in bfloat16, latents near a rounding border are not.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -63,4 +64,12 @@ def _place_values(levels: Sequence[int]) -> list[int]:
 
 def _column(values: Sequence[int] | Sequence[float], like: Tensor) -> Tensor:
     """One value per latent channel, in the shape that broadcasts with latents (ints stay ints)."""
-    return torch.tensor(values, device=like.device).view(1, -1, 1, 1, 1)
+    whole = all(isinstance(value, int) for value in values)
+    return _made(tuple(values), torch.int64 if whole else torch.float32, like.device)
+
+
+@cache
+def _made(values: tuple[int | float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once for each device: to copy it there in every pass would wait for a GPU's work."""
+    with torch.inference_mode(False):  # whoever comes first, trainings may use it too
+        return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1, 1)

@@ -80,9 +80,9 @@ def draw_batch(clips: Clips, cut: Cut, generator: torch.Generator) -> Pixels:
     pixels = to_pixels(torch.stack([_piece(clips, cut, generator) for _ in range(cut.count)]))
     # real clips have more contrast than most rendered ones
     gains, chances = torch.rand(2, cut.count, generator=generator)
-    gains = torch.where(chances < 0.25, 0.8 + 0.8 * gains, 1.0).to(pixels.device).view(-1, 1, 1, 1, 1)
+    gains = torch.where(chances < 0.25, 0.8 + 0.8 * gains, 1.0).to(pixels.device, non_blocking=True)
     middles = pixels.mean((1, 2, 3, 4), keepdim=True)
-    return (middles + gains * (pixels - middles)).clamp(-1, 1)
+    return (middles + gains.view(-1, 1, 1, 1, 1) * (pixels - middles)).clamp(-1, 1)
 
 
 def _piece(clips: Clips, cut: Cut, generator: torch.Generator) -> UInt8[Tensor, "T H W c"]:

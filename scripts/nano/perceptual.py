@@ -46,7 +46,9 @@ class Looks(nn.Module):
 
 def some_frames(pixels: Pixels, generator: torch.Generator) -> Int[Tensor, " n"]:
     """Indices of ``LOOKED_AT`` random frames, for every clip the same."""
-    return torch.randperm(pixels.shape[2], generator=generator)[:LOOKED_AT].to(pixels.device)
+    return torch.randperm(pixels.shape[2], generator=generator)[:LOOKED_AT].to(
+        pixels.device, non_blocking=True
+    )
 
 
 def looks_of(looks: Looks, video: Pixels, frames: Tensor) -> list[Tensor]:

@@ -43,7 +43,7 @@ TOKENIZERS = {
 MODELS = {
     "nano": ModelSpec(
         dim=256,
-        n_layers=6,
+        n_layers=8,
         n_heads=4,
         n_kv_heads=2,
         ffn_hidden_size=704,

@@ -45,7 +45,7 @@ def loop(run: Run, arguments: argparse.Namespace, rank: int, objective: Objectiv
             run.save()
             clips = split("train")  # rendering may still go on
             reported, recent = time.time(), []
-        if time.time() - evaluated > 600:
+        if time.time() - evaluated > 300:
             if run.writes:
                 psnr, entropy = heldout_psnr(run.average, few)
                 run.log(f"held-out PSNR {psnr:.2f} dB ({len(few)} clips), entropy {entropy:.2f}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from clips import Clips, load_split
 from jaxtyping import Int
-from specs import frame_size
+from specs import MODELS, frame_size
 from torch import Tensor
 from training import trained_state
 
@@ -59,6 +59,12 @@ def encode_chunks(rank: int, arguments: argparse.Namespace, split: str, variants
                 write(encode(net, torch.stack(chosen), VARIANTS[variant]), path)
 
 
+def encode_splits(rank: int, arguments: argparse.Namespace) -> None:
+    """One worker's part of both splits."""
+    encode_chunks(rank, arguments, "heldout", ["plain"])
+    encode_chunks(rank, arguments, "train", arguments.variants)
+
+
 def having(variant: str, clips: Clips, pixels: list[Tensor]) -> list[Tensor]:
     """The pixels of those clips that have a variant."""
     pairs = zip(clips, pixels, strict=True)
@@ -99,6 +105,20 @@ def encode(net: TokenizerNet, pixels: Pixels, flips: list[int]) -> np.ndarray:
     """Tokens of clips in raster order, uint16 ``[b t*h*w]``; ``flips`` are axes of a clip."""
     _, tokens = net.quantise(net.to_latent(pixels.flip([1 + axis for axis in flips])))
     return tokens.flatten(1).cpu().numpy().astype(np.uint16)
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is encoded, and with which tokenizer."""
+    parser.add_argument("--model", choices=MODELS, default="nano")
+    parser.add_argument("--tokenizer", type=Path, help="its last.pt, runs/MODEL/tokenizer/last.pt by default")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+
+
+def with_paths(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The options with the folders that follow from the model."""
+    arguments.out = arguments.out or Path("runs") / arguments.model / "transformer"
+    arguments.tokenizer = arguments.tokenizer or Path("runs") / arguments.model / "tokenizer" / "last.pt"
+    return arguments
 
 
 def load_tokens(folder: Path, split: str) -> Int[Tensor, "n p"]:

@@ -69,8 +69,9 @@ def pan(room: Room, rooms, door, rng: Rng) -> Float[np.ndarray, "n 5"]:
 
 def orbit(room: Room, rooms, door, rng: Rng) -> Float[np.ndarray, "n 5"]:
     """An arc around a point, which stays in the middle of the picture."""
-    margin = np.minimum(0.8, (room[1] - room[0]) / 2)  # a corridor has no more
-    target = rng.uniform(room[0] + margin, room[1] - margin)
+    low, high = room[0] + 0.8, room[1] - 0.8
+    middle = room.mean(0)  # all that a corridor has, and a low room's height
+    target = rng.uniform(np.minimum(low, middle), np.maximum(high, middle))
     target[1] = rng.uniform(0.5, 1.1)
     radius, height = rng.uniform(1.0, 2.6), rng.uniform(1.15, 1.65)
     angles = rng.uniform(0, 6.3) + np.linspace(0, rng.uniform(0.6, 1.8) * rng.choice([-1, 1]), 6)

@@ -19,7 +19,7 @@ from start_values import initialise
 from tokenizer_loop import loop
 from tokenizer_losses import Weights, add_weights, reconstruction_loss, weights_of
 from torch import Tensor
-from training import Budget, Run, launch, training_arguments
+from training import Budget, Run, launch, trained_state, training_arguments
 
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.shapes import Pixels
@@ -42,10 +42,12 @@ class Likeness:
 
 
 def start(arguments: argparse.Namespace) -> TokenizerNet:
-    """The network with its start values, unless there is a checkpoint to go on from."""
+    """The network with its start values, or those of ``--start``, unless there is a checkpoint to go on from."""
     torch.manual_seed(arguments.seed)
     net = TokenizerNet(TOKENIZERS[arguments.model])
-    if not (arguments.out / "last.pt").exists():
+    if arguments.start:
+        net.load_state_dict(trained_state(arguments.start)[1])
+    elif not (arguments.out / "last.pt").exists():
         clips = load_split(arguments.data, "train")
         initialise(net, to_pixels(stack(clips[:: max(1, len(clips) // 8)][:8])))
     return net.to(arguments.device, memory_format=torch.channels_last_3d)
@@ -64,6 +66,7 @@ def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
     parser.add_argument("--model", choices=TOKENIZERS, default="nano")
+    parser.add_argument("--start", type=Path, help="weights to begin with, a last.pt; computed by default")
     parser.add_argument("--steps", type=int, default=5000, help="stop after so many steps")
     parser.add_argument("--rate", type=float, default=3e-4)
     add_weights(parser)

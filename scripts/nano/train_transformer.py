@@ -10,21 +10,19 @@ goes on where a stopped or killed one was, on any number of workers. Clips rende
 
 import argparse
 import time
-from pathlib import Path
 
 import torch
 from losses import describe, heldout_losses, losses
-from specs import CONTEXT_FRAMES, MODELS
+from specs import CONTEXT_FRAMES
 from token_counts import unigram_entropy
-from tokens import VARIANTS, encode_chunks, load_tokens
+from tokens import add_encoding, encode_splits, load_tokens, with_paths
 from training import Budget, Run, launch, training_arguments
 from transformer_setup import build, optimizer_of
 
 
 def train(rank: int, arguments: argparse.Namespace) -> None:
     """One worker: encode its share, then train."""
-    encode_chunks(rank, arguments, "heldout", ["plain"])
-    encode_chunks(rank, arguments, "train", arguments.variants)
+    encode_splits(rank, arguments)
     torch.distributed.barrier()
     net = build(arguments.model, arguments.seed).to(arguments.device)
     budget = Budget(arguments.steps, arguments.minutes)
@@ -36,13 +34,14 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     reported = evaluated = time.time()
     while budget.progress < 1:
         chosen = torch.randint(len(clips), (arguments.batch,), generator=generator)
-        loss = losses(net, clips[chosen].to(arguments.device)).mean()
+        loss = losses(net, clips[chosen].to(arguments.device, non_blocking=True)).mean()
         run.step(loss, budget.learning_rate(arguments.rate, warmup=arguments.warmup))
         if time.time() - reported > 60:
             run.log(f"loss {loss.item():.4f} minutes {budget.seconds / 60:.1f}")
             run.save()
+            clips = load_tokens(arguments.out, "train")  # encode_clips.py may still go on
             reported = time.time()
-        if run.writes and time.time() - evaluated > 600:
+        if run.writes and time.time() - evaluated > 300:
             run.log(f"held-out ({len(few)} clips): {describe(heldout_losses(run.average, few))}")
             evaluated = time.time()
     run.save()
@@ -61,17 +60,12 @@ def report_data(run: Run, clips: torch.Tensor, predicted: torch.Tensor) -> None:
 def main() -> None:
     """Parse the options and start the workers."""
     parser = training_arguments(__doc__)
-    parser.add_argument("--model", choices=MODELS, default="nano")
-    parser.add_argument("--tokenizer", type=Path, help="its last.pt, runs/MODEL/tokenizer/last.pt by default")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add_encoding(parser)
     parser.add_argument("--steps", type=int, default=8000, help="stop after so many steps")
     parser.set_defaults(batch=2)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--warmup", type=int, default=60, help="steps")
-    arguments = parser.parse_args()
-    arguments.out = arguments.out or Path("runs") / arguments.model / "transformer"
-    arguments.tokenizer = arguments.tokenizer or Path("runs") / arguments.model / "tokenizer" / "last.pt"
-    launch(train, arguments)
+    launch(train, with_paths(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def launch(train: Callable[[int, argparse.Namespace], None], arguments: argparse
 
 def _worker(rank: int, train: Callable[..., None], arguments: argparse.Namespace, store: str) -> None:
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True  # pieces and whole clips, nothing else
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.workers)
     train(rank, arguments)
     dist.destroy_process_group()
