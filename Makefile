@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench nano clean
+.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-data nano-export clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
@@ -27,18 +27,35 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/vidjacobi bench --config readme --out out/bench
 
-# nano and micro from nothing into out/: about a day on two cores; stopped or killed, the same call goes on
-nano: $(STAMP)
+# nano as it ships and micro, from nothing into out/: needs a GPU (half an hour of an H100 for nano; then an hour
+# of two cores for micro). Stopped or killed, the same call goes on
+NANO := $(BIN)/python scripts/nano
+GPU := --device cuda --batch 32
+
+nano: nano-data
+	$(NANO)/train_tokenizer.py --device cuda --batch 2 --steps 5000 --out runs/nano/start
+	$(NANO)/train_tokenizer.py $(GPU) --start runs/nano/start/last.pt --rate 4e-4 --steps 3000
+	$(NANO)/sharpen_tokenizer.py $(GPU) --rate 2e-4 --deceit 0.08 --steps 5500
+	$(NANO)/train_transformer.py $(GPU) --rate 4e-3 --warmup 150 --steps 3000
+	$(MAKE) nano-export
+
+# a lesser nano without a GPU: about a day on two cores
+nano-cpu: nano-data
+	$(NANO)/train_tokenizer.py
+	$(NANO)/sharpen_tokenizer.py
+	$(NANO)/train_transformer.py
+	$(MAKE) nano-export
+
+nano-data: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
-	$(BIN)/python scripts/nano/make_data.py
-	$(BIN)/python scripts/nano/train_tokenizer.py
-	$(BIN)/python scripts/nano/sharpen_tokenizer.py
-	$(BIN)/python scripts/nano/train_transformer.py
-	$(BIN)/python scripts/nano/export.py
-	$(BIN)/python scripts/nano/train_tokenizer.py --model micro --steps 1500
-	$(BIN)/python scripts/nano/train_transformer.py --model micro --steps 1500
-	$(BIN)/python scripts/nano/export.py --model micro
-	$(BIN)/python scripts/nano/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
+	$(NANO)/make_data.py
+
+nano-export:
+	$(NANO)/export.py
+	$(NANO)/train_tokenizer.py --model micro --steps 1500
+	$(NANO)/train_transformer.py --model micro --steps 1500 --variants plain
+	$(NANO)/export.py --model micro
+	$(NANO)/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

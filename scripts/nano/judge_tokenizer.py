@@ -4,9 +4,9 @@
     python scripts/nano/judge_tokenizer.py --real ../shared/data/cosmos ../shared/data/bridge --fvd 0
 
 Everything is measured on frames as they are shown: 128x160, uint8, weights rounded to bfloat16 as they ship. FVD
-(--fvd: of so many held-out house clips, frames 9 to 32; 0: none) compares the reconstruction and the last context
-frame held still with the true frames, and says with a paired 95 % interval which is nearer. Below 400 clips its
-values are biased upwards: compare the two, not one with published ones. Writes ``judged.json`` and sheets into
+(--fvd: of so many held-out clips, all kinds, frames 9 to 32; 0: none) compares the reconstruction and the last
+context frame held still with the true frames, and says with a paired 95 % interval which is nearer. Below 400 clips
+its values are biased upwards: compare the two, not one with published ones. Writes ``judged.json`` and sheets into
 ``judged`` beside the checkpoint.
 """
 
@@ -115,16 +115,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
     parser.add_argument("--clips", type=int, default=32, help="held-out clips of each kind at most")
     parser.add_argument("--real", type=Path, nargs="*", default=[], help="folders of real videos")
-    parser.add_argument("--fvd", type=int, default=32, help="held-out house clips for FVD, 0 for none")
+    parser.add_argument("--fvd", type=int, default=64, help="held-out clips for FVD, 0 for none")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     net = load_net(arguments.tokenizer)
     folder = arguments.tokenizer.with_name("judged")
     folder.mkdir(exist_ok=True)
-    groups = heldout_groups(load_split(arguments.data, "heldout"), max(arguments.clips, arguments.fvd))
-    found = judge_clips(net, {**groups, **real_groups(arguments.real)}, folder)
+    heldout = load_split(arguments.data, "heldout")
+    groups = {**heldout_groups(heldout, arguments.clips), **real_groups(arguments.real)}
+    found = judge_clips(net, groups, folder)
     if arguments.fvd:
-        found["fvd"] = judge_fvd(net, groups["house"][: arguments.fvd])
+        found["fvd"] = judge_fvd(net, [clip.frames for clip in heldout[: arguments.fvd]])
         print(json.dumps(found["fvd"]), flush=True)
     (folder / "judged.json").write_text(json.dumps(found, indent=2) + "\n")
 

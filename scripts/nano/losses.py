@@ -20,7 +20,8 @@ def losses(net: CosmosTransformer, tokens: Int[Tensor, "b p"]) -> Float[Tensor, 
 @torch.no_grad()
 def heldout_losses(net: CosmosTransformer, tokens: Int[Tensor, "n p"]) -> Float[Tensor, " t"]:
     """Mean loss of each latent frame (of the first one, without its first token)."""
-    per_token = torch.cat([losses(net, clip.to(next(net.parameters()).device)) for clip in tokens.split(1)]).mean(0)
+    device = next(net.parameters()).device
+    per_token = torch.cat([losses(net, clip.to(device)) for clip in tokens.split(1)]).mean(0).cpu()
     frames = torch.cat([per_token[:1], per_token]).view(net.spec.grid.t, -1)
     return torch.cat([frames[:1, 1:].mean(1), frames[1:].mean(1)])
 

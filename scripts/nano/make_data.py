@@ -5,7 +5,7 @@ Shards already there are kept: a stopped run goes on, and a later call with a hi
 holds one mixture of kinds of one softness (scenes.py), which are written into its ``kinds.json``. Photographs are
 for training only: the other splits leave them out.
 
-    python scripts/nano/make_data.py                        # 6.4 GB; about a quarter of an hour on 2 cores
+    python scripts/nano/make_data.py                        # 8 GB; about twenty minutes on 2 cores
     python scripts/nano/make_data.py --kinds plain_room --out runs/plain        # the first generator's rooms alone
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train", type=int, default=3008)
+    parser.add_argument("--train", type=int, default=3776)
     parser.add_argument("--heldout", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kinds", nargs="+", choices=MIXTURE, default=list(MIXTURE), metavar="KIND")
