@@ -53,7 +53,7 @@ nano-data: $(STAMP)
 nano-export:
 	$(NANO)/export.py
 	$(NANO)/train_tokenizer.py --model micro --steps 1500
-	$(NANO)/train_transformer.py --model micro --steps 1500 --variants plain
+	$(NANO)/train_transformer.py --model micro --steps 1200 --variants plain
 	$(NANO)/export.py --model micro
 	$(NANO)/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
 

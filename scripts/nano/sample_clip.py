@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=FIRST_SEED["sample"] + 4)
+    parser.add_argument("--seed", type=int, default=FIRST_SEED["sample"] + 10)
     parser.add_argument("--frames", type=int, default=65)
     parser.add_argument("--out", type=Path, default=Path("vidjacobi/assets/sample.mp4"))
     arguments = parser.parse_args()
