@@ -26,7 +26,7 @@ def write_clips(folder: Path, seeds: range) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(
-    "VIDJACOBI_NANO_CHAIN" not in os.environ, reason="over half an hour: set VIDJACOBI_NANO_CHAIN=1"
+    "VIDJACOBI_NANO_CHAIN" not in os.environ, reason="minutes, and the packages of .[nano]: set VIDJACOBI_NANO_CHAIN=1"
 )
 def test_the_scripts_fit_together(tmp_path: Path) -> None:
     def run(script: str, *options: str) -> str:
@@ -37,10 +37,13 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
 
     write_clips(tmp_path / "runs" / "nano" / "data" / "train", range(4))
     write_clips(tmp_path / "runs" / "nano" / "data" / "heldout", range(1_000_000, 1_000_002))
-    run("train_tokenizer", "--steps", "1", "--workers", "1")
-    assert "resumed at step 1" in run("train_tokenizer", "--steps", "2", "--workers", "2")
+    run("train_tokenizer", "--steps", "1", "--workers", "1", "--out", "runs/nano/start")
+    start = ("train_tokenizer", "--start", "runs/nano/start/last.pt")
+    assert "resumed" not in run(*start, "--steps", "1", "--workers", "1")
+    assert "resumed at step 1" in run(*start, "--steps", "2", "--workers", "2")
     run("sharpen_tokenizer", "--steps", "1", "--workers", "1")
     assert "resumed at step 1" in run("sharpen_tokenizer", "--steps", "2", "--workers", "2")
+    assert "plain_01000000.npy: 2 clips" in run("encode_clips", "--variants", "plain", "--workers", "1")
     run("train_transformer", "--steps", "1", "--workers", "1", "--batch", "1", "--variants", "plain")
     assert "resumed at step 1" in run(
         "train_transformer", "--steps", "2", "--workers", "1", "--batch", "1", "--variants", "plain"
