@@ -26,7 +26,8 @@ def write_clips(folder: Path, seeds: range) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(
-    "VIDJACOBI_NANO_CHAIN" not in os.environ, reason="minutes, and the packages of .[nano]: set VIDJACOBI_NANO_CHAIN=1"
+    "VIDJACOBI_NANO_CHAIN" not in os.environ,
+    reason="minutes, and the packages of .[nano]: set VIDJACOBI_NANO_CHAIN=1",
 )
 def test_the_scripts_fit_together(tmp_path: Path) -> None:
     def run(script: str, *options: str) -> str:

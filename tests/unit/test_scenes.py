@@ -99,7 +99,7 @@ def test_an_orbit_finds_its_middle_in_rooms_of_any_width() -> None:
     tours, rng = load("tours"), np.random.default_rng(0)
     for width in rng.uniform(1.0, 2.0, 500):
         low = rng.uniform(0, 3, 3)
-        room = np.stack([low, low + [width, 2.4, 5.0]])
+        room = np.stack([low, low + np.array([width, 2.4, 5.0])])
         assert np.isfinite(tours.orbit(room, [room], None, rng)).all()
 
 
