@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-data nano-export clean
+.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-gpu nano-data nano-export clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
@@ -32,7 +32,7 @@ bench: $(STAMP)
 NANO := $(BIN)/python scripts/nano
 GPU := --device cuda --batch 32
 
-nano: nano-data
+nano: nano-gpu nano-data
 	$(NANO)/train_tokenizer.py --device cuda --batch 2 --steps 5000 --out runs/nano/start
 	$(NANO)/train_tokenizer.py $(GPU) --start runs/nano/start/last.pt --rate 4e-4 --steps 3000
 	$(NANO)/sharpen_tokenizer.py $(GPU) --rate 2e-4 --deceit 0.08 --steps 5500
@@ -45,6 +45,9 @@ nano-cpu: nano-data
 	$(NANO)/sharpen_tokenizer.py
 	$(NANO)/train_transformer.py
 	$(MAKE) nano-export
+
+nano-gpu: $(STAMP)
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('make nano needs a GPU that torch sees; make nano-cpu does without')"
 
 nano-data: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
