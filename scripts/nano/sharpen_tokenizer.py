@@ -3,7 +3,7 @@
 Encoder and codes stay as they are, so tokens do too, and a transformer may be trained before, beside or after this.
 Starts from the averaged weights of ``train_tokenizer.py``; goes on where it was stopped, like that.
 
-    python scripts/nano/sharpen_tokenizer.py                                        # nano, what `make nano` does
+    python scripts/nano/sharpen_tokenizer.py                                        # nano, what `make nano-cpu` does
 """
 
 import argparse

@@ -23,6 +23,7 @@ from vidjacobi.shapes import Pixels
 # Axes of [c T H W] that are flipped. Clips that look wrong backwards have no such variants.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}
 TIME = 1
+AT_ONCE = 4  # clips that are encoded together: about 0.5 GB
 CHUNK = 32  # clips in a file: as many as in a shard, so that clips rendered later make new files
 
 
@@ -103,7 +104,8 @@ def digest(tokenizer: Path) -> str:
 
 def encode(net: TokenizerNet, pixels: Pixels, flips: list[int]) -> np.ndarray:
     """Tokens of clips in raster order, uint16 ``[b t*h*w]``; ``flips`` are axes of a clip."""
-    _, tokens = net.quantise(net.to_latent(pixels.flip([1 + axis for axis in flips])))
+    flipped = pixels.flip([1 + axis for axis in flips])
+    tokens = torch.cat([net.quantise(net.to_latent(part))[1] for part in flipped.split(AT_ONCE)])
     return tokens.flatten(1).cpu().numpy().astype(np.uint16)
 
 

@@ -4,7 +4,7 @@ Held-out PSNR goes to ``log.txt`` every few minutes, the weights to ``last.pt`` 
 where a stopped or killed one was, on any number of workers. More ``--steps`` than before lengthen the training.
 ``sharpen_tokenizer.py`` is the second stage.
 
-    python scripts/nano/train_tokenizer.py                                          # nano, what `make nano` does
+    python scripts/nano/train_tokenizer.py                                          # nano, what `make nano-cpu` does
     python scripts/nano/train_tokenizer.py --model codes3780 --steps 300 --workers 1      # a trial of other codes
 """
 

@@ -4,8 +4,8 @@ First encodes the clips (held-out, then train and its mirrored and backward vari
 trains. Held-out loss per latent frame goes to ``log.txt``, the weights to ``last.pt`` every minute; the same call
 goes on where a stopped or killed one was, on any number of workers. Clips rendered since are encoded first.
 
-    python scripts/nano/train_transformer.py                                # nano, what `make nano` does
-    python scripts/nano/train_transformer.py --model micro --steps 1500
+    python scripts/nano/train_transformer.py                                # nano, what `make nano-cpu` does
+    python scripts/nano/train_transformer.py --model micro --steps 1200
 """
 
 import argparse
