@@ -56,8 +56,10 @@ def soften_frames(frames: Frames, softness: float) -> Frames:
     reach = max(1, round(3 * deviation))
     bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
     bell /= bell.sum()
-    x = frames.permute(0, 3, 1, 2).flatten(0, 1)[:, None].float()
-    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), "replicate"), bell.view(1, 1, 1, -1))
-    x = F.conv2d(F.pad(x, (0, 0, reach, reach), "replicate"), bell.view(1, 1, -1, 1))
+    # colours of all frames as channels of one picture: several times as fast as a batch of grey ones
+    x = frames.permute(0, 3, 1, 2).flatten(0, 1)[None].float()
+    count, bells = x.shape[1], bell.repeat(x.shape[1], 1)
+    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), "replicate"), bells[:, None, None, :], groups=count)
+    x = F.conv2d(F.pad(x, (0, 0, reach, reach), "replicate"), bells[:, None, :, None], groups=count)
     x = 127.5 + (1 - softness * CONTRAST) * (x - 127.5)
     return x.round().to(torch.uint8).view(len(frames), 3, *frames.shape[1:3]).permute(0, 2, 3, 1).contiguous()
