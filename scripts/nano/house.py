@@ -61,7 +61,7 @@ def assemble(mesh: Mesh, skins: Skins, solids: np.ndarray, lights: Lights, rng: 
     quads = mesh.finish()
     light, at, means = bake(quads, solids, lights, LIGHT_DENSITY)
     exposure = expose(quads, skins, means, rng.uniform(0.2, 0.46))
-    return Scene(quads, skins, skins.sheet(), light, at, exposure, float(rng.uniform(0.2, 0.9)))
+    return Scene(quads, skins, light, at, exposure, float(rng.uniform(0.2, 0.9)))
 
 
 def next_room(first: Room, rng: Rng) -> tuple[Room, str]:

@@ -5,7 +5,7 @@ Shards already there are kept: a stopped run goes on, and a later call with a hi
 holds one mixture of kinds of one softness (scenes.py), which are written into its ``kinds.json``. Photographs are
 for training only: the other splits leave them out.
 
-    python scripts/nano/make_data.py                        # 8 GB; about eleven minutes on 2 cores
+    python scripts/nano/make_data.py                        # 8 GB; about ten minutes on 2 cores
     python scripts/nano/make_data.py --kinds plain_room --out runs/plain        # the first generator's rooms alone
 """
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from mesh import Quads
-from skins import LEVELS, Sheet, Skins, sample
+from skins import LEVELS, Skins, sample
 
 NEAR = 0.05  # metres
 OVERSAMPLE = 1.4  # rays per pixel and axis; averaging them softens the edges
@@ -26,7 +26,6 @@ class Scene:
 
     quads: Quads
     skins: Skins
-    sheet: Sheet
     light: Float[torch.Tensor, "1 3 h w"]  # light maps of all quads, linear
     light_at: Float[np.ndarray, "q 4"]  # x, y of a quad's light map; steps across and down
     exposure: float
@@ -38,7 +37,7 @@ class Scene:
         quads, entries = self.quads, self.skins.entries
         lengths = np.stack([np.linalg.norm(quads.right, axis=1), np.linalg.norm(quads.down, axis=1)])
         density = np.array([skin.density or 0 for skin in entries], np.float32)[quads.skin]
-        size = self.sheet.size[quads.skin].T
+        size = self.skins.sheet.size[quads.skin].T
         texels = np.where(density > 0, lengths * density, size)
         shift = np.where(density > 0, quads.shift.T * density, 0)
         return np.concatenate([texels, shift, size]).astype(np.float32)
@@ -46,7 +45,7 @@ class Scene:
     @cached_property
     def origins(self) -> Float[np.ndarray, "2 lq"]:
         """Where the skins of all quads lie in the sheet, size by size."""
-        return np.ascontiguousarray(self.sheet.origin[:, self.quads.skin].reshape(-1, 2).T)
+        return np.ascontiguousarray(self.skins.sheet.origin[:, self.quads.skin].reshape(-1, 2).T)
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,9 @@ def shade(scene: Scene, coefficients: np.ndarray, buffers: Buffers) -> torch.Ten
     shrink = SHRINK.take(level)
     index = level * len(scene.quads.skin) + number
     colours = sample(
-        scene.sheet.pixels, x * shrink + of(scene.origins[0], index), y * shrink + of(scene.origins[1], index)
+        scene.skins.sheet.pixels,
+        x * shrink + of(scene.origins[0], index),
+        y * shrink + of(scene.origins[1], index),
     )
     return colours * light * scene.exposure
 

@@ -1,6 +1,7 @@
 """Skins: the pictures on quads, in one sheet at four sizes, looked up in the size that suits."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,8 +37,9 @@ class Skins:
         """A skin of one colour."""
         return self.add(np.ones((8, 8, 3), np.float32) * np.asarray(colour, np.float32), 8.0)
 
+    @cached_property
     def sheet(self) -> "Sheet":
-        """All of them in one sheet."""
+        """All of them in one sheet, made when a picture first needs it: no skin may come after that."""
         pieces: list[list[torch.Tensor]] = [[] for _ in range(LEVELS)]
         for skin in self.entries:
             picture = torch.from_numpy(skin.picture).permute(2, 0, 1)[None]

@@ -36,7 +36,7 @@ def soften_scene(scene: Scene, softness: float) -> Scene:
     if softness == 0:
         return scene
     skins = Skins([soften_skin(skin, softness) for skin in scene.skins.entries])
-    return replace(scene, skins=skins, sheet=skins.sheet(), contrast=scene.contrast * (1 - softness))
+    return replace(scene, skins=skins, contrast=scene.contrast * (1 - softness))
 
 
 def soften_skin(skin: Skin, softness: float) -> Skin:

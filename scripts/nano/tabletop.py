@@ -65,7 +65,7 @@ def build_workplace(rng: Rng, fps: float) -> Workplace:
     light, at, means = bake(placed, solids, lights, LIGHT_DENSITY)
     exposure = expose(placed, skins, means, rng.uniform(0.15, 0.32))
     skins.entries[:] = [replace(s, density=s.density and s.density * DENSITY) for s in skins.entries]
-    scene = Scene(local, skins, skins.sheet(), light, at, exposure, float(rng.uniform(0.1, 0.7)))
+    scene = Scene(local, skins, light, at, exposure, float(rng.uniform(0.1, 0.7)))
     return Workplace(scene, local, arm, things, process, camera(rng), tops, slant)
 
 
