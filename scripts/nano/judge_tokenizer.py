@@ -1,13 +1,14 @@
-"""Judge a trained tokenizer: PSNR and SSIM of held-out and real clips, FVD against frozen frames, contact sheets.
+"""Judge a tokenizer: PSNR and SSIM of held-out and real clips, FVD against frozen frames, contact sheets.
 
-    python scripts/nano/judge_tokenizer.py                              # runs/nano/tokenizer
-    python scripts/nano/judge_tokenizer.py --real ../shared/data/cosmos ../shared/data/bridge --fvd 0
+    python scripts/nano/make_data.py --train 0                      # the held-out clips, half a minute
+    python scripts/nano/judge_tokenizer.py --clips 128              # the one that ships with nano
+    python scripts/nano/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt --real ../shared/data/bridge --fvd 0
 
 Everything is measured on frames as they are shown: 128x160, uint8, weights rounded to bfloat16 as they ship. FVD
 (--fvd: of so many held-out clips, all kinds, frames 9 to 32; 0: none) compares the reconstruction and the last
 context frame held still with the true frames, and says with a paired 95 % interval which is nearer. Below 400 clips
 its values are biased upwards: compare the two, not one with published ones. Writes ``judged.json`` and sheets into
-``judged`` beside the checkpoint.
+``--out``.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from sheets import write_sheet
 from tokens import load_net
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from cosmos_adapter.tokenizer import NetCodec
+from cosmos_adapter.tokenizer_files import load_tokenizer
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from vidjacobi.errors import BadInput
 from vidjacobi.frames import as_seen, fit, to_uint8
@@ -106,21 +109,30 @@ def judge_fvd(net: TokenizerNet, clips: list[Frames]) -> dict[str, Any]:
     return found
 
 
+def network_at(path: Path) -> TokenizerNet:
+    """The network of a folder as it ships, or of a training's ``last.pt``."""
+    if path.suffix == ".pt":
+        return load_net(path)
+    codec = load_tokenizer(path, torch.device("cpu"), torch.float32).codec
+    assert isinstance(codec, NetCodec)
+    return codec.net
+
+
 def main() -> None:
-    """Judge one checkpoint."""
+    """Judge one tokenizer."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/nano/tokenizer/last.pt"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("vidjacobi/assets/nano/tokenizer"))
     parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
     parser.add_argument("--clips", type=int, default=32, help="held-out clips of each kind at most")
     parser.add_argument("--real", type=Path, nargs="*", default=[], help="folders of real videos")
     parser.add_argument("--fvd", type=int, default=64, help="held-out clips for FVD, 0 for none")
+    parser.add_argument("--out", type=Path, default=Path("runs/judged"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    net = load_net(arguments.tokenizer)
-    folder = arguments.tokenizer.with_name("judged")
-    folder.mkdir(exist_ok=True)
+    net, folder = network_at(arguments.tokenizer), arguments.out
+    folder.mkdir(parents=True, exist_ok=True)
     heldout = load_split(arguments.data, "heldout")
     groups = {**heldout_groups(heldout, arguments.clips), **real_groups(arguments.real)}
     found = judge_clips(net, groups, folder)

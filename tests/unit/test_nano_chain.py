@@ -59,5 +59,5 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
     assert torch.equal(tokenizer.encode(pixels)[0], torch.from_numpy(contexts[0].astype(np.int64)))
     assert int(contexts.max()) < load("specs").TOKENIZERS["nano"].vocab_size
     run("judge_tokenizer", "--tokenizer", "runs/nano/sharp/last.pt", "--fvd", "0", "--clips", "2")
-    judged = json.loads((tmp_path / "runs" / "nano" / "sharp" / "judged" / "judged.json").read_text())
+    judged = json.loads((tmp_path / "runs" / "judged" / "judged.json").read_text())
     assert judged["plain_room"]["psnr"] > 15
