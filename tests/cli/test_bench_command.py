@@ -223,7 +223,7 @@ def test_several_processes_find_the_same(clips: list[Path], tiny_pair: Path, tmp
         (["--decoders", "sdj"], "did you mean 'sjd'"),
         (["--windows", "0"], "at least 1"),
         (["--clips", "0"], "at least one model, one seed, one clip"),
-        (["--clips", "65"], "there are 64: held-out contexts ship with nano"),
+        (["--clips", "129"], "there are 128: held-out contexts ship with nano"),
         (["--windows", "3", "--decoders", "sjd_pac"], "no room for siblings"),
         (["--models", "nanoo"], "did you mean 'nano'"),
     ],

@@ -88,7 +88,7 @@ def test_doctor_says_what_fits(gpu: Any, capsys: Any) -> None:
     out, result = answer(capsys)
     assert result["fits"] is True
     assert result["peak"] == max(result["phases"].values()) < result["room"]
-    assert result["memory"]["transformer weights"] == 13_049_856
+    assert result["memory"]["transformer weights"] == 20_064_768
     assert "Predicted memory by part" in out
     room = result["peak"] / (1 << 20)  # one MiB of it is taken off
     assert main([*words, "--gpu", gpu(room)]) == 2
