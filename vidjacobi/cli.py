@@ -294,7 +294,3 @@ def convert_parser() -> ArgumentParser:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder with model.pt, or a weight file")
     parser.add_argument("out", metavar="OUT", help="new folder")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

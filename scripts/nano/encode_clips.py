@@ -6,12 +6,12 @@ Run it again while rendering goes on and a transformer trains: the training take
 """
 
 from tokens import add_encoding, encode_splits, with_paths
-from training import launch, training_arguments
+from training import launch, working_arguments
 
 
 def main() -> None:
     """Parse the options and start the workers."""
-    parser = training_arguments(__doc__)
+    parser = working_arguments(__doc__)
     add_encoding(parser)
     launch(encode_splits, with_paths(parser.parse_args()))
 

@@ -209,18 +209,24 @@ def trained_state(checkpoint: Path) -> tuple[dict[str, Any], dict[str, torch.Ten
     return state["spec"], state["average"]
 
 
-def training_arguments(description: str) -> argparse.ArgumentParser:
-    """The options both trainings have."""
+def working_arguments(description: str) -> argparse.ArgumentParser:
+    """The options of everything that runs in workers over the rendered clips."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("runs/nano/data"))
     parser.add_argument("--out", type=Path, help="runs/MODEL/PART by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, help="processes, one thread each; 2 by default, 1 on a GPU")
+    return parser
+
+
+def training_arguments(description: str) -> argparse.ArgumentParser:
+    """The options all trainings have."""
+    parser = working_arguments(description)
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="stop after so many minutes, restarts included"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--workers", type=int, help="processes, one thread each; 2 by default, 1 on a GPU")
     parser.add_argument("--batch", type=int, default=1, help="clips of one worker's step")
     parser.add_argument("--seed", type=int, default=0)
     return parser

@@ -14,7 +14,7 @@ from vidjacobi.video_io import write_video
 
 FRAMES = (20, 25, 9)  # of the clips; the last is too short for 9 + 7
 Batch = Callable[..., dict[tuple[str, int | None, int | None], Row]]
-COMMAND = [sys.executable, "-m", "vidjacobi.cli"]
+COMMAND = [sys.executable, "-m", "vidjacobi"]
 
 
 def clip(seed: int, frames: int) -> torch.Tensor:

@@ -60,7 +60,7 @@ def test_convert_writes_what_from_pretrained_reads(
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     """Under pipefail; ``true`` has left long before anything is written."""
-    command = shlex.join([sys.executable, "-m", "vidjacobi.cli", "decoders"])
+    command = shlex.join([sys.executable, "-m", "vidjacobi", "decoders"])
     script = f"set -o pipefail; {command} | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0

@@ -30,7 +30,7 @@ vidjacobi.output_folders vidjacobi.progress vidjacobi.report vidjacobi.live
 vidjacobi.page_figures vidjacobi.page_media vidjacobi.page
 vidjacobi.pass_curve vidjacobi.likelihood vidjacobi.acceptance_map vidjacobi.bench vidjacobi.eval
 vidjacobi.planning vidjacobi.batch
-vidjacobi vidjacobi.commands vidjacobi.cli
+vidjacobi vidjacobi.commands vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.
 LAZY_ONLY = ("cosmos_adapter", "vidjacobi.eval")

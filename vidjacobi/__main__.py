@@ -1,0 +1,7 @@
+"""``python -m vidjacobi`` is the ``vidjacobi`` command."""
+
+import sys
+
+from vidjacobi.cli import main
+
+sys.exit(main())
