@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from batches import COMMAND, Batch, environment, write_clips
 
+import vidjacobi
 from vidjacobi.batch.config import load_plan
 from vidjacobi.batch.items import Shard
 from vidjacobi.batch.manifest import Log, Row, State, merged
 from vidjacobi.batch.outputs import open_out
 from vidjacobi.batch.pipeline import Run, Tools
 from vidjacobi.batch.worker import listing, load_pair
+from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.timed import TimedReader
 from vidjacobi.loading import Pair
 
@@ -32,6 +34,20 @@ def flags(clips: Path, tiny_pair: Path) -> dict[str, Any]:
         **{"data": str(clips), "model": str(tiny_pair), "context": 9, "frames": 7},
         **{"samples": 2, "starts": "every:8", "output": "tokens", "decoder": "pathwise", "window": 6},
     }
+
+
+@pytest.fixture(scope="session")
+def alone(flags: dict[str, Any]) -> dict[Any, str]:
+    """Token hashes of ``vidjacobi.rollout`` of each clip."""
+    model, tokenizer = vidjacobi.load(flags["model"], "cpu")
+    found = {}
+    for episode in open_dataset(flags["data"]):
+        for start in range(0, episode.frames.count() - 15, 8):
+            rolled = vidjacobi.rollout(
+                episode.frames.read(start, 9).frames, model, tokenizer, 7, 2, episode.id, start, window=6
+            )
+            found.update({(episode.id, start, k): rolled.token_hash(k) for k in range(2)})
+    return found
 
 
 @pytest.fixture(scope="session")
