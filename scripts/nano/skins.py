@@ -30,6 +30,7 @@ class Skins:
 
     def add(self, picture: Picture, density: float | None = None, mask=None) -> int:
         """A new skin's number. Sides of ``picture`` must be multiples of 8."""
+        assert "sheet" not in vars(self), "the sheet is made: a new skin would not be in it"
         self.entries.append(Skin(picture.astype(np.float32), density, mask))
         return len(self.entries) - 1
 

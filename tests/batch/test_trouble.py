@@ -36,18 +36,20 @@ def test_damaged_and_foreign_files_are_made_again(batch: Batch, flags: Flags, tm
     for path in (out / "log").glob("*.jsonl"):
         path.unlink()
     first, second = sorted(out.glob("items/a/*.npz"))
-    whole, foreign = first.read_bytes(), second.read_bytes()
-    first.write_bytes(whole[:-30])
+    tokens = {}
+    for path in (first, second):
+        with np.load(path) as content:
+            tokens[path] = content["tokens"]
+    first.write_bytes(first.read_bytes()[:-30])
     with np.load(second) as content:
         arrays = dict(content)
     arrays["record"] = np.array(str(arrays["record"]).replace('"settings": "', '"settings": "x'))
     np.savez_compressed(second, **arrays)
     batch(out, **flags, limit=1)
-    assert first.read_bytes()[-30:] == whole[-30:] or len(first.read_bytes()) > len(whole) - 30
     assert len(log_lines(out)) == 2
-    assert len(foreign) > 0
-    for path in (first, second):
+    for path, before in tokens.items():
         with np.load(path) as content:
+            assert np.array_equal(content["tokens"], before)
             assert '"settings": "x' not in str(content["record"])
 
 

@@ -61,3 +61,4 @@ def test_the_scripts_fit_together(tmp_path: Path) -> None:
     run("judge_tokenizer", "--tokenizer", "runs/nano/sharp/last.pt", "--fvd", "0", "--clips", "2")
     judged = json.loads((tmp_path / "runs" / "judged" / "judged.json").read_text())
     assert judged["plain_room"]["psnr"] > 15
+    assert "2 held-out clips, entropy" in run("judge_transformer", "--model", "micro")
