@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cosmos_adapter.adapter import CosmosModel
-from cosmos_adapter.past import Past
-from cosmos_adapter.spec import PRESETS, ModelSpec
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer import NetCodec
-from cosmos_adapter.tokenizer_files import read_spec
-from cosmos_adapter.tokenizer_net import TokenizerNet
-from cosmos_adapter.transformer import CosmosTransformer
-from cosmos_adapter.weights import find_spec, find_weights, read_weights
-from vidjacobi.outline import Arithmetic, Outline
+from cosmos_adapter.tokenizer.model import NetCodec
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.weights import read_spec
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
+from cosmos_adapter.transformer.weights import find_spec, find_weights, read_weights
+from vidjacobi.models.outline import Arithmetic, Outline
 
 TEXT_LENGTH = 512  # vectors of the released text encoder's output, padding included
 META = torch.device("meta")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from cosmos_adapter.adapter import CosmosModel
-from cosmos_adapter.tokenizer import CosmosTokenizer, NetCodec
-from cosmos_adapter.tokenizer_files import load_tokenizer
-from cosmos_adapter.weights import load_model
+from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec
+from cosmos_adapter.tokenizer.weights import load_tokenizer
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.weights import load_model
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.runtime import Runtime
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cosmos_adapter.spec import ModelSpec
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer_files import save_tokenizer
-from cosmos_adapter.tokenizer_net import TokenizerNet
-from cosmos_adapter.transformer import CosmosTransformer, initialise
-from cosmos_adapter.weights import CONFIG
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.tokenizer.weights import save_tokenizer
+from cosmos_adapter.transformer.network import CosmosTransformer, initialise
+from cosmos_adapter.transformer.spec import ModelSpec
+from cosmos_adapter.transformer.weights import CONFIG
 from vidjacobi.errors import InvalidArgument
 
 WEIGHTS = "model.pt"

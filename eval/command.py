@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidjacobi.cli.options import new_parser
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.parsing import new_parser
 from vidjacobi.registry import suggest
 
 EVAL = """Is it as good as AR, and how much faster?
@@ -167,7 +167,7 @@ def run(words: Sequence[str]) -> dict[str, Any] | None:
 def run_setup(args: Namespace) -> dict[str, Any]:
     """``vidjacobi eval setup``. Raises BadCheckpoint, which says what to do, where there are no weights."""
     from vidjacobi.eval import i3d_weights
-    from vidjacobi.eval.frames import lpips_missing
+    from vidjacobi.eval.frame_metrics import lpips_missing
 
     path = args.weights or i3d_weights.find_installed()
     found = i3d_weights.load(path)
@@ -180,9 +180,9 @@ def run_fvd(args: Namespace) -> dict[str, Any]:
     """``vidjacobi eval fvd``."""
     from tqdm import tqdm
 
-    from vidjacobi.atomic import replacing
     from vidjacobi.eval.features import load_extractor
     from vidjacobi.eval.folder_pair import Options, measure
+    from vidjacobi.output.atomic import replacing
     from vidjacobi.runtime import choose
 
     weights = Path(args.weights) if args.weights else None

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.atomic import replacing
 from vidjacobi.errors import BadOutput
 from vidjacobi.eval.features import Extractor
+from vidjacobi.output.atomic import replacing
 from vidjacobi.shapes import Frames
 
 

@@ -10,13 +10,13 @@ import torch
 
 from vidjacobi.errors import BadInput
 from vidjacobi.eval import feature_cache
-from vidjacobi.eval import frames as per_frame
+from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
 from vidjacobi.shapes import Frames
-from vidjacobi.stills import IMAGE_SUFFIXES, frame_files
-from vidjacobi.video_io import ClipInfo, Kind, open_clip, read_frames
+from vidjacobi.video.clips import ClipInfo, Kind, open_clip, read_frames
+from vidjacobi.video.images import IMAGE_SUFFIXES, frame_files
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]

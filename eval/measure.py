@@ -12,17 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.bench.config import Case
-from vidjacobi.bench.rows import tokens_file
+from vidjacobi.bench.decode_rows import tokens_file
+from vidjacobi.bench.settings import Case
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.eval import frames as per_frame
+from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.feature_cache import cached
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.prediction import REFERENCES, Source, as_the_model_sees, predicted, reference
 from vidjacobi.eval.quality import ROWS, Key, Quality, append, read
 from vidjacobi.eval.settings import EvalConfig
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames, GridTokens
-from vidjacobi.tokenizer import VideoTokenizer
 
 FEATURES = "features"  # folder of the cache
 TRUTH = ("truth", 0)

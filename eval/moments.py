@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.atomic import replacing
 from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.output.atomic import replacing
 
 DDOF = 1  # as TF-GAN, VideoGPT and np.cov; 0 gives visibly smaller distances at a hundred clips
 

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from vidjacobi.frames import as_seen, fit, to_uint8
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
-from vidjacobi.tokenizer import VideoTokenizer
+from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 Source = UInt8[Tensor, "S H W 3"]  # as read
 

@@ -6,15 +6,26 @@ from typing import Any
 
 import torch
 
-from vidjacobi.bench.rows import AR
+from vidjacobi.bench.decode_rows import AR
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval.measure import Measurer, Name
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees
 from vidjacobi.eval.results import Line
-from vidjacobi.naming import safe_name
-from vidjacobi.page import Clip, Column, Figure, Gallery, Interval, Page, Section, Table, Track, write_page
-from vidjacobi.page_figures import Level, Point, over_window
-from vidjacobi.page_figures import Line as Curve
+from vidjacobi.html_report.figures import Level, Point, over_window
+from vidjacobi.html_report.figures import Line as Curve
+from vidjacobi.html_report.page import (
+    Clip,
+    Column,
+    Figure,
+    Gallery,
+    Interval,
+    Page,
+    Section,
+    Table,
+    Track,
+    write_page,
+)
+from vidjacobi.output.names import safe_name
 
 MAPPED = 64  # window of the videos and acceptance maps, where a decoder ran at it
 FPS = 10.0  # of clips that know none

@@ -11,13 +11,13 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.atomic import replacing
-from vidjacobi.bench.rows import AR
+from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.table import Estimate, markdown
 from vidjacobi.eval.fvd import distance, paired_difference
 from vidjacobi.eval.measure import TRUTH, Name
 from vidjacobi.eval.prediction import REFERENCES
 from vidjacobi.eval.quality import Key, Quality
+from vidjacobi.output.atomic import replacing
 
 Features = Mapping[Name, Float[Tensor, "n f"]]
 Line = dict[str, Any]

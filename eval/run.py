@@ -12,21 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from vidjacobi.atomic import replacing
-from vidjacobi.bench.config import Case, cases_of
-from vidjacobi.bench.files import open_folder, write_results
+from vidjacobi.bench.bench_folder import open_folder, write_results
+from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.material import Source, pair_of
-from vidjacobi.bench.rows import AR
 from vidjacobi.bench.running import Bench
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
-from vidjacobi.config import differences, load_decoder
+from vidjacobi.bench.settings import Case, cases_of
+from vidjacobi.config.settings import differences, load_decoder
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import BadOutput, InvalidArgument
-from vidjacobi.eval.clips import Chosen, choose, keep
+from vidjacobi.eval.clip_choice import Chosen, choose, keep
 from vidjacobi.eval.features import Extractor, load_extractor
-from vidjacobi.eval.frames import lpips_missing
+from vidjacobi.eval.frame_metrics import lpips_missing
 from vidjacobi.eval.fvd import Shown, record, warnings_for
 from vidjacobi.eval.measure import TRUTH, Measurer, Name, measure
 from vidjacobi.eval.prediction import encode
@@ -34,7 +33,8 @@ from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
-from vidjacobi.report import versions
+from vidjacobi.output.atomic import replacing
+from vidjacobi.rollouts.files import versions
 from vidjacobi.runtime import choose as choose_runtime
 from vidjacobi.runtime import describe_device
 

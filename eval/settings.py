@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vidjacobi.bench.config import BenchConfig
-from vidjacobi.config import load_settings
+from vidjacobi.bench.settings import BenchConfig
+from vidjacobi.config.settings import load_settings
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 

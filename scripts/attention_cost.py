@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as attend
 
-from cosmos_adapter.spec import ModelSpec
-from cosmos_adapter.transformer import CosmosTransformer, LayerCache
+from cosmos_adapter.transformer.network import CosmosTransformer, LayerCache
+from cosmos_adapter.transformer.spec import ModelSpec
 
 SPEC = replace(ModelSpec(), n_layers=1, vocab_size=64)
 Works = dict[tuple[str, int], Callable[[], Tensor]]  # by name and slots

@@ -17,7 +17,7 @@ import torch
 
 from vidjacobi import Finished, Request, decode, decode_each, load
 from vidjacobi.bench.material import contexts_of
-from vidjacobi.model import flatten
+from vidjacobi.models.protocol import flatten
 
 CASES = ["ar:1", "pathwise:16", "pathwise:32", "pathwise:64", "pathwise:128"]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from vidjacobi.config import load_decoder, with_window
+from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.estimate.counting import counted
+from vidjacobi.estimate.environment import process_memory
+from vidjacobi.estimate.measuring import expected, fill, measure_decoding, measured, one_pass
+from vidjacobi.estimate.outlines import outline
+from vidjacobi.estimate.simulate import Request, lengths_of
 from vidjacobi.loading import load
-from vidjacobi.planning.counting import counted
-from vidjacobi.planning.measuring import expected, fill, measure_decoding, measured, one_pass
-from vidjacobi.planning.models import outline
-from vidjacobi.planning.simulate import Request, lengths_of
-from vidjacobi.planning.surroundings import process_memory
 
 
 def main() -> None:

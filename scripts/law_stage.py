@@ -16,13 +16,13 @@ from statistics import NormalDist, median
 
 import torch
 
-from vidjacobi.couplings import Gumbel, Maximal
-from vidjacobi.distributions import SparseLaws, Warp, laws_of, normalise, probability, race, residual
-from vidjacobi.law_stage import draw, nuclei_of, strongest
-from vidjacobi.noise import Noise, Purpose
-from vidjacobi.nuclei import DraftLaws
-from vidjacobi.planning.surroundings import process_memory
-from vidjacobi.trial import Trial
+from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
+from vidjacobi.decoding.strategies.evidence import Trial
+from vidjacobi.estimate.environment import process_memory
+from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.reference import SparseLaws, Warp, laws_of, normalise, probability, race, residual
+from vidjacobi.sampling.sampler import draw, nuclei_of, strongest
+from vidjacobi.sampling.truncated_probs import DraftLaws
 
 KEEP, FRESH = 256, 8  # entries of a law that is remembered; slots whose draft is fresh
 

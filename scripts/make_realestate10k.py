@@ -26,8 +26,8 @@ from rooms import FPS
 from scenes import KINDS, Clip, draw_kind, render_clip
 
 from vidjacobi.datasets.cameras import Cameras, write_cameras
-from vidjacobi.datasets.chunks import record_of
-from vidjacobi.video_io import write_video
+from vidjacobi.datasets.pixelsplat import record_of
+from vidjacobi.video.clips import write_video
 
 SEEDS = range(FIRST_SEED["heldout"] + 500_000, FIRST_SEED["heldout"] + 1_000_000)
 

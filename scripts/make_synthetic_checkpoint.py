@@ -8,9 +8,9 @@ import argparse
 import time
 from pathlib import Path
 
-from cosmos_adapter.spec import PRESETS
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.synthetic import write_synthetic
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.transformer.spec import PRESETS
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import torch
 
 from vidjacobi import decode, load
 from vidjacobi.bench.material import contexts_of
-from vidjacobi.model import flatten
+from vidjacobi.models.protocol import flatten
 
 
 def flips(found: torch.Tensor, oracle: torch.Tensor) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 import vidjacobi
-from cosmos_adapter.adapter import CosmosModel
-from cosmos_adapter.transformer import CosmosTransformer
-from vidjacobi.decoders.compiled import CompiledPasses, compiled
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.network import CosmosTransformer
+from vidjacobi.decoding.compiled import CompiledPasses, compiled
 from vidjacobi.errors import InvalidArgument
 
 SPEC = replace(MODEL, n_layers=1, video_latent_shape=(5, 6, 8))

@@ -7,12 +7,12 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from vidjacobi.decoders import METHODS
-from vidjacobi.distributions import Warp
-from vidjacobi.geometry import Grid
-from vidjacobi.law_stage import nuclei_of
-from vidjacobi.nuclei import DraftLaws, Nuclei
-from vidjacobi.state import Parts, Problem
+from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.state import Parts, Problem
+from vidjacobi.grid import Grid
+from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.sampler import nuclei_of
+from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei
 from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
 
 SAMPLES = 100_000

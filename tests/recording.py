@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidjacobi.decoders import one_pass, outcome
-from vidjacobi.decoders.prefill import start
-from vidjacobi.decoders.window import (
+from vidjacobi.decoding import commit, step
+from vidjacobi.decoding.prefill import start
+from vidjacobi.decoding.state import DecodeState, Parts, Problem, Window
+from vidjacobi.decoding.strategies.draft_tree import Candidates
+from vidjacobi.decoding.window import (
     Inputs,
     chain_size,
     choose_window,
@@ -19,11 +21,9 @@ from vidjacobi.decoders.window import (
     slots_to_read,
     spare_slot,
 )
-from vidjacobi.distributions import Warp
-from vidjacobi.geometry import Grid
-from vidjacobi.model import TreeModel
-from vidjacobi.siblings import Candidates
-from vidjacobi.state import DecodeState, Parts, Problem, Window
+from vidjacobi.grid import Grid
+from vidjacobi.models.protocol import TreeModel
+from vidjacobi.sampling.reference import Warp
 from vidjacobi.testing import TinyVideoModel
 
 GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
@@ -88,9 +88,9 @@ def every_pass(case: Problem) -> list[Step]:
         furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
         inputs = pass_inputs(case, parts, drafted, siblings, slots_to_read(case, parts, furthest))
         logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
-        after, _, branch = outcome.settle(case, parts, drafted, logits, inputs.tokens, siblings)
+        after, _, branch = commit.settle(case, parts, drafted, logits, inputs.tokens, siblings)
         if branch and isinstance(case.model, TreeModel):
-            one_pass.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
+            step.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))
         state = after
     return steps

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vidjacobi.page import Clip, Column, Figure, Gallery, Interval, Page, Section, Table, Track
-from vidjacobi.page_figures import Level, Line, Point, histogram, over_window, throughput
+from vidjacobi.html_report.figures import Level, Line, Point, histogram, over_window, throughput
+from vidjacobi.html_report.page import Clip, Column, Figure, Gallery, Interval, Page, Section, Table, Track
 from vidjacobi.shapes import Frames
-from vidjacobi.video_io import write_video
+from vidjacobi.video.clips import write_video
 
 WINDOWS = (16, 32, 64, 128)
 DECODERS = ("sjd", "mc_sjd", "gs_sjd", "sjdpp", "pathwise", "fast")

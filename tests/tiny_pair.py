@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from cosmos_adapter.spec import ModelSpec
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer_files import save_tokenizer
-from cosmos_adapter.tokenizer_net import TokenizerNet
-from cosmos_adapter.transformer import CosmosTransformer
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.tokenizer.weights import save_tokenizer
+from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.spec import ModelSpec
 
 MODEL = ModelSpec(
     dim=32,

@@ -2,6 +2,6 @@
 
 import sys
 
-from vidjacobi.cli import main
+from vidjacobi.cli.main import main
 
 sys.exit(main())

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from vidjacobi.decoders.compiled import check_mode, compiled
+from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
-from vidjacobi.model import VideoModel
-from vidjacobi.offload import check_device, take_turns
+from vidjacobi.models.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
+from vidjacobi.models.offload import check_device, take_turns
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.registry import suggest
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.tokenizer import VideoTokenizer
 
 Pair = tuple[VideoModel, VideoTokenizer]
 
@@ -54,8 +54,8 @@ def load(
         run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
             are programs: only for files that you trust.
         offload: model and tokenizer take turns on the device, their weights stay in the host's memory; the
-            results are the same. See ``vidjacobi.offload``.
-        compile: how the model's passes are made: a key of ``vidjacobi.decoders.compiled.MODES``.
+            results are the same. See ``vidjacobi.models.offload``.
+        compile: how the model's passes are made: a key of ``vidjacobi.decoding.compiled.MODES``.
 
     Raises:
         InvalidArgument: unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.

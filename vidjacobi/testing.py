@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.distributions import Warp, laws_of
-from vidjacobi.geometry import Grid
+from vidjacobi.grid import Grid
+from vidjacobi.sampling.reference import Warp, laws_of
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 SMALL = Grid(3, 1, 2)

@@ -18,10 +18,10 @@ from specs import CONTEXT_FRAMES, MODELS, frame_size
 from tokens import load_tokens
 from training import trained_state
 
-from cosmos_adapter.spec import ModelSpec
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer_files import save_tokenizer
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.tokenizer.weights import save_tokenizer
+from cosmos_adapter.transformer.spec import ModelSpec
 
 
 def trained(run: Path) -> dict[str, torch.Tensor]:

@@ -24,12 +24,12 @@ from sheets import write_sheet
 from tokens import load_net
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from cosmos_adapter.tokenizer import NetCodec
-from cosmos_adapter.tokenizer_files import load_tokenizer
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.model import NetCodec
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.weights import load_tokenizer
 from vidjacobi.errors import BadInput
-from vidjacobi.frames import as_seen, fit, to_uint8
 from vidjacobi.shapes import Frames
+from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 SIZE = (128, 160)
 CONTEXT = 9  # frames

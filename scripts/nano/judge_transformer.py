@@ -17,7 +17,7 @@ from specs import CONTEXT_FRAMES, MODELS
 from token_counts import unigram_entropy
 
 import vidjacobi
-from vidjacobi.frames import fit
+from vidjacobi.video.pixels import fit
 
 
 @torch.inference_mode()

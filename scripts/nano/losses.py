@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from specs import CONTEXT_FRAMES
 from torch import Tensor
 
-from cosmos_adapter.transformer import CosmosTransformer
+from cosmos_adapter.transformer.network import CosmosTransformer
 
 
 def losses(net: CosmosTransformer, tokens: Int[Tensor, "b p"]) -> Float[Tensor, "b p2"]:

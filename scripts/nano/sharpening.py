@@ -7,7 +7,7 @@ from tokenizer_losses import Weights, reconstruction_loss
 from torch import Tensor
 from training import average_gradients
 
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
 from vidjacobi.shapes import Pixels
 
 BETAS = (0.5, 0.99)

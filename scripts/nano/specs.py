@@ -5,8 +5,8 @@
 
 from dataclasses import replace
 
-from cosmos_adapter.spec import ModelSpec
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.transformer.spec import ModelSpec
 
 # Tokenizers are fully convolutional (their one attention runs over the places of a latent frame): all are trained on
 # pieces of nano's frames, and micro's then works at its own frame size.

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cosmos_adapter.haar import patch
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer_net import Attention, Downsample, ResBlock, TokenizerNet, Upsample
+from cosmos_adapter.tokenizer.haar import patch
+from cosmos_adapter.tokenizer.network import Attention, Downsample, ResBlock, TokenizerNet, Upsample
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from vidjacobi.shapes import Pixels
 
 CELLS = 4  # along each axis of a block: what is finer has no say in the start values

@@ -9,7 +9,7 @@ from clips import Clips, Cut, draw_batch, load_split, stack, to_pixels
 from torch import Tensor
 from training import Run
 
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
 from vidjacobi.shapes import Pixels
 
 PIECES, WHOLE = (17, 64, 96), (33, 128, 160)

@@ -14,11 +14,11 @@ from specs import MODELS, frame_size
 from torch import Tensor
 from training import trained_state
 
-from cosmos_adapter.spec_tokenizer import TokenizerSpec
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from vidjacobi.errors import BadInput
-from vidjacobi.frames import fit
 from vidjacobi.shapes import Pixels
+from vidjacobi.video.pixels import fit
 
 # Axes of [c T H W] that are flipped. Clips that look wrong backwards have no such variants.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}

@@ -21,7 +21,7 @@ from tokenizer_losses import Weights, add_weights, reconstruction_loss, weights_
 from torch import Tensor
 from training import Budget, Run, launch, trained_state, training_arguments
 
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
 from vidjacobi.shapes import Pixels
 
 

@@ -6,7 +6,7 @@ import torch
 from specs import MODELS, TOKENIZERS
 from token_counts import digit_features
 
-from cosmos_adapter.transformer import CosmosTransformer, initialise
+from cosmos_adapter.transformer.network import CosmosTransformer, initialise
 
 
 def build(name: str, seed: int) -> CosmosTransformer:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vidjacobi.batch.manifest import Row, merged
-from vidjacobi.video_io import write_video
+from vidjacobi.video.clips import write_video
 
 FRAMES = (20, 25, 9)  # of the clips; the last is too short for 9 + 7
 Batch = Callable[..., dict[tuple[str, int | None, int | None], Row]]

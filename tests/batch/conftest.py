@@ -10,14 +10,14 @@ import pytest
 from batches import COMMAND, Batch, environment, write_clips
 
 import vidjacobi
-from vidjacobi.batch.config import load_plan
+from vidjacobi.batch.future_files import open_out
 from vidjacobi.batch.items import Shard
 from vidjacobi.batch.manifest import Log, Row, State, merged
-from vidjacobi.batch.outputs import open_out
 from vidjacobi.batch.pipeline import Run, Tools
+from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.worker import listing, load_pair
 from vidjacobi.datasets import open_dataset
-from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.loading import Pair
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
 
-from vidjacobi import cli
+from vidjacobi.cli import main
 
 MANY = int(os.environ.get("VIDJACOBI_EPISODES", "300"))  # 2000: ten minutes
 Flags = dict[str, Any]
@@ -30,16 +30,16 @@ def last(text: str) -> dict[str, Any]:
 def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     mine = {**flags, "output": "videos", "starts": "first", "limit": 2, "devices": "cpu"}
-    assert cli.main(words_of(mine, out)) == 0
+    assert main.main(words_of(mine, out)) == 0
     assert last(capsys.readouterr().out) == {"out": str(out), "new": {"done": 4}, "all": {"done": 4}}
     assert pq.read_table(out / "manifest.parquet").num_rows == 4
-    assert cli.main(["report", str(out), "--clips", "2"]) == 0
+    assert main.main(["report", str(out), "--clips", "2"]) == 0
     page = (out / "report.html").read_text()
     assert "4 futures of 2 episodes." in page
     assert page.count("<video") == 4
     assert "<h2" in page
     capsys.readouterr()
-    assert cli.main(words_of({**mine, "frames": 5}, out)) == 2
+    assert main.main(words_of({**mine, "frames": 5}, out)) == 2
     assert "frames: 7 there, 5 here" in capsys.readouterr().err
 
 
@@ -50,26 +50,26 @@ def test_failures_are_told_and_change_the_status(
     (data / "broken.mp4").write_bytes(b"no video")
     out = tmp_path / "out"
     words = [*words_of({**flags, "data": str(data)}, out), "--devices", "cpu"]
-    assert cli.main(words) == 1
+    assert main.main(words) == 1
     told = capsys.readouterr().out
     assert "1 failed; " in told
     assert str(out / "failures.csv") in told
     assert "broken" in (out / "failures.csv").read_text()
     assert last(told)["all"] == {"done": 2, "skipped": 1, "failed": 1}
-    assert cli.main([*words, "--fail-fast"]) == 1
+    assert main.main([*words, "--fail-fast"]) == 1
     assert "stopped at the first failure: broken" in capsys.readouterr().err
-    assert cli.main(["report", str(out)]) == 0
+    assert main.main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "too short: 9 frames, but 16 are needed" in page
     assert "1 failed" in page
 
 
 def test_a_report_of_nothing(tmp_path: Path, flags: Flags, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", str(tmp_path)]) == 2
+    assert main.main(["report", str(tmp_path)]) == 2
     assert "no batch lies here" in capsys.readouterr().err
     data = write_clips(tmp_path / "clips", (9,))
-    assert cli.main(words_of({**flags, "data": str(data)}, tmp_path / "out")) == 0
-    assert cli.main(["report", str(tmp_path / "out")]) == 0
+    assert main.main(words_of({**flags, "data": str(data)}, tmp_path / "out")) == 0
+    assert main.main(["report", str(tmp_path / "out")]) == 0
     assert "0 futures of 0 episodes, 1 skipped." in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -87,7 +87,7 @@ def test_bad_requests(
 ) -> None:
     given = ["--model", flags["model"], "--devices", "cpu", "--out", str(tmp_path / "out")]
     data = [flags["data"] if word == "." else word for word in words]
-    assert cli.main([*data, *given]) == 2
+    assert main.main([*data, *given]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -97,7 +97,7 @@ def test_a_second_run_in_the_same_folder_is_refused(
     from vidjacobi.batch.manifest import locked
 
     with locked(tmp_path / "out" / "log" / ".run-0-of-1", wait=False):
-        assert cli.main(words_of(flags, tmp_path / "out")) == 2
+        assert main.main(words_of(flags, tmp_path / "out")) == 2
     assert "another run is at work" in capsys.readouterr().err
 
 
@@ -204,7 +204,7 @@ def test_compiled_passes_find_the_same(flags: Flags, tmp_path: Path) -> None:
 def test_what_cannot_be_compiled_is_refused_before_anything_is_loaded(
     flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: Flags, message: str
 ) -> None:
-    assert cli.main(words_of({**flags, "devices": "cpu", **more}, tmp_path / "out")) == 2
+    assert main.main(words_of({**flags, "devices": "cpu", **more}, tmp_path / "out")) == 2
     assert message in capsys.readouterr().err
 
 
@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> 
         mine = {**flags, "data": str(data), "starts": "first", "samples": 1, "frames": 1, "decoder": "fast"}
         code = (
             "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi import cli; "
-            "status = cli.main(sys.argv[1:]); "
+            "status = main.main(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
         )
         words = [sys.executable, "-c", code, *words_of(mine, tmp_path / f"out{count}")]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.batch.config import Plan, load_plan
+from vidjacobi.batch.future_files import digest_of, open_out
 from vidjacobi.batch.manifest import Log, Row
-from vidjacobi.batch.outputs import digest_of, open_out
-from vidjacobi.config import config_names, differences
+from vidjacobi.batch.settings import Plan, load_plan
+from vidjacobi.config.settings import config_names, differences
 from vidjacobi.errors import BadOutput, InvalidArgument
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from batches import words_of, write_clips
 
-from vidjacobi import cli
+from vidjacobi.cli import main
 from vidjacobi.datasets import Episode, open_dataset
-from vidjacobi.video_io import read_frames
+from vidjacobi.video.clips import read_frames
 
 Flags = dict[str, Any]
 
@@ -21,7 +21,7 @@ def futures(flags: Flags, tmp_path: Path) -> Path:
     """A batch of two episodes, two futures each."""
     out = tmp_path / "futures"
     mine = {**flags, "output": "videos", "starts": "first", "devices": "cpu"}
-    assert cli.main(words_of(mine, out)) == 0
+    assert main.main(words_of(mine, out)) == 0
     return out
 
 
@@ -29,7 +29,7 @@ def test_our_reader_finds_every_future(
     futures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "deeper" / "set"
-    assert cli.main(["export", str(futures), str(made)]) == 0
+    assert main.main(["export", str(futures), str(made)]) == 0
     told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert told == {"dataset": str(made), "episodes": 4, "frames": 64, "tasks": 2}
     rows = pq.read_table(made / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
@@ -47,7 +47,7 @@ def test_our_reader_finds_every_future(
 
 def test_the_frames_say_which_are_predicted(futures: Path, tmp_path: Path) -> None:
     made = tmp_path / "set"
-    assert cli.main(["export", str(futures), str(made)]) == 0
+    assert main.main(["export", str(futures), str(made)]) == 0
     rows = pq.read_table(made / "data/chunk-000/file-000.parquet").to_pydict()
     assert rows["index"] == list(range(64))
     assert rows["predicted"] == ([0] * 9 + [1] * 7) * 4
@@ -63,7 +63,7 @@ def test_what_cannot_be_exported(
     futures: Path, flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(*words: str) -> str:
-        assert cli.main(["export", *words]) == 2
+        assert main.main(["export", *words]) == 2
         return capsys.readouterr().err
 
     assert "no batch lies here" in refused(str(tmp_path), str(tmp_path / "set"))
@@ -73,5 +73,5 @@ def test_what_cannot_be_exported(
     assert not (tmp_path / "set").exists()
     data = write_clips(tmp_path / "one", (20,))
     tokens = words_of({**flags, "data": str(data), "devices": "cpu"}, tmp_path / "tokens")
-    assert cli.main(tokens) == 0
+    assert main.main(tokens) == 0
     assert "kept tokens" in refused(str(tmp_path / "tokens"), str(tmp_path / "set"))

@@ -8,13 +8,13 @@ import torch
 from batches import Batch, hashes
 
 from cosmos_adapter.pair import modules_of
-from vidjacobi.batch.config import load_plan
+from vidjacobi.batch.future_files import open_out
 from vidjacobi.batch.manifest import Log, State, merged
-from vidjacobi.batch.outputs import open_out
 from vidjacobi.batch.pipeline import Run, Tools
+from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.worker import listing, load_pair
-from vidjacobi.datasets.timed import TimedReader
-from vidjacobi.offload import MODEL, TOKENIZER, take_turns
+from vidjacobi.datasets.timed_reader import TimedReader
+from vidjacobi.models.offload import MODEL, TOKENIZER, take_turns
 
 
 def test_an_offloaded_batch_is_the_same(

@@ -11,11 +11,11 @@ from batches import Batch, hashes, log_lines, write_clips
 
 import vidjacobi
 from vidjacobi.batch import pipeline
+from vidjacobi.batch.future_files import Outputs
 from vidjacobi.batch.items import Shard
-from vidjacobi.batch.outputs import Outputs
 from vidjacobi.datasets import open_dataset
-from vidjacobi.trace import hash_tokens
-from vidjacobi.video_io import open_clip, read_frames, write_video
+from vidjacobi.decoding.trace import hash_tokens
+from vidjacobi.video.clips import open_clip, read_frames, write_video
 
 pytestmark = pytest.mark.unchecked
 

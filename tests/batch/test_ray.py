@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
 
-from vidjacobi.batch.config import load_plan
 from vidjacobi.batch.ray_engine import batch_size
+from vidjacobi.batch.settings import load_plan
 
 Flags = dict[str, Any]
 

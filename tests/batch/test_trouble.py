@@ -123,7 +123,7 @@ def test_a_full_disk_stops_and_keeps(
             raise OSError(28, "No space left on device")
         whole(path, **arrays)
 
-    monkeypatch.setattr("vidjacobi.batch.outputs.np.savez_compressed", full)
+    monkeypatch.setattr("vidjacobi.batch.future_files.np.savez_compressed", full)
     with pytest.raises(BadOutput, match="No space left on device"):
         batch(out, **flags)
     assert len(written) == 5

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from vidjacobi.bench import running as bench
-from vidjacobi.cli import main
-from vidjacobi.video_io import write_video
+from vidjacobi.cli.main import main
+from vidjacobi.video.clips import write_video
 
 pytestmark = pytest.mark.unchecked
 
@@ -108,7 +108,7 @@ def test_compiled_passes_find_the_same(
         decodes.append(type(words[0]).__name__)
         return ask(*words, **more)
 
-    monkeypatch.setattr("vidjacobi.decoders.compiled.compile_whole", lambda function, backend: function)
+    monkeypatch.setattr("vidjacobi.decoding.compiled.compile_whole", lambda function, backend: function)
     monkeypatch.setattr(bench, "decode", counted)
     for mode in ("off", "default"):
         assert main(words(clips[:1], tiny_pair, tmp_path / mode, "--compile", mode)) == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidjacobi.cli import main
-from vidjacobi.config import LAWS, config_names
+from vidjacobi.cli.main import main
+from vidjacobi.config.settings import LAWS, config_names
 
 
 def test_the_console_script_exists() -> None:
@@ -23,7 +23,10 @@ def test_the_console_script_exists() -> None:
     "words", [["--help"], ["rollout", "--help"], ["bench", "--help"], ["convert", "--help"]]
 )
 def test_help_needs_no_torch(words: list[str]) -> None:
-    code = f"import sys; from vidjacobi.cli import main\ntry: main({words!r})\nfinally: print('torch' in sys.modules)"
+    code = (
+        f"import sys\nfrom vidjacobi.cli.main import main\n"
+        f"try: main({words!r})\nfinally: print('torch' in sys.modules)"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "usage" in said
     assert said.splitlines()[-1] == "False"
@@ -45,8 +48,8 @@ def test_unknown_command(capsys: pytest.CaptureFixture) -> None:
 def test_convert_writes_what_from_pretrained_reads(
     capsys: pytest.CaptureFixture, tiny_pair: Path, tmp_path: Path
 ) -> None:
-    from cosmos_adapter.hf import CosmosARForCausalLM
-    from cosmos_adapter.weights import load_model
+    from cosmos_adapter.transformer.hf import CosmosARForCausalLM
+    from cosmos_adapter.transformer.weights import load_model
 
     assert main(["convert", str(tiny_pair / "transformer"), str(tmp_path / "hf")]) == 0
     converted = CosmosARForCausalLM.from_pretrained(tmp_path / "hf", dtype="auto")

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 from tiny_pair import write_pair
 
-from vidjacobi.cli import main
+from vidjacobi.cli.main import main
 
 
 def test_a_curve_is_written_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

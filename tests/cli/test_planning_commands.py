@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.cli import main
-from vidjacobi.config import load_decoder
-from vidjacobi.decoding import parts_of
-from vidjacobi.lanes import Adaptive
+from vidjacobi.cli.main import main
+from vidjacobi.config.settings import load_decoder
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.strategies.lanes import Adaptive
 
 GPU = """
 name: small

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from tiny_pair import write_pair
 
-from vidjacobi.cli import main
-from vidjacobi.video_io import write_video
+from vidjacobi.cli.main import main
+from vidjacobi.video.clips import write_video
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from tiny_pair import write_pair
 
 import vidjacobi
-from vidjacobi import live
-from vidjacobi.cli import main
-from vidjacobi.state import Progress
-from vidjacobi.video_io import read_frames, write_video
-from vidjacobi.video_writer import GrowingVideo
+from vidjacobi.cli.main import main
+from vidjacobi.decoding.state import Progress
+from vidjacobi.rollouts import live_files
+from vidjacobi.video.clips import read_frames, write_video
+from vidjacobi.video.writer import GrowingVideo
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def count_frames(path: Path) -> int:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
-    monkeypatch.setattr(live, "GrowingVideo", Watched)
+    monkeypatch.setattr(live_files, "GrowingVideo", Watched)
     Watched.made = []
     return Watched.made
 
@@ -108,7 +108,7 @@ def test_an_interruption_leaves_a_video_that_plays(
         if progress.passes == 40:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidjacobi.progress.ProgressBar.__call__", stop)
+    monkeypatch.setattr("vidjacobi.rollouts.progress_bar.ProgressBar.__call__", stop)
     ask = words(tiny_pair, tmp_path, clip, "--decoder", "ar")
     assert main(ask) == 130
     said, folder = capsys.readouterr().err, tmp_path / "clip"

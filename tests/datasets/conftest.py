@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "unit"))  # clip_files
+sys.path.append(str(Path(__file__).parents[1]))  # clip_files
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_realestate10k.py"
 CLIPS, FRAMES = 2, 13

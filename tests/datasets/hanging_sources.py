@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from vidjacobi.video_io import ReadClip
+from vidjacobi.video.clips import ReadClip
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import pytest
 
 from vidjacobi.datasets import DATASETS, Episode, Skipped, counted, detect, folder_name, open_dataset
 from vidjacobi.datasets.contract import distinct, episode_id
-from vidjacobi.datasets.sources import EveryNth, File, Stretch, thinned
+from vidjacobi.datasets.frame_sources import EveryNth, File, Stretch, thinned
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.video_io import read_frames
+from vidjacobi.video.clips import read_frames
 
 
 def test_ids_are_safe_and_stay_distinct() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from vidjacobi.datasets import Entry, Episode, Skipped, counted, detect, open_dataset
 from vidjacobi.datasets.realestate10k import cameras
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.video_io import read_frames
+from vidjacobi.video.clips import read_frames
 
 LAYOUTS = {"images": 99.0, "mp4": 38.0, "chunks": 38.0}  # dB against what was rendered, at least
 
@@ -251,7 +251,7 @@ def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
 
 
 def test_ten_thousand_clips_are_listed_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidjacobi.datasets.sources.open_clip", None)
+    monkeypatch.setattr("vidjacobi.datasets.frame_sources.open_clip", None)
     monkeypatch.setattr("vidjacobi.datasets.posed.read_cameras", None)
     line = " ".join(["0"] * 19)
     for folder in ("test", "videos"):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from vidjacobi.datasets import Episode, Skipped
-from vidjacobi.datasets.starts import Padded, Starts, fit_length, parse_starts
+from vidjacobi.datasets.clip_starts import Padded, Starts, fit_length, parse_starts
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.video_io import ReadClip
+from vidjacobi.video.clips import ReadClip
 
 
 class Counting:

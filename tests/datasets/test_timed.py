@@ -9,8 +9,8 @@ import pytest
 from clip_files import encode, moving
 from hanging_sources import Bad
 
-from vidjacobi.datasets.sources import File
-from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.datasets.frame_sources import File
+from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import BadInput
 
 

@@ -12,7 +12,7 @@ from vidjacobi.errors import BadInput
 from vidjacobi.eval import fvd
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.folder_pair import Options, clips_in, measure
-from vidjacobi.video_io import write_video
+from vidjacobi.video.clips import write_video
 
 QUICK = Options(draws=5)
 

@@ -8,7 +8,7 @@ import torch
 from tiny_features import clip
 
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.eval.frames import lpips, lpips_missing, psnr, ssim
+from vidjacobi.eval.frame_metrics import lpips, lpips_missing, psnr, ssim
 
 
 def test_psnr_is_its_formula() -> None:
@@ -67,7 +67,7 @@ def test_lpips_without_its_trunk_says_why(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_lpips_is_zero_for_equals_and_grows() -> None:
     """With random trunks, put in place of the ones that must be downloaded."""
-    from vidjacobi.eval import frames as module
+    from vidjacobi.eval import frame_metrics as module
 
     torch.manual_seed(0)
     network = _random_lpips()

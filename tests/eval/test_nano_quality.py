@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidjacobi.cli import main
+from vidjacobi.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 BROKEN = Path(__file__).with_name("broken.yaml")

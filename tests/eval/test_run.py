@@ -14,7 +14,7 @@ from noise_clips import write_clip
 from tiny_features import make_extractor
 
 from vidjacobi.bench import running
-from vidjacobi.cli import main
+from vidjacobi.cli.main import main
 from vidjacobi.eval.features import Extractor
 
 CLIPS = 3

@@ -15,9 +15,9 @@ import torch
 from nano_scripts import load
 
 import vidjacobi
-from cosmos_adapter.tokenizer_net import TokenizerNet
+from cosmos_adapter.tokenizer.network import TokenizerNet
 from vidjacobi.errors import BadInput
-from vidjacobi.frames import fit
+from vidjacobi.video.pixels import fit
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidjacobi.batch.manifest import FAILED
-from vidjacobi.batch.tally import Tally, tell
+from vidjacobi.batch.progress import Tally, tell
+from vidjacobi.cli.options import new_parser
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
-from vidjacobi.parsing import new_parser
 
 if TYPE_CHECKING:
     from vidjacobi.batch.worker import Job
@@ -162,12 +162,12 @@ def export_parser() -> ArgumentParser:
 def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = batch_parser().parse_intermixed_args(list(words))
-    from vidjacobi.batch.config import load_plan
+    from vidjacobi.batch.future_files import open_out, sweep
     from vidjacobi.batch.local import devices_of
     from vidjacobi.batch.manifest import LOGS, label_of, locked
-    from vidjacobi.batch.outputs import open_out, sweep
     from vidjacobi.batch.pipeline import FailedFast
     from vidjacobi.batch.room import check_room
+    from vidjacobi.batch.settings import load_plan
     from vidjacobi.batch.stop import Stopped, stoppable
     from vidjacobi.batch.worker import Job, listing
 
@@ -228,8 +228,8 @@ def finish(out: Path, tally: Tally) -> dict[str, Any]:
 def run_report(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = report_parser().parse_args(list(words))
+    from vidjacobi.batch.future_files import SETTINGS
     from vidjacobi.batch.manifest import compact
-    from vidjacobi.batch.outputs import SETTINGS
     from vidjacobi.batch.report import write_report
 
     if not (args.out / SETTINGS).is_file():
@@ -243,8 +243,8 @@ def run_report(words: Sequence[str]) -> tuple[dict[str, Any], int]:
 def run_export(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = export_parser().parse_args(list(words))
+    from vidjacobi.batch.future_files import SETTINGS
     from vidjacobi.batch.lerobot_export import export_lerobot
-    from vidjacobi.batch.outputs import SETTINGS
 
     if not (args.out / SETTINGS).is_file():
         raise BadInput(f"{args.out}: no batch lies here ({SETTINGS} is missing)")

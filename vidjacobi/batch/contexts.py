@@ -7,18 +7,18 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.batch.config import BatchConfig
+from vidjacobi.batch.future_files import Outputs
 from vidjacobi.batch.items import Item, Task
 from vidjacobi.batch.manifest import FAILED, SKIPPED, Row, State
-from vidjacobi.batch.outputs import Outputs
+from vidjacobi.batch.settings import BatchConfig
+from vidjacobi.datasets.clip_starts import fit_length, parse_starts
 from vidjacobi.datasets.contract import Entry, Episode, Skipped
-from vidjacobi.datasets.starts import fit_length, parse_starts
-from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import BadInput
-from vidjacobi.frames import as_seen, fit
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
-from vidjacobi.tokenizer import VideoTokenizer
-from vidjacobi.video_io import ReadClip
+from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.pixels import as_seen, fit
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from threading import Lock
 from typing import Any
 
 from vidjacobi.batch.futures import Future
-from vidjacobi.batch.lines import Brake, Line
-from vidjacobi.batch.memory import Rows
-from vidjacobi.clip_queue import Failed, Finished, Request
+from vidjacobi.batch.row_limit import Rows
+from vidjacobi.batch.threads import Brake, Line
+from vidjacobi.decoding.clip_queue import Failed, Finished, Request
 
 BACKLOG = 4  # futures that wait to be written, beside those in flight
 _LOOK = 0.02  # seconds between looks where nothing is ready

@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.batch.config import BatchConfig
 from vidjacobi.batch.contexts import Context
+from vidjacobi.batch.future_files import Made
 from vidjacobi.batch.manifest import Row
-from vidjacobi.batch.outputs import Made
-from vidjacobi.clip_queue import Finished, Request
-from vidjacobi.frames import fit, to_uint8
+from vidjacobi.batch.settings import BatchConfig
+from vidjacobi.decoding.clip_queue import Finished, Request
+from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.loading import Pair
-from vidjacobi.model import flatten
+from vidjacobi.models.protocol import flatten
+from vidjacobi.models.tokenizer import latent_frames
 from vidjacobi.shapes import Frames
-from vidjacobi.tokenizer import latent_frames
-from vidjacobi.trace import hash_tokens
+from vidjacobi.video.pixels import fit, to_uint8
 
 
 @dataclass(eq=False)

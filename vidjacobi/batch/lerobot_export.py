@@ -23,8 +23,8 @@ from torch import Tensor
 from vidjacobi.batch.manifest import DONE, Row, merged
 from vidjacobi.batch.report import settings_of
 from vidjacobi.errors import BadInput, BadOutput
-from vidjacobi.output_folders import appearing
-from vidjacobi.video_io import ClipInfo, open_clip, read_frames
+from vidjacobi.output.run_folder import appearing
+from vidjacobi.video.clips import ClipInfo, open_clip, read_frames
 
 CAMERA = "observation.images.rollout"
 CHUNK = 1000  # files in a folder

@@ -14,12 +14,12 @@ from threading import Thread
 
 import torch
 
-from vidjacobi.batch.config import BatchConfig
 from vidjacobi.batch.items import Shard, parse_shard
 from vidjacobi.batch.manifest import FAILED, compact
 from vidjacobi.batch.pipeline import FailedFast
+from vidjacobi.batch.progress import Tally, explain, tell
+from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.batch.stop import Stopped, stoppable
-from vidjacobi.batch.tally import Tally, explain, tell
 from vidjacobi.batch.worker import Job, processors, run_shard
 from vidjacobi.errors import VidjacobiError
 from vidjacobi.runtime import pick_device

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from vidjacobi.atomic import replacing
 from vidjacobi.batch.items import Item
 from vidjacobi.errors import BadOutput
+from vidjacobi.output.atomic import replacing
 
 LOGS, MANIFEST, FAILURES = "log", "manifest.parquet", "failures.csv"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"

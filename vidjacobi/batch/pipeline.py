@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from vidjacobi.batch.config import Plan
 from vidjacobi.batch.contexts import Planner, encode_context, read_context
 from vidjacobi.batch.feed import Feed, MakeRoom, futures_of
+from vidjacobi.batch.future_files import Outputs
 from vidjacobi.batch.futures import Future, advance, first_chunk, most_positions
 from vidjacobi.batch.items import Item
-from vidjacobi.batch.lines import Brake, Halted, Line, in_thread
 from vidjacobi.batch.manifest import FAILED, Log, Row, State
-from vidjacobi.batch.memory import Rows, is_out_of_memory
-from vidjacobi.batch.outputs import Outputs
-from vidjacobi.clip_queue import Failed, Finished, Request, decode_each
+from vidjacobi.batch.row_limit import Rows, is_out_of_memory
+from vidjacobi.batch.settings import Plan
+from vidjacobi.batch.threads import Brake, Halted, Line, in_thread
 from vidjacobi.datasets import Entry
-from vidjacobi.datasets.timed import TimedReader
-from vidjacobi.decoders import refills
+from vidjacobi.datasets.timed_reader import TimedReader
+from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
+from vidjacobi.decoding.methods import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vidjacobi.batch.config import BatchConfig
 from vidjacobi.batch.manifest import FAILED, Log, State
 from vidjacobi.batch.pipeline import FailedFast, Run, Tools
+from vidjacobi.batch.progress import Tally, tell
 from vidjacobi.batch.room import check_room
+from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.batch.stop import stoppable
-from vidjacobi.batch.tally import Tally, tell
 from vidjacobi.batch.worker import Job, listing, load_pair, processors
 from vidjacobi.datasets import Entry
-from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 
 if TYPE_CHECKING:

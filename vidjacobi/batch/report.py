@@ -8,13 +8,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from vidjacobi.batch.future_files import REPORT, SETTINGS
 from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Row, merged
-from vidjacobi.batch.outputs import REPORT, SETTINGS
 from vidjacobi.errors import BadInput
-from vidjacobi.page import Clip, Column, Figure, Gallery, Page, Part, Section, Table, Track, write_page
-from vidjacobi.page_figures import histogram, throughput
-from vidjacobi.sheet import contact_sheet
-from vidjacobi.video_io import open_clip, read_frames
+from vidjacobi.html_report.figures import histogram, throughput
+from vidjacobi.html_report.page import (
+    Clip,
+    Column,
+    Figure,
+    Gallery,
+    Page,
+    Part,
+    Section,
+    Table,
+    Track,
+    write_page,
+)
+from vidjacobi.video.clips import open_clip, read_frames
+from vidjacobi.video.contact_sheet import contact_sheet
 
 _LISTED = 500  # failures on the page; failures.csv has all
 _PAUSE = 600.0  # seconds without a row after which a run counts as stopped and gone on with

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from vidjacobi.batch.config import Plan
-from vidjacobi.decoders.compiled import check_mode
-from vidjacobi.offload import check_device
-from vidjacobi.planning.admission import Ask, check, here
-from vidjacobi.planning.models import outline_to_load
-from vidjacobi.planning.simulate import Request
+from vidjacobi.batch.settings import Plan
+from vidjacobi.decoding.compiled import check_mode
+from vidjacobi.estimate.admission import Ask, check, here
+from vidjacobi.estimate.outlines import outline_to_load
+from vidjacobi.estimate.simulate import Request
+from vidjacobi.models.offload import check_device
 from vidjacobi.runtime import choose
 
 

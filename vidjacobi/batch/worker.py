@@ -7,15 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
-from vidjacobi.batch.config import BatchConfig, Plan
+from vidjacobi.batch.future_files import Outputs
 from vidjacobi.batch.items import Shard
 from vidjacobi.batch.manifest import Log, Row, State
-from vidjacobi.batch.outputs import Outputs
 from vidjacobi.batch.pipeline import Run, Tools
+from vidjacobi.batch.settings import BatchConfig, Plan
 from vidjacobi.datasets import Entry, open_dataset
-from vidjacobi.datasets.timed import TimedReader
+from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.loading import Pair, load
-from vidjacobi.tokenizer import check_lengths
+from vidjacobi.models.tokenizer import check_lengths
 
 
 @dataclass(frozen=True)

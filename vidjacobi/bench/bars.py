@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
-from vidjacobi.bench.rows import AR
+from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.table import (
     Estimate,
     Rows,

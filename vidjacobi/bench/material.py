@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vidjacobi.bench.config import BenchConfig
-from vidjacobi.decoding import decode
+from vidjacobi.bench.settings import BenchConfig
+from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.frames import fit
 from vidjacobi.loading import Pair, load
-from vidjacobi.model import VideoModel, flatten
+from vidjacobi.models.protocol import VideoModel, flatten
+from vidjacobi.models.tokenizer import latent_frames
 from vidjacobi.shapes import GridTokens
-from vidjacobi.tokenizer import latent_frames
-from vidjacobi.video_io import read_frames
+from vidjacobi.video.clips import read_frames
+from vidjacobi.video.pixels import fit
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidjacobi.atomic import replacing
-from vidjacobi.bench.rows import AR
+from vidjacobi.bench.decode_rows import AR
+from vidjacobi.output.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,22 +14,22 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.acceptance_map import write_map
-from vidjacobi.atomic import replacing
-from vidjacobi.bench.config import BenchConfig, Case, cases_of, lane_rule
-from vidjacobi.bench.files import ROWS
+from vidjacobi.bench.acceptance_map import write_map
+from vidjacobi.bench.bench_folder import ROWS
+from vidjacobi.bench.decode_rows import AR, Key, Measurement, append, read, tokens_file
+from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
-from vidjacobi.bench.rows import AR, Key, Measurement, append, read, tokens_file
-from vidjacobi.config import load_decoder
-from vidjacobi.decoders.compiled import check_mode
-from vidjacobi.decoding import decode
-from vidjacobi.distributions import Warp
-from vidjacobi.frames import to_uint8
-from vidjacobi.likelihood import Watched, score
-from vidjacobi.model import flatten
-from vidjacobi.naming import safe_name
+from vidjacobi.bench.settings import BenchConfig, Case, cases_of, lane_rule
+from vidjacobi.config.settings import load_decoder
+from vidjacobi.decoding.api import decode
+from vidjacobi.decoding.compiled import check_mode
+from vidjacobi.decoding.trace import Decoded
+from vidjacobi.models.protocol import flatten
+from vidjacobi.output.atomic import replacing
+from vidjacobi.output.names import safe_name
 from vidjacobi.runtime import choose
-from vidjacobi.trace import Decoded
+from vidjacobi.sampling.reference import Warp
+from vidjacobi.video.pixels import to_uint8
 
 MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any
 
-from vidjacobi.bench.rows import AR, Measurement
+from vidjacobi.bench.decode_rows import AR, Measurement
 
 Key = tuple[str, int]  # decoder, window
 Rows = Sequence[Measurement]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
-from vidjacobi.datasets.sources import File, trouble_with
+from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.errors import BadInput, check_whole
 
 LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Skipped
-from vidjacobi.datasets.sources import thinned
+from vidjacobi.datasets.frame_sources import thinned
 from vidjacobi.errors import InvalidArgument
 
 

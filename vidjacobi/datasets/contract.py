@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.naming import LONGEST, safe_name
-from vidjacobi.video_io import ReadClip
+from vidjacobi.output.names import LONGEST, safe_name
+from vidjacobi.video.clips import ReadClip
 
 
 @runtime_checkable

@@ -6,9 +6,9 @@ from glob import has_magic, iglob
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
-from vidjacobi.datasets.sources import VIDEO_SUFFIXES, File, trouble_with
+from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES, File, trouble_with
 from vidjacobi.errors import BadInput
-from vidjacobi.video_source import IMAGE_SUFFIXES
+from vidjacobi.video.probe import IMAGE_SUFFIXES
 
 LOOKS_FOR = "videos (*.mp4 ...) or folders of images, at any depth; or a pattern that matches some"
 

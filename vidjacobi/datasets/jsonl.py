@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
-from vidjacobi.datasets.sources import File, trouble_with
+from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.errors import BadInput
 
 KEY = "visual_input"

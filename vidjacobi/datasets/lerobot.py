@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.datasets.contract import Entry, Episode, FrameSource, Skipped, check_split, episode_id
+from vidjacobi.datasets.frame_sources import trouble_with
 from vidjacobi.datasets.lerobot_frames import AtTime, InParquet, whole_video
-from vidjacobi.datasets.sources import trouble_with
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.registry import suggest
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidjacobi.datasets.sources import File, Stretch
+from vidjacobi.datasets.frame_sources import File, Stretch
 from vidjacobi.errors import BadInput
-from vidjacobi.stills import image_from_bytes
-from vidjacobi.video_io import ReadClip
+from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.images import image_from_bytes
 
 _NEAR = 0.01  # relative difference of frame rates that rounding explains
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from vidjacobi.datasets.cameras import Cameras, read_cameras
-from vidjacobi.datasets.sources import File
+from vidjacobi.datasets.frame_sources import File
 from vidjacobi.errors import BadInput
-from vidjacobi.stills import frame_files, read_images
-from vidjacobi.video_io import ReadClip
+from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.images import frame_files, read_images
 
 
 @dataclass(frozen=True)

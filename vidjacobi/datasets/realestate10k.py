@@ -18,10 +18,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 from vidjacobi.datasets.cameras import Cameras, looks_like_cameras, read_cameras
-from vidjacobi.datasets.chunks import InChunk, chunk_entries
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
+from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES
+from vidjacobi.datasets.pixelsplat import InChunk, chunk_entries
 from vidjacobi.datasets.posed import NamedByTime, Posed
-from vidjacobi.datasets.sources import VIDEO_SUFFIXES
 from vidjacobi.errors import BadInput, InvalidArgument
 
 SPLITS = ("train", "test", "validation", "val")

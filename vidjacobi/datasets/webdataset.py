@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
-from vidjacobi.datasets.sources import VIDEO_SUFFIXES, trouble_with
+from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES, trouble_with
 from vidjacobi.errors import BadInput
-from vidjacobi.video_io import ReadClip, open_clip, read_frames
+from vidjacobi.video.clips import ReadClip, open_clip, read_frames
 
 LOOKS_FOR = "*.tar with videos in it, or a pattern that matches some (WebDataset)"
 _LONGEST_NOTE = 1 << 20

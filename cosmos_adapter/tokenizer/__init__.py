@@ -1,0 +1,1 @@
+"""The Cosmos discrete video tokenizer and its checkpoints."""

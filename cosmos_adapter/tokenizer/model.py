@@ -1,0 +1,206 @@
+"""``CosmosTokenizer``: a Cosmos discrete video tokenizer as a ``vidjacobi.models.tokenizer.VideoTokenizer``."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cosmos_adapter.tokenizer.fsq import Indices
+from cosmos_adapter.tokenizer.haar import Video
+from cosmos_adapter.tokenizer.network import TokenizerNet
+from cosmos_adapter.tokenizer.spec import TokenizerSpec
+from cosmos_adapter.tokenizer.stream_state import Past
+from vidjacobi.errors import BadModelOutput, InvalidArgument
+from vidjacobi.shapes import GridTokens, Pixels
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """What does the work inside a ``CosmosTokenizer``; pixels are in about [-1, 1] on both sides."""
+
+    def to_tokens(self, pixels: Video) -> Indices: ...
+
+    def to_pixels(self, tokens: Indices) -> Video: ...
+
+
+class NetCodec:
+    """Our own network. A clip goes through it in pieces of one latent frame, so that memory does not grow with its
+    length, and so that tokens and pixels do not depend, not even in the last bit, on what follows them."""
+
+    def __init__(self, net: TokenizerNet) -> None:
+        self.net = net.eval()
+
+    def to_tokens(self, pixels: Video) -> Indices:
+        weight, group, past = self.net.quant_conv.conv3d.weight, self.net.spec.temporal_compression, Past()
+        pieces = pixels.split([1] + [group] * (pixels.shape[2] // group), 2)
+        tokens = []
+        for number, piece in enumerate(pieces, 1):
+            past.ends = number == len(pieces)
+            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), past)
+            tokens.append(self.net.quantise(latent)[1])
+        return torch.cat(tokens, 1)
+
+    def to_pixels(self, tokens: Indices) -> Video:
+        past, pixels = Past(), []
+        for number, latent in enumerate(tokens.split(1, 1), 1):
+            past.ends = number == tokens.shape[1]
+            pixels.append(self.next_pixels(latent, past))
+        return torch.cat(pixels, 2)
+
+    def next_pixels(self, tokens: Indices, past: Past) -> Video:
+        """Of the clip's next latent frames."""
+        weight = self.net.quant_conv.conv3d.weight
+        codes = self.net.quantizer.codes_of(tokens.to(weight.device))
+        return self.net.to_video(codes.to(weight.dtype), past)
+
+
+class ScriptCodec:
+    """The released TorchScript pair, run as it is: this executes the program inside the two files.
+
+    It takes whole clips only: its layers keep nothing, so memory grows with the clip and there is no stream.
+    """
+
+    def __init__(
+        self,
+        encoder: torch.jit.ScriptModule,
+        decoder: torch.jit.ScriptModule,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.encoder, self.decoder = encoder.eval(), decoder.eval()
+        self.device, self.dtype = device, dtype
+
+    def to_tokens(self, pixels: Video) -> Indices:
+        indices, codes, *_ = self.encoder(pixels.to(self.device, self.dtype))  # and a dummy loss
+        return torch.where(codes.isnan().any(dim=1), -1, indices)
+
+    def to_pixels(self, tokens: Indices) -> Video:
+        return self.decoder(tokens.to(self.device, torch.int32))
+
+
+class CosmosTokenizer:
+    """Frames to tokens and back; see ``vidjacobi.models.tokenizer.VideoTokenizer``.
+
+    Results come one clip at a time, so that a clip's tokens do not depend on its batch, and without gradients
+    (train ``TokenizerNet`` itself). Causal: the tokens of the first 1 + 8k frames do not depend on later ones.
+    With our own network (``NetCodec``) a clip is worked on in groups of frames, exactly, and can be streamed.
+    """
+
+    def __init__(self, spec: TokenizerSpec, codec: Codec) -> None:
+        self.spec = spec
+        self.codec = codec
+        self.frame_size = (spec.video_height, spec.video_width)
+        self.stride_t = spec.temporal_compression
+        self.stride_space = spec.spatial_compression
+        self.max_frames = spec.num_video_frames
+        self.vocab_size = spec.vocab_size
+
+    @torch.no_grad()
+    def encode(self, pixels: Pixels) -> GridTokens:
+        """Pixels in [-1, 1] to int64 tokens ``[b 1+k H/s W/s]`` on the tokenizer's device.
+
+        Height and width may be any multiples of ``stride_space``, not only ``frame_size``. Raises
+        InvalidArgument for other sizes, for ``T != 1 + stride_t * k`` and for ``T > max_frames``, and
+        BadModelOutput if the network returned something that is no token (NaN weights or pixels).
+        """
+        self._check_pixels(pixels)
+        tokens = torch.cat([self.codec.to_tokens(clip) for clip in pixels.split(1)]).long()
+        if self._strays(tokens):
+            raise BadModelOutput("the video tokenizer's encoder returned values that are not tokens (NaN?)")
+        return tokens
+
+    @torch.no_grad()
+    def to_frames(self, tokens: GridTokens) -> Float[Tensor, "b rgb T2 H2 W2"]:
+        """Tokens to float32 pixels in [0, 1], ``1 + stride_t * (t - 1)`` frames.
+
+        Raises InvalidArgument for an id outside the vocabulary or too many latent frames, and BadModelOutput
+        if the network returned NaN.
+        """
+        self._check_tokens(tokens)
+        self._check_frames(1 + self.stride_t * (tokens.shape[1] - 1))
+        return _in_unit(torch.cat([self.codec.to_pixels(clip).float() for clip in tokens.split(1)]))
+
+    def frame_stream(self) -> "CosmosFrameStream":
+        """See ``StreamingTokenizer`` of vidjacobi. Raises InvalidArgument for a TorchScript tokenizer."""
+        if not isinstance(self.codec, NetCodec):
+            raise InvalidArgument(
+                "a TorchScript tokenizer makes frames of whole clips only: to stream, load it without "
+                "--run-torchscript (the same weights in our own network)"
+            )
+        return CosmosFrameStream(self, self.codec, Past())
+
+    def _check_tokens(self, tokens: GridTokens) -> None:
+        if self._strays(tokens):
+            raise InvalidArgument(f"token ids must lie in 0..{self.vocab_size - 1}")
+
+    def _strays(self, tokens: GridTokens) -> bool:
+        return bool(((tokens < 0) | (tokens >= self.vocab_size)).any())
+
+    def _check_pixels(self, pixels: Pixels) -> None:
+        _, colours, frames, height, width = pixels.shape
+        if colours != self.spec.in_channels:
+            raise InvalidArgument(
+                f"the tokenizer reads {self.spec.in_channels} colour channels, got {colours}"
+            )
+        self._check_frames(frames)
+        step = self.stride_space
+        if height % step or width % step or not height or not width:
+            raise InvalidArgument(
+                f"frames of {height}x{width} (height x width) do not fit the tokenizer: both must be multiples "
+                f"of {step}; it was trained on {self.frame_size[0]}x{self.frame_size[1]}"
+            )
+
+    def _check_frames(self, frames: int) -> None:
+        if frames < 1 or (frames - 1) % self.stride_t:
+            options = ", ".join(str(1 + self.stride_t * k) for k in range(3))
+            raise InvalidArgument(
+                f"{frames} frames do not fit the tokenizer: it takes 1 + {self.stride_t}*k of them ({options}, ...)"
+            )
+        if frames > self.max_frames:
+            raise InvalidArgument(f"{frames} frames at once; the tokenizer takes at most {self.max_frames}")
+
+
+class CosmosFrameStream:
+    """Frames of one clip as its latent frames come; see ``vidjacobi.models.tokenizer.FrameStream``.
+
+    It remembers the last two inputs of every convolution over time and the keys and values of the (few) latent
+    frames so far: ``nbytes``.
+    """
+
+    def __init__(self, tokenizer: CosmosTokenizer, codec: NetCodec, past: Past, latents: int = 0) -> None:
+        self._tokenizer, self._codec, self._past, self._latents = tokenizer, codec, past, latents
+
+    @torch.no_grad()
+    def add(self, tokens: GridTokens) -> Float[Tensor, "1 rgb T2 H2 W2"]:
+        """The next latent frames ``[1 n h w]`` to float32 pixels in [0, 1].
+
+        Raises InvalidArgument for more than one clip, no latent frame, ids outside the vocabulary or more frames
+        than the tokenizer's ``max_frames`` in all, and BadModelOutput if the network returned NaN.
+        """
+        clips, count = tokens.shape[:2]
+        if clips != 1 or not count:
+            raise InvalidArgument(
+                f"a stream takes latent frames [1 n h w] of one clip, not {list(tokens.shape)}"
+            )
+        self._tokenizer._check_tokens(tokens)
+        self._tokenizer._check_frames(1 + self._tokenizer.stride_t * (self._latents + count - 1))
+        parts = [self._codec.next_pixels(latent, self._past).float() for latent in tokens.split(1, 1)]
+        self._latents += count
+        return _in_unit(torch.cat(parts, 2))
+
+    def fork(self) -> "CosmosFrameStream":
+        """Another stream that goes on from here."""
+        return CosmosFrameStream(self._tokenizer, self._codec, self._past.fork(), self._latents)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self._past.nbytes
+
+
+def _in_unit(video: Video) -> Video:
+    """About [-1, 1] to [0, 1], in place."""
+    if not video.isfinite().all():
+        raise BadModelOutput("the video tokenizer's decoder returned NaN or infinite pixels")
+    return video.mul_(0.5).add_(0.5).clamp_(0.0, 1.0)

@@ -1,0 +1,1 @@
+"""The Cosmos autoregressive transformer and its checkpoints."""

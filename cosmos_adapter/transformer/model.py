@@ -1,0 +1,142 @@
+"""A Cosmos transformer as a ``vidjacobi.models.protocol.VideoModel``."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cosmos_adapter.transformer.network import ContextEntry, CosmosTransformer, Hidden, LayerCache
+from cosmos_adapter.transformer.spec import PRESETS
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.grid import Grid
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
+
+HEAD_CHUNK = 1 << 24  # logits that stand in memory at once during the prefill
+
+
+class CosmosModel:
+    """Decodable Cosmos transformer, without gradients: to train, call the network itself."""
+
+    def __init__(self, network: CosmosTransformer, entries: tuple[ContextEntry | None, ...] | None = None):
+        self.network = network.eval()
+        self.spec = network.spec
+        self.vocab_size = self.spec.vocab_size
+        self.max_positions = self.spec.positions
+        self.prefix_tokens: tuple[int, ...] = (self.spec.vocab_size,) if self.spec.begin_of_video else ()
+        self._entries = entries
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the inputs (that of the token embedding)."""
+        return self.network.tok_embeddings.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.network.tok_embeddings.weight.dtype
+
+    @property
+    def recommended_top_p(self) -> float:
+        """The authors' top-p for a released model, 0.8 for any other."""
+        matches = [preset.top_p for preset in PRESETS.values() if preset.spec == self.spec]
+        return matches[0] if matches else 0.8
+
+    def grid_for(self, frames: int) -> Grid:
+        """Latent grid of ``frames`` frames, rounded up to whole latent frames."""
+        if frames < 1:
+            raise InvalidArgument(f"a clip has at least 1 frame, got {frames}")
+        latents = 1 + -(-(frames - 1) // self.spec.frame_stride)
+        whole = self.spec.grid
+        if latents > whole.t:
+            limit = 1 + (whole.t - 1) * self.spec.frame_stride
+            raise InvalidArgument(f"{frames} frames are more than the {limit} that this model covers at once")
+        return Grid(latents, whole.h, whole.w)
+
+    @torch.no_grad()
+    def with_context(self, context: Float[Tensor, "b s e"]) -> "CosmosModel":
+        """The same weights, cross-attending to a text context ``[1 or b, length, context_dim]``.
+
+        All rows are attended to, as in the released pipeline (zeroed padding rows included). Raises
+        InvalidArgument for a model without cross-attention or a context of another width.
+        """
+        if self.spec.insert_cross_attn and context.shape[-1] != self.spec.context_dim:
+            raise InvalidArgument(
+                f"context has {context.shape[-1]} channels, expected {self.spec.context_dim}"
+            )
+        moved = context.to(device=self.device, dtype=self.dtype)
+        return CosmosModel(self.network, self.network.context_entries(moved))
+
+    def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
+        """Zeroed keys and values of ``slots`` slots for each of ``batch`` clips."""
+        return self.network.make_cache(batch, slots)
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tokens, cache: Any, keep: int) -> Iterator[Logits]:
+        """Feed whole contexts now; yield the logits of the last ``keep`` inputs in chunks.
+
+        Raises InvalidArgument if ``keep`` is not in 1..n or the context does not fit.
+        """
+        n = tokens.shape[1]
+        if not 1 <= keep <= n:
+            raise InvalidArgument(f"keep={keep} laws of a context of {n} tokens")
+        self._check_positions(n)
+        hidden = self.network.prefill(tokens, cache, self._context(tokens.shape[0]))
+        return self._head_chunks(hidden[:, n - keep :].clone())
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Any
+    ) -> Logits:
+        """One pass over a window; see ``vidjacobi.models.protocol.VideoModel.forward``."""
+        entries = self._context(tokens.shape[0])
+        hidden = self.network.window(tokens, positions, slots, visible, cache, entries=entries)
+        return self.network.head(hidden)
+
+    def move(self, cache: Any, source: Slots, target: Slots) -> None:
+        """Copy cache entries of each clip from slots to slots, in every layer."""
+        clips = torch.arange(source.shape[0], device=source.device).unsqueeze(1)
+        for layer in cache:
+            for entries in layer:
+                entries[clips, :, target] = entries[clips, :, source]
+
+    @property
+    def rows_alike(self) -> bool:
+        """False if each row has a text of its own."""
+        return all(entry is None or len(entry[0]) == 1 for entry in self._entries or ())
+
+    def copy_rows(self, cache: Any, rows: RowIndex, source: Any, source_rows: RowIndex) -> None:
+        """Copy whole rows of cache entries, in every layer; see ``vidjacobi.models.protocol.RowModel.copy_rows``."""
+        for layer, from_layer in zip(cache, source, strict=True):
+            for entries, others in zip(layer, from_layer, strict=True):
+                here = entries.device
+                entries[rows.to(here), :, : others.shape[2]] = others[source_rows.to(here)]
+
+    def _head_chunks(self, hidden: Hidden) -> Iterator[Logits]:
+        rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))
+        for chunk in hidden.split(rows, dim=1):
+            yield self._head(chunk)
+
+    @torch.no_grad()
+    def _head(self, hidden: Hidden) -> Logits:
+        return self.network.head(hidden)
+
+    def _check_positions(self, n: int) -> None:
+        if n > self.max_positions:
+            raise InvalidArgument(
+                f"{n} tokens are more than the {self.max_positions} positions of this model"
+            )
+
+    def _context(self, batch: int) -> tuple[ContextEntry | None, ...] | None:
+        """The context's entries, shared by the batch if there is only one context."""
+        if self._entries is None:
+            return None
+        return tuple(None if entry is None else _expand(entry, batch) for entry in self._entries)
+
+
+def _expand(entry: ContextEntry, batch: int) -> ContextEntry:
+    keys, values = entry
+    if keys.shape[0] not in (1, batch):
+        raise InvalidArgument(f"{keys.shape[0]} contexts for a batch of {batch} clips")
+    return keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1)

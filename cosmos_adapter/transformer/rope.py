@@ -1,0 +1,108 @@
+"""Where a token stands: 3-D rotary embedding (with YaRN) and the absolute sine/cosine embedding.
+
+Row ``i`` of every table belongs to position ``i``. A begin-of-video token has row 0, with zero angles; rows
+past the end of the grid have zero angles too. Angles are computed in float32 (float64 for a float64 model)
+and cast to the model's dtype, as the official code does.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cosmos_adapter.transformer.spec import ModelSpec
+
+
+def axis_sizes(channels: int) -> tuple[int, int, int]:
+    """How ``channels`` are shared by (t, h, w): h and w get ``channels // 6 * 2`` each, t the rest."""
+    side = channels // 6 * 2
+    return channels - 2 * side, side, side
+
+
+def grid_indices(spec: ModelSpec) -> Int[Tensor, "3 p"]:
+    """Latent coordinates (t, h, w) of the grid's tokens in raster order."""
+    axes = [torch.arange(size) for size in spec.video_latent_shape]
+    return torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")])
+
+
+def inverse_frequencies(spec: ModelSpec, axis: int, dtype: torch.dtype) -> Float[Tensor, " c"]:
+    """Radians per latent step of one axis (0 t, 1 h, 2 w), after YaRN if the model uses it."""
+    size = axis_sizes(spec.head_size)[axis]
+    exponents = torch.arange(0, size, 2).to(dtype) / size
+    frequencies = 1.0 / (spec.rope_theta**exponents)
+    return _yarn(frequencies, spec, axis) if spec.apply_yarn else frequencies
+
+
+def _yarn(frequencies: Float[Tensor, " c"], spec: ModelSpec, axis: int) -> Float[Tensor, " c"]:
+    """Slow frequencies divided by ``yarn_scale``, fast ones kept, a ramp between. The official code uses the
+    original height for both spatial axes and never applies YaRN's magnitude factor."""
+    yarn = spec.yarn
+    original = yarn.original_shape[0 if axis == 0 else 1]
+    slow = 2 * math.pi * yarn.beta_slow / original
+    fast = 2 * math.pi * yarn.beta_fast / original
+    kept = ((frequencies - slow) / (fast - slow)).clamp(0, 1)
+    return frequencies * ((1 - kept) / yarn.scale + kept)
+
+
+def rotary_angles(spec: ModelSpec, dtype: torch.dtype) -> Float[Tensor, "p c"]:
+    """Angles in radians ``[table_rows, head_size / 2]`` in the order t, h, w."""
+    parts = [
+        torch.outer(index.to(dtype), inverse_frequencies(spec, axis, dtype))
+        for axis, index in enumerate(grid_indices(spec))
+    ]
+    return _place(torch.cat(parts, dim=1), spec)
+
+
+def absolute_table(spec: ModelSpec) -> Float[Tensor, "p c"]:
+    """Sine/cosine embedding ``[table_rows, dim]``, rounded to bfloat16 whatever the model's dtype."""
+    parts = []
+    for size, index in zip(axis_sizes(spec.dim), grid_indices(spec), strict=True):
+        omega = 10000.0 ** (-torch.arange(size // 2, dtype=torch.float64) / (size / 2))
+        angles = torch.outer(index.double(), omega)
+        parts += [angles.sin(), angles.cos()]
+    return _place(torch.cat(parts, dim=1), spec).bfloat16()
+
+
+def _place(rows: Float[Tensor, "q c"], spec: ModelSpec) -> Float[Tensor, "p c"]:
+    """The grid's rows behind a zero row per special token and in front of zero padding."""
+    after = spec.table_rows - spec.positions
+    return torch.nn.functional.pad(rows, (0, 0, spec.prefix, after))
+
+
+class PositionTables:
+    """The tables of one model, made on first use for each device and dtype.
+
+    Not module buffers: they are no part of a checkpoint, must not be rounded by ``.to(bfloat16)`` and back,
+    and a model built on the meta device has none to lose.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        self.spec = spec
+        self._made: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor | None]] = {}
+
+    def _tables(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+        key = (device, dtype)
+        if key not in self._made:
+            with torch.device("cpu"), torch.no_grad():
+                angles = rotary_angles(self.spec, torch.float64 if dtype == torch.float64 else torch.float32)
+                absolute = absolute_table(self.spec) if self.spec.apply_abs_pos_emb else None
+            added = None if absolute is None else absolute.to(device, dtype)
+            self._made[key] = (angles.cos().to(device, dtype), angles.sin().to(device, dtype), added)
+        return self._made[key]
+
+    def rows(
+        self, positions: Int[Tensor, "b n"], dtype: torch.dtype
+    ) -> tuple[Float[Tensor, "b n half"], Float[Tensor, "b n half"], Float[Tensor, "b n c"] | None]:
+        """(cos, sin, absolute embedding or None) of ``positions``, each 0 <= position < table_rows."""
+        cos, sin, absolute = self._tables(positions.device, dtype)
+        return cos[positions], sin[positions], None if absolute is None else absolute[positions]
+
+
+def rotate(
+    x: Float[Tensor, "b n k d"], cos: Float[Tensor, "b n half"], sin: Float[Tensor, "b n half"]
+) -> Float[Tensor, "b n k d"]:
+    """Turn the pairs (c, c + d/2) of every head by its position's angles."""
+    cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

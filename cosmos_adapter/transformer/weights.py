@@ -1,0 +1,198 @@
+"""A folder of released or converted weights to a decodable model.
+
+Official layout: ``model.pt`` (or a ``.safetensors`` file) and an optional ``config.json``. Converted layout:
+what ``save_pretrained`` writes, possibly in shards. The sizes come from a preset, overlaid by the known keys
+of ``config.json``, and must agree with the tensors.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict
+from cosmos_adapter.field_values import field_values
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+SHARD = "model_model_mp_"
+# config keys whose other values name architectures that are not built here
+FIXED = {
+    "norm_type": "rmsnorm",
+    "rope_dim": "3D",
+    "pytorch_rope_version": "v2",
+    "use_qk_normalization": True,
+    "vision_encoder": None,
+    "mm_projector": None,
+}
+
+
+def load_model(
+    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> CosmosModel:
+    """The model in folder (or file) ``path``, on ``device``, in ``dtype`` (None: as stored).
+
+    Raises BadCheckpoint if there are no weights or if they or their config cannot be used.
+    """
+    network = load_network(path)
+    stored = network.tok_embeddings.weight.dtype
+    return CosmosModel(network.to(device=device, dtype=dtype or stored).requires_grad_(False))
+
+
+def load_network(path: Path) -> CosmosTransformer:
+    """The network in folder (or file) ``path`` on the CPU, in its stored dtype."""
+    files = find_weights(path)
+    state = read_weights(files)
+    folder = files[0].parent
+    spec = find_spec(state, folder)
+    with torch.device("meta"):
+        network = CosmosTransformer(spec)
+    load_strict(network, state, str(folder))
+    return network
+
+
+def find_weights(path: Path) -> list[Path]:
+    """Weight files of a folder: a sharded index, ``model.safetensors``, ``model.pt`` or the only candidate."""
+    if not path.exists():
+        raise BadCheckpoint(f"no checkpoint {path}")
+    if path.is_file():
+        return [_not_a_shard(path)]
+    if (path / INDEX).is_file():
+        return _shards(path / INDEX)
+    for name in ("model.safetensors", "model.pt"):
+        if (path / name).is_file():
+            return [path / name]
+    candidates = sorted(file for suffix in ("safetensors", "pt") for file in path.glob(f"*.{suffix}"))
+    if not candidates:
+        raise BadCheckpoint(f"no weights in {path}: put model.pt or model.safetensors there")
+    _not_a_shard(candidates[0])
+    if len(candidates) > 1:
+        names = ", ".join(file.name for file in candidates)
+        raise BadCheckpoint(f"several weight files in {path} ({names}): name the one to load")
+    return candidates
+
+
+def _not_a_shard(file: Path) -> Path:
+    if file.name.startswith(SHARD):
+        raise BadCheckpoint(
+            f"{file} is one tensor-parallel shard of a model, and shards are not merged here: "
+            "use the unsharded model.pt of the release, or merge the shards with the script that made them"
+        )
+    return file
+
+
+def _shards(index: Path) -> list[Path]:
+    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    absent = [name for name in names if not (index.parent / name).is_file()]
+    if absent or not names:
+        raise BadCheckpoint(f"{index} names files that are not there: {', '.join(absent) or 'none at all'}")
+    return [index.parent / name for name in names]
+
+
+def read_weights(files: list[Path]) -> StateDict:
+    """Tensors of all files under official names: ``model.`` stripped, ``_extra_state`` (FP8 leftovers) out."""
+    state: StateDict = {}
+    for file in files:
+        for name, tensor in read_state_dict(file).items():
+            if "_extra_state" in name:
+                continue
+            key = name.removeprefix("model.")
+            if key in state:
+                raise BadCheckpoint(f"{file} holds {key} twice (with and without the prefix 'model.')")
+            if not tensor.is_floating_point():
+                raise BadCheckpoint(f"{file}: {name} holds {tensor.dtype}, not floating-point weights")
+            state[key] = tensor
+    return state
+
+
+def find_spec(state: StateDict, folder: Path) -> ModelSpec:
+    """Sizes of the network: preset by tensor shapes or by folder name, overlaid by ``config.json``, checked."""
+    sizes = tensor_sizes(state)
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    name = preset_name(sizes, folder.name)
+    if config is None and name is None:
+        raise BadCheckpoint(
+            f"the sizes in {folder} are those of no released model ({', '.join(PRESETS)}): put its {CONFIG} there"
+        )
+    source = str(folder / CONFIG) if config is not None else f"the preset {name}"
+    base = PRESETS[name or "4B"].spec
+    spec = overlay(base, config or {}, source)
+    if config is not None and "begin_of_video" not in config and "embedding_rows" in sizes:
+        spec = replace(spec, begin_of_video=sizes["embedding_rows"] > spec.vocab_size)
+    wrong = [
+        f"{k} is {_size(spec, k)} but the tensors say {v}" for k, v in sizes.items() if _size(spec, k) != v
+    ]
+    if wrong:
+        raise BadCheckpoint(f"{source} does not fit the weights in {folder}: {'; '.join(wrong)}")
+    return spec
+
+
+def tensor_sizes(state: StateDict) -> dict[str, Any]:
+    """What the tensors say about the sizes; what cannot be told (a tensor is missing) is left out."""
+
+    def axis(name: str, index: int) -> int | None:
+        tensor = state.get(name)
+        return tensor.shape[index] if tensor is not None and tensor.ndim > index else None
+
+    layers = [
+        int(name.split(".")[1])
+        for name in state
+        if name.startswith("layers.") and name.split(".")[1].isdigit()
+    ]
+    head = axis("layers.0.attention.q_norm.weight", 0)
+    queries, keys = axis("layers.0.attention.wq.weight", 0), axis("layers.0.attention.wk.weight", 0)
+    sizes = {
+        "dim": axis("tok_embeddings.weight", 1),
+        "n_layers": max(layers) + 1 if layers else None,
+        "head_size": head,
+        "n_heads": queries // head if queries and head else None,
+        "n_kv_heads": keys // head if keys and head else None,
+        "ffn_hidden_size": axis("layers.0.feed_forward.w1.weight", 0),
+        "vocab_size": axis("output.weight", 0),
+        "embedding_rows": axis("tok_embeddings.weight", 0),
+        "insert_cross_attn": any(".cross_attention." in name for name in state),
+        "context_dim": axis("layers.0.cross_attention.wk.weight", 1),
+    }
+    return {key: value for key, value in sizes.items() if value is not None}
+
+
+def preset_name(sizes: Mapping[str, Any], folder: str) -> str | None:
+    """The released model with these tensor sizes, else the one the folder is named after, else None."""
+    for name, preset in PRESETS.items():
+        if sizes and all(_size(preset.spec, key) == value for key, value in sizes.items()):
+            return name
+    named = [name for name in sorted(PRESETS, key=len, reverse=True) if name in folder.upper()]
+    return named[0] if named else None
+
+
+def _size(spec: ModelSpec, key: str) -> Any:
+    return getattr(spec, key)
+
+
+def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpec:
+    """``base`` with the known keys of ``config``; unknown keys are ignored. Raises BadCheckpoint."""
+    for key, supported in FIXED.items():
+        if config.get(key, supported) not in (supported, None):
+            raise BadCheckpoint(f"{source}: {key}={config[key]!r} is not supported, only {supported!r}")
+    try:
+        return replace(base, **field_values(ModelSpec, config))
+    except InvalidArgument as error:
+        raise BadCheckpoint(f"{source}: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises BadCheckpoint if it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadCheckpoint(f"{path} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not an object")
+    return content

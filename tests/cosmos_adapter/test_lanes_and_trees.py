@@ -1,0 +1,151 @@
+"""Cache entries of a real transformer under lanes and siblings: in float64 they are those of a causal prefill."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_cosmos import TINY, tiny_network
+from torch import Tensor
+
+from cosmos_adapter.transformer.model import CosmosModel
+from vidjacobi import decode
+from vidjacobi.config.settings import DecoderConfig, load_decoder
+from vidjacobi.decoding import step
+from vidjacobi.decoding.state import DecodeState
+from vidjacobi.models.protocol import TreeModel
+
+CONTEXT, NEW, VOCAB = 13, 22, 96  # a frame of 12 and one more; one token less than the model has positions
+PATHWISE = replace(load_decoder("pathwise"), siblings=None, lanes=None)
+
+
+class Keeping(CosmosModel):
+    """Keeps the last cache it made."""
+
+    cache: Any = None
+
+    def make_cache(self, batch: int, slots: int) -> Any:
+        self.cache = super().make_cache(batch, slots)
+        return self.cache
+
+
+@pytest.fixture(scope="module")
+def model() -> Keeping:
+    return Keeping(tiny_network(TINY, torch.float64, scale=0.1))
+
+
+def contexts() -> Tensor:
+    return torch.randint(0, VOCAB, (2, CONTEXT), generator=torch.Generator().manual_seed(3))
+
+
+def decoded(
+    model: Keeping, config: DecoderConfig, window: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Tensor, DecodeState, list[Tensor]]:
+    """(clips, last state, entries of every layer)."""
+    last: list[DecodeState] = []
+    settle = step.settle
+
+    def kept(*arguments: Any) -> Any:
+        outcome = settle(*arguments)
+        last.append(outcome[0])
+        return outcome
+
+    monkeypatch.setattr(step, "settle", kept)
+    # a watched clip stays in its row when it is finished
+    tokens = decode(model, contexts(), NEW, config, window, watch=lambda *_: None).tokens
+    entries = [entry.clone() for layer in model.cache for entry in layer]
+    return torch.cat([contexts(), tokens], 1), last[-1], entries
+
+
+def causal(model: Keeping, clips: Tensor) -> list[Tensor]:
+    list(model.prefill(clips, model.make_cache(*clips.shape), 1))
+    return [entry.clone() for layer in model.cache for entry in layer]
+
+
+def worst(found: list[Tensor], expected: list[Tensor], clip: int, until: int) -> float:
+    """Largest distance of the entries of a clip's first positions."""
+    pairs = zip(found, expected, strict=True)
+    return max(float((a[clip, :, :until] - b[clip, :, :until]).abs().max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+@pytest.mark.parametrize("window", [8, 24])
+def test_refreshed_entries_are_those_of_one_by_one_decoding(
+    model: Keeping, frames: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames, "refresh": 1000}
+    config = replace(PATHWISE, law="lossy", lanes=lanes)
+    clips, state, entries = decoded(model, config, window, monkeypatch)
+    expected = causal(model, clips)
+    for clip in range(2):
+        settled = int(state.settled[clip])
+        assert settled > CONTEXT + NEW // 2
+        assert worst(entries, expected, clip, settled) < 1e-10
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_without_refresh_they_are_not(model: Keeping, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in front of ``settled``, which stays behind, they are."""
+    lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames}
+    clips, state, entries = decoded(model, replace(PATHWISE, law="lossy", lanes=lanes), 24, monkeypatch)
+    expected = causal(model, clips)
+    for clip in range(2):
+        settled = int(state.settled[clip])
+        assert settled < CONTEXT + NEW // 2
+        assert worst(entries, expected, clip, settled) < 1e-10
+        assert worst(entries, expected, clip, CONTEXT + NEW // 2) > 1e-6
+
+
+EXACT = {
+    "raster": {},
+    "rows that wait": {"lanes": {"name": "rows", "width": 3}},
+    "siblings": {"siblings": {"depth": 2, "width": 4}},
+    "many siblings": {"siblings": {"depth": 1, "width": 20}},
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_decoders_leave_the_entries_of_one_by_one_decoding(
+    model: Keeping, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And AR's tokens. An accepted sibling's entry is moved, so that none is missing in front of the frontier."""
+    ar = decode(model, contexts(), NEW, "ar").tokens
+    for window in (3, 10, 24):
+        clips, state, entries = decoded(model, replace(PATHWISE, **EXACT[name]), window, monkeypatch)
+        assert torch.equal(clips[:, CONTEXT:], ar)
+        expected = causal(model, clips)
+        for clip in range(2):
+            settled = int(state.settled[clip])
+            assert settled >= CONTEXT + NEW - 8 or window > 8  # all but the last pass's
+            assert worst(entries, expected, clip, settled) < 1e-10
+
+
+def test_siblings_are_hit(model: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the test above would show nothing."""
+    moves: list[int] = []
+    move = model.move
+    monkeypatch.setattr(
+        model,
+        "move",
+        lambda cache, source, target: (
+            moves.append(int((source != target).sum())),
+            move(cache, source, target),
+        ),
+    )
+    decode(model, contexts(), NEW, replace(PATHWISE, siblings={"depth": 1, "width": 20}), 24)
+    assert sum(moves) >= 2
+
+
+def test_move_copies_entries(model: Keeping) -> None:
+    """Of each clip from its own slots to its own, in every layer; nothing else changes."""
+    assert isinstance(model, TreeModel)
+    list(model.prefill(contexts(), model.make_cache(2, 20), 1))
+    before = [entry.clone() for layer in model.cache for entry in layer]
+    source, target = torch.tensor([[2, 7], [5, 5]]), torch.tensor([[15, 1], [5, 16]])
+    model.move(model.cache, source, target)
+    after = [entry for layer in model.cache for entry in layer]
+    for old, new in zip(before, after, strict=True):
+        for clip in range(2):
+            expected = old[clip].clone()
+            expected[:, target[clip]] = old[clip][:, source[clip]]
+            assert torch.equal(new[clip], expected)

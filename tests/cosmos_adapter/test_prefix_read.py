@@ -1,0 +1,95 @@
+"""Attention reads the used prefix and nothing behind it, in place and without repeating heads."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_cosmos import TINY, TINY_SPECS, tiny_network
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import vidjacobi
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.spec import ModelSpec
+from vidjacobi.decoding.window import BUCKET
+
+LONG = replace(TINY, video_latent_shape=(5, 6, 8))  # 240 positions: four buckets
+
+
+class Poisoned(CosmosModel):
+    """Everything behind the slots that a pass may read is NaN while it runs, but the entries that it writes."""
+
+    behind = 0  # slots that were NaN, at most
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, slots: Tensor, visible: Tensor, cache: Any
+    ) -> Tensor:
+        length = visible.shape[-1]
+        tails = [part[:, :, length:] for layer in cache for part in layer]
+        before = [tail.clone() for tail in tails]
+        for tail in tails:
+            tail.fill_(torch.nan)
+        logits = super().forward(tokens, positions, slots, visible, cache)
+        for tail, was in zip(tails, before, strict=True):
+            tail.copy_(was)
+        self.behind = max(self.behind, tails[0].shape[2])
+        return logits
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("decoder", ["pathwise", "fast", "temporal", "ar"])
+def test_nothing_behind_the_prefix_is_read(decoder: str) -> None:
+    """Not even times a weight of zero, which would make it NaN."""
+    context = torch.randint(0, 96, (2, 60), generator=torch.Generator().manual_seed(0))
+    network = tiny_network(LONG, torch.float64)
+    poisoned = Poisoned(network)
+    found, expected = (
+        vidjacobi.decode(model, context, 120, decoder, 1 if decoder == "ar" else 16)
+        for model in (poisoned, CosmosModel(network))
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert found.stats.nfe == expected.stats.nfe
+    if decoder != "ar":
+        assert poisoned.behind >= BUCKET
+
+
+class Copies(TorchDispatchMode):
+    """Largest tensor that a pass makes, and how much it makes in all, in numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = self.made = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        storages = {
+            x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)
+        }
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in storages:
+                self.largest, self.made = max(self.largest, result.numel()), self.made + result.numel()
+        return results
+
+
+@pytest.mark.parametrize("name", TINY_SPECS)
+def test_keys_and_values_are_read_in_place(name: str) -> None:
+    """What a pass makes grows with the prefix by its mask alone: no copy of keys or values, none per head."""
+    spec: ModelSpec = TINY_SPECS[name]
+    model = CosmosModel(tiny_network(spec))
+    if spec.insert_cross_attn:
+        model = model.with_context(torch.randn(1, 5, spec.context_dim))
+    cache = model.make_cache(1, 4096)
+    positions = torch.tensor([[3]])
+
+    def made(length: int) -> int:
+        visible = torch.arange(length) <= positions[..., None]
+        with torch.inference_mode(), Copies() as copies:
+            model.forward(positions % spec.vocab_size, positions, positions, visible, cache)
+        return copies.made
+
+    made(64)  # tables are made once
+    masks = 3 * (spec.query_group + 1) * (4096 - 64)  # the mask, its repeats and what they are made from
+    heads = spec.n_kv_heads * spec.head_size * (4096 - 64)  # one copy of the keys of one layer
+    assert 0 < made(4096) - made(64) <= masks < heads

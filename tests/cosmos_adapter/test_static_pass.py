@@ -1,0 +1,134 @@
+"""Every pass of every decoder on a device without numbers: nothing could be read from it, or moved off it."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_cosmos import TINY, TINY_TEXT
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.network import CosmosTransformer
+from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.prefill import start
+from vidjacobi.decoding.records import tensors
+from vidjacobi.decoding.state import Problem
+from vidjacobi.decoding.step import look, one_pass
+from vidjacobi.decoding.window import Size, spare_slot
+from vidjacobi.sampling.reference import Warp
+
+# operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
+WAITING = {
+    "item",
+    "_local_scalar_dense",
+    "is_nonzero",
+    "equal",
+    "nonzero",
+    "masked_select",
+    "unique",
+    "lift_fresh",
+}
+HOST_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.tolist, Tensor.item)
+EACH_KIND = (
+    "pathwise",
+    "fast",
+    "sjd",
+    "gsd",
+    "pjd_temporal",
+    "adaptive",
+)  # the others are made of the same parts
+DECODERS = [
+    pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow)
+    for name in config_names("decoder")
+    if load_decoder(name).draft
+]
+
+
+class Strict(TorchDispatchMode):
+    """Refuses them, and everything that is not on the meta device; keeps all operations with their shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.split(".")[0]
+        assert name not in WAITING, name
+        indexed = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        assert all(index is None or index.dtype != torch.bool for index in indexed), "a mask as an index"
+        results = func(*args, **(kwargs or {}))
+        found = [x for x in tree_leaves((args, kwargs, results)) if isinstance(x, Tensor)]
+        assert {x.device.type for x in found} <= {"meta"}, f"{name}: {[x.device for x in found]}"
+        self.log.append((name, tuple(tuple(x.shape) for x in tree_leaves(results) if isinstance(x, Tensor))))
+        return results
+
+
+class NoHostNumbers(TorchFunctionMode):
+    """Refuses tensors made of the host's numbers: the dispatcher never sees some of them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in HOST_NUMBERS, func
+        return func(*args, **(kwargs or {}))
+
+
+def problem(decoder: str, spec: Any = TINY) -> Problem:
+    with torch.device("meta"):
+        network = CosmosTransformer(spec)
+        model = CosmosModel(network)
+        if spec.insert_cross_attn:
+            model = model.with_context(torch.empty(2, 7, spec.context_dim))
+        context, streams = torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, dtype=torch.long)
+    return Problem(model, context, 22, Warp(1.0, 0.8), 8, 0, streams, parts_of(load_decoder(decoder)))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_nothing_is_read_and_no_shape_changes(decoder: str) -> None:
+    """Of three passes of one size the operations are the same, one by one, and so are the shapes of the state."""
+    case = problem(decoder)
+    assert case.parts is not None
+    slots = spare_slot(case, case.parts)
+    cache = case.model.make_cache(2, slots + 1)
+    with torch.inference_mode():
+        state, size = start(case, case.parts, cache), Size(8, slots)
+        made = one_pass(case, case.parts, state, look(case, case.parts, state).planned, size, cache)
+        logs, shapes = [], []
+        for _ in range(2):
+            with NoHostNumbers(), Strict() as strict:
+                made = one_pass(case, case.parts, made.state, made.ahead.planned, size, cache)
+            logs.append(strict.log)
+            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors(made)])
+    assert len(logs[0]) > 100
+    assert logs[0] == logs[1]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_model_with_text_too() -> None:
+    case = problem("fast", TINY_TEXT)
+    assert case.parts is not None
+    slots = spare_slot(case, case.parts)
+    cache = case.model.make_cache(2, slots + 1)
+    state = start(case, case.parts, cache)
+    planned = look(case, case.parts, state).planned
+    with torch.inference_mode(), NoHostNumbers(), Strict() as strict:
+        one_pass(case, case.parts, state, planned, Size(8, slots), cache)
+    assert len(strict.log) > 100
+
+
+def test_the_mode_refuses_what_it_should() -> None:
+    """Each of these would end a capture."""
+    some = torch.zeros(3, device="meta")
+    for work in (
+        some.nonzero,
+        lambda: some[some > 0],
+        lambda: some.sum().item(),
+        some.tolist,
+        lambda: torch.tensor([1, 2], device="meta"),
+        some.cpu,
+        lambda: torch.zeros(3) + 1,
+    ):
+        with pytest.raises((AssertionError, NotImplementedError)), NoHostNumbers(), Strict():
+            work()

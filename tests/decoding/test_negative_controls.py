@@ -1,0 +1,205 @@
+"""Decoders broken in one place must fail the law test, where the right one passes.
+
+Each control is one entry of design rules 1-7: without them a law test that never fails would prove nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from law_checks import Setting, nuclei, p_value, seed_of
+from torch import Tensor
+
+from vidjacobi.decoding import commit, prefill, step, window
+from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal
+from vidjacobi.decoding.strategies.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
+from vidjacobi.decoding.strategies.evidence import Coupled, Coupling, Trial
+from vidjacobi.decoding.strategies.verifiers import Pathwise, Speculative, Verifier
+from vidjacobi.sampling import noise
+from vidjacobi.sampling.noise import FIXED, Noise, Purpose
+from vidjacobi.sampling.reference import normalise, residual
+from vidjacobi.shapes import Laws
+
+pytestmark = pytest.mark.unchecked
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class CorrectedFromTarget:
+    """Speculative, but what is rejected is drawn again from p."""
+
+    law: ClassVar[str] = "lossless"
+    reads_laws: ClassVar[bool] = True
+    noise: ClassVar[Purpose] = Purpose.REDRAW
+
+    def __call__(self, trial: Trial) -> Coupled:
+        kept = trial.draw(Maximal()).kept
+        redrawn = trial.from_target(Purpose.REDRAW)
+        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+
+
+@dataclass(frozen=True)
+class AcceptNoiseReused:
+    """Speculative, but the residual is drawn by inverting its distribution function at the accept uniform."""
+
+    law: ClassVar[str] = "lossless"
+    reads_laws: ClassVar[bool] = True
+    noise: ClassVar[Purpose] = Purpose.REDRAW
+
+    def __call__(self, trial: Trial) -> Coupled:
+        kept = trial.draw(Maximal()).kept
+        steps = normalise(residual(trial.target.dense(), trial.laws.dense())).cumsum(-1)
+        u = trial.noise.uniform(Purpose.ACCEPT)[..., None]
+        redrawn = (steps <= u).sum(-1).clamp(max=steps.shape[-1] - 1)
+        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+
+
+@dataclass(frozen=True)
+class ThresholdReuse:
+    """SJD++: a draft stays because p(x) / q(x) is large."""
+
+    threshold: float = 0.5
+    law: ClassVar[str] = "lossless"
+    fresh: ClassVar[Purpose] = Purpose.FRESH
+    reads_laws: ClassVar[bool] = True
+
+    def __call__(self, trial: Trial) -> Coupled:
+        p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
+        kept = p > self.threshold * q
+        return Coupled(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
+
+
+@dataclass(frozen=True)
+class WrongLaw:
+    """Draws from one law and reports another one of the same tokens."""
+
+    keeps_laws: ClassVar[int] = 256
+
+    def __call__(self, past: Past) -> Fresh:
+        fresh = PreviousLaw()(past)
+        probs = normalise(fresh.laws.probs.sqrt())
+        return Fresh(fresh.tokens, type(fresh.laws)(fresh.laws.ids, probs))
+
+
+def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
+    """The laws that a pass stores are changed; drafts and target are those of the pass."""
+
+    def patch_loop(patch: pytest.MonkeyPatch) -> None:
+        trials: list[Trial] = []
+        settle = step.settle
+
+        def remember(*args: object) -> Trial:
+            trials.append(Trial(*args))  # type: ignore[arg-type]
+            return trials[-1]
+
+        def changed(*args: Any) -> Any:
+            after, record, branch = settle(*args)
+            changed = nuclei(change(trials[-1], after.laws.dense()))
+            return replace(after, laws=changed), record, branch
+
+        patch.setattr(commit, "Trial", remember)
+        patch.setattr(step, "settle", changed)
+
+    return patch_loop
+
+
+def stale(trial: Trial, laws: Laws) -> Laws:
+    """A draft that its redraft left alone keeps the law of the pass before."""
+    kept = trial.draw(Maximal()).kept
+    return torch.where(kept[..., None], trial.laws.dense(), laws)
+
+
+def flattened(_: Trial, laws: Laws) -> Laws:
+    """The stored q has twice the temperature that the redraft was drawn at."""
+    return normalise(laws.sqrt())
+
+
+def share_between_positions(purpose: Purpose) -> Patch:
+    """Two neighbouring positions share the noise of one purpose."""
+
+    class Shared(Noise):
+        def keys(self, asked: Purpose) -> Tensor:
+            if asked != purpose:
+                return super().keys(asked)
+            own, self._positions = self._positions, self._positions // 2
+            keys = super().keys(asked)
+            self._positions = own
+            return keys
+
+    def patch_noise(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(window, "Noise", Shared)
+        patch.setattr(prefill, "Noise", Shared)
+
+    return patch_noise
+
+
+def fix_accept(patch: pytest.MonkeyPatch) -> None:
+    """The accept uniform is the same in every pass."""
+    patch.setattr(noise, "FIXED", FIXED | {Purpose.ACCEPT})
+
+
+def nothing(patch: pytest.MonkeyPatch) -> None:
+    """The broken part stands in the decoder already."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A right decoder, and the same one broken by other parts or by a patch."""
+
+    right: Parts
+    broken: Parts
+    patch: Patch = nothing
+
+
+def patched(patch: Patch, draft: DraftRule, coupling: Coupling, verifier: Verifier) -> Control:
+    parts = Parts(draft, coupling, verifier)
+    return Control(parts, parts, patch)
+
+
+SJD = Parts(Uniform(), Independent(), Speculative())
+CONTROLS = {
+    "stale q kept": patched(with_laws(stale), Uniform(), Maximal(), Speculative()),
+    "correction drawn from p": Control(SJD, Parts(Uniform(), Independent(), CorrectedFromTarget())),
+    "threshold reuse": Control(SJD, Parts(Uniform(), ThresholdReuse(), Speculative())),
+    "gumbel shared by two positions, pathwise": patched(
+        share_between_positions(Purpose.GUMBEL), Uniform(), Gumbel(), Pathwise()
+    ),
+    "gumbel shared by two positions, speculative": patched(
+        share_between_positions(Purpose.GUMBEL), Uniform(), Gumbel(), Speculative()
+    ),
+    "accept uniform shared by two positions": patched(
+        share_between_positions(Purpose.ACCEPT), Uniform(), Maximal(), Speculative()
+    ),
+    "redraw noise shared by two positions": patched(
+        share_between_positions(Purpose.REDRAW), Uniform(), Independent(), Speculative()
+    ),
+    "fresh noise shared by two positions": patched(
+        share_between_positions(Purpose.FRESH), Uniform(), Maximal(), Speculative()
+    ),
+    "accept noise reused for the residual": Control(
+        SJD, Parts(Uniform(), Independent(), AcceptNoiseReused())
+    ),
+    "accept uniform without its pass key": patched(fix_accept, PreviousLaw(), Maximal(), Speculative()),
+    "fresh draft of another law than its q": Control(
+        Parts(PreviousLaw(), Independent(), Speculative()), Parts(WrongLaw(), Independent(), Speculative())
+    ),
+    "redraft of another law than its q": patched(
+        with_laws(flattened), Uniform(), Independent(), Speculative()
+    ),
+}
+SETTING = Setting(window=3, context=(1,), new_tokens=5)
+SAMPLES = 40_000  # a fifth of the law tests': the controls must show well before
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_broken_decoder_is_caught_and_the_right_one_is_not(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, seed = CONTROLS[name], seed_of(name)
+    assert p_value(SETTING, control.right, seed, SAMPLES) > 1e-3 / len(CONTROLS)
+    control.patch(monkeypatch)
+    assert p_value(SETTING, control.broken, seed, SAMPLES) < 1e-9

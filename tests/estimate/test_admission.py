@@ -1,0 +1,181 @@
+"""What is refused before anything is loaded, and the flags that make it fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vidjacobi
+from cosmos_adapter.tokenizer.stream_state import Past
+from vidjacobi.cli.main import main
+from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.estimate import admission, memory_model
+from vidjacobi.estimate.admission import Ask, Place, admit, check, on_gpu
+from vidjacobi.estimate.memory_model import Memory, Setting, memory_of
+from vidjacobi.estimate.outlines import outline, outline_to_load
+from vidjacobi.estimate.simulate import Request
+from vidjacobi.loading import is_shipped
+from vidjacobi.models.outline import Outline
+
+
+def ask(rows: int = 8, window: int = 32, name: str = "nano", **options: Any) -> Ask:
+    decoder = with_window(load_decoder("jacobi"), window)
+    return Ask(lambda dtype: outline(name, dtype), Request(decoder, rows, 1), **options)
+
+
+def place(room: int, may_offload: bool = True, dtype: torch.dtype = torch.float32) -> Place:
+    return Place("a device", dtype, "asked for", room, "free now", may_offload)
+
+
+def needed(asked: Ask, dtype: torch.dtype = torch.float32) -> int:
+    return memory_of(asked.setting(dtype)).peak
+
+
+def test_what_fits_is_admitted() -> None:
+    asked = ask()
+    memory = memory_of(asked.setting(torch.float32))
+    admit(asked, place(memory.peak), memory)
+    with pytest.raises(InvalidArgument, match=r"this rollout would not fit: .* free now on a device"):
+        admit(asked, place(memory.peak - 1), memory)
+
+
+def made_up(setting: Setting) -> Memory:
+    """80 for the models, 60 where they take turns, half of it in bfloat16, 1 for each row and window position."""
+    models = (60 if setting.offload else 80) // (4 // setting.outline.model.dtype.itemsize)
+    return Memory({}, {"pass": 2**30 + models + setting.request.rows * setting.request.window})
+
+
+@pytest.mark.parametrize(
+    ("options", "may_offload", "spare", "flags"),
+    [
+        ({}, True, 60 + 256, "--offload"),
+        ({}, False, 40 + 256, "--dtype bfloat16"),
+        ({}, True, 30 + 64, "--offload --dtype bfloat16 --samples 2"),
+        ({"beside": True}, True, 80 + 128, "--rows 4"),
+        ({"beside": True, "rows_flag": "--batch"}, True, 80 + 64, "--batch 2"),
+        ({"beside": True}, False, 40 + 16, "--dtype bfloat16 --rows 1 --window 16"),
+        ({}, True, 10, "use a larger device or a smaller model"),
+    ],
+)
+def test_knobs(options: Any, may_offload: bool, spare: int, flags: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory_model, "memory_of", made_up)
+    asked = ask(**options)
+    memory = made_up(asked.setting(torch.float32))
+    with pytest.raises(InvalidArgument) as caught:
+        admit(asked, place(2**30 + spare, may_offload), memory)
+    assert str(caught.value).endswith(flags)
+
+
+def test_small_models_are_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ask()
+    least = asked.setting(torch.float32).least
+    assert needed(asked) < least / admission.SURELY
+    monkeypatch.setattr(admission, "memory_of", lambda setting: pytest.fail("it takes seconds"))
+    check(asked, place(int(least / admission.SURELY) + 1))
+    with pytest.raises(pytest.fail.Exception):
+        check(asked, place(int(least / admission.SURELY) - 1))
+
+
+@pytest.mark.slow
+def test_a_batch_does_everything_at_once() -> None:
+    """Rows share weights, a context waits, frames are encoded and made beside the decoding."""
+    alone, batch, turns = (
+        memory_of(one.setting(torch.float32))
+        for one in (ask(1), ask(3, beside=True), ask(3, beside=True, offload=True))
+    )
+    coding = batch.parts["tokenizer encode"] + batch.parts["tokenizer to_frames"]
+    assert batch.peak > alone.phases["pass"] + 2 * alone.parts["KV cache"] + coding
+    assert batch.parts["KV cache"] == 3 * alone.parts["KV cache"]
+    assert batch.parts["transformer weights"] == alone.parts["transformer weights"]
+    assert set(turns.phases) == {"decoding (its turn)", "encode (its turn)", "to_frames (its turn)"}
+    assert batch.peak - turns.phases["decoding (its turn)"] == batch.parts["tokenizer weights"] + coding
+
+
+@pytest.mark.slow
+def test_a_stream_keeps_its_past() -> None:
+    """Of each future, as long as there are passes; the real stream's is as large."""
+    plain, stream = (memory_of(ask(2, stream=stream).setting(torch.float32)) for stream in (False, True))
+    past = stream.parts["tokenizer streams"]
+    assert {name: n - plain.phases[name] for name, n in stream.phases.items()} == {
+        "encode": 0,
+        **dict.fromkeys(("prefill", "pass", "to_frames"), past),
+    }
+    _, tokenizer = vidjacobi.load("nano", "cpu", "float32")
+    real = tokenizer.frame_stream()
+    real.add(torch.zeros(1, 2, 16, 20, dtype=torch.long))
+    assert past == 2 * next(part.nbytes for part in vars(real).values() if isinstance(part, Past))
+
+
+@pytest.mark.slow
+def test_the_goals_of_memory() -> None:
+    """A 4B rollout in 12 GB and a batch of 8 in 24 GB of device memory, what no tensor gets taken off."""
+    reserved = on_gpu("4090", "auto")
+    four = ask(1, 128, "4b")
+    assert needed(four, torch.bfloat16) < 12e9 - 800 * 2**20
+    assert needed(ask(1, 128, "4b", offload=True), torch.bfloat16) < needed(four, torch.bfloat16)
+    assert needed(ask(8, 128, "4b", beside=True), torch.bfloat16) < 24e9 - 800 * 2**20 < reserved.room
+
+
+@pytest.mark.parametrize("name", ["nvidia/Cosmos-1.0-Autoregressive-4B", "nvidia/Cosmos-Predict1-4B"])
+def test_a_release_is_known_by_its_repository(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidjacobi.loading.fetch", lambda *_: pytest.fail("nothing is fetched"))
+    found, known = outline_to_load(name, None, torch.bfloat16), outline("4b", torch.bfloat16)
+    assert isinstance(found, Outline)
+    assert (found.name, found.resident, found.frame_size) == (name, known.resident, known.frame_size)
+    assert outline(name, torch.bfloat16).resident == known.resident
+
+
+def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, with the tokenizer that is named; another repository is fetched first."""
+    here = outline_to_load(str(tiny_pair), None, torch.float32)
+    assert here.frame_size == (32, 48)
+    assert is_shipped("nano")
+    assert outline_to_load("nano", None, torch.float32).frame_size == (128, 160)
+    with pytest.raises(BadCheckpoint, match="no video tokenizer"):
+        outline_to_load(str(tiny_pair / "transformer"), None, torch.float32)
+    fetched = {"my/model": tiny_pair / "transformer", "my/tokenizer": tiny_pair / "tokenizer"}
+    monkeypatch.setattr("vidjacobi.loading.fetch", lambda name, files: fetched[name])
+    there = outline_to_load("my/model", "my/tokenizer", torch.float32)
+    assert there.resident == here.resident
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device with hardly any memory, and a model that must not be loaded."""
+    monkeypatch.setattr(admission, "free_memory", lambda device: 20 * 2**20)
+    for module in ("vidjacobi.cli.commands", "vidjacobi.batch.worker"):
+        monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.slow
+def test_rollouts_and_batches_are_refused(tiny_pair: Path, tmp_path: Path, capsys: Any) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a.mp4").touch()  # listed, not read
+    words = ["--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--dtype", "bfloat16"]
+    assert main(["rollout", *words, "--device", "cpu", "--samples", "256"]) == 2
+    assert "this rollout would not fit" in (said := capsys.readouterr().err)
+    assert "It would with --samples" in said
+    assert main(["batch", str(clips), *words, "--devices", "cpu,cpu", "--rows", "256"]) == 2
+    assert "this batch would not fit" in (said := capsys.readouterr().err)
+    assert "It would with --rows" in said
+    assert "10.0 MiB free now for each of 2 workers" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("little")
+def test_the_check_can_be_left_out(tiny_pair: Path, tmp_path: Path) -> None:
+    words = ["rollout", "--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--samples", "64"]
+    with pytest.raises(pytest.fail.Exception, match="before it is loaded"):
+        main([*words, "--no-memory-check"])
+
+
+def test_offload_asks_for_a_gpu(tiny_pair: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--model", str(tiny_pair), "--out", str(tmp_path / "out"), "--offload"]
+    assert main(["rollout", *words, "--device", "cpu"]) == 2
+    assert main(["doctor", "--model", str(tiny_pair), "--device", "cpu", "--offload"]) == 2
+    assert capsys.readouterr().err.count("on a CPU leave it out") == 2
+    assert not (tmp_path / "out").exists()

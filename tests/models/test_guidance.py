@@ -1,0 +1,84 @@
+"""Two branches as one model: the guided law is what every decoder proves things about."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidjacobi import decode
+from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.grid import Grid
+from vidjacobi.models.guidance import Guided
+from vidjacobi.models.protocol import TreeModel, VideoModel
+from vidjacobi.sampling.reference import Warp
+from vidjacobi.testing import TinyVideoModel
+
+GRID, VOCAB = Grid(4, 3, 4), 8
+MODELS = [TinyVideoModel(VOCAB, GRID, seed=seed, surprise=0.3, dtype=torch.float64) for seed in (0, 1)]
+CONTEXT = torch.randint(0, VOCAB, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+def whole(model: VideoModel, tokens: Tensor) -> Tensor:
+    return torch.cat(list(model.prefill(tokens, model.make_cache(len(tokens), 48), tokens.shape[1])), 1)
+
+
+def test_it_satisfies_the_protocols() -> None:
+    model = Guided(*MODELS, scale=2.0)
+    assert isinstance(model, VideoModel)
+    assert isinstance(model, TreeModel)
+
+
+@pytest.mark.parametrize(("scale", "branch"), [(1.0, 0), (0.0, 1)])
+def test_the_ends_of_the_scale_are_the_branches(scale: float, branch: int) -> None:
+    """Where neither branch rules a token out."""
+    guided, alone = whole(Guided(*MODELS, scale=scale), CONTEXT), whole(MODELS[branch], CONTEXT)
+    both = whole(MODELS[0], CONTEXT).isfinite() & whole(MODELS[1], CONTEXT).isfinite()
+    assert torch.allclose(guided[both], alone[both])
+
+
+def test_the_formula() -> None:
+    c, u = (whole(model, CONTEXT) for model in MODELS)
+    guided = whole(Guided(*MODELS, scale=3.0), CONTEXT)
+    both = c.isfinite() & u.isfinite()
+    assert torch.allclose(guided[both], (u + 3 * (c - u))[both])
+    assert torch.equal(guided[~both], c[~both])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in config_names("decoder") if load_decoder(name).law == "pathwise"]
+)
+def test_pathwise_decoders_give_the_guided_ar_tokens(name: str) -> None:
+    model = Guided(*MODELS, scale=1.7, blank=torch.zeros_like)
+    temperature = load_decoder(name).temperature
+    ar = decode(model, CONTEXT, 36, "ar", temperature=temperature)
+    assert torch.equal(decode(model, CONTEXT, 36, name, window=9).tokens, ar.tokens)
+    plain = decode(MODELS[0], CONTEXT, 36, "ar", temperature=temperature)
+    assert not torch.equal(plain.tokens, ar.tokens)
+
+
+def test_siblings_move_entries_of_both_branches() -> None:
+    model = Guided(*MODELS, scale=1.7)
+    config = load_decoder("pathwise", {"siblings": {"depth": 2, "width": 3}})
+    assert parts_of(config)
+    fast, slow = decode(model, CONTEXT, 36, config, window=12), decode(model, CONTEXT, 36, "ar")
+    assert torch.equal(fast.tokens, slow.tokens)
+
+
+def test_branches_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="vocab_size"):
+        Guided(MODELS[0], TinyVideoModel(VOCAB + 1, GRID, dtype=torch.float64), 2.0)
+    with pytest.raises(ValueError, match="grids"):
+        Guided(MODELS[0], TinyVideoModel(VOCAB, Grid(4, 4, 3), dtype=torch.float64), 2.0)
+    with pytest.raises(ValueError, match="finite"):
+        Guided(*MODELS, scale=float("nan"))
+    with pytest.raises(ValueError, match="one length"):
+        decode(Guided(*MODELS, scale=2.0, blank=lambda tokens: tokens[:, 1:]), CONTEXT, 4, "ar")
+
+
+def test_warp_is_applied_behind_guidance() -> None:
+    """Greedy decoding takes the argmax of the guided logits."""
+    model = Guided(*MODELS, scale=2.5)
+    tokens = decode(model, CONTEXT, 5, "ar", temperature=0.0).tokens
+    clip = torch.cat([CONTEXT, tokens], 1)
+    assert torch.equal(whole(model, clip[:, :-1]).argmax(-1)[:, -5:], tokens)
+    assert Warp(0.0).temperature == 0

@@ -1,0 +1,216 @@
+"""Taking turns on a device: the same results, one of the two there at a time, and what happens in between."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import vidjacobi
+from cosmos_adapter.pair import modules_of
+from cosmos_adapter.tokenizer.model import CosmosTokenizer, ScriptCodec
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.models.offload import MODEL, TOKENIZER, TurningModel, TurningTokenizer, Turns, take_turns
+from vidjacobi.models.protocol import RowModel, TreeModel, has_free_rows
+
+CPU = torch.device(
+    "cpu"
+)  # its "copies on the device" are second copies, so the test can see where weights are
+
+
+@pytest.fixture
+def loaded(tiny_pair: Path) -> Any:
+    return vidjacobi.load(tiny_pair, "cpu", "float64")
+
+
+@pytest.fixture
+def turning(loaded: Any) -> tuple[TurningModel, TurningTokenizer]:
+    return take_turns(*loaded, modules_of(*loaded), CPU)
+
+
+def clip() -> torch.Tensor:
+    return torch.randint(
+        0, 255, (9, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.mark.parametrize("decoder", ["ar", "pathwise", "gs_sjd"])
+def test_rollouts_are_the_same(tiny_pair: Path, turning: Any, decoder: str) -> None:
+    plain = vidjacobi.load(tiny_pair, "cpu", "float64")
+    expected, found = (
+        vidjacobi.rollout(clip(), *pair, 16, 2, decoder=decoder, window=6) for pair in (plain, turning)
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert torch.equal(found.predicted, expected.predicted)
+
+
+def test_streams_are_the_same(tiny_pair: Path, turning: Any) -> None:
+    """Each group of frames is a turn of the tokenizer's, between passes that go on with their cache."""
+    plain = vidjacobi.load(tiny_pair, "cpu", "float64")
+    expected, found = (
+        [
+            (group.sample, group.first, group.frames)
+            for group in vidjacobi.rollout(clip(), *pair, 16, 2, window=6, stream=True)
+        ]
+        for pair in (plain, turning)
+    )
+    assert [group[:2] for group in found] == [group[:2] for group in expected]
+    assert all(torch.equal(one[2], other[2]) for one, other in zip(found, expected, strict=True))
+
+
+def test_one_is_there_at_a_time(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at in every call that needs weights: those at work are copies, the others the host's own."""
+    modules = dict(zip((MODEL, TOKENIZER), modules_of(*loaded), strict=True))
+    host = {name: [part.data_ptr() for part in module.parameters()] for name, module in modules.items()}
+    seen: list[str] = []
+
+    def there() -> str:
+        moved = [
+            name
+            for name, module in modules.items()
+            if [part.data_ptr() for part in module.parameters()] != host[name]
+        ]
+        (name,) = moved
+        assert not set(host[name]) & {part.data_ptr() for part in modules[name].parameters()}
+        return name
+
+    def watch(target: Any, method: str) -> None:
+        inner = getattr(target, method)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            seen.append(f"{method}: {there()}")
+            return inner(*args, **kwargs)
+
+        monkeypatch.setattr(target, method, watched)
+
+    model, tokenizer = loaded
+    for target, methods in (
+        (model, ("make_cache", "prefill", "forward")),
+        (tokenizer, ("encode", "to_frames")),
+    ):
+        for method in methods:
+            watch(target, method)
+    pair = take_turns(model, tokenizer, modules_of(model, tokenizer), CPU)
+    vidjacobi.rollout(clip(), *pair, 8, window=6)
+    passes = seen[3:-1]
+    assert passes
+    assert set(passes) == {"forward: transformer"}
+    assert seen[:3] == ["encode: tokenizer", "make_cache: transformer", "prefill: transformer"]
+    assert seen[-1] == "to_frames: tokenizer"
+
+
+def test_a_turning_model_offers_what_the_model_does(turning: Any) -> None:
+    model, tokenizer = turning
+    assert isinstance(model, TreeModel)
+    assert isinstance(model, RowModel)
+    assert has_free_rows(model)
+    assert isinstance(tokenizer, vidjacobi.VideoTokenizer)
+    assert (model.device, model.dtype) == (CPU, torch.float64)
+
+
+def weights(module: nn.Module) -> list[int]:
+    return [part.data_ptr() for part in module.parameters()]
+
+
+def test_a_turn_that_runs_out_of_memory_can_be_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the weights are there when memory runs out: they go, and nobody else's had stayed."""
+    first, second = nn.Linear(3, 4), nn.Linear(4, 5)
+    turns = Turns({"first": first, "second": second}, CPU)
+    host = weights(first), weights(second)
+    with turns.of("first"):
+        assert weights(first) != host[0]
+    to, calls = torch.Tensor.to, []
+
+    def failing(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(self)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("no room")
+        return to(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", failing)
+    with pytest.raises(torch.OutOfMemoryError), turns.of("second"):
+        pytest.fail("its weights are not there")
+    assert turns.there is None
+    assert (weights(first), weights(second)) == host
+    with turns.of("second"):
+        assert turns.there == "second"
+        assert torch.equal(second(torch.ones(4)), second.weight.sum(1) + second.bias)
+
+
+def test_the_callers_mode_does_not_stick_to_the_weights() -> None:
+    one, other = nn.Linear(3, 4), nn.Linear(4, 5)
+    turns = Turns({"one": one, "other": other}, CPU)
+    with torch.inference_mode(), turns.of("one"):
+        one(torch.ones(3))
+    with turns.of("other"), turns_ended(one):
+        pass
+    with turns.of("one"):
+        one(torch.ones(3)).sum().backward()
+    assert one.weight.grad is not None
+
+
+def turns_ended(module: nn.Module) -> Any:
+    """The module is whole on the host."""
+    assert not any(part.is_inference() for part in module.parameters())
+    return torch.no_grad()
+
+
+def test_threads_get_their_turns_in_order() -> None:
+    """While one works nobody else does; those that wait come in the order in which they asked."""
+    turns = Turns({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
+    started, release, order = Event(), Event(), []
+
+    def hold() -> None:
+        with turns.of("a"):
+            started.set()
+            release.wait(10)
+            order.append("first")
+
+    def queue(name: str, label: str) -> Thread:
+        before = len(turns._waiting)
+        thread = Thread(target=lambda: enter(name, label))
+        thread.start()
+        while len(turns._waiting) == before:
+            Event().wait(0.001)
+        return thread
+
+    def enter(name: str, label: str) -> None:
+        with turns.of(name):
+            assert turns.there == name
+            order.append(label)
+
+    threads = [Thread(target=hold)]
+    threads[0].start()
+    assert started.wait(10)
+    threads += [queue("b", "second"), queue("a", "third"), queue("b", "fourth")]
+    assert order == []
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["first", "second", "third", "fourth"]
+
+
+def test_others_may_come_between_the_chunks_of_a_prefill(loaded: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("cosmos_adapter.transformer.model.HEAD_CHUNK", 64)  # one law at a time
+    model, tokenizer = take_turns(*loaded, modules_of(*loaded), CPU)
+    tokens = torch.arange(10)[None]
+    whole = torch.cat(list(loaded[0].prefill(tokens, loaded[0].make_cache(1, 10), 4)), 1)
+    chunks: Iterator[torch.Tensor] = model.prefill(tokens, model.make_cache(1, 10), 4)
+    found = [next(chunks)]
+    tokenizer.encode(torch.zeros(1, 3, 1, 32, 48, dtype=torch.float64))
+    found += chunks
+    assert len(found) == 4
+    assert torch.equal(torch.cat(found, 1), whole)
+
+
+def test_what_cannot_be_offloaded(tiny_pair: Path, loaded: Any) -> None:
+    with pytest.raises(InvalidArgument, match="on a CPU leave it out"):
+        vidjacobi.load(tiny_pair, "cpu", offload=True)
+    model, tokenizer = loaded
+    program = torch.jit.trace(nn.Linear(1, 1), torch.zeros(1))
+    running = CosmosTokenizer(tokenizer.spec, ScriptCodec(program, program, CPU, torch.float32))
+    with pytest.raises(InvalidArgument, match="TorchScript"):
+        modules_of(model, running)

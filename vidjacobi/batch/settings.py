@@ -1,0 +1,168 @@
+"""What a batch is to run, checked before anything is read; and what may change when it goes on."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vidjacobi.batch.items import parse_shard
+from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.datasets import DATASETS
+from vidjacobi.datasets.clip_starts import SHORT, parse_starts
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.errors import InvalidArgument, check_whole
+from vidjacobi.registry import lookup
+from vidjacobi.sampling.reference import Warp
+
+OUTPUTS = {
+    "videos": "an mp4, the context first, and the tokens",
+    "frames": "a folder of PNG pictures, the context first, and the tokens",
+    "tokens": "the tokens only; nothing is turned into frames",
+}
+ENGINES = ("local", "ray")
+# How the work is spread and how much of it is asked for: results depend on none of them.
+MAY_CHANGE = {
+    *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
+    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check"),
+}
+
+
+@dataclass
+class BatchConfig:
+    """A batch. Every field is a flag.
+
+    Attributes:
+        dataset: entry of ``vidjacobi.datasets.DATASETS``, or auto; ``data`` is its path.
+        camera, split, stride, clip_list: of the dataset; every ``stride``-th frame counts.
+        starts: rule of ``vidjacobi.datasets.clip_starts.STARTS``; clips are ``context + frames`` frames long.
+        short: policy of ``vidjacobi.datasets.clip_starts.SHORT`` for episodes with fewer frames than that.
+        limit: take only the first so many episodes.
+        samples: futures of each context.
+        model, tokenizer, run_torchscript, dtype, offload, compile: as ``vidjacobi.load``.
+        memory_check: refuse, before anything is loaded, what is predicted not to fit.
+        context, frames: frames given and frames predicted.
+        decoder, window, seed, temperature, top_p, top_k: as ``vidjacobi.decode``.
+        output: a key of OUTPUTS.
+        rows: futures that are decoded at a time, per worker.
+        shard: ``i/n``: every n-th episode from the i-th on, i from 0.
+        engine, ray_address: local processes, or Ray (a cluster's address; none: this machine).
+        devices: apart by commas, or auto: every GPU, else the CPU. workers: processes; None: one per device.
+        gpus: per worker of Ray, may be a fraction; None: 1 where there are any.
+        seconds: longest time that reading one context may take.
+        fail_fast: stop at the first failure.
+    """
+
+    data: str = ""
+    dataset: str = "auto"
+    camera: str | None = None
+    split: str | None = None
+    stride: int = 1
+    clip_list: str | None = None
+    starts: str = "first"
+    short: str = "skip"
+    limit: int | None = None
+    samples: int = 1
+    model: str = "nano"
+    tokenizer: str | None = None
+    run_torchscript: bool = False
+    dtype: str = "auto"
+    offload: bool = False
+    compile: str = "off"
+    memory_check: bool = True
+    context: int = 9
+    frames: int = 24
+    decoder: str = "pathwise"
+    window: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    top_p: float = 0.8
+    top_k: int | None = None
+    output: str = "videos"
+    rows: int = 8
+    shard: str = "0/1"
+    engine: str = "local"
+    ray_address: str | None = None
+    devices: str = "auto"
+    workers: int | None = None
+    gpus: float | None = None
+    seconds: float = 120.0
+    fail_fast: bool = False
+
+    def check(self) -> None:
+        """Raise InvalidArgument for what cannot be run."""
+        if self.dataset != "auto":
+            lookup("dataset", self.dataset, DATASETS)
+        parse_starts(self.starts)
+        lookup("policy for short episodes", self.short, SHORT)
+        lookup("output", self.output, OUTPUTS)
+        lookup("engine", self.engine, dict.fromkeys(ENGINES))
+        parse_shard(self.shard)
+        for name in ("stride", "samples", "context", "frames", "rows"):
+            check_whole("batch", name, getattr(self, name), 1)
+        for name in ("limit", "workers", "window"):
+            if getattr(self, name) is not None:
+                check_whole("batch", name, getattr(self, name), 1)
+        if not self.seconds > 0:
+            raise InvalidArgument(f"batch: seconds must be positive, not {self.seconds}")
+        if self.gpus is not None and not self.gpus >= 0:
+            raise InvalidArgument(f"batch: gpus cannot be {self.gpus}")
+        if self.ray_address and self.engine != "ray":
+            raise InvalidArgument("a Ray address goes with --engine ray")
+        if self.engine == "ray" and self.shard != "0/1":
+            raise InvalidArgument("Ray spreads the work by itself: leave --shard out")
+        Warp(1.0 if self.temperature is None else self.temperature, self.top_p, self.top_k)
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of a clip: context and what is predicted."""
+        return self.context + self.frames
+
+    def dataset_options(self) -> dict[str, object]:
+        """For ``open_dataset``: what was given."""
+        given = {"camera": self.camera, "split": self.split, "clips": self.clip_list}
+        options: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+        return {**options, **({"stride": self.stride} if self.stride > 1 else {})}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked batch and its decoder at its window."""
+
+    config: BatchConfig
+    decoder: DecoderConfig
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the results depend on."""
+        mine = {key: value for key, value in asdict(self.config).items() if key not in MAY_CHANGE}
+        return {**mine, "decoder": asdict(self.decoder)}
+
+
+def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Plan:
+    """``configs/batch/NAME.yaml`` or a path, flags laid over it, and ``decoder.KEY=VALUE`` pairs. InvalidArgument."""
+    config = _absolute(load_settings("batch", name, BatchConfig, flags))
+    config.check()
+    try:
+        overrides = dict(_override(pair) for pair in pairs)
+    except OmegaConfBaseException as error:
+        raise InvalidArgument(f"decoder settings: {error}") from error
+    decoder = with_window(load_decoder(config.decoder, overrides), config.window)
+    parts_of(decoder)
+    return Plan(config, decoder)
+
+
+def _override(pair: str) -> tuple[str, Any]:
+    key, equals, _ = pair.partition("=")
+    if not equals or not key.startswith("decoder."):
+        raise InvalidArgument(f"{pair!r}: settings of the decoder are written decoder.KEY=VALUE")
+    inner = key.removeprefix("decoder.")
+    return inner, OmegaConf.select(OmegaConf.from_dotlist([pair.removeprefix("decoder.")]), inner)
+
+
+def _absolute(config: BatchConfig) -> BatchConfig:
+    """With paths that mean the same wherever a worker runs; names of models stay names."""
+    names = [name for name in ("model", "tokenizer") if os.path.exists(getattr(config, name) or "")]
+    names += [name for name in ("data", "clip_list") if getattr(config, name)]
+    return replace(config, **{name: os.path.abspath(getattr(config, name)) for name in names})

@@ -1,0 +1,148 @@
+"""The folder of a bench: begun, gone on with, or begun anew; and the reports in it."""
+
+import json
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidjacobi.bench.bars import Names, bars_table
+from vidjacobi.bench.decode_rows import AR, TOKENS, Measurement, begin, read
+from vidjacobi.bench.plot import write_plot
+from vidjacobi.bench.settings import BenchConfig, bars_of, cases_of, definitions, differences
+from vidjacobi.bench.table import summary, tables
+from vidjacobi.errors import BadInput, BadOutput
+from vidjacobi.output.atomic import replacing
+from vidjacobi.rollouts.files import versions
+from vidjacobi.runtime import choose
+
+ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
+
+ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
+(Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's law without
+top-p, fed its own output. excess: nll minus its expectation under the law (with top-p) of each token given the ones
+before it; 0 but for chance if lossless. KL: of a lossy decoder's laws, as it decided, from the model's own on its
+output. Seconds: one clip's share of its batch."""
+
+
+def open_folder(
+    config: BenchConfig, out: Path, clips: Sequence[Path], overwrite: bool, again: Collection[str]
+) -> None:
+    """Make ``out`` ready: empty, or with the decodes of an earlier run of the same bench.
+
+    Decodes of the decoders ``again`` are dropped. Raises BadOutput where another bench lies there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOutput(f"{out}: cannot be written to: {error.strerror or error}") from error
+    known = {*definitions(config), AR}
+    if unknown := set(again) - known:
+        raise BadOutput(
+            f"--again {' '.join(sorted(unknown))}: this bench has only {', '.join(sorted(known))}"
+        )
+    if overwrite:
+        forget(out)
+    rows: list[Measurement] = []
+    there: dict[str, Any] = {}
+    if (out / RECORD).is_file() or (out / ROWS).is_file():
+        there = check_same(config, out, clips, again)
+        rows = [row for row in read(out / ROWS) if row.decoder not in again]
+    begin(out / ROWS, rows)
+    (out / TOKENS).mkdir(exist_ok=True)
+    runtime = choose(config.device, config.dtype)
+    record = {
+        "config": asdict(config),
+        "clip_files": [str(clip) for clip in clips],
+        "decoders": {**there, **definitions(config)},
+        "device": str(runtime.device),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "finished": False,
+    }
+    write_json(out, record)
+
+
+def check_same(
+    config: BenchConfig, out: Path, clips: Sequence[Path], again: Collection[str]
+) -> dict[str, Any]:
+    """Refuse a folder that holds decodes of something else; return what its decoders are."""
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        before, decoders = record["config"], record["decoders"]
+        files = record["clip_files"]
+        read(out / ROWS)
+    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+        raise BadOutput(
+            f"{out} holds a bench that cannot be gone on with ({error}): give another --out, or --overwrite"
+        ) from error
+    decoders = {name: found for name, found in decoders.items() if name not in again}
+    found = differences(config, before, decoders)
+    if files != [str(clip) for clip in clips]:
+        found.append("other clips")
+    if found:
+        raise BadOutput(
+            f"{out} holds another bench ({'; '.join(found)}): give another --out, or --overwrite to begin anew"
+        )
+    return decoders
+
+
+def forget(out: Path) -> None:
+    """Remove what an earlier bench left in this folder, and nothing else."""
+    for path in [out / name for name in (ROWS, RECORD, TEXT, PLOT)] + list(out.glob("map_*.png")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(out / TOKENS, ignore_errors=True)
+
+
+def asked_for(config: BenchConfig, rows: Sequence[Measurement], clips: int) -> list[Measurement]:
+    """The decodes that this configuration names, in its order of decoders."""
+    order = {key: index for index, key in enumerate([AR, *dict.fromkeys(c.key[0] for c in cases_of(config))])}
+    keys = {(AR, 1), *(case.key for case in cases_of(config))}
+    found = [
+        row
+        for row in rows
+        if row.model in config.models
+        and row.seed in config.seeds
+        and row.clip < clips
+        and (row.decoder, row.window) in keys
+    ]
+    return sorted(found, key=lambda row: (order[row.decoder], row.window, row.seed, row.clip))
+
+
+def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) -> list[dict[str, Any]]:
+    """``bench.json``, ``bench.md`` and ``nfe.png`` of the decodes so far; returns the summary."""
+    rows = asked_for(config, read(out / ROWS), clips)
+    names = Names(config.baseline, config.reference)
+    lines: list[dict[str, Any]] = []
+    texts, verdicts = [], {}
+    for model in config.models:
+        of_model = [row for row in rows if row.model == model]
+        if not of_model:
+            continue
+        found = summary(of_model, names.baseline, names.reference)
+        lines += found
+        verdicts[model] = [verdict for bar in bars_of(config) for verdict in bar.judge(of_model, names)]
+        clips_done = len({row.clip for row in of_model})
+        text = f"## {model}: {clips_done} clips, seeds {', '.join(map(str, config.seeds))}\n\n"
+        text += tables(found, names.baseline, names.reference)
+        texts.append(text + ("\n\n" + bars_table(verdicts[model]) if verdicts[model] else ""))
+    if not lines:
+        return lines
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    bars = {model: [asdict(verdict) for verdict in found] for model, found in verdicts.items()}
+    write_json(out, {**record, "finished": finished, "summary": lines, "bars": bars})
+    note = "" if finished else "\n\nNot finished: these are the decodes so far."
+    with replacing(out / TEXT) as partial:
+        partial.write_text("\n\n".join([*texts, ABOUT]) + note + "\n", encoding="utf-8")
+    write_plot(out / PLOT, lines)
+    return lines
+
+
+def write_json(out: Path, record: dict[str, Any]) -> None:
+    """``bench.json``, whole or not at all."""
+    with replacing(out / RECORD) as partial:
+        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")

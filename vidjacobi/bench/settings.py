@@ -1,0 +1,169 @@
+"""What a bench is to run, checked before anything is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vidjacobi.bench.bars import BARS, Bar
+from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.strategies.lanes import Raster
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import build
+from vidjacobi.sampling.reference import Warp
+
+# What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
+MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
+WORDS = ("window", "paper", "summary")  # of a decoder's configuration, that do not tell what it is
+
+
+@dataclass
+class BenchConfig:
+    """What to compare: every decoder at every window, and AR, on every clip with every seed.
+
+    Attributes:
+        models, tokenizer: as ``vidjacobi.load``.
+        clips: how many of the held-out contexts that ship with each model.
+        context, frames: frames given, and frames to predict behind them.
+        decoders: names or YAML paths, or {name: ..., window: ...} or {name: ..., windows: [...]}. One whose
+            lanes are rows has a width of its own and runs once, at its own window, unless one is named.
+        baseline: passes are compared with its at equal windows.
+        reference: lane decoders' passes are compared with its at equal mean positions.
+        batch: clips decoded together. Passes per clip do not depend on it; seconds are a share of the batch's.
+        workers: processes, each with its share of the threads.
+        compile: how passes are made: a key of ``vidjacobi.decoding.compiled.MODES``.
+        bars: see ``vidjacobi.bench.bars``.
+    """
+
+    models: list[str] = field(default_factory=lambda: ["nano"])
+    tokenizer: str | None = None
+    clips: int = 16
+    seeds: list[int] = field(default_factory=lambda: [0])
+    context: int = 9
+    frames: int = 24
+    decoders: list[Any] = field(default_factory=list)
+    windows: list[int] = field(default_factory=list)
+    baseline: str = "gs_sjd"
+    reference: str = "pathwise"
+    batch: int = 1
+    workers: int = 1
+    temperature: float = 1.0
+    top_p: float = 0.8
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: str = "off"
+    bars: list[Any] = field(default_factory=list)
+
+    @property
+    def least(self) -> tuple[int, ...]:
+        """Numbers that must be at least 1."""
+        return self.clips, self.context, self.frames, self.batch, self.workers
+
+    def check(self) -> None:
+        """Raise InvalidArgument for what cannot be run."""
+        if min(self.windows, default=0) < 1 or not self.decoders:
+            raise InvalidArgument("a bench needs at least one decoder and windows of at least 1")
+        if not self.models or not self.seeds or min(self.least) < 1:
+            raise InvalidArgument(
+                "a bench needs at least one model, one seed, one clip, one frame of context and one to predict; "
+                "batch and workers are at least 1"
+            )
+        Warp(self.temperature, self.top_p)
+        cases_of(self)
+        bars_of(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One decoder at one window."""
+
+    decoder: DecoderConfig
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(name, window)."""
+        return self.decoder.name, self.decoder.window
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether its width is its lanes', not the window."""
+        return lane_rule(self.decoder) != "raster"
+
+
+def lane_rule(decoder: DecoderConfig) -> str:
+    """Registry name of its lanes."""
+    return "raster" if decoder.lanes is None else str(decoder.lanes["name"])
+
+
+def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
+    """``configs/bench/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
+    config = load_settings("bench", name, BenchConfig, flags)
+    config.check()
+    return config
+
+
+def cases_of(config: BenchConfig) -> list[Case]:
+    """Every decoder at every window. AR is not among them: it always runs. Raises InvalidArgument."""
+    found: dict[tuple[str, int], Case] = {}
+    for entry in config.decoders:
+        for decoder in decoders_of(entry, config.windows):
+            case = Case(decoder)
+            if decoder.method == "autoregressive":
+                continue
+            if found.setdefault(case.key, case) != case:
+                raise InvalidArgument(f"two different decoders are called {decoder.name!r}: rename a file")
+    windows = sorted({window for _, window in found})
+    return sorted(found.values(), key=lambda case: windows.index(case.key[1]))
+
+
+def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
+    """One decoder at the windows that are meant for it."""
+    options = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+    name, one, several = (options.pop(key, None) for key in ("name", "window", "windows"))
+    if options or not isinstance(name, str) or (one is not None and several is not None):
+        raise InvalidArgument(f"a bench's decoder is a name or {{name, window or windows}}, not {entry!r}")
+    decoder = load_decoder(name)
+    parts = parts_of(decoder)
+    if one is None and several is None:
+        lanes = parts is not None and not isinstance(parts.lanes, Raster)
+        several = [decoder.window] if lanes else windows
+    wanted = [one] if several is None else several
+    siblings = parts.siblings if parts else None
+    for window in wanted:
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+            raise InvalidArgument(f"decoder {name!r}: a window must be at least 1, not {window!r}")
+        if siblings and siblings.share is None and not siblings.levels(window):
+            raise InvalidArgument(
+                f"decoder {name!r}: a window of {window} has no room for siblings, use at least {siblings.width}"
+            )
+    return [with_window(decoder, window) for window in wanted]
+
+
+def bars_of(config: BenchConfig) -> list[Bar]:
+    """The bars that the results are held against. Raises InvalidArgument."""
+    for entry in config.bars:
+        if not isinstance(entry, Mapping):
+            raise InvalidArgument(f"a bar is {{name: ..., ...}}, not {entry!r}")
+    return [build("bar", entry, BARS) for entry in config.bars]
+
+
+def definitions(config: BenchConfig) -> dict[str, Any]:
+    """What every decoder is, but for its window and its texts."""
+    found = {}
+    for case in cases_of(config):
+        found[case.decoder.name] = {k: v for k, v in asdict(case.decoder).items() if k not in WORDS}
+    return found
+
+
+def differences(config: BenchConfig, before: Mapping[str, Any], decoders: Mapping[str, Any]) -> list[str]:
+    """Why this bench cannot go on where one of the settings ``before`` and those ``decoders`` stopped."""
+    now, defaults, found = asdict(config), asdict(BenchConfig()), []
+    for key, value in now.items():
+        old = before.get(key, defaults[key])  # a setting that is younger than that bench
+        if key not in MAY_CHANGE and old != value:
+            found.append(f"{key}: {old} there, {value} here")
+    for name, definition in definitions(config).items():
+        old = {k: v for k, v in decoders.get(name, definition).items() if k not in WORDS}
+        if old != definition:
+            found.append(f"decoder {name} has changed")
+    return found

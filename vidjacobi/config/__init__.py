@@ -1,0 +1,1 @@
+"""Settings: YAML files of registry names and numbers, checked before anything runs."""

@@ -1,0 +1,174 @@
+"""pixelSplat's chunks of RealEstate10k: .torch files of about 100 MB with JPEG pictures and cameras.
+
+Layout: {train,test}/000000.torch ..., each a list of {"url", "timestamps" [T], "cameras" [T 18], "images":
+T uint8 tensors of JPEG bytes, "key"}, and index.json {key: file}. Source: dcharatan/pixelsplat.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vidjacobi.datasets.cameras import Cameras, cameras_of_table, table_of_cameras
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.errors import BadInput
+from vidjacobi.shapes import Frames
+from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.images import image_from_bytes
+
+KEYS = {"url", "timestamps", "cameras", "images", "key"}
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class InChunk:
+    """One clip of a chunk. The last two chunks stay open (mapped, not loaded)."""
+
+    chunk: Path
+    key: str
+
+    def count(self) -> int:
+        """Number of pictures. Raises BadInput where it is not the number of cameras."""
+        frames, lines = len(self._images()), len(self.cameras())
+        if frames != lines:
+            raise BadInput(f"{self.chunk}, clip {self.key}: {frames} pictures, but {lines} cameras")
+        return frames
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        """See FrameSource."""
+        total, last = self.count(), start + (count - 1) * stride
+        if start < 0 or count < 1 or stride < 1 or last >= total:
+            raise BadInput(
+                f"{self.chunk}, clip {self.key}: {count} frames needed from frame {start} on with stride "
+                f"{stride}, but it has {total}"
+            )
+        name = f"{self.chunk}, clip {self.key}"
+        pictures = [
+            image_from_bytes(self._images()[i].numpy().tobytes(), f"{name}, frame {i}")
+            for i in range(start, last + 1, stride)
+        ]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise BadInput(f"{name}: its pictures differ in size")
+        cameras = self.cameras()
+        fps = cameras.at(start, count, stride).fps() or (cameras.fps() or 30.0) / stride
+        return ReadClip(torch.from_numpy(np.stack(pictures)), fps, name, start, "pillow")
+
+    def cameras(self) -> Cameras:
+        """All cameras of the clip. Raises BadInput."""
+        record = self._record()
+        stamps, table = record["timestamps"], record["cameras"]
+        try:
+            if not isinstance(stamps, torch.Tensor) or not isinstance(table, torch.Tensor):
+                raise ValueError("timestamps and cameras are no tensors")
+            if table.shape != (len(stamps), 18):
+                raise ValueError(f"{len(stamps)} timestamps, cameras of shape {list(table.shape)}")
+            return cameras_of_table(str(record["url"]), stamps.long(), table)
+        except ValueError as error:
+            raise BadInput(f"{self.chunk}, clip {self.key}: {error}") from error
+
+    def _images(self) -> list[torch.Tensor]:
+        images = self._record()["images"]
+        if not isinstance(images, list) or not all(
+            isinstance(i, torch.Tensor) and i.dtype == torch.uint8 for i in images
+        ):
+            raise BadInput(f"{self.chunk}, clip {self.key}: images are not a list of uint8 tensors")
+        return images
+
+    def _record(self) -> Record:
+        records = open_chunk(self.chunk)
+        if self.key not in records:
+            raise BadInput(f"{self.chunk}: has no clip {self.key}, although index.json says so")
+        return records[self.key]
+
+
+def open_chunk(path: Path) -> dict[str, Record]:
+    """The clips of a chunk by key. Raises BadInput."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadInput(f"{path}: this chunk cannot be read: {error.strerror or error}") from error
+    return _open(path, status.st_mtime_ns)
+
+
+def chunk_entries(folder: Path, split: str | None) -> Iterator[Entry]:
+    """The clips of one folder of chunks, chunk after chunk. With an index.json no chunk is opened."""
+    parts = (split,) if split else ()
+    for name, keys in sorted(_index(folder).items()):
+        path = folder / name
+        try:
+            listed = sorted(open_chunk(path)) if keys is None else keys
+        except BadInput as error:
+            yield Skipped(episode_id(*parts, name), str(error))
+            continue
+        missing = not path.is_file()
+        for key in listed:
+            made = episode_id(*parts, key)
+            if missing:
+                yield Skipped(made, f"{path}: this chunk is missing, although index.json names it")
+            else:
+                facts = {"split": split, "chunk": str(path), "key": key}
+                yield Episode(made, InChunk(path, key), None, f"{path}, clip {key}", facts)
+
+
+def _index(folder: Path) -> dict[str, list[str] | None]:
+    """Keys of each chunk by its file name; None where they are only known by opening it."""
+    index = folder / "index.json"
+    if not index.is_file():
+        return {path.name: None for path in folder.glob("*.torch")}
+    try:
+        content = json.loads(index.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        chunks: dict[str, list[str] | None] = {}
+        for key, name in sorted(content.items()):
+            keys = chunks.setdefault(Path(str(name)).name, [])
+            if keys is not None:
+                keys.append(key)
+        return chunks
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{index}: {{clip: chunk}} is needed, but {error}; remove it to do without") from error
+
+
+def record_of(key: str, frames: Frames, cameras: Cameras) -> Record:
+    """A clip as a chunk holds it, for ``torch.save`` of a list of them."""
+    images = []
+    for picture in frames.numpy():
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=95)
+        images.append(torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8))
+    table = table_of_cameras(cameras).float()
+    return {
+        "url": cameras.url,
+        "timestamps": cameras.timestamps,
+        "cameras": table,
+        "images": images,
+        "key": key,
+    }
+
+
+@lru_cache(maxsize=2)
+def _open(path: Path, changed: int) -> dict[str, Record]:
+    try:
+        content = _load(path)
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise BadInput(f"{path}: not a chunk of tensors, or damaged: {str(error)[:200]}") from error
+    if not isinstance(content, list) or not all(isinstance(r, dict) and r.keys() >= KEYS for r in content):
+        raise BadInput(f"{path}: a list of records with {', '.join(sorted(KEYS))} is needed")
+    return {str(record["key"]): record for record in content}
+
+
+def _load(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        # torch's format before 1.6, which cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)

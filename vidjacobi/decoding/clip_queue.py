@@ -1,0 +1,176 @@
+"""Many clips through few rows: a clip that is finished is handed out at once and its row refilled from the queue."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.decoding.api import Clips, check_clips, context_ids, parts_of, settings, stream_of
+from vidjacobi.decoding.methods import server_of
+from vidjacobi.decoding.scheduler import Done, Order
+from vidjacobi.decoding.state import Problem
+from vidjacobi.decoding.trace import Decoded
+from vidjacobi.errors import InvalidArgument, VidjacobiError
+from vidjacobi.models.protocol import RowModel, VideoModel
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Futures of one context.
+
+    Attributes:
+        context: ``[c]`` token ids, c >= 1, special tokens of the model included.
+        new_tokens: >= 1.
+        name: of the clip, which its noise is keyed with (and ``start``, the sample's number and ``chunk``); by
+            default the sha256 of the context.
+        samples: how many futures (0, 1, ...), or their numbers, such as those that are still missing.
+        start, chunk: where in the clip the context begins, and which chunk of a longer rollout this is.
+        note: whatever the caller wants to find again.
+    """
+
+    context: Int[Tensor, " c"]
+    new_tokens: int
+    name: str | None = None
+    samples: int | Sequence[int] = 1
+    start: int = 0
+    chunk: int = 0
+    note: Any = None
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the futures."""
+        return list(range(self.samples)) if isinstance(self.samples, int) else list(self.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """One decoded future.
+
+    Attributes:
+        request, sample: which one it is.
+        decoded: what ``vidjacobi.decode`` returns for it alone. Seconds are those of the passes it took part in.
+        share: its part of the wall time: that of each pass shared equally by the clips that took part.
+    """
+
+    request: Request
+    sample: int
+    decoded: Decoded
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A future (or with ``sample`` None all of the request) that could not be decoded, and why."""
+
+    request: Request
+    sample: int | None
+    error: VidjacobiError
+
+
+def decode_each(
+    model: VideoModel,
+    requests: Iterable[Request | None],
+    rows: int = 8,
+    decoder: str | DecoderConfig = "pathwise",
+    window: int | None = None,
+    seed: int = 0,
+    temperature: float | None = None,
+    top_p: float = 0.8,
+    top_k: int | None = None,
+    *,
+    positions: int | None = None,
+    keep_going: bool = False,
+    measure: bool = False,
+) -> Iterator[Finished | Failed]:
+    """Decode clips of any lengths, ``rows`` futures at a time, and yield each as soon as it is finished.
+
+    A future's tokens, passes and trace are those that it has alone, whatever stands beside it. A request is
+    taken from ``requests`` when a row is free, its context is prefilled once, and its futures take rows as they
+    become free: at most ``rows`` futures are in flight, and one more request whose futures wait. If ``requests``
+    yields None, nothing is ready: the rows in flight make a pass before it is asked again (at once if there are
+    none, so wait then).
+
+    AR, and models that cannot copy rows of their cache (``vidjacobi.models.protocol.RowModel``), decode batches of
+    ``rows`` futures instead, each to its end; only the former share prefills.
+
+    Args:
+        model, decoder, window, seed, temperature, top_p, top_k, measure: as ``vidjacobi.decode``.
+        requests: any iterable, finite or not.
+        rows: >= 1.
+        positions: most positions of a clip, context and new tokens; by default as many as the model has. The
+            cache holds ``rows`` times as many.
+        keep_going: yield ``Failed`` for what cannot be decoded and go on with the rest, instead of raising.
+
+    Raises:
+        InvalidArgument: a number or name is out of range, or (without ``keep_going``) a request's.
+        BadModelOutput: the model returned NaN or infinite logits (without ``keep_going``).
+    """
+    config, warp = settings(decoder, window, seed, temperature, top_p, top_k)
+    if rows < 1:
+        raise InvalidArgument(f"rows must be at least 1, not {rows}")
+    if positions is not None and not 1 < positions <= model.max_positions:
+        raise InvalidArgument(f"positions must be 2 to the model's {model.max_positions}, not {positions}")
+    if isinstance(model, RowModel) and not model.rows_alike:
+        raise InvalidArgument(
+            "each row of this model has a condition of its own: decode such clips together, with vidjacobi.decode"
+        )
+    problem = partial(
+        Problem,
+        model,
+        warp=warp,
+        window=config.window,
+        seed=seed,
+        parts=parts_of(config),
+        room=positions or model.max_positions,
+        measure=measure,
+    )
+    done = server_of(config.method, model)((_order(problem, request) for request in requests), rows)
+    return (_handed(part, keep_going) for part in done)
+
+
+def _order(problem: "partial[Problem]", request: Request | None) -> Order | Done | None:
+    """What the decoders are asked for, or why they are not."""
+    if request is None:
+        return None
+    try:
+        return _checked(problem, request)
+    except VidjacobiError as error:
+        return Done(request, None, error=type(error)(f"{_named(request)}: {error}"))
+
+
+def _checked(problem: "partial[Problem]", request: Request) -> Order:
+    model, room, numbers = problem.args[0], problem.keywords["room"], request.numbers
+    clips = Clips.of([request.context], request.new_tokens)
+    check_clips(model, clips)
+    longest = len(request.context) + request.new_tokens
+    if longest > room:
+        raise InvalidArgument(f"{longest} positions, context and new tokens, are more than positions={room}")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InvalidArgument(f"samples must be at least 1, or different numbers, not {request.samples}")
+    name = context_ids(clips)[0] if request.name is None else request.name
+    ids = [(name, request.start, sample, request.chunk) for sample in numbers]
+    streams = torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=model.device)
+    context = clips.padded().to(model.device).expand(len(ids), -1)
+    return Order(request, problem(context, request.new_tokens, streams=streams, sources=(0,) * len(ids)))
+
+
+def _handed(done: Done, keep_going: bool) -> Finished | Failed:
+    request: Request = done.key
+    sample = None if done.clip is None else request.numbers[done.clip]
+    if done.decoded:
+        return Finished(request, sample or 0, done.decoded, done.share)
+    assert done.error
+    if keep_going:
+        return Failed(request, sample, done.error)
+    raise done.error
+
+
+def _named(request: Request) -> str:
+    """The clip in words."""
+    name = "a clip without name" if request.name is None else f"clip {request.name!r}"
+    return name + (f" from {request.start}" if request.start else "")

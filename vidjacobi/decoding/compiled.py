@@ -1,0 +1,270 @@
+"""Passes as one compiled function each, and on a GPU as one captured graph each.
+
+What is compiled is the whole pass (``vidjacobi.decoding.step``): window, drafts, forward call, laws, verdicts,
+redrafts, the next state and plan. Rows and widths of a batch stay what they are. The prefix that attention reads
+grows in buckets; in the compiled code it is a symbol, so nothing is compiled again when it grows.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from vidjacobi.decoding.batch_ops import widened
+from vidjacobi.decoding.cuda_graph import Captured, Recorder
+from vidjacobi.decoding.state import DecodeState, Parts, Problem
+from vidjacobi.decoding.step import Made, Status, one_pass
+from vidjacobi.decoding.window import BUCKET, Plan, Size, chain_size, slots_to_read, spare_slot
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.grid import Grid
+from vidjacobi.models.protocol import Cache, VideoModel
+from vidjacobi.registry import lookup
+from vidjacobi.runtime import Clock, graph_recorder
+from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+
+MODES = {
+    "off": "one kernel after the other",
+    "default": "each pass compiled as one function",
+    "reduce-overhead": "the same, captured as CUDA graphs, one per prefix read (untested on a GPU)",
+}
+PREFIXES = 16  # most different prefixes that the passes of a clip read
+# what a model may offer beyond a VideoModel
+OPTIONAL = ("move", "copy_rows", "rows_alike", "recommended_top_p", "spec")
+
+
+def compiled(
+    model: VideoModel, mode: str = "default", backend: str = "inductor", recorder: Recorder | None = None
+) -> VideoModel:
+    """The same model, whose passes are compiled when a decoder first makes one of their shape.
+
+    Tokens are those of the eager passes but for rounding: kernels are fused, so logits differ in their last bits.
+
+    Args:
+        model: anything that decodes, written so that ``torch.compile(fullgraph=True)`` takes its ``forward``.
+        mode: a key of MODES.
+        backend: of ``torch.compile``.
+        recorder: what captures graphs under ``reduce-overhead``; the GPU's own by default.
+
+    Raises:
+        InvalidArgument: unknown mode; no compiler; graphs asked for without a GPU.
+    """
+    if backend != "inductor" or recorder:
+        lookup("compile mode", mode, MODES)
+    else:
+        check_mode(mode, model.device)
+    if mode == "off":
+        return model
+    if mode == "reduce-overhead":
+        recorder = recorder or graph_recorder()
+    return CompiledModel(model, backend, recorder if mode == "reduce-overhead" else None)
+
+
+def check_mode(mode: str, device: torch.device, offload: bool = False) -> None:
+    """Refuse what could not be compiled on this device, before anything is loaded. Raises InvalidArgument."""
+    lookup("compile mode", mode, MODES)
+    if mode == "off":
+        return
+    if offload:
+        raise InvalidArgument("compiled passes need their weights in one place: leave out offload or compile")
+    if mode == "reduce-overhead" and device.type != "cuda":
+        raise InvalidArgument("reduce-overhead captures CUDA graphs: on a CPU use compile mode 'default'")
+    check_compiler(device)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse what would end in the middle of the first pass."""
+    names = ([os.environ["CXX"]] if os.environ.get("CXX") else []) + ["g++", "clang++", "c++", "cl"]
+    if not any(map(shutil.which, names)):
+        raise InvalidArgument(
+            "compiled passes need a C++ compiler and none was found: install one (Debian and Ubuntu: g++; "
+            "Fedora: gcc-c++; conda: cxx-compiler), name it in CXX, or leave compile off"
+        )
+    if device.type == "cuda" and not torch.utils._triton.has_triton():
+        raise InvalidArgument(
+            "compiled passes need the package triton on a GPU: install it, or leave compile off"
+        )
+
+
+class CompiledModel:
+    """A model whose passes are compiled, and ``forward`` for one-by-one decoding. Prefills are not."""
+
+    def __init__(self, model: VideoModel, backend: str, recorder: Recorder | None) -> None:
+        self.model, self._backend, self._recorder = model, backend, recorder
+        self.vocab_size, self.max_positions = model.vocab_size, model.max_positions
+        self.prefix_tokens = model.prefix_tokens
+        for name in OPTIONAL:
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+        self._forwards: dict[Hashable, Callable[..., Logits]] = {}
+        self._made: dict[Hashable, CompiledPasses] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the inputs."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.model.dtype
+
+    def grid_for(self, frames: int) -> Grid:
+        """Latent grid of ``frames`` frames."""
+        return self.model.grid_for(frames)
+
+    def make_cache(self, batch: int, slots: int) -> Cache:
+        """The model's own."""
+        return self.model.make_cache(batch, slots)
+
+    def prefill(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
+        """Not compiled: contexts have any length, and there is one prefill."""
+        return self.model.prefill(tokens, cache, keep)
+
+    def forward(
+        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Cache
+    ) -> Logits:
+        """The compiled forward call, one for each shape."""
+        shapes = (tokens.shape, visible.shape)
+        if shapes not in self._forwards:
+            self._forwards[shapes] = compile_whole(_forward, self._backend)
+        # copies: one row of a longer table, however wide that is, is compiled once
+        inputs = [
+            part.clone(memory_format=torch.contiguous_format) for part in (tokens, positions, slots, visible)
+        ]
+        with explained(self.model):
+            return self._forwards[shapes](self.model, *inputs, cache)
+
+    def passes(self, problem: Problem, parts: Parts, clock: Clock) -> "CompiledPasses":
+        """The passes of a problem; what an earlier one of the same numbers compiled is used again."""
+        bare = without_clips(problem, self.model)
+        key = (parts, bare.warp, bare.window, bare.room, problem.columns, len(problem.streams))
+        made = self._made.pop(key, None)
+        if made is None:
+            run = compile_whole(_pass, self._backend)
+            captured = Captured(run, self._recorder) if self._recorder else None
+            made = CompiledPasses(bare, parts, captured or run, keeps_cache=captured is not None)
+        made.lend(clock, lambda: self._made.update({key: made}))
+        return made
+
+
+class CompiledPasses:
+    """The compiled passes of problems with the same numbers. One decode uses them at a time."""
+
+    keeps_rows = True
+
+    def __init__(self, problem: Problem, parts: Parts, run: Callable[..., Made], keeps_cache: bool) -> None:
+        self._problem, self._parts, self._run, self._keeps_cache = problem, parts, run, keeps_cache
+        self._clock = Clock(problem.model.device, False)
+        self._cache: Cache = None
+        self._give_back: Callable[[], None] | None = None
+
+    def lend(self, clock: Clock, give_back: Callable[[], None]) -> None:
+        """To a decode, until it is done."""
+        self._clock, self._give_back = clock, give_back
+
+    def done(self) -> None:
+        """The next decode may have them."""
+        if self._give_back:
+            self._give_back()
+        self._give_back = None
+
+    def make_cache(self, rows: int, slots: int) -> Cache:
+        """A new one; where graphs know the old one's addresses, that one, wiped."""
+        if self._cache is not None:
+            for entries in tree_leaves(self._cache):
+                entries.zero_()
+            return self._cache
+        cache = self._problem.model.make_cache(rows, slots)
+        self._cache = cache if self._keeps_cache else None
+        return cache
+
+    def size(self, status: Status) -> Size:
+        """The smallest halving of the window that holds all inputs, and few different prefixes."""
+        chain = chain_size(self._problem, self._parts)
+        wanted, width = self._parts.lanes.nodes(status.width, chain), chain
+        while width % 2 == 0 and width // 2 >= wanted:
+            width //= 2
+        buckets = spare_slot(self._problem, self._parts) // BUCKET
+        step = BUCKET * -(-buckets // PREFIXES)
+        return Size(width, slots_to_read(self._problem, self._parts, status.furthest, step))
+
+    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[Made, float]:
+        """The pass; all of its seconds count as the model's. A clip's first one, which finds no window, is eager."""
+        began = self._clock.now()
+        full = min(chain_size(self._problem, self._parts), self._problem.columns)
+        if state.window is None:
+            made = one_pass(self._problem, self._parts, state, planned, replace(size, width=full), cache)
+        else:
+            blocks = state.passes.new_empty(size.slots // BUCKET + 1)
+            torch._dynamo.mark_dynamic(blocks, 0)
+            with explained(self._problem.model):
+                made = self._run(self._problem, self._parts, state, planned, cache, blocks, size.width)
+        return made, self._clock.now() - began
+
+
+def _pass(
+    problem: Problem,
+    parts: Parts,
+    state: DecodeState,
+    planned: Plan,
+    cache: Cache,
+    blocks: Tensor,
+    width: int,
+) -> Made:
+    """A pass whose state keeps its shapes. Of ``blocks`` only the length counts: buckets to read, plus one."""
+    size = Size(width, (blocks.shape[0] - 1) * BUCKET)
+    made = one_pass(problem, parts, state, planned, size, cache)
+    assert state.window is not None
+    return replace(made, state=widened(made.state, state.window.inputs.shape[1]))
+
+
+def _forward(
+    model: VideoModel, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Cache
+) -> Logits:
+    return model.forward(tokens, positions, slots, visible, cache)
+
+
+def compile_whole(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """A compiled copy of a function: what one copy has compiled is not counted against the others."""
+    assert isinstance(function, FunctionType)
+    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    return torch.compile(own, fullgraph=True, dynamic=False, backend=backend)
+
+
+def without_clips(problem: Problem, model: VideoModel) -> Problem:
+    """What all problems with the same numbers have in common: nothing that the compiled code would depend on."""
+    return replace(
+        problem,
+        model=model,
+        context=problem.context[:0],
+        streams=problem.streams[:0],
+        seed=0,
+        lengths=None,
+        counts=None,
+        sources=None,
+        room=problem.end,
+        observe=None,
+        watch=None,
+    )
+
+
+@contextmanager
+def explained(model: VideoModel) -> Iterator[None]:
+    """What the compiler cannot do, in words that say what to do."""
+    try:
+        yield
+    except Exception as error:
+        known = torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit
+        if not isinstance(error, known):
+            raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InvalidArgument(
+            f"passes of {type(model).__name__} cannot be compiled ({reason.strip()}): leave compile off"
+        ) from error

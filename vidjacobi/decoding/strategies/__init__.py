@@ -1,0 +1,1 @@
+"""The five exchangeable parts of a Jacobi decoder: lanes, draft rule, coupling, verifier, draft tree."""

@@ -1,0 +1,20 @@
+"""Independent coupling: every redraft is a new draw (SJD, Teng et al. 2024)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vidjacobi.decoding.strategies.evidence import Coupled, Trial
+from vidjacobi.sampling.noise import Purpose
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Redraft from ``p`` with noise of this pass; agrees with the draft by chance only."""
+
+    fresh: ClassVar[Purpose] = Purpose.FRESH
+    reads_laws: ClassVar[bool] = False
+    law: ClassVar[str] = "lossless"
+
+    def __call__(self, trial: Trial) -> Coupled:
+        tokens = trial.from_target(Purpose.REDRAW)
+        return Coupled(tokens, tokens == trial.drafts)

@@ -1,0 +1,110 @@
+"""A lane per row of the grid."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from vidjacobi.decoding.strategies.lanes.contract import Active, Board
+from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
+from vidjacobi.errors import InvalidArgument, check_whole
+from vidjacobi.grid import nearest_left
+
+STAND_INS = ("frame", "row")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One lane per row of the grid (ZipAR, PJD), opened before the row above is complete (lossy).
+
+    Args:
+        context: decided tokens of the row above that open a row; None for all of them, which is exact.
+        width: positions of a lane, >= 1.
+        frames: row h of a frame opens once rows 0..h+frames of the frame before are complete; None: all rows.
+        lead: columns that the row above keeps in front of a lane's drafts; None for no such limit.
+        correct: "all" lanes replace their first rejected draft at once, or only the "top" one (PJD).
+        stand_in_of: whose token stands in for the end of an unfinished row above: the "frame" before, at the
+            same place, or the newest of that "row" (ZipAR).
+        refresh: most positions per pass whose cache entry, computed on an incomplete context, is made anew.
+    """
+
+    context: int | None = None
+    width: int = 8
+    frames: int | None = None
+    lead: int | None = None
+    correct: str = "all"
+    stand_in_of: str = "frame"
+    refresh: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("context", 1), ("width", 1), ("frames", 0), ("lead", 1), ("refresh", 0)):
+            value = getattr(self, name)
+            if value is None and name not in ("width", "refresh"):
+                continue
+            check_whole("rows", name, value, least)
+        if self.correct not in ("all", "top"):
+            raise InvalidArgument(f"rows: correct must be 'all' or 'top', not {self.correct!r}")
+        if self.stand_in_of not in STAND_INS:
+            raise InvalidArgument(f"rows: stand_in_of must be one of {STAND_INS}, not {self.stand_in_of!r}")
+
+    @property
+    def law(self) -> str:
+        """Exact only if a row waits for the whole row above and a frame for the whole frame before."""
+        return "lossless" if self.context is None and self.frames is None and not self.refresh else "lossy"
+
+    def __call__(self, board: Board) -> Active:
+        width = board.grid.w
+        size, device = board.decided.shape[1], board.decided.device
+        count, is_open, above = self.progress(board)
+        column = torch.arange(width, device=device)
+        rows = (column >= count[..., None]) & (column < (count + self.width)[..., None]) & is_open[..., None]
+        if self.lead is not None:
+            limit = torch.where(above < width, above - self.lead, width)
+            rows &= column <= limit[..., None]
+        targets = in_positions(rows.flatten(1), board.offset, size) & ~board.decided
+        position = torch.arange(size, device=device)
+        row = (position - board.offset).div(width, rounding_mode="floor")
+        lane = (row * width + board.offset).clamp(min=0)[None]
+        corrects = torch.ones_like(targets)
+        if self.correct == "top":
+            top = (board.frontier[:, None] - board.offset).div(width, rounding_mode="floor")
+            corrects = row[None] == top
+        return Active(targets, self.feeds(board, targets, position), lane, corrects)
+
+    def progress(self, board: Board) -> tuple[Int[Tensor, "b r"], Bool[Tensor, "b r"], Int[Tensor, "b r"]]:
+        """(decided tokens, whether it may be worked on, decided tokens of the row above) of every row."""
+        grid = board.grid
+        frames = (board.decided.shape[1] - board.offset) // grid.frame_tokens
+        body = board.decided[:, board.offset : board.offset + frames * grid.frame_tokens]
+        count = body.unflatten(1, (-1, grid.w)).long().cumprod(-1).sum(-1)
+        first = torch.arange(count.shape[1], device=count.device) % grid.h == 0
+        above = torch.where(first, grid.w, count.roll(1, 1))
+        above[:, 0] = grid.w
+        ready = above >= min(self.context or grid.w, grid.w)
+        complete = (count == grid.w).unflatten(1, (-1, grid.h)).long().cumprod(-1).sum(-1)
+        before = torch.cat([torch.full_like(complete[:, :1], grid.h), complete[:, :-1]], 1)
+        reach = grid.h if self.frames is None else self.frames
+        needed = (torch.arange(grid.h, device=count.device) + reach + 1).clamp(max=grid.h)
+        return count, ready & (before[..., None] >= needed).flatten(1), above
+
+    def feeds(
+        self, board: Board, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
+    ) -> Bool[Tensor, "b p"]:
+        """Decided tokens that were never fed, and the first ones whose entry is not AR's if they are refreshed."""
+        feed = never_fed(board, targets)
+        if self.refresh:
+            followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
+            ahead = (position >= board.settled[:, None]) & (position < board.frontier[:, None])
+            feed |= ahead & (position < board.settled[:, None] + self.refresh) & ~followed
+        return feed
+
+    def nodes(self, wanted: int, window: int) -> int:
+        """The next multiple of 8."""
+        return few_widths(wanted, window)
+
+    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+        """The nearest decided position of the same place, or of the row."""
+        if self.stand_in_of == "row":
+            return nearest_left(board.decided, 1)
+        return same_place(board)

@@ -1,0 +1,239 @@
+"""The phases of a rollout, run as they are on tensors without numbers: what each allocates and moves."""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.commit import settle
+from vidjacobi.decoding.prefill import start
+from vidjacobi.decoding.state import DecodeState, Parts, Problem
+from vidjacobi.decoding.window import (
+    BUCKET,
+    chain_size,
+    choose_window,
+    draft_window,
+    pass_inputs,
+    pick_siblings,
+    plan,
+    slots_to_read,
+    spare_slot,
+)
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
+from vidjacobi.models.outline import Outline
+from vidjacobi.models.protocol import prefill_once
+from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.reference import Warp, law_dtype, laws_of, race
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run.
+
+    Attributes:
+        decoder: at its window.
+        rows: clips and futures decoded together, each with a row of the cache.
+        contexts: different contexts among them; the futures of one share its prefill.
+        context_frames, new_frames: of each clip; at most one chunk of the tokenizer is looked at.
+        warp: logits to laws.
+    """
+
+    decoder: DecoderConfig
+    rows: int = 1
+    contexts: int = 1
+    context_frames: int = 9
+    new_frames: int = 24
+    warp: Warp = field(default_factory=Warp)
+
+    @property
+    def window(self) -> int:
+        """Positions of a pass."""
+        return 1 if self.decoder.draft is None else self.decoder.window
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Latent frames and positions of one chunk."""
+
+    context_latents: int
+    latents: int
+    context: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What the phases of decoding take.
+
+    Attributes:
+        cache: the cache that lives from the first pass to the last, bytes.
+        state: everything else that a pass hands to the next (tables, draft laws, laws of the last frame), bytes.
+        prefill: with the laws of the context that it computes.
+        forward: of a pass at the end of the clip, from tokens to logits.
+        laws: from logits to the next state.
+        logits: of a pass, bytes.
+    """
+
+    cache: int
+    state: int
+    prefill: Work
+    forward: Work
+    laws: Work
+    logits: int
+
+
+def lengths_of(outline: Outline, request: Request) -> Lengths:
+    """Raises InvalidArgument for frames that the tokenizer cannot take."""
+    step, most = outline.stride_t, outline.max_frames
+    if request.context_frames < 1 or (request.context_frames - 1) % step or request.context_frames >= most:
+        allowed = ", ".join(map(str, range(1, most, step)))
+        raise InvalidArgument(
+            f"a context of {request.context_frames} frames does not fit {outline.name}: use {allowed}"
+        )
+    if request.new_frames < 1:
+        raise InvalidArgument(f"frames must be at least 1, not {request.new_frames}")
+    frames = min(request.context_frames + request.new_frames, most)
+    given, latents = (1 + -(-(count - 1) // step) for count in (request.context_frames, frames))
+    frame = outline.model.grid_for(1).frame_tokens
+    special = len(outline.model.prefix_tokens)
+    return Lengths(given, latents, special + given * frame, special + latents * frame)
+
+
+def decoding(outline: Outline, request: Request, counting: Counter | None = None) -> Decoding:
+    """Prefill and one pass behind it, at the clip's end where most of the cache is read.
+
+    ``counting``: another way to count than a Counter's.
+    """
+    lengths = lengths_of(outline, request)
+    problem = _problem(outline, request, lengths)
+    model = outline.model
+    slots = (problem.end if problem.parts is None else spare_slot(problem, problem.parts)) + 1
+    with torch.no_grad(), FusedAttention(), counting or Counter() as counter:
+        cache, _ = counter.of(lambda: model.make_cache(request.rows, slots))
+        held = counter.now
+        if problem.parts is None:
+            return _one_by_one(problem, cache, counter)
+        parts = problem.parts
+        state, prefill = counter.of(lambda: start(problem, parts, cache))
+        # the first pass makes the draft laws that later ones carry on: what is counted is the second
+        state, _, _, _ = _pass(problem, parts, state, cache, counter, feeds=False)
+        kept = counter.now - held
+        state, forward, laws, logits = _pass(problem, parts, state, cache, counter)
+    return Decoding(held, kept, prefill, forward, laws, logits)
+
+
+def _problem(outline: Outline, request: Request, lengths: Lengths) -> Problem:
+    futures = -(-request.rows // request.contexts)
+    firsts = tuple(row // futures * futures for row in range(request.rows))
+    return Problem(
+        model=outline.model,
+        context=_empty(request.rows, lengths.context),
+        new_tokens=lengths.end - lengths.context,
+        warp=request.warp,
+        window=request.window,
+        seed=0,
+        streams=_empty(request.rows),
+        parts=parts_of(request.decoder),
+        sources=firsts if len(set(firsts)) < request.rows else None,
+    )
+
+
+def _pass(
+    problem: Problem, parts: Parts, state: DecodeState, cache: Any, counter: Counter, feeds: bool = True
+) -> tuple[DecodeState, Work, Work, int]:
+    """A pass as ``vidjacobi.decoding.jacobi`` makes it, without its host read; without forward if it feeds not."""
+
+    def before() -> tuple[DecodeState, Any, Any]:
+        window = choose_window(plan(problem, parts, state), chain_size(problem, parts))
+        drafted = draft_window(problem, parts, state, window)
+        siblings = pick_siblings(problem, parts, drafted)
+        size = slots_to_read(problem, parts, problem.end)
+        return drafted, siblings, pass_inputs(problem, parts, drafted, siblings, size)
+
+    (drafted, siblings, fed), drafting = counter.of(before)
+
+    def feed() -> Tensor:
+        if feeds:
+            return problem.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
+        shape = *fed.tokens.shape, problem.model.vocab_size
+        return torch.empty(shape, dtype=problem.model.dtype, device="meta")
+
+    logits, forward = counter.of(feed)
+    (after, _, _), settling = counter.of(
+        lambda: settle(problem, parts, drafted, logits, fed.tokens, siblings)
+    )
+    laws = Work(
+        max(drafting.peak, settling.peak),
+        drafting.moved + settling.moved,
+        drafting.kernels + settling.kernels,
+    )
+    return after, forward, laws, logits.nbytes
+
+
+def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
+    """AR: it reads the whole clip's slots in every pass."""
+    model, rows = problem.model, len(problem.streams)
+    held = counter.now
+
+    def first() -> Tensor:
+        return torch.cat(list(prefill_once(model, problem.context, problem.sources, cache, 1)), 1)
+
+    _, prefill = counter.of(first)
+    one = _empty(rows, 1)
+    visible = torch.empty(rows, 1, problem.end, dtype=torch.bool, device="meta")
+    logits, forward = counter.of(lambda: model.forward(one, one, one, visible, cache))
+
+    def draw() -> Tensor:
+        law = laws_of(logits, problem.warp)
+        noise = Noise(problem.seed, problem.streams, one, problem.streams, law_dtype(model.dtype))
+        return race(law, noise.exponential(Purpose.GUMBEL, model.vocab_size))
+
+    _, laws = counter.of(draw)
+    return Decoding(held, problem.context.nbytes, prefill, forward, laws, logits.nbytes)
+
+
+@lru_cache(maxsize=64)
+def encoding(outline: Outline, frames: int) -> Work:
+    """The context's frames to tokens, one clip, its pixels included."""
+    shape = (1, 3, frames, *outline.frame_size)
+    return counted(lambda: outline.to_tokens(torch.empty(shape, dtype=outline.model.dtype, device="meta")))
+
+
+@lru_cache(maxsize=64)
+def rendering(outline: Outline, latents: int) -> Work:
+    """Tokens to float32 pixels, one clip."""
+    grid = outline.model.grid_for(1)
+    tokens = _empty(1, latents, grid.h, grid.w)
+    return counted(lambda: outline.to_pixels(tokens).float())
+
+
+def checking(outline: Outline, frames: int) -> Work:
+    """The float32 pixels of a clip, copied into their batch and looked at for NaN."""
+    shape = (1, 3, frames, *outline.frame_size)
+    return counted(lambda: torch.cat([torch.empty(shape, device="meta")]).isfinite().all())
+
+
+def frame_bytes(outline: Outline, frames: int) -> int:
+    """Float32 pixels of one clip."""
+    return 4 * 3 * frames * outline.frame_size[0] * outline.frame_size[1]
+
+
+def read_slots(prefix: int, window: int, end: int) -> int:
+    """Slots that a pass reads whose first undecided position is ``prefix``: whole buckets."""
+    return min(end, -(-(prefix + window) // BUCKET) * BUCKET)
+
+
+def at(request: Request, **changes: Any) -> Request:
+    """The same request with other numbers; ``window`` changes the decoder's."""
+    window = changes.pop("window", None)
+    decoder = request.decoder if window is None else replace(request.decoder, window=window)
+    return replace(request, decoder=decoder, **changes)
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(*shape, dtype=torch.long, device="meta")

@@ -1,0 +1,114 @@
+"""``vidjacobi rollout --stream``: folders that are there from the start, and videos that play while they grow."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidjacobi.output.run_folder import RECORD, begin
+from vidjacobi.rollouts.files import (
+    SHEET,
+    VIDEO,
+    Extras,
+    Job,
+    describe,
+    rollout_record,
+    write_numbers,
+    write_record,
+)
+from vidjacobi.rollouts.stream import FrameGroup, RolloutStream, Summary
+from vidjacobi.shapes import Frames
+from vidjacobi.video.contact_sheet import chosen_frames, save_sheet, sheet_of
+from vidjacobi.video.writer import GrowingVideo
+
+_LIMIT = 20  # frames of the contact sheet: the only ones that are kept
+
+
+class Reel:
+    """The folder of one sample while it grows: the context is in the video from the start.
+
+    ``rollout.json`` says what has landed; ``finished`` is false in it until everything is there.
+    """
+
+    def __init__(self, folder: Path, job: Job, sample: int, context: Frames) -> None:
+        self.folder, self._job, self._sample = folder, job, sample
+        self._context, self._frames = len(context), len(context) + job.config.frames
+        self._chosen = set(chosen_frames(self._frames, self._context, _LIMIT))
+        self._pictures: dict[int, torch.Tensor] = {}
+        self._landed: list[dict[str, Any]] = []
+        self._video = GrowingVideo(folder / VIDEO, job.clip.fps)
+        self._append(context)
+        self._write_state()
+
+    @property
+    def predicted(self) -> int:
+        """Frames behind the context that are there."""
+        return self._video.frames - self._context
+
+    def add(self, group: FrameGroup) -> str:
+        """Append a group; returns a line for people."""
+        self._append(group.frames)
+        seconds = round(group.seconds, 4)
+        self._landed.append({"first": group.first, "frames": len(group.frames), "seconds": seconds})
+        self._write_state()
+        which = f"{group.first}..{group.first + len(group.frames) - 1} of {self._job.config.frames}"
+        return f"{self.folder}: predicted frames {which} after {group.seconds:.1f} s"
+
+    def finish(self, rolled: Summary, extras: Extras) -> dict[str, Any]:
+        """Write the rest; returns the record."""
+        save_sheet(self.folder / SHEET, sheet_of(self._pictures, self._context))
+        record = {**rollout_record(self._job, rolled, self._sample), **self._state(finished=True)}
+        return write_numbers(self.folder, record, rolled, self._sample, extras)
+
+    def _append(self, frames: Frames) -> None:
+        for number, frame in enumerate(frames, self._video.frames):
+            if number in self._chosen:
+                self._pictures[number] = frame.clone()
+        self._video.add(frames)
+
+    def _state(self, finished: bool) -> dict[str, Any]:
+        first = self._landed[0]["seconds"] if self._landed else None
+        return {"finished": finished, "seconds_to_first_frames": first, "landed": self._landed}
+
+    def _write_state(self) -> None:
+        job = self._job
+        asked = {"source": job.clip.source, "sample": self._sample, "seed": job.config.seed}
+        counts = {"context_frames": self._context, "predicted_frames": self.predicted}
+        settings = {"config": asdict(job.config), "decoder": asdict(job.decoder)}
+        write_record(self.folder, {**asked, **counts, **self._state(finished=False), **settings})
+
+
+def write_live(
+    folder: Path, job: Job, stream: RolloutStream, extras: Extras, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Write all samples of one clip as their frames come: into the folder itself, or sample-K folders of it.
+
+    Whatever stops it (an interruption, a model that breaks) leaves videos that play and says how long they are.
+    Returns each sample's summary.
+    """
+    begin(folder)
+    names = [""] if job.config.samples == 1 else [f"sample-{k}" for k in range(job.config.samples)]
+    reels: list[Reel] = []
+    try:
+        for sample, name in enumerate(names):
+            (folder / name).mkdir(exist_ok=True)
+            reels.append(Reel(folder / name, job, sample, stream.context))
+        with stream:
+            for group in stream:
+                say(reels[group.sample].add(group))
+    except BaseException:
+        for reel in reels:
+            there = f"{reel.predicted} of {job.config.frames} predicted frames"
+            say(
+                f"{reel.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
+            )
+        raise
+    summaries = []
+    for reel in reels:
+        record = reel.finish(stream.summary, extras)
+        print(describe(record, reel.folder))
+        keys = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
+        summaries.append({"folder": str(reel.folder), **{key: record[key] for key in keys}})
+    return summaries

@@ -1,0 +1,34 @@
+"""The progress bar of a decode: tokens decided, passes, tokens per pass, time left."""
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+from vidjacobi.decoding.state import Progress
+
+
+class ProgressBar:
+    """Feed it to ``observe=``. Silent where standard error is not a terminal."""
+
+    def __init__(self, label: str, clips: int = 1) -> None:
+        self._clips = clips
+        self._bar = tqdm(desc=label, unit="tok", disable=None, dynamic_ncols=True, leave=False)
+
+    def __call__(self, progress: Progress) -> None:
+        per_pass = progress.decided / progress.passes / self._clips
+        self._bar.total = progress.total
+        self._bar.set_postfix_str(f"{progress.passes} passes, {per_pass:.1f} tok/pass", refresh=False)
+        self._bar.update(progress.decided - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """A line for people above the bar, on standard error."""
+        self._bar.write(line, file=sys.stderr)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

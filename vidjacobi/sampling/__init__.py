@@ -1,0 +1,1 @@
+"""Logits to tokens: temperature, top-k, top-p, keyed noise, and draws by Gumbel-max."""

@@ -1,0 +1,179 @@
+"""Nuclei and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
+
+Everything is a chain of operations on ``[n v]`` that ends in one number a row. A compiler makes each a single pass
+over the logits, and nuclei are then cut without sorting, in a few such passes. Without a compiler every operation
+writes its result down: rows are taken a few at a time so that memory stays small, and logits are sorted, which
+moves less than many passes would.
+"""
+
+from contextvars import ContextVar
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
+from vidjacobi.sampling.reference import (
+    SparseLaws,
+    Warp,
+    floor_of,
+    masses,
+    normalise,
+    race,
+    share_of,
+    total_of,
+    weights_of,
+)
+from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei, of_parts
+from vidjacobi.shapes import Laws, Tokens
+
+DIGIT = 3  # bits of a logit that a pass over the logits settles
+BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
+AT_A_TIME = 1 << 22  # logits, where nothing is fused
+AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
+
+
+def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
+    """With floors and totals."""
+    blocks = in_blocks(nuclei.logits, nuclei.peak, nuclei.divisor)
+    parts = [cut_rows(logits, peak, divisor, warp) for logits, peak, divisor in blocks]
+    floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
+    return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
+
+
+def fused() -> bool:
+    """Whether a compiler makes one pass over the logits of each chain of operations."""
+    return torch.compiler.is_compiling() or AS_IF_COMPILED.get()
+
+
+def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
+    """Rows of all clips one behind the other, a few at a time where each operation writes its result down."""
+    flat = [part.flatten(0, 1) for part in parts]
+    rows, size = parts[0].shape[:2].numel(), parts[0].shape[-1]
+    step = rows if fused() else max(1, AT_A_TIME // size)
+    return [tuple(part[first : first + step] for part in flat) for first in range(0, max(1, rows), step)]
+
+
+def cut_rows(
+    logits: Float[Tensor, "r v"], peak: Float[Tensor, "r 1"], divisor: Float[Tensor, "r 1"], warp: Warp
+) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
+    """Floors and totals of some rows."""
+    if not fused() and warp.top_p < 1:
+        logits = logits.sort(-1, descending=True).values
+    numbers, size = logits.to(peak.dtype), logits.shape[-1]
+    floor = torch.full_like(peak, -torch.inf)
+    if warp.top_k is not None and warp.top_k < size:
+        floor = logits.topk(warp.top_k, -1).values[..., -1:].to(peak.dtype)
+    mass = torch.where(numbers >= floor, masses(weights_of(numbers, peak, divisor), size), 0)
+    whole = mass.sum(-1, keepdim=True)
+    if warp.top_p == 1:
+        return floor, total_of(whole, size, peak.dtype)
+    allowed = share_of(whole, warp.top_p, peak.dtype)
+    if fused():
+        bits = BITS[logits.dtype]
+        border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)
+    else:
+        border = floor_of(numbers, mass, allowed)
+    floor = torch.maximum(border, floor)
+    inside = torch.where(numbers >= floor, mass, 0).sum(-1, keepdim=True)
+    return floor, total_of(inside, size, peak.dtype)
+
+
+def lowest_inside(
+    codes: Int[Tensor, "r v"], mass: Int[Tensor, "r v"], allowed: Int[Tensor, "r 1"], bits: int
+) -> Int[Tensor, "r 1"]:
+    """The smallest code with at most the allowed mass above it.
+
+    Found digit by digit, from the most significant one: each pass takes the mass above a few candidates.
+    """
+
+    def too_much(candidate: Int[Tensor, "r 1"]) -> Bool[Tensor, "r 1"]:
+        return torch.where(codes > candidate, mass, 0).sum(-1, keepdim=True) > allowed
+
+    zero = torch.zeros_like(codes[:, :1])
+    outside = torch.where(too_much(zero), zero, zero - 2 ** (bits - 1))  # the sign
+    left = bits - 1
+    while left:
+        width = min(DIGIT, left)
+        left -= width
+        steps = [too_much(outside + (digit << left)) for digit in range(1, 1 << width)]
+        outside = outside + (sum(step.to(codes.dtype) for step in steps) << left)
+    return outside + 1
+
+
+def codes_of(numbers: Float[Tensor, "r v"], bits: int) -> Int[Tensor, "r v"]:
+    """Whole numbers in the same order as the numbers, of which only ``bits`` bits are not 0."""
+    whole = 64 if numbers.dtype == torch.float64 else 32
+    pattern = numbers.view(torch.int64 if whole == 64 else torch.int32)
+    return in_order(pattern, whole) >> (whole - bits)
+
+
+def number_of(codes: Int[Tensor, "r 1"], bits: int, dtype: torch.dtype) -> Float[Tensor, "r 1"]:
+    """The numbers that have these codes; minus infinity for lower codes."""
+    whole = 64 if dtype == torch.float64 else 32
+    shift = whole - bits
+    none = torch.full_like(codes[..., :1], -torch.inf, dtype=dtype)
+    codes = torch.maximum(codes, codes_of(none, bits))
+    pattern = codes << shift | (codes < 0).to(codes.dtype) * ((1 << shift) - 1)
+    return in_order(pattern, whole).view(dtype)
+
+
+def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
+    """Bit patterns of floating-point numbers as whole numbers in the same order, and back."""
+    return pattern ^ (pattern >> (bits - 1) & (1 << (bits - 1)) - 1)
+
+
+def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None) -> Tokens:
+    """As ``vidjacobi.sampling.sampler.draw``."""
+    count, parts = len(target.parts), [*target.parts, noise.keys(purpose)[..., None]]
+    if drawn is not None:
+        parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
+    tokens = []
+    for rows in in_blocks(*parts):
+        law, key = of_parts(part[None] for part in rows[:count]), rows[count]
+        ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
+        exponential = exponential_of(key[None], ids, law.dtype)
+        if drawn is None:
+            tokens.append(race(law.dense(), exponential)[0])
+        else:
+            tokens.append(
+                race_for_rest(law.dense(), laws_of_drafts(drawn, *rows[count + 1 :]), exponential)[0]
+            )
+    return torch.cat(tokens).view(target.logits.shape[:2])
+
+
+def race_for_rest(target: Laws, draft: Laws, exponential: Float[Tensor, "b n v"]) -> Tokens:
+    """A draw from the residual, or from the target where nothing is left."""
+    left = (target - draft).clamp(min=0)
+    some = left.amax(-1) > 0
+    return torch.where(some, race(left, exponential), race(target, exponential))
+
+
+def source_of(drawn: DraftLaws) -> Int[Tensor, "b n 1"]:
+    """The row of the last pass, all clips one behind the other, that each draft's law is in; -1 for fresh ones."""
+    clip = torch.arange(len(drawn.slot), device=drawn.slot.device)[:, None]
+    size = 0 if drawn.last is None else drawn.last.logits.shape[1]
+    return torch.where(drawn.slot < 0, -1, clip * size + drawn.slot)[..., None]
+
+
+def laws_of_drafts(
+    drawn: DraftLaws, source: Int[Tensor, "r 1"], ids: Int[Tensor, "r k"], probs: Float[Tensor, "r k"]
+) -> Float[Tensor, "1 r v"]:
+    """The laws ``q`` of some rows."""
+    fresh = SparseLaws(ids[None], probs[None], drawn.fresh.floor)
+    if drawn.last is None:
+        return fresh.dense(drawn.vocab_size)
+    rows = source[:, 0].clamp(min=0)
+    carried = of_parts(part.flatten(0, 1)[rows][None] for part in drawn.last.parts)
+    return fresh.instead_of(carried.dense(), (source < 0)[None, :, 0])
+
+
+def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
+    """As ``vidjacobi.sampling.sampler.strongest``."""
+    keep = min(keep, nuclei.vocab_size)
+    if nuclei.only is not None:
+        first = (torch.arange(keep, device=nuclei.only.device) == 0).to(nuclei.dtype)
+        return SparseLaws(nuclei.only.expand(-1, -1, keep), first.expand(*nuclei.only.shape[:2], -1))
+    ids = nuclei.logits.topk(keep, -1).indices
+    return SparseLaws(ids, normalise(nuclei.at(ids)))

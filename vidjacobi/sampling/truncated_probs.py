@@ -1,0 +1,189 @@
+"""The laws of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
+
+``laws_of`` in vidjacobi.sampling.reference says the same in plain form. Two ways lead from logits to a draw, and they
+give the same tokens (``few_tokens`` decides which):
+
+- on a CPU (top_p_cutoffs.py, sparse.py): only the tokens of the nuclei are sorted, raced and get noise;
+- elsewhere, and in compiled code (vidjacobi.sampling.dense): every token takes part, with static shapes and no host
+  read; what is written down there operation by operation is meant to be fused by a compiler.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vidjacobi.sampling.reference import SparseLaws, weights_of
+from vidjacobi.shapes import Laws, Logits, Tokens
+
+
+def few_tokens(logits: Logits) -> bool:
+    """Whether only the tokens of nuclei are looked at: it takes host reads, and shapes that depend on numbers."""
+    return logits.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+@dataclass(frozen=True)
+class Few:
+    """The tokens inside the nuclei of some rows, by row and with rising ids.
+
+    Attributes:
+        rows: which, all clips one behind the other.
+        row: index in ``rows`` of each token's row.
+        ids, probs: the tokens and their mass.
+        counts: of each row.
+    """
+
+    rows: Int[Tensor, " r"]
+    row: Int[np.ndarray, " m"]
+    ids: Int[np.ndarray, " m"]
+    probs: Float[Tensor, " m"]
+    counts: Int[np.ndarray, " r"]
+
+    @property
+    def here(self) -> Int[Tensor, " m"]:
+        """The row of each token, all clips one behind the other."""
+        return self.rows[torch.from_numpy(self.row)]
+
+    def part(self, wanted: Bool[Tensor, " r"]) -> "Few":
+        """Some of the rows."""
+        chosen, tokens = wanted.numpy(), wanted.numpy()[self.row]
+        counts = self.counts[chosen]
+        row = np.repeat(np.arange(len(counts)), counts)
+        return Few(self.rows[wanted], row, self.ids[tokens], self.probs[torch.from_numpy(tokens)], counts)
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Laws of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
+
+    Attributes:
+        logits: as the model returned them.
+        peak: the largest of each row.
+        floor: inside are logits that are at least so large; at temperature 0 only one of them.
+        total: sum of the weights inside.
+        divisor: the temperature; infinite where it is 0 (then one token is inside).
+        only: at temperature 0 the lowest id with the largest logit, otherwise None.
+        few: the tokens inside, where they have been written down.
+    """
+
+    logits: Logits
+    peak: Float[Tensor, "b n 1"]
+    floor: Float[Tensor, "b n 1"]
+    total: Float[Tensor, "b n 1"]
+    divisor: Float[Tensor, "b n 1"]
+    only: Int[Tensor, "b n 1"] | None = None
+    few: tuple[Few, ...] | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.logits.shape[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the laws: float32 or better, whatever the logits are."""
+        return self.total.dtype
+
+    def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
+        """The mass that each row gives to its token."""
+        return self.at(tokens[..., None])[..., 0]
+
+    def at(self, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
+        """The mass that each row gives to some tokens."""
+        return self._mass(self.logits.gather(-1, ids), ids)
+
+    def dense(self) -> Laws:
+        """As ``[b n v]``."""
+        return self._mass(self.logits, torch.arange(self.vocab_size, device=self.logits.device))
+
+    def alone(self) -> "Nuclei":
+        """Without the tokens that have been written down: what is kept from pass to pass."""
+        return of_parts(self.parts)
+
+    def slots(self, slots: Int[Tensor, "b m"]) -> "Nuclei":
+        """Some slots of every clip, copied."""
+        rows = torch.arange(len(slots), device=slots.device)[:, None]
+        return of_parts(part[rows, slots] for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors, in the order of the fields."""
+        parts = self.logits, self.peak, self.floor, self.total, self.divisor
+        return parts if self.only is None else (*parts, self.only)
+
+    def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"]) -> Float[Tensor, "b n k"]:
+        numbers = logits.to(self.dtype)
+        inside = is_inside(numbers, ids, self.floor, self.only)
+        return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
+
+
+def of_parts(parts: Iterable[Tensor]) -> Nuclei:
+    """The record of these tensors, in the order of its fields."""
+    logits, peak, floor, total, divisor, *only = parts
+    return Nuclei(logits, peak, floor, total, divisor, only[0] if only else None)
+
+
+def is_inside(
+    numbers: Float[Tensor, "*s"],
+    ids: Int[Tensor, "*t"],
+    floor: Float[Tensor, "*u"],
+    only: Int[Tensor, "*u"] | None,
+) -> Bool[Tensor, "*s"]:
+    """Which tokens are in their row's nucleus."""
+    return numbers >= floor if only is None else (numbers >= floor) & (ids == only)
+
+
+@dataclass(frozen=True)
+class DraftLaws:
+    """The laws ``q`` that a window's drafts were drawn from.
+
+    Attributes:
+        last: the laws of the last pass, None in front of the first.
+        slot: the slot of each draft in it, -1 for fresh ones.
+        fresh: laws of the fresh ones; what stands in the other rows is not used.
+        vocab_size: number of tokens.
+    """
+
+    last: Nuclei | None
+    slot: Int[Tensor, "b n"]
+    fresh: SparseLaws
+    vocab_size: int
+
+    @classmethod
+    def of_pass(cls, nuclei: Nuclei) -> "DraftLaws":
+        """Drafts that are all redrafts of one pass, slot by slot."""
+        batch, size = nuclei.logits.shape[:2]
+        slot = torch.arange(size, device=nuclei.logits.device).expand(batch, -1)
+        none = slot[..., None][..., :0]
+        return cls(nuclei, slot, SparseLaws(none, none.to(nuclei.dtype)), nuclei.vocab_size)
+
+    def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
+        """The mass that each row gives to its token."""
+        found = (
+            torch.where(self.fresh.ids == tokens[..., None], self.fresh.probs, 0).sum(-1) + self.fresh.floor
+        )
+        if self.last is None:
+            return found
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+        at = rows, self.slot.clamp(min=0)
+        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.parts[1:])
+        numbers = self.last.logits[(*at, tokens)].to(self.last.dtype)
+        inside = is_inside(numbers, tokens, floor, only[0] if only else None)
+        carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
+        return torch.where(self.slot >= 0, carried, found)
+
+    def dense(self) -> Laws:
+        """As ``[b n v]``."""
+        if self.last is None:
+            return self.fresh.dense(self.vocab_size)
+        laws = self.last.slots(self.slot.clamp(min=0)).dense()
+        return self.fresh.instead_of(laws, self.slot < 0)
+
+    def slots(self, slots: Int[Tensor, "b m"]) -> "DraftLaws":
+        """Some slots of every clip."""
+        rows = torch.arange(len(slots), device=slots.device)[:, None]
+        fresh = SparseLaws(self.fresh.ids[rows, slots], self.fresh.probs[rows, slots], self.fresh.floor)
+        return DraftLaws(self.last, self.slot[rows, slots], fresh, self.vocab_size)

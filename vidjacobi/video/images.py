@@ -1,0 +1,103 @@
+"""Images and folders of images as frames."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from vidjacobi.errors import BadInput
+from vidjacobi.video.probe import IMAGE_SUFFIXES
+
+
+def over_black(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Composite on black. Dropping alpha instead would show whatever lies hidden under it."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
+
+
+def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    """One image as RGB: EXIF rotation applied, alpha over black, 16 bits cut to the upper 8.
+
+    Raises BadInput for a file that is damaged, too large, or in floating point.
+    """
+    return _read(path, path)
+
+
+def image_from_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """The same of an image file's bytes; `name` stands in the errors."""
+    return _read(io.BytesIO(data), name)
+
+
+def _read(file: str | Path | io.BytesIO, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    try:
+        with Image.open(file) as image:
+            return _to_rgb(ImageOps.exif_transpose(image), path)
+    except Image.DecompressionBombError as error:
+        raise BadInput(f"{path}: {error}") from error
+    except PermissionError as error:
+        raise BadInput(f"{path}: no permission to read it; check its owner and mode (chmod +r)") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadInput(f"{path}: a damaged or unknown image: {error}") from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) as displayed, from the header alone. Raises BadInput."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the Orientation tag
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: a damaged or unknown image: {error}") from error
+    return (width, height) if turned else (height, width)
+
+
+def frame_files(folder: str | Path) -> list[Path]:
+    """Images of a folder in natural order (frame2 before frame10); hidden and other files are left out.
+
+    Raises BadInput when there is none.
+    """
+    folder = Path(folder)
+    try:
+        files = [f for f in folder.iterdir() if not f.name.startswith(".") and f.is_file()]
+    except PermissionError as error:
+        raise BadInput(f"{folder}: no permission to list this folder") from error
+    images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        held = f"it holds {len(files)} other files; name the clips themselves" if files else "it is empty"
+        raise BadInput(f"{folder}: a folder without images, so not a clip ({held})")
+    return sorted(images, key=_natural)
+
+
+def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
+    """The images as frames. Raises BadInput when one differs in size from the first."""
+    first = read_image(files[0])
+    frames = np.empty((len(files), *first.shape), np.uint8)
+    for i, file in enumerate(files):
+        frame = first if i == 0 else read_image(file)
+        if frame.shape != first.shape:
+            raise BadInput(
+                f"{file}: {frame.shape[1]}x{frame.shape[0]} pixels, but {files[0].name} has "
+                f"{first.shape[1]}x{first.shape[0]}; the frames of a clip need one size"
+            )
+        frames[i] = frame
+    return frames
+
+
+def _natural(file: Path) -> list[tuple[int, int, str]]:
+    pieces = re.split(r"(\d+)", file.name.casefold())
+    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p]
+
+
+def _to_rgb(image: Image.Image, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    if image.mode == "F":
+        raise BadInput(f"{path}: a floating-point image, whose white is not defined; save it with 8 bits")
+    if image.mode.startswith("I"):  # 16 bits of grey; convert("RGB") would clip them at 255
+        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if "A" in image.mode or "transparency" in image.info:
+        return over_black(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,144 @@
+"""Frames to an mp4 that plays in a browser: whole, or growing group by group."""
+
+import math
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+from jaxtyping import UInt8
+
+from vidjacobi.errors import BadOutput
+from vidjacobi.output.atomic import replacing
+from vidjacobi.shapes import Frames
+
+_BT709 = 1  # the number of the standard in every colour field of H.264
+_QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
+_FRAGMENTED = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
+    "avoid_negative_ts": "disabled",  # a fragment's times are the clip's, not its own
+}
+Rgb = UInt8[np.ndarray, "T H W 3"]
+Even = UInt8[np.ndarray, "T H2 W2 3"]
+
+
+def write_video(
+    path: str | Path, frames: Frames, fps: int | float | Fraction, quality: int = _QUALITY
+) -> None:
+    """H.264 yuv420p mp4 at `fps`, in its pixels: odd sides get their last row or column once more.
+
+    The file appears whole under its name or not at all, and replaces one that is there. It can start
+    to play before it is loaded (faststart), and its colours are tagged (BT.709, limited range).
+    Rates such as 30000/1001 are kept exactly. `quality` is the constant rate factor, 0 to 51: six more
+    about halve the file. Raises BadOutput.
+    """
+    path = Path(path)
+    rate, pictures = _exact(fps, path), _pictures(frames, path)
+    if not path.parent.is_dir():
+        raise BadOutput(f"{path}: its folder does not exist")
+    with replacing(path) as partial:
+        try:
+            _encode(partial, pictures, rate, quality)
+        except (av.FFmpegError, ValueError) as error:
+            raise _refused(path, pictures, rate, error) from error
+
+
+class GrowingVideo:
+    """An mp4 that plays while it grows: each group of frames is appended as a fragment that is whole by itself.
+
+    What is there can be played at any moment, after a crash too. Encoded as by ``write_video``, but that every
+    group begins with a key frame and none looks ahead. An earlier file of the name is replaced by the first group.
+
+    Raises BadOutput (also ``add``).
+    """
+
+    def __init__(self, path: str | Path, fps: int | float | Fraction, quality: int = _QUALITY) -> None:
+        self.path, self.frames = Path(path), 0
+        self._rate, self._quality, self._fragments = _exact(fps, self.path), quality, 0
+
+    def add(self, frames: Frames) -> None:
+        """Append a group of at least one frame, of the same size as those before."""
+        pictures = _pictures(frames, self.path)
+        try:
+            boxes = _boxes(self._fragment(pictures))
+        except (av.FFmpegError, ValueError) as error:
+            raise _refused(self.path, pictures, self._rate, error) from error
+        wanted = ("moof", "mdat") if self._fragments else ("ftyp", "moov", "moof", "mdat")
+        try:
+            with self.path.open("ab" if self._fragments else "wb") as file:
+                file.write(b"".join(content for kind, content in boxes if kind in wanted))
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        self.frames += len(pictures)
+        self._fragments += 1
+
+    def _fragment(self, pictures: Rgb) -> bytes:
+        """A whole fragmented mp4 of these frames; its header is the same for every group."""
+        buffer = BytesIO()
+        options = {**_FRAGMENTED, "fragment_index": str(self._fragments + 1)}
+        with av.open(buffer, "w", format="mp4", options=options) as container:
+            # without frames that point forward a fragment starts at its first frame
+            _mux(container, pictures, self._rate, {"crf": str(self._quality), "bf": "0"}, self.frames)
+        return buffer.getvalue()
+
+
+def _boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The top-level boxes of an mp4 and their kinds."""
+    at = 0
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind.decode(), data[at : at + size]
+        at += size
+
+
+def pad_even(frames: Rgb) -> Even:
+    """Repeat the last row and column where a side is odd; yuv420p halves both sides."""
+    return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+
+
+def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
+    if not (math.isfinite(fps) and fps > 0):
+        raise BadOutput(f"{path}: {fps} frames per second; a positive number is needed")
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _pictures(frames: Frames, path: Path) -> Even:
+    if frames.shape[0] == 0 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
+        raise BadOutput(f"{path}: uint8 frames [T H W 3] are needed, not {frames.dtype} {list(frames.shape)}")
+    return pad_even(frames.cpu().numpy())
+
+
+def _refused(path: Path, pictures: Rgb, rate: Fraction, error: Exception) -> BadOutput:
+    size = f"{pictures.shape[2]}x{pictures.shape[1]}"
+    return BadOutput(f"{path}: the H.264 encoder refused {size} at {float(rate):g} fps: {error}")
+
+
+def _encode(path: Path, pictures: Rgb, rate: Fraction, quality: int) -> None:
+    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        _mux(container, pictures, rate, {"crf": str(quality)})
+
+
+def _mux(
+    container: OutputContainer, pictures: Rgb, rate: Fraction, options: dict[str, str], first: int = 0
+) -> None:
+    """Encode pictures, the first one being frame number ``first``."""
+    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.height, stream.width = pictures.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = int(ColorRange.MPEG)
+    for number, picture in enumerate(pictures, first):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = number, 1 / rate
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
