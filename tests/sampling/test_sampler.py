@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.evidence import Trial
-from vidjacobi.sampling import dense, sampler, top_p_cutoffs
+from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import SparseLaws, Warp, law_dtype, laws_of, probability, race, residual
 from vidjacobi.sampling.sampler import draw, nuclei_of, strongest

@@ -2,7 +2,7 @@
 
 import torch
 
-from vidjacobi.sampling import dense, sparse
+from vidjacobi.sampling import dense, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import SparseLaws, Warp, law_dtype
 from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei, few_tokens
