@@ -40,8 +40,8 @@ BUNDLED = ("micro", "nano")
 MODELS = ("tiny", *BUNDLED)
 WINDOWS, TEMPERATURES = (5, 16, 64), (0, 1)
 
-# where all decoders would take too long: AR, the default, siblings of both verifiers, lanes, reuse
-REPRESENTATIVE = ("adaptive", "ar", "fast", "pathwise", "pjd_refresh", "sjd_pac", "sjdpp", "temporal")
+# where all decoders would take too long: AR, siblings of both verifiers, lanes, reuse
+REPRESENTATIVE = ("ar", "fast", "pathwise", "pjd_refresh", "sjdpp", "temporal")
 
 TINY_GRID, TINY_VOCAB = Grid(4, 4, 6), 24
 
@@ -270,7 +270,7 @@ SPECIAL: dict[str, Make] = {
 }
 # decoders of the special cases; on nano two kinds are enough beside the plain cases
 SPECIAL_OF = {
-    "tiny": {**dict.fromkeys(SPECIAL, DECODERS), "chunked": REPRESENTATIVE},
+    "tiny": {**dict.fromkeys(SPECIAL, DECODERS), "chunked": REPRESENTATIVE, "streamed": REPRESENTATIVE},
     "micro": dict.fromkeys(SPECIAL, ("fast", "pathwise", "temporal")),
     "nano": {"ragged": ("fast", "pathwise"), "guided": ("fast",)},
 }
