@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 import vidjacobi
-from vidjacobi.geometry import Grid
-from vidjacobi.guidance import Guided
+from vidjacobi.grid import Grid
+from vidjacobi.models.guidance import Guided
 from vidjacobi.testing import TinyVideoModel
 
 FILE = Path(__file__).with_name("token_hashes.json")
@@ -137,7 +137,7 @@ class TinyTokenizer:
         return self.frame_stream().add(tokens)
 
     def frame_stream(self) -> "TinyStream":
-        """See ``vidjacobi.tokenizer.StreamingTokenizer``."""
+        """See ``vidjacobi.models.tokenizer.StreamingTokenizer``."""
         return TinyStream()
 
 
@@ -147,7 +147,7 @@ class TinyStream:
     begun = False
 
     def add(self, tokens: Tensor) -> Tensor:
-        """See ``vidjacobi.tokenizer.FrameStream``."""
+        """See ``vidjacobi.models.tokenizer.FrameStream``."""
         grey = (tokens * 10 + 5.5) / 255  # half a level of room for the rounding to uint8
         each = grey.repeat_interleave(2, 1)[:, 0 if self.begun else 1 :]
         self.begun = True
@@ -155,7 +155,7 @@ class TinyStream:
         return large[:, None].expand(-1, 3, -1, -1, -1)
 
     def fork(self) -> "TinyStream":
-        """See ``vidjacobi.tokenizer.FrameStream``."""
+        """See ``vidjacobi.models.tokenizer.FrameStream``."""
         return copy.copy(self)
 
 
