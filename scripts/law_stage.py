@@ -1,6 +1,6 @@
 """The law stage of a pass beside its plain form: laws, rejection test, residual, redraft, laws to remember.
 
-Plain: the vocabulary sorted, laws and draft laws dense, as ``laws_of`` and ``race`` have them; the same sparse noise.
+Plain: the vocabulary sorted, laws and draft laws dense, as ``logits_to_probs`` and ``gumbel_max`` have them; the same sparse noise.
 Alternating, in CPU seconds; memory is what the process had at most beyond what it had before (Linux).
 
     python scripts/law_stage.py
@@ -17,34 +17,42 @@ from statistics import NormalDist, median
 import torch
 
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import Trial
+from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseLaws, Warp, laws_of, normalise, probability, race, residual
-from vidjacobi.sampling.sampler import draw, nuclei_of, strongest
-from vidjacobi.sampling.truncated_probs import DraftLaws
+from vidjacobi.sampling.reference import (
+    SparseProbs,
+    SamplingParams,
+    logits_to_probs,
+    normalise,
+    probability,
+    gumbel_max,
+    residual,
+)
+from vidjacobi.sampling.sampler import draw, to_truncated_probs, top_k_probs
+from vidjacobi.sampling.truncated_probs import DraftProbs
 
 KEEP, FRESH = 256, 8  # entries of a law that is remembered; slots whose draft is fresh
 
 
 def plain(now, laws, slot, fresh, drafts, noise):
     """Dense; ``laws``: of the last pass."""
-    p = laws_of(now, Warp())
+    p = logits_to_probs(now, SamplingParams())
     copied = laws.flatten(0, 1).index_select(0, slot.clamp(min=0).flatten()).view(laws.shape)
     q = fresh.instead_of(copied, slot < 0)
     kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
-    left = race(residual(p, q), noise.exponential_where(Purpose.REDRAW, p > 0))
-    redraft = race(p, noise.exponential_where(Purpose.GUMBEL, p > 0))
+    left = gumbel_max(residual(p, q), noise.exponential_where(Purpose.REDRAW, p > 0))
+    redraft = gumbel_max(p, noise.exponential_where(Purpose.GUMBEL, p > 0))
     probs, ids = p.topk(KEEP, -1)
-    return torch.where(kept, drafts, left), redraft, SparseLaws(ids, normalise(probs))
+    return torch.where(kept, drafts, left), redraft, SparseProbs(ids, normalise(probs))
 
 
 def ours(now, nuclei, slot, fresh, drafts, noise):
     """As decoders do it; ``nuclei``: of the last pass."""
-    p = nuclei_of(now, Warp())
-    trial = Trial(drafts, DraftLaws(nuclei, slot, fresh, p.vocab_size), p, noise)
+    p = to_truncated_probs(now, SamplingParams())
+    trial = DraftEvidence(drafts, DraftProbs(nuclei, slot, fresh, p.vocab_size), p, noise)
     verdict, redraft = trial.draw(Maximal()), trial.draw(Gumbel())
-    return verdict.tokens, redraft.tokens, strongest(p, KEEP)
+    return verdict.tokens, redraft.tokens, top_k_probs(p, KEEP)
 
 
 def timed(work, *given):
@@ -76,9 +84,12 @@ def main() -> None:
         last, now = (each.to(getattr(torch, name)) for each in (last, now))
         noise = Noise(0, torch.zeros(1).long(), torch.arange(n)[None], torch.ones(1).long(), torch.float32)
         slot = torch.where(torch.arange(n) < n - FRESH, (torch.arange(n) + 5) % n, -1)[None]
-        nuclei, laws = nuclei_of(last, Warp()).alone(), laws_of(last, Warp())
-        fresh, drafts = strongest(nuclei, KEEP), draw(nuclei.slots(slot.clamp(min=0)), noise, Purpose.FRESH)
-        given, widths = (slot, fresh, drafts, noise), (laws_of(now, Warp()) > 0).sum(-1)
+        nuclei, laws = (
+            to_truncated_probs(last, SamplingParams()).alone(),
+            logits_to_probs(last, SamplingParams()),
+        )
+        fresh, drafts = top_k_probs(nuclei, KEEP), draw(nuclei.slots(slot.clamp(min=0)), noise, Purpose.FRESH)
+        given, widths = (slot, fresh, drafts, noise), (logits_to_probs(now, SamplingParams()) > 0).sum(-1)
         seconds = []
         for _ in range(args.times):
             a, old, old_memory = timed(plain, now, laws, *given)

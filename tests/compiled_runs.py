@@ -16,13 +16,13 @@ from torch._dynamo.utils import counters
 import vidjacobi
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi.decoding.compiled import CompiledPasses, compiled
+from vidjacobi.decoding.compiled import CompiledRunner, compiled
 from vidjacobi.errors import InvalidArgument
 
 SPEC = replace(MODEL, n_layers=1, video_latent_shape=(5, 6, 8))
 
 
-class Branching(CosmosModel):
+class DataDependent(CosmosModel):
     """Asks for a number in the middle of its forward call."""
 
     def forward(self, *inputs: Any) -> Tensor:
@@ -59,13 +59,13 @@ def graphs() -> int:
 def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[str, Any]:
     eager, prefixes = CosmosModel(network(dtype)), set()
     model = compiled(eager, "default", backend)
-    make = CompiledPasses.make
+    make = CompiledRunner.make
 
-    def seen(passes: CompiledPasses, state: Any, planned: Any, size: Any, cache: Any) -> Any:
+    def seen(passes: CompiledRunner, state: Any, planned: Any, size: Any, cache: Any) -> Any:
         prefixes.add(size.slots)
         return make(passes, state, planned, size, cache)
 
-    CompiledPasses.make = seen  # type: ignore[method-assign]
+    CompiledRunner.make = seen  # type: ignore[method-assign]
     first, one = decode(model, decoder, 0, clips)
     made = graphs()
     expected, other = decode(eager, decoder, 0, clips)
@@ -93,7 +93,7 @@ def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[st
 
 
 def refused(backend: str) -> dict[str, Any]:
-    model = compiled(Branching(network(torch.float64)), "default", backend)
+    model = compiled(DataDependent(network(torch.float64)), "default", backend)
     try:
         decode(model, "pathwise", 0)
     except InvalidArgument as error:

@@ -8,15 +8,15 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Parts, Problem
+from vidjacobi.decoding.state import Strategies, Problem
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import Warp
-from vidjacobi.sampling.sampler import nuclei_of
-from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei
+from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.sampler import to_truncated_probs
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
 
 SAMPLES = 100_000
-WARP = Warp(temperature=1.0, top_p=0.95)
+WARP = SamplingParams(temperature=1.0, top_p=0.95)
 
 
 @dataclass(frozen=True)
@@ -28,31 +28,31 @@ class Setting:
     new_tokens: int = 4
     vocab_size: int = 3
     surprise: float = 0.7
-    warp: Warp = WARP
+    warp: SamplingParams = WARP
     grid: Grid = SMALL
 
     @property
     def model(self) -> TinyVideoModel:
         return TinyVideoModel(self.vocab_size, self.grid, surprise=self.surprise)
 
-    def problem(self, parts: Parts | None, samples: int = SAMPLES, seed: int = 0) -> Problem:
+    def problem(self, parts: Strategies | None, samples: int = SAMPLES, seed: int = 0) -> Problem:
         """One clip per sample; the clips differ by their noise streams only."""
         context = torch.tensor(self.context).repeat(samples, 1)
-        streams = torch.arange(samples)
-        return Problem(self.model, context, self.new_tokens, self.warp, self.window, seed, streams, parts)
+        noise_keys = torch.arange(samples)
+        return Problem(self.model, context, self.new_tokens, self.warp, self.window, seed, noise_keys, parts)
 
 
-def nuclei(laws: Tensor) -> Nuclei:
+def nuclei(laws: Tensor) -> TruncatedProbs:
     """Dense laws as the record that decoders have, equal up to rounding."""
-    return nuclei_of(laws.log(), Warp(top_p=1.0))
+    return to_truncated_probs(laws.log(), SamplingParams(top_p=1.0))
 
 
-def drafted(laws: Tensor) -> DraftLaws:
+def drafted(laws: Tensor) -> DraftProbs:
     """Dense laws as those of drafts."""
-    return DraftLaws.of_pass(nuclei(laws))
+    return DraftProbs.of_pass(nuclei(laws))
 
 
-def p_value(setting: Setting, parts: Parts | None, seed: int = 0, samples: int = SAMPLES) -> float:
+def p_value(setting: Setting, parts: Strategies | None, seed: int = 0, samples: int = SAMPLES) -> float:
     """How likely so large a distance from the joint law is by chance; 0 if an impossible sequence came out."""
     method = METHODS["autoregressive" if parts is None else "jacobi"]
     tokens = method(setting.problem(parts, samples, seed)).tokens

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vidjacobi.decoding import commit, step
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Parts, Problem, Window
-from vidjacobi.decoding.strategies.draft_tree import Candidates
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
 from vidjacobi.decoding.window import (
     Inputs,
     chain_size,
@@ -23,7 +23,7 @@ from vidjacobi.decoding.window import (
 )
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import TreeModel
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
@@ -44,7 +44,7 @@ class Recording(TinyVideoModel):
 
 def problem(
     window: int,
-    draft: str = "previous_law",
+    draft: str = "previous_frame_probs",
     coupling: str = "maximal",
     verifier: str = "speculative",
     lanes: dict[str, Any] | None = None,
@@ -53,10 +53,10 @@ def problem(
     new_tokens: int = NEW,
 ) -> Problem:
     """Three clips on a recording model."""
-    parts = Parts.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, siblings)
+    parts = Strategies.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, siblings)
     model = Recording(VOCAB, GRID, surprise=0.3)
     tokens = torch.randint(0, VOCAB, (3, context), generator=torch.Generator().manual_seed(0))
-    return Problem(model, tokens, new_tokens, Warp(1.0, 0.9), window, 0, torch.arange(3), parts)
+    return Problem(model, tokens, new_tokens, SamplingParams(1.0, 0.9), window, 0, torch.arange(3), parts)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Step:
     before: DecodeState
     drafted: DecodeState
     window: Window
-    siblings: Candidates | None
+    siblings: TreeDrafts | None
     inputs: Inputs
     logits: Tensor
     after: DecodeState
@@ -77,7 +77,7 @@ def every_pass(case: Problem) -> list[Step]:
     """All passes behind the prefill."""
     assert case.parts is not None
     parts, steps = case.parts, []
-    cache = case.model.make_cache(len(case.streams), spare_slot(case, parts) + 1)
+    cache = case.model.make_cache(len(case.noise_keys), spare_slot(case, parts) + 1)
     state = start(case, parts, cache)
     while int((case.ends - state.frontier).max()) > 0:
         planned = plan(case, parts, state)
@@ -88,7 +88,7 @@ def every_pass(case: Problem) -> list[Step]:
         furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
         inputs = pass_inputs(case, parts, drafted, siblings, slots_to_read(case, parts, furthest))
         logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
-        after, _, branch = commit.settle(case, parts, drafted, logits, inputs.tokens, siblings)
+        after, _, branch = commit.verify_and_commit(case, parts, drafted, logits, inputs.tokens, siblings)
         if branch and isinstance(case.model, TreeModel):
             step.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
         steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))

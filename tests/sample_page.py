@@ -145,7 +145,9 @@ def sample_page(folder: Path) -> Page:
     run = Gallery(
         [
             Figure(throughput(list(times)), "clips per minute over the time of the run", "Throughput."),
-            Figure(histogram("NFE", list(rng.normal(130, 25, 400))), "histogram of NFE", "Passes per clip."),
+            Figure(
+                histogram("NFE", list(rng.normal(130, 25, 400))), "histogram of NFE", "StepRunner per clip."
+            ),
             Figure(histogram("tokens per pass", list(rng.gamma(20, 0.4, 400))), "histogram", "Acceptance."),
         ]
     )

@@ -11,7 +11,7 @@ import torch
 from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.models.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
-from vidjacobi.models.offload import check_device, take_turns
+from vidjacobi.models.offload import check_device, offload_pair
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.registry import suggest
@@ -69,7 +69,7 @@ def load(
     check_device(runtime.device)
     host = replace(runtime, device=torch.device("cpu"))
     pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
-    return take_turns(*pair, resolve(MODULES)(*pair), runtime.device)
+    return offload_pair(*pair, resolve(MODULES)(*pair), runtime.device)
 
 
 def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torchscript: bool) -> Pair:

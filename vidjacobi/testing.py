@@ -8,14 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import Warp, laws_of
+from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 SMALL = Grid(3, 1, 2)
 
 
 class TinyVideoModel:
-    """Laws looked up in a random table by a hash of everything to the left, mixed with a law per place.
+    """Probabilities looked up in a random table by a hash of everything to the left, mixed with a law per place.
 
     Every law depends on every earlier token, some tokens have probability zero, and laws of neighbouring
     histories resemble each other, so that drafts are sometimes right. The cache holds a code of (position, token).
@@ -94,14 +94,14 @@ class TinyVideoModel:
 
 
 def joint_law(
-    model: TinyVideoModel, context: Int[Tensor, " c"], new_tokens: int, warp: Warp
+    model: TinyVideoModel, context: Int[Tensor, " c"], new_tokens: int, warp: SamplingParams
 ) -> Float[Tensor, " s"]:
     """Probability of each of the ``vocab_size ** new_tokens`` continuations, in lexicographic order."""
     every = torch.tensor(list(product(range(model.vocab_size), repeat=new_tokens)))
     clips = torch.cat([context.expand(len(every), -1), every], 1)
     cache = model.make_cache(len(clips), clips.shape[1])
     logits = torch.cat(list(model.prefill(clips[:, :-1], cache, new_tokens)), 1)
-    laws = laws_of(logits.double(), warp)
+    laws = logits_to_probs(logits.double(), warp)
     return laws.gather(-1, every[..., None])[..., 0].prod(-1)
 
 

@@ -14,7 +14,7 @@ from vidjacobi.batch.pipeline import Run, Tools
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.worker import listing, load_pair
 from vidjacobi.datasets.timed_reader import TimedReader
-from vidjacobi.models.offload import MODEL, TOKENIZER, take_turns
+from vidjacobi.models.offload import MODEL, TOKENIZER, offload_pair
 
 
 def test_an_offloaded_batch_is_the_same(
@@ -24,7 +24,7 @@ def test_an_offloaded_batch_is_the_same(
     expected = hashes(batch(tmp_path / "plain", **flags))
     plan = load_plan("default", {**flags, "offload": True})
     plain = load_pair(load_plan("default", flags).config, "cpu")
-    pair = take_turns(*plain, modules_of(*plain), torch.device("cpu"))
+    pair = offload_pair(*plain, modules_of(*plain), torch.device("cpu"))
     turns, seen = pair[0]._turns, []
     seat = turns._seat
     turns._seat = lambda name: (seen.append(name), seat(name))[1]

@@ -6,7 +6,7 @@ import torch
 from vidjacobi.bench.likelihood import Watched, divergence, score
 from vidjacobi.decoding.api import decode
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import Warp, laws_of
+from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
 from vidjacobi.testing import TinyVideoModel
 
 MODEL = TinyVideoModel(5, Grid(6, 3, 4), seed=1)
@@ -17,7 +17,7 @@ NEW = 60
 def scored(decoder: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     watched = Watched()
     decoded = decode(MODEL, CONTEXT, NEW, decoder, 9, seed, watch=watched)
-    found = score(MODEL, torch.cat([CONTEXT, decoded.tokens], 1), NEW, Warp(1.0, 0.8), watched)
+    found = score(MODEL, torch.cat([CONTEXT, decoded.tokens], 1), NEW, SamplingParams(1.0, 0.8), watched)
     assert found.kl is not None
     return found.nll, found.excess, found.kl
 
@@ -28,10 +28,10 @@ def test_is_what_one_by_one_feeding_gives() -> None:
     expected = torch.zeros(3)
     for position in range(12, 72):
         logits = list(MODEL.prefill(clips[:, :position], MODEL.make_cache(3, position), 1))[-1]
-        laws = laws_of(logits / 0.7, Warp(1.0, 1.0))[:, 0]
+        laws = logits_to_probs(logits / 0.7, SamplingParams(1.0, 1.0))[:, 0]
         expected -= laws.gather(1, clips[:, position, None])[:, 0].log() / NEW
     assert cache.shape == (3, 72)
-    found = score(MODEL, clips, NEW, Warp(0.7, 0.8))
+    found = score(MODEL, clips, NEW, SamplingParams(0.7, 0.8))
     assert torch.allclose(found.nll, expected, atol=1e-5)
     assert found.kl is None
 
@@ -53,7 +53,7 @@ def test_excess_of_ar_is_zero_on_average_and_of_a_greedy_decoder_is_not() -> Non
     error = excess.std() / excess.numel() ** 0.5
     assert excess.mean().abs() < 4 * error
     greedy = decode(MODEL, CONTEXT, NEW, "fast", 9, temperature=0.0)
-    found = score(MODEL, torch.cat([CONTEXT, greedy.tokens], 1), NEW, Warp(1.0, 0.8))
+    found = score(MODEL, torch.cat([CONTEXT, greedy.tokens], 1), NEW, SamplingParams(1.0, 0.8))
     assert found.excess.mean() < -10 * error
 
 

@@ -92,7 +92,7 @@ def test_compares_decoders_with_ar(
     assert record["finished"]
     assert (record["device"], record["dtype"]) == ("cpu", "float32")
     assert record["versions"]["torch"]
-    assert record["decoders"]["pathwise"]["draft"]["name"] == "previous_law"
+    assert record["decoders"]["pathwise"]["draft"]["name"] == "previous_frame_probs"
     for picture in ("nfe", "map_pathwise", "map_pjd_temporal"):
         assert Image.open(out / f"{picture}.png").size[0] > 500
     assert "pathwise 9: " in printed.err

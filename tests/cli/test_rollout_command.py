@@ -150,7 +150,7 @@ def test_settings_reach_the_decoder(
     run(capsys, *base(tiny_pair, tmp_path), clip, "frames=2", "decoder.draft.keep=7", "--decoder", "pathwise")
     record = json.loads((tmp_path / "clip" / "rollout.json").read_text())
     assert record["predicted_frames"] == 2
-    assert record["decoder"]["draft"] == {"name": "previous_law", "keep": 7}
+    assert record["decoder"]["draft"] == {"name": "previous_frame_probs", "keep": 7}
 
 
 BAD_WORDS = [
@@ -158,7 +158,7 @@ BAD_WORDS = [
     (["--decoder", "pathwize"], "did you mean 'pathwise'"),
     (["framez=3"], "did you mean 'frames'"),
     (["decoder.windoe=3"], "did you mean 'window'"),
-    (["decoder.draft.name=previous_lw"], "did you mean 'previous_law'"),
+    (["decoder.draft.name=previous_lw"], "did you mean 'previous_frame_probs'"),
     (["frames=soon"], "frames"),
     (["--window", "0"], "window must be at least 1"),
     (["--top-p", "0"], "top-p must lie in (0, 1]"),

@@ -118,7 +118,10 @@ def test_unknown_decoders() -> None:
         ({"coupling": None}, "needs draft, coupling and verifier"),
         ({"draft": "uniform"}, "expected {name: ...}"),
         ({"draft": ["uniform"]}, "full_key: draft"),
-        ({"draft.name": "previous_laws"}, "unknown draft rule 'previous_laws' (did you mean 'previous_law'"),
+        (
+            {"draft.name": "previous_laws"},
+            "unknown draft rule 'previous_laws' (did you mean 'previous_frame_probs'",
+        ),
         ({"draft.kep": 3}, "kep"),
         ({"draft.keep": 0}, "keep must be"),
         ({"coupling.name": "gumball"}, "did you mean 'gumbel'"),

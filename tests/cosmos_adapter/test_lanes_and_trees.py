@@ -43,10 +43,10 @@ def decoded(
 ) -> tuple[Tensor, DecodeState, list[Tensor]]:
     """(clips, last state, entries of every layer)."""
     last: list[DecodeState] = []
-    settle = step.settle
+    verify_and_commit = step.verify_and_commit
 
     def kept(*arguments: Any) -> Any:
-        outcome = settle(*arguments)
+        outcome = verify_and_commit(*arguments)
         last.append(outcome[0])
         return outcome
 
@@ -78,21 +78,21 @@ def test_refreshed_entries_are_those_of_one_by_one_decoding(
     clips, state, entries = decoded(model, config, window, monkeypatch)
     expected = causal(model, clips)
     for clip in range(2):
-        settled = int(state.settled[clip])
-        assert settled > CONTEXT + NEW // 2
-        assert worst(entries, expected, clip, settled) < 1e-10
+        exact_prefix = int(state.exact_prefix[clip])
+        assert exact_prefix > CONTEXT + NEW // 2
+        assert worst(entries, expected, clip, exact_prefix) < 1e-10
 
 
 @pytest.mark.parametrize("frames", [0, 1])
 def test_without_refresh_they_are_not(model: Keeping, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But in front of ``settled``, which stays behind, they are."""
+    """But in front of ``exact_prefix``, which stays behind, they are."""
     lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames}
     clips, state, entries = decoded(model, replace(PATHWISE, law="lossy", lanes=lanes), 24, monkeypatch)
     expected = causal(model, clips)
     for clip in range(2):
-        settled = int(state.settled[clip])
-        assert settled < CONTEXT + NEW // 2
-        assert worst(entries, expected, clip, settled) < 1e-10
+        exact_prefix = int(state.exact_prefix[clip])
+        assert exact_prefix < CONTEXT + NEW // 2
+        assert worst(entries, expected, clip, exact_prefix) < 1e-10
         assert worst(entries, expected, clip, CONTEXT + NEW // 2) > 1e-6
 
 
@@ -115,9 +115,9 @@ def test_exact_decoders_leave_the_entries_of_one_by_one_decoding(
         assert torch.equal(clips[:, CONTEXT:], ar)
         expected = causal(model, clips)
         for clip in range(2):
-            settled = int(state.settled[clip])
-            assert settled >= CONTEXT + NEW - 8 or window > 8  # all but the last pass's
-            assert worst(entries, expected, clip, settled) < 1e-10
+            exact_prefix = int(state.exact_prefix[clip])
+            assert exact_prefix >= CONTEXT + NEW - 8 or window > 8  # all but the last pass's
+            assert worst(entries, expected, clip, exact_prefix) < 1e-10
 
 
 def test_siblings_are_hit(model: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:

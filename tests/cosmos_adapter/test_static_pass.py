@@ -19,7 +19,7 @@ from vidjacobi.decoding.records import tensors
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.step import look, one_pass
 from vidjacobi.decoding.window import Size, spare_slot
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
 WAITING = {
@@ -82,7 +82,9 @@ def problem(decoder: str, spec: Any = TINY) -> Problem:
         if spec.insert_cross_attn:
             model = model.with_context(torch.empty(2, 7, spec.context_dim))
         context, streams = torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, dtype=torch.long)
-    return Problem(model, context, 22, Warp(1.0, 0.8), 8, 0, streams, parts_of(load_decoder(decoder)))
+    return Problem(
+        model, context, 22, SamplingParams(1.0, 0.8), 8, 0, streams, parts_of(load_decoder(decoder))
+    )
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

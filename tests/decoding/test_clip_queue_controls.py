@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vidjacobi.decoding import batch_ops, jacobi
 from vidjacobi.decoding.state import DecodeState, Window
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
-from vidjacobi.sampling.truncated_probs import Nuclei
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
+from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -44,14 +44,14 @@ def move_no_entries(patch: pytest.MonkeyPatch) -> None:
 
 def keep_the_memory(patch: pytest.MonkeyPatch) -> None:
     """A new clip drafts from the laws of the row above it."""
-    beside = LawMemory.beside
+    beside = FrameProbsCache.beside
 
-    def wrong(self: LawMemory, other: LawMemory) -> LawMemory:
+    def wrong(self: FrameProbsCache, other: FrameProbsCache) -> FrameProbsCache:
         both = beside(self, other)
         both.ids[len(self.ids) :], both.probs[len(self.ids) :] = self.ids[-1:], self.probs[-1:]
         return both
 
-    patch.setattr(LawMemory, "beside", wrong)
+    patch.setattr(FrameProbsCache, "beside", wrong)
 
 
 def keep_the_passes(patch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def keep_the_drafts(patch: pytest.MonkeyPatch) -> None:
     """A new clip's window holds the slots of another's, and their laws."""
     empty = batch_ops._with_window
 
-    def wrong(state: DecodeState, window: Window | None, laws: Nuclei | None) -> DecodeState:
+    def wrong(state: DecodeState, window: Window | None, laws: TruncatedProbs | None) -> DecodeState:
         if state.window is not None or window is None:
             return empty(state, window, laws)
         last = torch.full_like(state.frontier, len(window.inputs) - 1)

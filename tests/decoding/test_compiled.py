@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi.decoding import compiled as module
-from vidjacobi.decoding.compiled import PREFIXES, CompiledPasses, check_mode, compiled
+from vidjacobi.decoding.compiled import PREFIXES, CompiledRunner, check_mode, compiled
 from vidjacobi.decoding.records import tensors
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument
@@ -85,9 +85,9 @@ def test_each_prefix_is_captured_once_and_nothing_moves(
     """The state, the plan and the cache are in the same memory in all passes of two decodes."""
     places: set[tuple[int, ...]] = set()
     sizes: list[tuple[int, int]] = []
-    make = CompiledPasses.make
+    make = CompiledRunner.make
 
-    def looked_at(passes: CompiledPasses, state: Any, planned: Any, size: Any, cache: Tensor) -> Any:
+    def looked_at(passes: CompiledRunner, state: Any, planned: Any, size: Any, cache: Tensor) -> Any:
         made, seconds = make(passes, state, planned, size, cache)
         if state.window is not None:
             behind = tensors(made.state, made.ahead.planned)
@@ -95,7 +95,7 @@ def test_each_prefix_is_captured_once_and_nothing_moves(
             sizes.append((size.width, size.slots))
         return made, seconds
 
-    monkeypatch.setattr(CompiledPasses, "make", looked_at)
+    monkeypatch.setattr(CompiledRunner, "make", looked_at)
     captured = compiled(model(), "reduce-overhead", recorder=graphs)
     for seed in (0, 1):
         assert torch.equal(decode(captured, "fast", seed).tokens, decode(model(), "fast", seed).tokens)

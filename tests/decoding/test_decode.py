@@ -13,7 +13,7 @@ import vidjacobi
 from vidjacobi import decode
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.state import Progress
-from vidjacobi.decoding.strategies.draft_tree import Siblings
+from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.grid import Grid
@@ -137,7 +137,7 @@ def test_a_window_longer_than_the_rest_changes_nothing_that_is_decided(decoder: 
     least = 4
     if config.siblings:
         config = replace(config, siblings={**config.siblings, "share": None})  # as many at both windows
-        least += Siblings(**config.siblings).count(100)
+        least += DraftTree(**config.siblings).count(100)
     a, b = (decode(model(), contexts(), 5, config, window=window, clip_ids=IDS) for window in (least, 99))
     assert torch.equal(a.tokens, b.tokens)
     assert a.stats.nfe == b.stats.nfe

@@ -8,11 +8,11 @@ from law_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import parts_of
-from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal, Reuse
-from vidjacobi.decoding.strategies.drafts import PreviousLaw, Uniform
+from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
 from vidjacobi.decoding.strategies.lanes import Rows
-from vidjacobi.decoding.strategies.verifiers import Grouped, Pathwise, Speculative
+from vidjacobi.decoding.strategies.verifiers import Grouped, Pathwise, RejectionSampler
 from vidjacobi.grid import Grid
 
 pytestmark = pytest.mark.unchecked
@@ -53,7 +53,7 @@ class PromisingRows(Promises, Rows):
     """Lanes that open early as lossless."""
 
 
-RIGHT = Parts(Uniform(), Maximal(), Speculative())
+RIGHT = Strategies(Uniform(), Maximal(), RejectionSampler())
 WRONG: dict[str, tuple[Setting, dict[str, Any]]] = {
     "reuse": (WIDE, {"coupling": PromisingReuse(0.5)}),
     "grouped": (WIDE, {"coupling": Independent(), "verifier": PromisingGroups()}),
@@ -63,7 +63,10 @@ WRONG: dict[str, tuple[Setting, dict[str, Any]]] = {
         {"lanes": PromisingRows(context=1, width=2), "coupling": Gumbel(), "verifier": Pathwise()},
     ),
     "rows opened by eight tokens": (WIDE, {"lanes": PromisingRows(context=8, width=4)}),
-    "frames opened by a row": (SMALL, {"lanes": PromisingRows(frames=0, width=2), "draft": PreviousLaw()}),
+    "frames opened by a row": (
+        SMALL,
+        {"lanes": PromisingRows(frames=0, width=2), "draft": PreviousFrameProbs()},
+    ),
     "only the top row corrects": (WIDE, {"lanes": PromisingRows(context=1, width=2, correct="top")}),
 }
 
@@ -80,6 +83,6 @@ def test_a_part_that_promises_too_much_is_caught(name: str) -> None:
 @pytest.mark.slow
 def test_what_waits_is_right_in_the_same_settings(setting: Setting) -> None:
     """Otherwise they would show nothing."""
-    waiting = replace(RIGHT, lanes=Rows(width=4), draft=PreviousLaw())
+    waiting = replace(RIGHT, lanes=Rows(width=4), draft=PreviousFrameProbs())
     for parts in (RIGHT, waiting, replace(waiting, coupling=Gumbel(), verifier=Pathwise())):
         assert p_value(setting, parts, seed_of(setting), SAMPLES) > 1e-4

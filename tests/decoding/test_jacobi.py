@@ -12,15 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidjacobi.decoding import jacobi
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel
-from vidjacobi.decoding.strategies.draft_tree import Siblings
+from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.strategies.drafts import DRAFTS, Uniform
 from vidjacobi.decoding.strategies.lanes import LANES, Rows
 from vidjacobi.decoding.strategies.verifiers import Pathwise
 from vidjacobi.decoding.window import BUCKET, choose_window, draft_window, plan, spare_slot
 from vidjacobi.sampling import sampler
-from vidjacobi.sampling.reference import laws_of
+from vidjacobi.sampling.reference import logits_to_probs
 
 VOCAB = 6
 LANE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -151,7 +151,7 @@ def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
 
     reads = Reads()
     with pytest.MonkeyPatch.context() as patch, reads:
-        patch.setattr(sampler, "few_tokens", lambda logits: False)  # as on a GPU
+        patch.setattr(sampler, "takes_sparse_path", lambda logits: False)  # as on a GPU
         patch.setattr(Tensor, "tolist", counted)
         patch.setattr(case.model, "forward", marked)
         jacobi.run(case)
@@ -172,7 +172,7 @@ def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
     steps = every_pass(case)
     for step, after in pairwise(steps):
         size = step.window.inputs.shape[1]
-        target = laws_of(step.logits[:, :size], case.warp)
+        target = logits_to_probs(step.logits[:, :size], case.warp)
         old, new = step.window, after.window
         laws = after.drafted.drawn.dense()
         for clip in range(3):
@@ -214,9 +214,9 @@ def test_laws_are_stored_only_where_something_reads_them() -> None:
     assert laws(coupling="gumbel") is not None
     assert laws(verifier="pathwise") is not None
     assert laws(coupling="gumbel", verifier="pathwise", siblings={"depth": 1, "width": 2}) is not None
-    parts = Parts(Uniform(), Gumbel(), Pathwise())
-    assert not parts.reads_laws
-    assert replace(parts, siblings=Siblings(1, 2)).reads_laws
+    parts = Strategies(Uniform(), Gumbel(), Pathwise())
+    assert not parts.reads_draft_probs
+    assert replace(parts, siblings=DraftTree(1, 2)).reads_draft_probs
 
 
 def test_laws_are_remembered_only_for_the_rule_that_draws_from_them() -> None:
@@ -233,7 +233,7 @@ def test_the_first_drafts_come_from_the_laws_of_the_context() -> None:
     state = draft_window(case, parts, state, choose_window(plan(case, parts, state), 20))
     cache = case.model.make_cache(3, case.end + 1)
     logits = torch.cat(list(case.model.prefill(case.context, cache, 20)), 1)
-    laws = laws_of(logits, case.warp)  # of positions context - 19 .. context
+    laws = logits_to_probs(logits, case.warp)  # of positions context - 19 .. context
     assert state.drawn is not None
     drawn = state.drawn.dense()
     for slot in range(20):
@@ -281,4 +281,4 @@ def test_a_problem_without_parts_is_refused() -> None:
 def test_siblings_want_one_frontier() -> None:
     case = problem(8)
     with pytest.raises(ValueError, match="siblings need one lane"):
-        replace(case.parts, lanes=Rows(), siblings=Siblings())
+        replace(case.parts, lanes=Rows(), siblings=DraftTree())

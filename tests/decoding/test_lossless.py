@@ -8,11 +8,11 @@ from law_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import parts_of
-from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.strategies.lanes import LANES
-from vidjacobi.decoding.strategies.verifiers import VERIFIERS, Branching
+from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier
 from vidjacobi.grid import Grid
 from vidjacobi.registry import build
 
@@ -30,7 +30,7 @@ SETTINGS = {
 PACE = {"curve": "made up", "seconds": [1.0, 1.5], "tokens": [1.0, 1.6], "block": 1, "trust": 1.0}
 OPTIONS: dict[str, list[Entry]] = {  # of registry entries that cannot be made, or tested, without
     "mixture": [{"alpha": 0.5, "of": "maximal"}, {"alpha": 0.5, "of": "gumbel"}],
-    "previous_law": [{}, {"keep": 2}],
+    "previous_frame_probs": [{}, {"keep": 2}],
     "rows": [{"width": 1}, {"width": 2}],
     "frames": [{"reach": None}],
     "adaptive": [{"sizes": [1, 3], **PACE}],
@@ -57,8 +57,8 @@ class Case:
     siblings: Entry | None = None
 
     @property
-    def parts(self) -> Parts:
-        return Parts.named(self.draft, self.coupling, self.verifier, self.lanes, self.siblings)
+    def parts(self) -> Strategies:
+        return Strategies.named(self.draft, self.coupling, self.verifier, self.lanes, self.siblings)
 
     def __str__(self) -> str:
         parts = [self.draft, self.coupling, self.verifier]
@@ -77,14 +77,17 @@ def entries(kind: str, table: dict[str, type]) -> list[Entry]:
 
 RULES, COUPLED = entries("draft rule", DRAFTS), entries("coupling", COUPLINGS)
 JUDGES = entries("verifier", VERIFIERS)
-BRANCHING = [judge for judge in JUDGES if isinstance(build("verifier", judge, VERIFIERS), Branching)]
+BRANCHING = [judge for judge in JUDGES if isinstance(build("verifier", judge, VERIFIERS), TreeVerifier)]
 MORE_LANES = [lanes for lanes in entries("lanes", LANES) if lanes["name"] != "raster"]
-BOTH = [{"name": "uniform"}, {"name": "previous_law"}]  # a law that says nothing, and one that says much
+BOTH = [
+    {"name": "uniform"},
+    {"name": "previous_frame_probs"},
+]  # a law that says nothing, and one that says much
 
 
 def pairs() -> list[tuple[Entry, Entry]]:
     """Couplings with verifiers, where the coupling matters: the pathwise verifier looks at no law."""
-    matters = [judge for judge in JUDGES if build("verifier", judge, VERIFIERS).reads_laws]
+    matters = [judge for judge in JUDGES if build("verifier", judge, VERIFIERS).reads_draft_probs]
     rest = [judge for judge in JUDGES if judge not in matters]
     return [(c, j) for j in matters for c in COUPLED] + [({"name": "gumbel"}, j) for j in rest]
 

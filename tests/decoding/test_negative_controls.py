@@ -13,15 +13,15 @@ from law_checks import Setting, nuclei, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.decoding import commit, prefill, step, window
-from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal
-from vidjacobi.decoding.strategies.drafts import DraftRule, Fresh, Past, PreviousLaw, Uniform
-from vidjacobi.decoding.strategies.evidence import Coupled, Coupling, Trial
-from vidjacobi.decoding.strategies.verifiers import Pathwise, Speculative, Verifier
+from vidjacobi.decoding.strategies.drafts import DraftRule, Fresh, Past, PreviousFrameProbs, Uniform
+from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
+from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler, Verifier
 from vidjacobi.sampling import noise
 from vidjacobi.sampling.noise import FIXED, Noise, Purpose
 from vidjacobi.sampling.reference import normalise, residual
-from vidjacobi.shapes import Laws
+from vidjacobi.shapes import Probs
 
 pytestmark = pytest.mark.unchecked
 
@@ -30,32 +30,32 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True)
 class CorrectedFromTarget:
-    """Speculative, but what is rejected is drawn again from p."""
+    """RejectionSampler, but what is rejected is drawn again from p."""
 
     law: ClassVar[str] = "lossless"
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         kept = trial.draw(Maximal()).kept
         redrawn = trial.from_target(Purpose.REDRAW)
-        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
 
 
 @dataclass(frozen=True)
 class AcceptNoiseReused:
-    """Speculative, but the residual is drawn by inverting its distribution function at the accept uniform."""
+    """RejectionSampler, but the residual is drawn by inverting its distribution function at the accept uniform."""
 
     law: ClassVar[str] = "lossless"
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         kept = trial.draw(Maximal()).kept
         steps = normalise(residual(trial.target.dense(), trial.laws.dense())).cumsum(-1)
         u = trial.noise.uniform(Purpose.ACCEPT)[..., None]
         redrawn = (steps <= u).sum(-1).clamp(max=steps.shape[-1] - 1)
-        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
 
 
 @dataclass(frozen=True)
@@ -65,55 +65,55 @@ class ThresholdReuse:
     threshold: float = 0.5
     law: ClassVar[str] = "lossless"
     fresh: ClassVar[Purpose] = Purpose.FRESH
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = p > self.threshold * q
-        return Coupled(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
+        return Redraft(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
 
 
 @dataclass(frozen=True)
 class WrongLaw:
     """Draws from one law and reports another one of the same tokens."""
 
-    keeps_laws: ClassVar[int] = 256
+    keeps_probs: ClassVar[int] = 256
 
     def __call__(self, past: Past) -> Fresh:
-        fresh = PreviousLaw()(past)
+        fresh = PreviousFrameProbs()(past)
         probs = normalise(fresh.laws.probs.sqrt())
         return Fresh(fresh.tokens, type(fresh.laws)(fresh.laws.ids, probs))
 
 
-def with_laws(change: Callable[[Trial, Laws], Laws]) -> Patch:
+def with_laws(change: Callable[[DraftEvidence, Probs], Probs]) -> Patch:
     """The laws that a pass stores are changed; drafts and target are those of the pass."""
 
     def patch_loop(patch: pytest.MonkeyPatch) -> None:
-        trials: list[Trial] = []
-        settle = step.settle
+        trials: list[DraftEvidence] = []
+        verify_and_commit = step.verify_and_commit
 
-        def remember(*args: object) -> Trial:
-            trials.append(Trial(*args))  # type: ignore[arg-type]
+        def remember(*args: object) -> DraftEvidence:
+            trials.append(DraftEvidence(*args))  # type: ignore[arg-type]
             return trials[-1]
 
         def changed(*args: Any) -> Any:
-            after, record, branch = settle(*args)
+            after, record, branch = verify_and_commit(*args)
             changed = nuclei(change(trials[-1], after.laws.dense()))
             return replace(after, laws=changed), record, branch
 
-        patch.setattr(commit, "Trial", remember)
+        patch.setattr(commit, "DraftEvidence", remember)
         patch.setattr(step, "settle", changed)
 
     return patch_loop
 
 
-def stale(trial: Trial, laws: Laws) -> Laws:
+def stale(trial: DraftEvidence, laws: Probs) -> Probs:
     """A draft that its redraft left alone keeps the law of the pass before."""
     kept = trial.draw(Maximal()).kept
     return torch.where(kept[..., None], trial.laws.dense(), laws)
 
 
-def flattened(_: Trial, laws: Laws) -> Laws:
+def flattened(_: DraftEvidence, laws: Probs) -> Probs:
     """The stored q has twice the temperature that the redraft was drawn at."""
     return normalise(laws.sqrt())
 
@@ -150,45 +150,48 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
 class Control:
     """A right decoder, and the same one broken by other parts or by a patch."""
 
-    right: Parts
-    broken: Parts
+    right: Strategies
+    broken: Strategies
     patch: Patch = nothing
 
 
 def patched(patch: Patch, draft: DraftRule, coupling: Coupling, verifier: Verifier) -> Control:
-    parts = Parts(draft, coupling, verifier)
+    parts = Strategies(draft, coupling, verifier)
     return Control(parts, parts, patch)
 
 
-SJD = Parts(Uniform(), Independent(), Speculative())
+SJD = Strategies(Uniform(), Independent(), RejectionSampler())
 CONTROLS = {
-    "stale q kept": patched(with_laws(stale), Uniform(), Maximal(), Speculative()),
-    "correction drawn from p": Control(SJD, Parts(Uniform(), Independent(), CorrectedFromTarget())),
-    "threshold reuse": Control(SJD, Parts(Uniform(), ThresholdReuse(), Speculative())),
+    "stale q kept": patched(with_laws(stale), Uniform(), Maximal(), RejectionSampler()),
+    "correction drawn from p": Control(SJD, Strategies(Uniform(), Independent(), CorrectedFromTarget())),
+    "threshold reuse": Control(SJD, Strategies(Uniform(), ThresholdReuse(), RejectionSampler())),
     "gumbel shared by two positions, pathwise": patched(
         share_between_positions(Purpose.GUMBEL), Uniform(), Gumbel(), Pathwise()
     ),
     "gumbel shared by two positions, speculative": patched(
-        share_between_positions(Purpose.GUMBEL), Uniform(), Gumbel(), Speculative()
+        share_between_positions(Purpose.GUMBEL), Uniform(), Gumbel(), RejectionSampler()
     ),
     "accept uniform shared by two positions": patched(
-        share_between_positions(Purpose.ACCEPT), Uniform(), Maximal(), Speculative()
+        share_between_positions(Purpose.ACCEPT), Uniform(), Maximal(), RejectionSampler()
     ),
     "redraw noise shared by two positions": patched(
-        share_between_positions(Purpose.REDRAW), Uniform(), Independent(), Speculative()
+        share_between_positions(Purpose.REDRAW), Uniform(), Independent(), RejectionSampler()
     ),
     "fresh noise shared by two positions": patched(
-        share_between_positions(Purpose.FRESH), Uniform(), Maximal(), Speculative()
+        share_between_positions(Purpose.FRESH), Uniform(), Maximal(), RejectionSampler()
     ),
     "accept noise reused for the residual": Control(
-        SJD, Parts(Uniform(), Independent(), AcceptNoiseReused())
+        SJD, Strategies(Uniform(), Independent(), AcceptNoiseReused())
     ),
-    "accept uniform without its pass key": patched(fix_accept, PreviousLaw(), Maximal(), Speculative()),
+    "accept uniform without its pass key": patched(
+        fix_accept, PreviousFrameProbs(), Maximal(), RejectionSampler()
+    ),
     "fresh draft of another law than its q": Control(
-        Parts(PreviousLaw(), Independent(), Speculative()), Parts(WrongLaw(), Independent(), Speculative())
+        Strategies(PreviousFrameProbs(), Independent(), RejectionSampler()),
+        Strategies(WrongLaw(), Independent(), RejectionSampler()),
     ),
     "redraft of another law than its q": patched(
-        with_laws(flattened), Uniform(), Independent(), Speculative()
+        with_laws(flattened), Uniform(), Independent(), RejectionSampler()
     ),
 }
 SETTING = Setting(window=3, context=(1,), new_tokens=5)

@@ -13,12 +13,12 @@ from vidjacobi import decode
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Parts, Problem
+from vidjacobi.decoding.state import Strategies, Problem
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -28,10 +28,10 @@ CONTEXT, NEW = GRID.frame_tokens, 3 * GRID.frame_tokens
 CLIPS = 6
 VOCAB = 16
 MODEL = TinyVideoModel(VOCAB, GRID, surprise=0.3, dtype=torch.float64)  # about 2.4 tokens per pass
-SAMPLED, GREEDY = Warp(1.0, 0.8), Warp(0.0)
+SAMPLED, GREEDY = SamplingParams(1.0, 0.8), SamplingParams(0.0)
 KEY_WINDOWS = (2, 7, 48, 64, NEW + 5)  # frames are 48 tokens, rows 8
 RULES = list(DRAFTS)
-OTHERS = [rule for rule in RULES if rule != "previous_law"]
+OTHERS = [rule for rule in RULES if rule != "previous_frame_probs"]
 
 
 class Stiff:
@@ -48,30 +48,40 @@ STIFF: Any = Stiff(MODEL)
 
 
 def problem(
-    clips: list[int], seed: int, window: int, warp: Warp, parts: Parts | None, model: Any = MODEL
+    clips: list[int],
+    seed: int,
+    window: int,
+    warp: SamplingParams,
+    parts: Strategies | None,
+    model: Any = MODEL,
 ) -> Problem:
     """The clips of these numbers, each with its own context and noise stream."""
     contexts = torch.randint(0, VOCAB, (CLIPS, CONTEXT), generator=torch.Generator().manual_seed(7))
-    streams = torch.arange(100, 100 + CLIPS)
-    return Problem(model, contexts[clips], NEW, warp, window, seed, streams[clips], parts)
+    noise_keys = torch.arange(100, 100 + CLIPS)
+    return Problem(model, contexts[clips], NEW, warp, window, seed, noise_keys[clips], parts)
 
 
 @cache
-def ar_tokens(seed: int, warp: Warp) -> Tensor:
+def ar_tokens(seed: int, warp: SamplingParams) -> Tensor:
     return METHODS["autoregressive"](problem(list(range(CLIPS)), seed, 1, warp, None)).tokens
 
 
 def assert_ar(
-    clips: list[int], seed: int, window: int, parts: Parts, warp: Warp = SAMPLED, model: Any = MODEL
+    clips: list[int],
+    seed: int,
+    window: int,
+    parts: Strategies,
+    warp: SamplingParams = SAMPLED,
+    model: Any = MODEL,
 ) -> None:
     tokens = METHODS["jacobi"](problem(clips, seed, window, warp, parts, model)).tokens
     wrong = (tokens != ar_tokens(seed, warp)[clips]).nonzero().tolist()
     assert not wrong, f"window {window}, clips {clips}, {parts}: differs from AR at {wrong[:3]}"
 
 
-def pathwise(draft: str, coupling: str = "gumbel", **more: dict[str, Any]) -> Parts:
+def pathwise(draft: str, coupling: str = "gumbel", **more: dict[str, Any]) -> Strategies:
     options = {"alpha": 0.5} if coupling == "mixture" else {}
-    parts = Parts.named({"name": draft}, {"name": coupling, **options}, {"name": "pathwise"}, **more)
+    parts = Strategies.named({"name": draft}, {"name": coupling, **options}, {"name": "pathwise"}, **more)
     assert parts.law == "pathwise"
     return parts
 
@@ -98,14 +108,14 @@ def test_key_windows(draft: str) -> None:
 def test_every_window(first: int) -> None:
     """1..128, each with the default rule and with one of the others in turn."""
     for window in range(first, first + 16):
-        for draft in ("previous_law", OTHERS[window % len(OTHERS)]):
+        for draft in ("previous_frame_probs", OTHERS[window % len(OTHERS)]):
             assert_ar(some_clips(window, draft), seed=window % 4, window=window, parts=pathwise(draft))
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_the_verifier_alone_makes_it_pathwise(coupling: str) -> None:
     """Other couplings only cost passes."""
-    for draft in ("previous_law", "above"):
+    for draft in ("previous_frame_probs", "above"):
         assert_ar(some_clips(coupling, draft), seed=1, window=9, parts=pathwise(draft, coupling))
 
 
@@ -119,14 +129,16 @@ def test_siblings_change_no_token(size: tuple[int, int]) -> None:
     for window in (2, 16, 45):
         rule = RULES[window % len(RULES)]
         assert_ar(some_clips(size, window), window % 3, window, pathwise(rule, siblings=tree))
-        assert_ar(some_clips(window, size), 1, window, pathwise("previous_law", siblings=tree), model=STIFF)
+        assert_ar(
+            some_clips(window, size), 1, window, pathwise("previous_frame_probs", siblings=tree), model=STIFF
+        )
 
 
 def test_siblings_save_passes() -> None:
     """At a window that has room for them."""
 
     def passes(**more: dict[str, Any]) -> float:
-        case = problem(list(range(CLIPS)), 0, 40, SAMPLED, pathwise("previous_law", **more))
+        case = problem(list(range(CLIPS)), 0, 40, SAMPLED, pathwise("previous_frame_probs", **more))
         return sum(METHODS["jacobi"](case).stats.nfe)
 
     assert passes(siblings={"depth": 2, "width": 4}) < 0.95 * passes()
@@ -145,7 +157,9 @@ def test_frames_that_wait_are_exact() -> None:
     """The same for a lane per frame."""
     for window, width in ((1, None), (9, None), (64, 5)):
         lanes = {"name": "frames", "width": width, "reach": None}
-        assert_ar(some_clips("frames", window), window % 3, window, pathwise("previous_law", lanes=lanes))
+        assert_ar(
+            some_clips("frames", window), window % 3, window, pathwise("previous_frame_probs", lanes=lanes)
+        )
 
 
 def test_an_adaptive_window_changes_no_token() -> None:
@@ -153,14 +167,14 @@ def test_an_adaptive_window_changes_no_token() -> None:
     numbers = {"sizes": [2, 9, 33], "seconds": [1.0, 1.1, 1.3], "tokens": [1.5, 2.2, 2.4]}
     lanes = {"name": "adaptive", "curve": "made up", "block": 2, "trust": 1.0, **numbers}
     for window, tree in ((50, None), (9, None), (40, {"depth": 2, "width": 3})):
-        assert_ar(some_clips(window), 2, window, pathwise("previous_law", lanes=lanes, siblings=tree))
+        assert_ar(some_clips(window), 2, window, pathwise("previous_frame_probs", lanes=lanes, siblings=tree))
 
 
 @pytest.mark.slow
 def test_windows_beyond_the_end() -> None:
     for window in (256, 512, 1000):
         for more in ({}, {"siblings": {"depth": 3, "width": 4}}):
-            assert_ar(some_clips(window), 0, window, pathwise("previous_law", **more))
+            assert_ar(some_clips(window), 0, window, pathwise("previous_frame_probs", **more))
 
 
 # (context, new tokens): a whole frame, mid-row, shorter than a frame and a row, one token; mid-row and whole ends
@@ -210,7 +224,12 @@ def test_clips_of_other_lengths_and_ends_equal_ar_alone(rows: list[int]) -> None
     """Whatever stands beside them: AR in a batch, and every pathwise decoder."""
     alone = ragged()[3]
     assert assert_each("ar", None, rows, alone).stats.nfe == [RAGGED[row][1] for row in rows]
-    for rule, window in (("previous_law", 16), ("above", 5), ("previous_frame", 64), ("uniform", 300)):
+    for rule, window in (
+        ("previous_frame_probs", 16),
+        ("above", 5),
+        ("previous_frame", 64),
+        ("uniform", 300),
+    ):
         assert_each(replace(PATHWISE, draft={"name": rule}), window, rows, alone)
     assert_each(replace(PATHWISE, siblings={"depth": 2, "width": 3}), 12, rows, alone)
     assert_each(replace(PATHWISE, lanes={"name": "rows", "width": 5}, siblings=None), 40, rows, alone)
@@ -262,6 +281,6 @@ def test_greedy_decoding_is_the_argmax_of_the_model() -> None:
 
 def test_the_setting_is_neither_trivial_nor_hopeless() -> None:
     """Drafts are sometimes right and often wrong, and another seed gives other tokens."""
-    decoded = METHODS["jacobi"](problem([0, 1, 2], 0, 16, SAMPLED, pathwise("previous_law")))
+    decoded = METHODS["jacobi"](problem([0, 1, 2], 0, 16, SAMPLED, pathwise("previous_frame_probs")))
     assert all(1.5 < tokens < 8 for tokens in decoded.stats.tokens_per_pass)
     assert (ar_tokens(0, SAMPLED) != ar_tokens(1, SAMPLED)).float().mean() > 0.3

@@ -64,4 +64,4 @@ def test_in_float32_logits_are_close() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_model_that_cannot_be_compiled_says_so() -> None:
-    assert "passes of Branching cannot be compiled" in run("refused", "eager", "float64", 2)["error"]
+    assert "passes of DataDependent cannot be compiled" in run("refused", "eager", "float64", 2)["error"]

@@ -10,49 +10,51 @@ from law_checks import Setting, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.decoding import commit, jacobi, step, window
-from vidjacobi.decoding.state import Parts
+from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.draft_tree import Candidates, Rejected, Rescue, Siblings, unit
-from vidjacobi.decoding.strategies.drafts import PreviousLaw, Uniform
-from vidjacobi.decoding.strategies.evidence import Coupled, Trial
-from vidjacobi.decoding.strategies.verifiers import Pathwise, Speculative
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, RejectedDraft, TreeVerdict, DraftTree, unit
+from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
+from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
+from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.reference import Warp, probability, race, residual
+from vidjacobi.sampling.reference import SamplingParams, probability, gumbel_max, residual
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-SETTING = Setting(window=5, context=(1,), new_tokens=5, vocab_size=4, surprise=1.0, warp=Warp(1.0, 1.0))
-LAW = PreviousLaw()
+SETTING = Setting(
+    window=5, context=(1,), new_tokens=5, vocab_size=4, surprise=1.0, warp=SamplingParams(1.0, 1.0)
+)
+LAW = PreviousFrameProbs()
 SAMPLES = 20_000
 MORE = {"drawn with replacement": 60_000}
 
 
 @dataclass(frozen=True)
 class Trying:
-    """Speculative verification that tries siblings in a way of its own."""
+    """RejectionSampler verification that tries siblings in a way of its own."""
 
     update_p: bool = True
     update_q: bool = True
     uniforms: str = "own"
     law: ClassVar[str] = "lossless"
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         return trial.draw(Maximal())
 
-    def uniform(self, rejected: Rejected, index: int) -> Tensor:
+    def uniform(self, rejected: RejectedDraft, index: int) -> Tensor:
         """One number of its own per test, or the one that the draft was rejected with."""
         if self.uniforms == "the draft's":
             return rejected.noise.uniform(Purpose.ACCEPT)
         every = rejected.noise.uniforms(Purpose.SIBLING_ACCEPT, rejected.siblings.shape[-1])
         return every[..., index]
 
-    def among(self, rejected: Rejected) -> Rescue:
+    def among(self, rejected: RejectedDraft) -> TreeVerdict:
         left = unit(residual(rejected.target, rejected.laws))
         law = rejected.laws
         hit = torch.full_like(rejected.draft[:, 0], -1)
@@ -67,9 +69,9 @@ class Trying:
             if self.update_p:
                 open_still = ((hit < 0)[:, None] & exists)[..., None]
                 left = torch.where(open_still, unit(residual(left, law)), left)
-        drawn = race(left, rejected.noise.exponential(Purpose.REDRAW, left.shape[-1]))
+        drawn = gumbel_max(left, rejected.noise.exponential(Purpose.REDRAW, left.shape[-1]))
         chosen = rejected.siblings.gather(1, hit.clamp(min=0)[:, None])
-        return Rescue(torch.where((hit >= 0)[:, None], chosen, drawn), hit)
+        return TreeVerdict(torch.where((hit >= 0)[:, None], chosen, drawn), hit)
 
 
 def leave_entries(patch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def leave_entries(patch: pytest.MonkeyPatch) -> None:
 
 def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
     """The token behind a sibling is drawn from the law behind the rejected draft."""
-    rescue = commit.rescue
+    verify_tree = commit.verify_tree
 
     def chained(*args: Any) -> Any:
         *rest, trial, final, siblings, logits = args
@@ -87,7 +89,7 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
         depth = logits.shape[1] // width
         chain = trial.target.logits
         behind = chain[:, [min(level + 1, chain.shape[1] - 1) for level in range(depth)]]
-        return rescue(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
+        return verify_tree(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
 
     patch.setattr(commit, "rescue", chained)
 
@@ -95,11 +97,11 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
 def with_replacement(patch: pytest.MonkeyPatch) -> None:
     """Every sibling is a draw of its own from q without the draft, so that two may be the same token."""
 
-    def choose(laws: Tensor, drafts: Tensor, count: int, exponential: Tensor) -> Candidates:
+    def choose(laws: Tensor, drafts: Tensor, count: int, exponential: Tensor) -> TreeDrafts:
         rest = laws.scatter(-1, drafts[..., None], 0)
-        draws = [race(rest, exponential.roll(shift, 0)) for shift in range(count)]
+        draws = [gumbel_max(rest, exponential.roll(shift, 0)) for shift in range(count)]
         tokens = torch.stack(draws, -1)
-        return Candidates(tokens, rest.sum(-1, keepdim=True).expand(tokens.shape) > 0)
+        return TreeDrafts(tokens, rest.sum(-1, keepdim=True).expand(tokens.shape) > 0)
 
     patch.setattr(window, "choose", choose)
 
@@ -116,12 +118,12 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
     """The broken part stands in the verifier already."""
 
 
-def parts(verifier: Any, depth: int = 1, width: int = 3, rule: Any = LAW) -> Parts:
+def parts(verifier: Any, depth: int = 1, width: int = 3, rule: Any = LAW) -> Strategies:
     coupling = Gumbel() if isinstance(verifier, Pathwise) else Maximal()
-    return Parts(rule, coupling, verifier, siblings=Siblings(depth, width))
+    return Strategies(rule, coupling, verifier, siblings=DraftTree(depth, width))
 
 
-CONTROLS: dict[str, tuple[Parts, Parts, Patch]] = {
+CONTROLS: dict[str, tuple[Strategies, Strategies, Patch]] = {
     "p stays when a sibling is rejected": (parts(Trying()), parts(Trying(update_p=False)), nothing),
     "q keeps the tokens that were tried": (parts(Trying()), parts(Trying(update_q=False)), nothing),
     "the uniform that the draft was rejected with": (
@@ -129,11 +131,15 @@ CONTROLS: dict[str, tuple[Parts, Parts, Patch]] = {
         parts(Trying(uniforms="the draft's")),
         nothing,
     ),
-    "drawn with replacement": (parts(Speculative()), parts(Speculative()), with_replacement),
-    "the likeliest instead of drawn ones": (parts(Speculative()), parts(Speculative()), likeliest),
-    "entry not moved": (parts(Speculative(), 2, 2), parts(Speculative(), 2, 2), leave_entries),
+    "drawn with replacement": (parts(RejectionSampler()), parts(RejectionSampler()), with_replacement),
+    "the likeliest instead of drawn ones": (parts(RejectionSampler()), parts(RejectionSampler()), likeliest),
+    "entry not moved": (parts(RejectionSampler(), 2, 2), parts(RejectionSampler(), 2, 2), leave_entries),
     "entry not moved, pathwise": (parts(Pathwise(), 2, 2), parts(Pathwise(), 2, 2), leave_entries),
-    "next token from the chain's law": (parts(Speculative()), parts(Speculative()), follow_the_chain),
+    "next token from the chain's law": (
+        parts(RejectionSampler()),
+        parts(RejectionSampler()),
+        follow_the_chain,
+    ),
     "next token from the chain's law, pathwise": (parts(Pathwise()), parts(Pathwise()), follow_the_chain),
 }
 
@@ -153,7 +159,7 @@ def test_the_control_is_right_where_nothing_is_broken() -> None:
     """The copy of this file that the flags break is the shipped rule, token for token."""
     copy, shipped = (
         jacobi.run(SETTING.problem(parts(verifier, 1, 4, Uniform()), 3000)).tokens
-        for verifier in (Trying(), Speculative())
+        for verifier in (Trying(), RejectionSampler())
     )
     assert torch.equal(copy, shipped)
 
@@ -175,7 +181,7 @@ def test_the_law_holds_where_entries_cannot_be_moved(window: int, depth: int) ->
     """At a window of two a pass may only feed; it counts all the same."""
     setting = StiffSetting(window=window, context=(1,), new_tokens=5)
     assert not isinstance(setting.model, TreeModel)
-    chosen = parts(Speculative(), depth, 2)
+    chosen = parts(RejectionSampler(), depth, 2)
     assert p_value(setting, chosen, seed_of(window), 2 * SAMPLES) > 1e-4
     decoded = jacobi.run(setting.problem(chosen, 500))
     fed_only = (decoded.trace.decided[1:] == 0) & (decoded.trace.evaluated[1:] > 0)

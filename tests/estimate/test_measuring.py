@@ -60,7 +60,7 @@ def test_pieces_of_a_decode() -> None:
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Laws with static shapes, as everywhere but on a CPU, where what they take depends on the numbers."""
+    """Probabilities with static shapes, as everywhere but on a CPU, where what they take depends on the numbers."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vidjacobi.decoding.strategies.couplings import COUPLINGS, Mixture
-from vidjacobi.decoding.strategies.drafts import DRAFTS, PreviousLaw
+from vidjacobi.decoding.strategies.drafts import DRAFTS, PreviousFrameProbs
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build, lookup, suggest
 
@@ -25,7 +25,7 @@ def test_suggest() -> None:
 
 
 def test_build_passes_the_options_on() -> None:
-    assert build("draft rule", {"name": "previous_law", "keep": 3}, DRAFTS) == PreviousLaw(3)
+    assert build("draft rule", {"name": "previous_frame_probs", "keep": 3}, DRAFTS) == PreviousFrameProbs(3)
     assert build("coupling", {"name": "mixture", "alpha": 0.25}, COUPLINGS) == Mixture(0.25)
 
 

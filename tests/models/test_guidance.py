@@ -10,7 +10,7 @@ from vidjacobi.decoding.api import parts_of
 from vidjacobi.grid import Grid
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import TreeModel, VideoModel
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID, VOCAB = Grid(4, 3, 4), 8
@@ -81,4 +81,4 @@ def test_warp_is_applied_behind_guidance() -> None:
     tokens = decode(model, CONTEXT, 5, "ar", temperature=0.0).tokens
     clip = torch.cat([CONTEXT, tokens], 1)
     assert torch.equal(whole(model, clip[:, :-1]).argmax(-1)[:, -5:], tokens)
-    assert Warp(0.0).temperature == 0
+    assert SamplingParams(0.0).temperature == 0

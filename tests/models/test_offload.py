@@ -13,7 +13,14 @@ import vidjacobi
 from cosmos_adapter.pair import modules_of
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, ScriptCodec
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.offload import MODEL, TOKENIZER, TurningModel, TurningTokenizer, Turns, take_turns
+from vidjacobi.models.offload import (
+    MODEL,
+    TOKENIZER,
+    TurningModel,
+    TurningTokenizer,
+    OffloadedModel,
+    offload_pair,
+)
 from vidjacobi.models.protocol import RowModel, TreeModel, has_free_rows
 
 CPU = torch.device(
@@ -28,7 +35,7 @@ def loaded(tiny_pair: Path) -> Any:
 
 @pytest.fixture
 def turning(loaded: Any) -> tuple[TurningModel, TurningTokenizer]:
-    return take_turns(*loaded, modules_of(*loaded), CPU)
+    return offload_pair(*loaded, modules_of(*loaded), CPU)
 
 
 def clip() -> torch.Tensor:
@@ -93,7 +100,7 @@ def test_one_is_there_at_a_time(loaded: Any, monkeypatch: pytest.MonkeyPatch) ->
     ):
         for method in methods:
             watch(target, method)
-    pair = take_turns(model, tokenizer, modules_of(model, tokenizer), CPU)
+    pair = offload_pair(model, tokenizer, modules_of(model, tokenizer), CPU)
     vidjacobi.rollout(clip(), *pair, 8, window=6)
     passes = seen[3:-1]
     assert passes
@@ -118,7 +125,7 @@ def weights(module: nn.Module) -> list[int]:
 def test_a_turn_that_runs_out_of_memory_can_be_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the weights are there when memory runs out: they go, and nobody else's had stayed."""
     first, second = nn.Linear(3, 4), nn.Linear(4, 5)
-    turns = Turns({"first": first, "second": second}, CPU)
+    turns = OffloadedModel({"first": first, "second": second}, CPU)
     host = weights(first), weights(second)
     with turns.of("first"):
         assert weights(first) != host[0]
@@ -142,7 +149,7 @@ def test_a_turn_that_runs_out_of_memory_can_be_asked_for_again(monkeypatch: pyte
 
 def test_the_callers_mode_does_not_stick_to_the_weights() -> None:
     one, other = nn.Linear(3, 4), nn.Linear(4, 5)
-    turns = Turns({"one": one, "other": other}, CPU)
+    turns = OffloadedModel({"one": one, "other": other}, CPU)
     with torch.inference_mode(), turns.of("one"):
         one(torch.ones(3))
     with turns.of("other"), turns_ended(one):
@@ -160,7 +167,7 @@ def turns_ended(module: nn.Module) -> Any:
 
 def test_threads_get_their_turns_in_order() -> None:
     """While one works nobody else does; those that wait come in the order in which they asked."""
-    turns = Turns({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
+    turns = OffloadedModel({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
     started, release, order = Event(), Event(), []
 
     def hold() -> None:
@@ -195,7 +202,7 @@ def test_threads_get_their_turns_in_order() -> None:
 
 def test_others_may_come_between_the_chunks_of_a_prefill(loaded: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("cosmos_adapter.transformer.model.HEAD_CHUNK", 64)  # one law at a time
-    model, tokenizer = take_turns(*loaded, modules_of(*loaded), CPU)
+    model, tokenizer = offload_pair(*loaded, modules_of(*loaded), CPU)
     tokens = torch.arange(10)[None]
     whole = torch.cat(list(loaded[0].prefill(tokens, loaded[0].make_cache(1, 10), 4)), 1)
     chunks: Iterator[torch.Tensor] = model.prefill(tokens, model.make_cache(1, 10), 4)

@@ -7,7 +7,7 @@ import torch
 from law_checks import chi_square
 from torch import Tensor
 
-from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, splitmix64, stream_id
+from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, splitmix64, noise_key
 
 CLIPS, WINDOW = 400, 100
 CHANCE = 1e-3 / 40  # of a false alarm; about 40 statistical assertions in this file
@@ -23,8 +23,8 @@ def noise(
     stream: int = 0,
 ) -> Noise:
     positions = torch.arange(first, first + WINDOW * stride, stride).expand(clips, -1)
-    streams = torch.arange(stream, stream + clips)
-    return Noise(seed, streams, positions, torch.full((clips,), passes), dtype)
+    noise_keys = torch.arange(stream, stream + clips)
+    return Noise(seed, noise_keys, positions, torch.full((clips,), passes), dtype)
 
 
 def bins(values: Tensor, count: int = 64) -> Tensor:
@@ -127,8 +127,8 @@ def test_keys_do_not_collide() -> None:
     keys = [noise(passes=p, stream=1000 * p).keys(purpose).flatten() for p in (1, 2) for purpose in Purpose]
     keys = torch.cat(keys)
     assert len(keys.unique()) == len(keys)
-    assert len({stream_id("clip", start, sample, 0) for start in range(50) for sample in range(50)}) == 2500
-    assert stream_id("a", "b") != stream_id("ab") != stream_id("a\x1eb")
+    assert len({noise_key("clip", start, sample, 0) for start in range(50) for sample in range(50)}) == 2500
+    assert noise_key("a", "b") != noise_key("ab") != noise_key("a\x1eb")
 
 
 def test_splitmix_is_the_published_one() -> None:

@@ -1,4 +1,4 @@
-"""Laws as nuclei of the logits, whichever way they are found, against the plain form: the same tokens."""
+"""Probabilities as nuclei of the logits, whichever way they are found, against the plain form: the same tokens."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -9,24 +9,39 @@ from law_checks import nuclei
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import Trial
+from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseLaws, Warp, law_dtype, laws_of, probability, race, residual
-from vidjacobi.sampling.sampler import draw, nuclei_of, strongest
-from vidjacobi.sampling.truncated_probs import DraftLaws
+from vidjacobi.sampling.reference import (
+    SparseProbs,
+    SamplingParams,
+    probs_dtype,
+    logits_to_probs,
+    probability,
+    gumbel_max,
+    residual,
+)
+from vidjacobi.sampling.sampler import draw, to_truncated_probs, top_k_probs
+from vidjacobi.sampling.truncated_probs import DraftProbs
 
 WAYS = {"few": (True, False), "compiled": (False, True), "eager on a device": (False, False)}
 KINDS = ("flat", "middling", "peaked", "tied", "equal", "one-hot", "zeros", "mixed", "signed zeros")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-WARPS = (Warp(), Warp(0.7, 0.95, 40), Warp(0.0), Warp(1.5, 1.0), Warp(1.0, 0.999), Warp(1.0, 0.01))
+WARPS = (
+    SamplingParams(),
+    SamplingParams(0.7, 0.95, 40),
+    SamplingParams(0.0),
+    SamplingParams(1.5, 1.0),
+    SamplingParams(1.0, 0.999),
+    SamplingParams(1.0, 0.01),
+)
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way in turn, whatever machine this is."""
     few, fused = WAYS[request.param]
-    monkeypatch.setattr(sampler, "few_tokens", lambda logits: few)
+    monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: few)
     monkeypatch.setattr(dense, "fused", lambda: fused)
     return str(request.param)
 
@@ -53,11 +68,11 @@ def logits_of(kind: str, size: int, dtype: torch.dtype, seed: int = 0) -> Tensor
 
 def noise_of(dtype: torch.dtype, seed: int = 0) -> Noise:
     return Noise(
-        seed, torch.arange(2), torch.arange(20, 24).expand(2, -1), torch.tensor([3, 5]), law_dtype(dtype)
+        seed, torch.arange(2), torch.arange(20, 24).expand(2, -1), torch.tensor([3, 5]), probs_dtype(dtype)
     )
 
 
-def cases(sizes: tuple[int, ...]) -> Iterator[tuple[str, int, torch.dtype, Warp]]:
+def cases(sizes: tuple[int, ...]) -> Iterator[tuple[str, int, torch.dtype, SamplingParams]]:
     return product(KINDS, sizes, DTYPES, WARPS)
 
 
@@ -65,9 +80,9 @@ def test_laws_and_draws_are_those_of_the_plain_form(way: str) -> None:
     """Bit for bit: which tokens are inside, their mass, the token that wins."""
     for kind, size, dtype, warp in cases((3, 70)):
         logits, noise = logits_of(kind, size, dtype), noise_of(dtype)
-        expected, found = laws_of(logits, warp), nuclei_of(logits, warp)
+        expected, found = logits_to_probs(logits, warp), to_truncated_probs(logits, warp)
         assert torch.equal(found.dense(), expected), (kind, size, dtype, warp)
-        wins = race(expected, noise.exponential(Purpose.GUMBEL, size))
+        wins = gumbel_max(expected, noise.exponential(Purpose.GUMBEL, size))
         assert torch.equal(draw(found, noise, Purpose.GUMBEL), wins), (kind, size, dtype, warp)
         assert torch.equal(found.of(wins), probability(expected, wins))
 
@@ -77,22 +92,22 @@ def test_laws_and_draws_are_those_of_the_plain_form(way: str) -> None:
 def test_a_large_vocabulary(way: str, kind: str, dtype: torch.dtype) -> None:
     """Rows in several blocks, next to each other nuclei of one token and of most."""
     logits, noise = logits_of(kind, 64_000, dtype), noise_of(dtype)
-    expected, found = laws_of(logits, Warp()), nuclei_of(logits, Warp())
+    expected, found = logits_to_probs(logits, SamplingParams()), to_truncated_probs(logits, SamplingParams())
     assert torch.equal(found.dense(), expected)
-    wins = race(expected, noise.exponential(Purpose.REDRAW, 64_000))
+    wins = gumbel_max(expected, noise.exponential(Purpose.REDRAW, 64_000))
     assert torch.equal(draw(found, noise, Purpose.REDRAW), wins)
 
 
-def draft_laws(size: int, dtype: torch.dtype, entries: int, floor: float) -> tuple[DraftLaws, Tensor]:
-    """Laws of drafts, some carried from the last pass and some fresh; and the same dense."""
+def draft_laws(size: int, dtype: torch.dtype, entries: int, floor: float) -> tuple[DraftProbs, Tensor]:
+    """Probabilities of drafts, some carried from the last pass and some fresh; and the same dense."""
     generator = torch.Generator().manual_seed(1)
-    last = nuclei_of(logits_of("middling", size, dtype, seed=2), Warp())
+    last = to_truncated_probs(logits_of("middling", size, dtype, seed=2), SamplingParams())
     slot = torch.tensor([[2, 0, -1, -1], [-1, 3, 1, 2]])
     ids = torch.rand(2, 4, size, generator=generator).topk(entries, -1).indices
     probs = torch.rand(2, 4, entries, generator=generator, dtype=last.dtype)
-    fresh = SparseLaws(ids, probs / probs.sum(-1, keepdim=True) if entries else probs, floor)
-    plain = laws_of(last.logits, Warp())[torch.arange(2)[:, None], slot.clamp(min=0)]
-    return DraftLaws(last, slot, fresh, size), torch.where((slot >= 0)[..., None], plain, fresh.dense(size))
+    fresh = SparseProbs(ids, probs / probs.sum(-1, keepdim=True) if entries else probs, floor)
+    plain = logits_to_probs(last.logits, SamplingParams())[torch.arange(2)[:, None], slot.clamp(min=0)]
+    return DraftProbs(last, slot, fresh, size), torch.where((slot >= 0)[..., None], plain, fresh.dense(size))
 
 
 @pytest.mark.parametrize(("entries", "floor"), [(5, 0.0), (0, 1 / 60), (60, 0.0)])
@@ -104,28 +119,30 @@ def test_verdicts_are_those_of_the_plain_form(
         logits, noise, size = logits_of(kind, 60, dtype, 3), noise_of(dtype), 60
         laws, q = draft_laws(size, dtype, entries, floor)
         assert torch.equal(laws.dense(), q)
-        p = laws_of(logits, Warp())
-        drafts = race(q, noise.exponential(Purpose.FRESH, size))
+        p = logits_to_probs(logits, SamplingParams())
+        drafts = gumbel_max(q, noise.exponential(Purpose.FRESH, size))
         assert torch.equal(laws.of(drafts), probability(q, drafts))
-        trial = Trial(drafts, laws, nuclei_of(logits, Warp()), noise)
+        trial = DraftEvidence(drafts, laws, to_truncated_probs(logits, SamplingParams()), noise)
         kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
-        left = race(residual(p, q), noise.exponential(Purpose.REDRAW, size))
+        left = gumbel_max(residual(p, q), noise.exponential(Purpose.REDRAW, size))
         verdict = trial.draw(Maximal())
         assert torch.equal(verdict.kept, kept)
         assert torch.equal(verdict.tokens, torch.where(kept, drafts, left))
-        assert torch.equal(trial.draw(Gumbel()).tokens, race(p, noise.exponential(Purpose.GUMBEL, size)))
+        assert torch.equal(
+            trial.draw(Gumbel()).tokens, gumbel_max(p, noise.exponential(Purpose.GUMBEL, size))
+        )
 
 
 def test_where_nothing_is_left_the_target_is_drawn_from(way: str) -> None:
     logits, noise = logits_of("middling", 40, torch.float32), noise_of(torch.float32)
-    target = nuclei_of(logits, Warp())
-    wins = race(target.dense(), noise.exponential(Purpose.REDRAW, 40))
-    assert torch.equal(draw(target, noise, Purpose.REDRAW, DraftLaws.of_pass(target)), wins)
+    target = to_truncated_probs(logits, SamplingParams())
+    wins = gumbel_max(target.dense(), noise.exponential(Purpose.REDRAW, 40))
+    assert torch.equal(draw(target, noise, Purpose.REDRAW, DraftProbs.of_pass(target)), wins)
 
 
 def test_drafts_in_front_of_the_first_pass(way: str) -> None:
     laws, _ = draft_laws(50, torch.float32, 6, 0.0)
-    first = DraftLaws(None, torch.full_like(laws.slot, -1), laws.fresh, 50)
+    first = DraftProbs(None, torch.full_like(laws.slot, -1), laws.fresh, 50)
     assert torch.equal(first.dense(), laws.fresh.dense(50))
     ids = laws.fresh.ids[..., 0]
     assert torch.equal(first.of(ids), laws.fresh.probs[..., 0])
@@ -134,7 +151,10 @@ def test_drafts_in_front_of_the_first_pass(way: str) -> None:
 
 
 def test_only_wanted_rows_need_a_token(way: str) -> None:
-    target, noise = nuclei_of(logits_of("mixed", 80, torch.float32), Warp()), noise_of(torch.float32)
+    target, noise = (
+        to_truncated_probs(logits_of("mixed", 80, torch.float32), SamplingParams()),
+        noise_of(torch.float32),
+    )
     wanted = torch.tensor([[True, False, False, True], [False, False, True, False]])
     some, every = draw(target, noise, Purpose.REDRAW, None, wanted), draw(target, noise, Purpose.REDRAW)
     assert torch.equal(some[wanted], every[wanted])
@@ -145,9 +165,9 @@ def test_only_wanted_rows_need_a_token(way: str) -> None:
 @pytest.mark.parametrize("keep", [1, 5, 40, 300])
 def test_the_strongest(way: str, keep: int) -> None:
     """The likeliest ones, renormalised; distinct, and probability 0 where there are no more."""
-    for kind, warp in product(KINDS, (Warp(), Warp(0.0), Warp(1.0, 1.0))):
-        found = nuclei_of(logits_of(kind, 200, torch.float32), warp)
-        short, dense = strongest(found, keep), found.dense()
+    for kind, warp in product(KINDS, (SamplingParams(), SamplingParams(0.0), SamplingParams(1.0, 1.0))):
+        found = to_truncated_probs(logits_of(kind, 200, torch.float32), warp)
+        short, dense = top_k_probs(found, keep), found.dense()
         assert short.ids.shape[-1] == min(keep, 200)
         best = dense.topk(short.ids.shape[-1], -1).values
         rising = short.probs.sort(-1).values
@@ -161,7 +181,7 @@ def test_the_strongest(way: str, keep: int) -> None:
 
 def test_the_tokens_are_written_down_unless_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, noise = logits_of("mixed", 300, torch.float32), noise_of(torch.float32)
-    found = nuclei_of(logits, Warp())
+    found = to_truncated_probs(logits, SamplingParams())
     assert found.few is not None
     assert sum(len(part.ids) for part in found.few) == found.dense().count_nonzero()
     assert found.alone().few is None
@@ -169,12 +189,12 @@ def test_the_tokens_are_written_down_unless_they_are_too_many(monkeypatch: pytes
         monkeypatch.setattr(top_p_cutoffs, "KEPT", limit)
         for module in (top_p_cutoffs, sparse):
             monkeypatch.setattr(module, "DRAW", portion)
-        again = nuclei_of(logits, Warp())
+        again = to_truncated_probs(logits, SamplingParams())
         assert (again.few is None) == (limit == 10)
         assert torch.equal(again.dense(), found.dense())
         for purpose in (Purpose.GUMBEL, Purpose.REDRAW):
             assert torch.equal(draw(again, noise, purpose), draw(found, noise, purpose))
-        assert torch.equal(strongest(again, 9).ids, strongest(found, 9).ids)
+        assert torch.equal(top_k_probs(again, 9).ids, top_k_probs(found, 9).ids)
 
 
 def test_a_wrong_guess_of_where_nuclei_end_is_noticed() -> None:
@@ -185,29 +205,31 @@ def test_a_wrong_guess_of_where_nuclei_end_is_noticed() -> None:
     long_tail = wide.clone()
     long_tail[..., 0] = 8
     logits = torch.cat([sharp, wide, long_tail, sharp, wide], 1)
-    assert torch.equal(nuclei_of(logits, Warp()).dense(), laws_of(logits, Warp()))
+    assert torch.equal(
+        to_truncated_probs(logits, SamplingParams()).dense(), logits_to_probs(logits, SamplingParams())
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_rows_that_are_no_laws_harm_no_other(way: str, bad: float) -> None:
     """Decoders refuse them later; until then nothing may fail."""
     logits = logits_of("middling", 50, torch.float32)
-    good = draw(nuclei_of(logits, Warp()), noise_of(torch.float32), Purpose.GUMBEL)
+    good = draw(to_truncated_probs(logits, SamplingParams()), noise_of(torch.float32), Purpose.GUMBEL)
     logits[1, 2] = bad
-    found = nuclei_of(logits, Warp())
+    found = to_truncated_probs(logits, SamplingParams())
     tokens = draw(found, noise_of(torch.float32), Purpose.GUMBEL)
     others = torch.ones_like(good, dtype=torch.bool)
     others[1, 2] = False
     assert torch.equal(tokens[others], good[others])
     assert ((tokens >= 0) & (tokens < 50)).all()
-    assert strongest(found, 4).ids.shape == (2, 4, 4)
+    assert top_k_probs(found, 4).ids.shape == (2, 4, 4)
 
 
 def test_whole_numbers_in_the_order_of_numbers() -> None:
     """-0 lies below 0, everything else as it is; and back."""
     numbers = torch.tensor([-torch.inf, -3e38, -1.5, -1e-40, -0.0, 0.0, 1e-45, 2.0, 3e38, torch.inf])
     for dtype, bits in dense.BITS.items():
-        wide = numbers.to(dtype).to(law_dtype(dtype))[None]
+        wide = numbers.to(dtype).to(probs_dtype(dtype))[None]
         codes = dense.codes_of(wide, bits)
         assert (codes.diff()[wide.diff() > 0] > 0).all()
         assert codes[0, 4] < codes[0, 5]
@@ -219,5 +241,5 @@ def test_whole_numbers_in_the_order_of_numbers() -> None:
 
 def test_records_made_of_dense_laws() -> None:
     """The tests' own helper."""
-    laws = laws_of(logits_of("middling", 30, torch.float64), Warp())
+    laws = logits_to_probs(logits_of("middling", 30, torch.float64), SamplingParams())
     assert torch.allclose(nuclei(laws).dense(), laws, atol=1e-12)

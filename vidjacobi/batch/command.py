@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidjacobi.batch.manifest import FAILED
-from vidjacobi.batch.progress import Tally, tell
+from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.cli.options import new_parser
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
 
@@ -181,7 +181,7 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     with stoppable(), locked(out / LOGS / f".run-{label_of(shard)}", wait=False):
         job = Job(plan, open_out(out, plan, args.resume, args.overwrite))
         sweep(out, alone=shard == "0/1")
-        tally = Tally(out, shard)
+        tally = ProgressTracker(out, shard)
         try:
             run_engine(job, tally)
         except Stopped as signal:
@@ -196,7 +196,7 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
         return finish(out, tally), status or int(tally.counts[FAILED] > 0)
 
 
-def run_engine(job: "Job", tally: Tally) -> None:
+def run_engine(job: "Job", tally: ProgressTracker) -> None:
     """Do the work. Raises VidjacobiError, Stopped."""
     with tally:
         if job.plan.config.engine == "ray":
@@ -209,7 +209,7 @@ def run_engine(job: "Job", tally: Tally) -> None:
             run_local(job, tally)
 
 
-def finish(out: Path, tally: Tally) -> dict[str, Any]:
+def finish(out: Path, tally: ProgressTracker) -> dict[str, Any]:
     """The manifest, and what to say at the end. A full disk is no reason to lose the message of what filled it."""
     from vidjacobi.batch.manifest import FAILURES, MANIFEST, compact
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vidjacobi.batch.futures import Future
 from vidjacobi.batch.row_limit import Rows
-from vidjacobi.batch.threads import Brake, Line
+from vidjacobi.batch.threads import CancelToken, Line
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request
 
 BACKLOG = 4  # futures that wait to be written, beside those in flight
@@ -29,7 +29,9 @@ class Feed:
         waits: rows are not refilled one by one, so a batch waits until it is full.
     """
 
-    def __init__(self, contexts: Line[Request], landed: Sized, rows: Rows, brake: Brake, waits: bool) -> None:
+    def __init__(
+        self, contexts: Line[Request], landed: Sized, rows: Rows, brake: CancelToken, waits: bool
+    ) -> None:
         self._contexts, self._landed, self._rows = contexts, landed, rows
         self._brake, self._waits = brake, waits
         self._first: deque[Request] = deque()  # next chunks, and what was lost; before new contexts

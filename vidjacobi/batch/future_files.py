@@ -45,7 +45,7 @@ _STALE = 3600  # seconds after which the temporary file of another run is a dead
 
 
 @dataclass(frozen=True)
-class Made:
+class StepOutput:
     """A finished future: the whole latent grid, its context part, and (unless only tokens are kept) the frames,
     the context first."""
 
@@ -72,7 +72,7 @@ class Outputs:
         """Of what stands beside the tokens: a file's ending, nothing for a folder, None where there is nothing."""
         return {"videos": ".mp4", "frames": "", "tokens": None}[self.kind]
 
-    def write(self, row: Row, made: Made) -> Row:
+    def write(self, row: Row, made: StepOutput) -> Row:
         """Write a future's files, the tokens last; returns its row with their paths. Raises BadOutput."""
         began = time.perf_counter()
         tokens = self.path(row.item, ".npz")

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.batch.contexts import Context
-from vidjacobi.batch.future_files import Made
+from vidjacobi.batch.future_files import StepOutput
 from vidjacobi.batch.manifest import Row
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.decoding.clip_queue import Finished, Request
@@ -37,10 +37,10 @@ class Future:
     seconds: float = 0.0
     seconds_frames: float = 0.0
 
-    def made(self, config: BatchConfig) -> Made:
+    def made(self, config: BatchConfig) -> StepOutput:
         """For the files."""
         frames = torch.cat([self.context.seen, *self.frames]) if config.output != "tokens" else None
-        return Made(torch.cat(self.grids), len(self.context.grid), frames, self.context.fps)
+        return StepOutput(torch.cat(self.grids), len(self.context.grid), frames, self.context.fps)
 
     def row(self) -> Row:
         """For the manifest, without paths."""

@@ -17,7 +17,7 @@ import torch
 from vidjacobi.batch.items import Shard, parse_shard
 from vidjacobi.batch.manifest import FAILED, compact
 from vidjacobi.batch.pipeline import FailedFast
-from vidjacobi.batch.progress import Tally, explain, tell
+from vidjacobi.batch.progress import ProgressTracker, explain, tell
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.batch.stop import Stopped, stoppable
 from vidjacobi.batch.worker import Job, processors, run_shard
@@ -40,7 +40,7 @@ def devices_of(config: BatchConfig) -> list[str]:
     return [names[index % len(names)] for index in range(workers)]
 
 
-def run_local(job: Job, tally: Tally) -> None:
+def run_local(job: Job, tally: ProgressTracker) -> None:
     """Do the shard. Raises VidjacobiError, Stopped."""
     config = job.plan.config
     devices, shard = devices_of(config), parse_shard(config.shard)
@@ -59,7 +59,7 @@ class Workers:
         self._running: dict[int, BaseProcess] = {}
         self._finished_at_start: dict[int, int] = {}
 
-    def run(self, tally: Tally) -> None:
+    def run(self, tally: ProgressTracker) -> None:
         """Until all are done. Raises VidjacobiError where one had to give up, Stopped."""
         compacted = time.monotonic()
         try:
@@ -75,7 +75,7 @@ class Workers:
         finally:
             self._end()
 
-    def _start(self, worker: int, tally: Tally) -> None:
+    def _start(self, worker: int, tally: ProgressTracker) -> None:
         part = self._shard.part(worker, len(self._devices))
         arguments = (self._job, part, self._devices[worker], self._threads)
         process = get_context("spawn").Process(target=work, args=arguments, name=f"shard {part}")
@@ -83,7 +83,7 @@ class Workers:
         self._running[worker] = process
         self._finished_at_start[worker] = sum(tally.counts.values())
 
-    def _look(self, tally: Tally) -> None:
+    def _look(self, tally: ProgressTracker) -> None:
         for worker, process in list(self._running.items()):
             if process.exitcode is None:
                 continue
@@ -96,7 +96,7 @@ class Workers:
             else:
                 self._again(worker, process, tally)
 
-    def _again(self, worker: int, process: BaseProcess, tally: Tally) -> None:
+    def _again(self, worker: int, process: BaseProcess, tally: ProgressTracker) -> None:
         """A worker was killed or crashed: start it again, unless nothing was finished since it was started."""
         how = (
             f"the worker of {process.name} on {self._devices[worker]} ended with exit code {process.exitcode}"

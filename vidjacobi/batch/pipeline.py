@@ -18,7 +18,7 @@ from vidjacobi.batch.items import Item
 from vidjacobi.batch.manifest import FAILED, Log, Row, State
 from vidjacobi.batch.row_limit import Rows, is_out_of_memory
 from vidjacobi.batch.settings import Plan
-from vidjacobi.batch.threads import Brake, Halted, Line, in_thread
+from vidjacobi.batch.threads import CancelToken, Halted, Line, in_thread
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
@@ -26,7 +26,7 @@ from vidjacobi.decoding.methods import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 
-Landed = tuple[Future, Finished]
+Retired = tuple[Future, Finished]
 JOIN_FRONT, JOIN_BACK = 5.0, 150.0  # seconds that stopping waits: a read may be dropped, what is decided not
 
 
@@ -54,13 +54,13 @@ class Run:
         self._tools, self._config, self._pair = tools, config, tools.pair
         self.counts: Counter[str] = Counter()
         self._recording = Lock()
-        self._brake = Brake()
+        self._brake = CancelToken()
         self._rows = Rows(config.rows, tools.tell)
         at_once = refills(tools.plan.decoder.method, tools.pair[0])
         ahead = max(2, config.rows // (2 if at_once else 1))
         self._contexts: Line[Request] = Line(ahead, self._brake)
         # Of any length, since decoding must never wait for a thread that waits for its memory; the feed bounds it.
-        self._landed: Line[Landed] = Line(0, self._brake)
+        self._landed: Line[Retired] = Line(0, self._brake)
         self._feed = Feed(self._contexts, self._landed, self._rows, self._brake, waits=not at_once)
 
     def over(self, entries: Iterable[Entry], state: State, reader: TimedReader) -> "Counter[str]":

@@ -16,7 +16,7 @@ from vidjacobi.errors import VidjacobiError
 _EVERY = 10.0  # seconds between lines where standard error is not a terminal
 
 
-class Tally:
+class ProgressTracker:
     """Counts the rows that a shard's workers add from now on, and shows them. Use it as a context.
 
     Attributes:
@@ -57,7 +57,7 @@ class Tally:
     def _troubles(self) -> list[str]:
         return [f"{self.counts[status]} {status}" for status in (SKIPPED, FAILED) if self.counts[status]]
 
-    def __enter__(self) -> "Tally":
+    def __enter__(self) -> "ProgressTracker":
         return self
 
     def __exit__(

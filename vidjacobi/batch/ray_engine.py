@@ -15,7 +15,7 @@ import torch
 
 from vidjacobi.batch.manifest import FAILED, Log, State
 from vidjacobi.batch.pipeline import FailedFast, Run, Tools
-from vidjacobi.batch.progress import Tally, tell
+from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.batch.room import check_room
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.batch.stop import stoppable
@@ -31,7 +31,7 @@ _STORE = 200 * 2**20  # bytes of a local object store: only names go through it
 _FUTURES = 4  # rows' worth of them that an actor is handed at a time
 
 
-def run_ray(job: Job, tally: Tally) -> None:
+def run_ray(job: Job, tally: ProgressTracker) -> None:
     """Do what is missing. Raises VidjacobiError, Stopped."""
     config = job.plan.config
     state = State(job.outputs.out)

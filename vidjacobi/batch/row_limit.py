@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from vidjacobi.batch.threads import Brake
+from vidjacobi.batch.threads import CancelToken
 
 T = TypeVar("T")
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -50,7 +50,7 @@ class Rows:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def sparing(self, work: Callable[[], T], why: str, brake: Brake) -> T:
+    def sparing(self, work: Callable[[], T], why: str, brake: CancelToken) -> T:
         """Do ``work``, beside a decoding thread that makes room for it where memory runs out."""
         while True:
             try:
@@ -58,6 +58,6 @@ class Rows:
             except Exception as error:
                 if not is_out_of_memory(error) or not self.halve(why):
                     raise
-            while self.wanted < self.now:  # until decoding has settled
+            while self.wanted < self.now:  # until decoding has exact_prefix
                 brake.check()
                 time.sleep(_LOOK)

@@ -15,7 +15,7 @@ from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.registry import lookup
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 
 OUTPUTS = {
     "videos": "an mp4, the context first, and the tokens",
@@ -113,7 +113,7 @@ class BatchConfig:
             raise InvalidArgument("a Ray address goes with --engine ray")
         if self.engine == "ray" and self.shard != "0/1":
             raise InvalidArgument("Ray spreads the work by itself: leave --shard out")
-        Warp(1.0 if self.temperature is None else self.temperature, self.top_p, self.top_k)
+        SamplingParams(1.0 if self.temperature is None else self.temperature, self.top_p, self.top_k)
 
     @property
     def clip_frames(self) -> int:

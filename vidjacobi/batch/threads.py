@@ -13,7 +13,7 @@ class Halted(Exception):
     """Another thread has failed, or the run is being stopped."""
 
 
-class Brake:
+class CancelToken:
     """Stops all threads of a run; the first error is kept."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Brake:
 class Line(Generic[T]):
     """At most ``size`` things (0: any number) on their way from one thread to another; ``end`` is the last."""
 
-    def __init__(self, size: int, brake: Brake) -> None:
+    def __init__(self, size: int, brake: CancelToken) -> None:
         self._queue: Queue[T | None] = Queue(size)
         self._brake = brake
         self.ended = False  # as the reader sees it
@@ -82,7 +82,7 @@ class Line(Generic[T]):
                 yield thing
 
 
-def in_thread(name: str, work: Callable[[], None], brake: Brake) -> Thread:
+def in_thread(name: str, work: Callable[[], None], brake: CancelToken) -> Thread:
     """Start a thread whose error stops all others."""
 
     def guarded() -> None:

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.models.protocol import VideoModel
-from vidjacobi.sampling.reference import Warp, laws_of
-from vidjacobi.shapes import Laws, Logits, Mask, Positions, Tokens
+from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
+from vidjacobi.shapes import Probs, Logits, Mask, Positions, Tokens
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def score(
     model: VideoModel,
     clips: Tokens,
     new_tokens: int,
-    warp: Warp,
+    warp: SamplingParams,
     watched: Watched | None = None,
 ) -> Likelihood:
     """Feed whole clips, context and ``new_tokens`` decided tokens, and look the tokens' laws up.
@@ -65,7 +65,7 @@ def score(
     without top-k and top-p.
     """
     batch, length = clips.shape
-    whole = Warp(warp.temperature or 1.0, top_p=1.0)
+    whole = SamplingParams(warp.temperature or 1.0, top_p=1.0)
     cache = model.make_cache(batch, length)
     rows = watched.rows(batch, length) if watched else None
     nll: list[Float[Tensor, "b m"]] = []
@@ -74,13 +74,13 @@ def score(
     first = length - new_tokens
     for logits in model.prefill(clips[:, :-1], cache, new_tokens):
         last = first + logits.shape[1]
-        laws = laws_of(logits, whole)
+        laws = logits_to_probs(logits, whole)
         nll.append(-laws.gather(-1, clips[:, first:last, None])[..., 0].log())
-        drawn = laws_of(logits, warp)
+        drawn = logits_to_probs(logits, warp)
         expected.append(-torch.where(drawn > 0, drawn * laws.log(), 0).sum(-1))
         if rows:
             index = rows[1][:, first:last]
-            used = laws_of(rows[0][index.clamp(min=0)], whole)
+            used = logits_to_probs(rows[0][index.clamp(min=0)], whole)
             kl.append(torch.where(index >= 0, divergence(used, laws), 0))
         first = last
     likelihood = torch.cat(nll, 1).mean(1)
@@ -88,6 +88,6 @@ def score(
     return Likelihood(likelihood, excess, torch.cat(kl, 1).mean(1) if rows else None)
 
 
-def divergence(used: Laws, own: Laws) -> Float[Tensor, "b n"]:
+def divergence(used: Probs, own: Probs) -> Float[Tensor, "b n"]:
     """KL(used, own) of every row; a token that ``used`` gives no mass counts nothing."""
     return torch.where(used > 0, used * (used.log() - own.log()), 0).sum(-1)

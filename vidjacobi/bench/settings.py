@@ -10,7 +10,7 @@ from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.strategies.lanes import Raster
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 
 # What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
@@ -68,7 +68,7 @@ class BenchConfig:
                 "a bench needs at least one model, one seed, one clip, one frame of context and one to predict; "
                 "batch and workers are at least 1"
             )
-        Warp(self.temperature, self.top_p)
+        SamplingParams(self.temperature, self.top_p)
         cases_of(self)
         bars_of(self)
 

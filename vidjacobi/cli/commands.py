@@ -40,7 +40,7 @@ from vidjacobi.rollouts.live_files import write_live
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose, describe_device
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.video.clips import Kind, ReadClip, open_clip, read_frames
 
 
@@ -107,7 +107,7 @@ def asked(job: Job) -> dict[str, Any]:
 
 def check_numbers(config: RolloutConfig) -> None:
     """Refuse, before anything is read, numbers that no model could use."""
-    Warp(1.0 if config.temperature is None else config.temperature, config.top_p, config.top_k)
+    SamplingParams(1.0 if config.temperature is None else config.temperature, config.top_p, config.top_k)
     if config.window is not None and config.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {config.window}")
     if config.frames < 1:

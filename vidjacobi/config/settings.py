@@ -35,7 +35,7 @@ class DecoderConfig:
         window: positions per pass when the caller names none.
         draft, coupling, verifier: registry entries ``{"name": ..., option: ...}``; None for AR.
         lanes: registry entry; None for raster, one lane.
-        siblings: ``{depth: ..., width: ...}`` of ``Siblings``; None for none.
+        siblings: ``{depth: ..., width: ...}`` of ``DraftTree``; None for none.
         temperature: overrides the default temperature of 1 (the caller's choice overrides both).
     """
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Parts, Problem, Progress, Watch
+from vidjacobi.decoding.state import Strategies, Problem, Progress, Watch
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.protocol import VideoModel, has_free_rows
 from vidjacobi.registry import lookup
-from vidjacobi.sampling.noise import stream_id
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.noise import noise_key
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.shapes import Counts, Tokens
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
@@ -50,7 +50,7 @@ def decode(
         decoder: a shipped decoder's name (``vidjacobi decoders``), a YAML path or a DecoderConfig.
         window: positions per pass, >= 1; None takes the decoder's own.
         seed: the same seed, clip id and numbers give the same tokens, in any batch.
-        temperature, top_p, top_k: see ``vidjacobi.sampling.reference.Warp``. Temperature defaults to the
+        temperature, top_p, top_k: see ``vidjacobi.sampling.reference.SamplingParams``. Temperature defaults to the
             decoder's own, else 1; 0 is greedy.
         clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
             the sha256 of its context, so equal contexts get equal futures unless named apart. Equal contexts
@@ -76,7 +76,7 @@ def problem_of(
     model: VideoModel,
     context: Tokens | Sequence[Int[Tensor, "_"]],
     new_tokens: int | Sequence[int],
-    how: tuple[DecoderConfig, Warp],
+    how: tuple[DecoderConfig, SamplingParams],
     seed: int,
     clip_ids: Sequence[ClipId] | None,
 ) -> tuple[str, Problem]:
@@ -96,7 +96,7 @@ def problem_of(
         warp=warp,
         window=config.window,
         seed=seed,
-        streams=torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=device),
+        noise_keys=torch.tensor([noise_key_of(clip) for clip in ids], dtype=torch.long, device=device),
         parts=parts,
         lengths=clips.lengths_on(device),
         counts=clips.counts_on(device),
@@ -111,7 +111,7 @@ def settings(
     temperature: float | None,
     top_p: float,
     top_k: int | None,
-) -> tuple[DecoderConfig, Warp]:
+) -> tuple[DecoderConfig, SamplingParams]:
     """The decoder at a window, and how logits become laws. Raises InvalidArgument."""
     config = with_window(load_decoder(decoder) if isinstance(decoder, str) else decoder, window)
     if config.window < 1:
@@ -120,7 +120,7 @@ def settings(
         raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
     if temperature is None:
         temperature = 1.0 if config.temperature is None else config.temperature
-    return config, Warp(temperature, top_p, top_k)
+    return config, SamplingParams(temperature, top_p, top_k)
 
 
 @dataclass(frozen=True)
@@ -171,16 +171,16 @@ def _unless_equal(numbers: list[int], device: torch.device) -> Counts | None:
     return None if len(set(numbers)) == 1 else torch.tensor(numbers, dtype=torch.long, device=device)
 
 
-def stream_of(clip: ClipId) -> int:
+def noise_key_of(clip: ClipId) -> int:
     """The noise stream of a clip: its first start, sample and chunk unless they are given."""
-    return stream_id(clip, 0, 0, 0) if isinstance(clip, str) else stream_id(*clip)
+    return noise_key(clip, 0, 0, 0) if isinstance(clip, str) else noise_key(*clip)
 
 
-def parts_of(config: DecoderConfig) -> Parts | None:
+def parts_of(config: DecoderConfig) -> Strategies | None:
     """Build the parts that a configuration names; its law label must be what they prove."""
     if config.draft is None or config.coupling is None or config.verifier is None:
         return None
-    parts = Parts.named(config.draft, config.coupling, config.verifier, config.lanes, config.siblings)
+    parts = Strategies.named(config.draft, config.coupling, config.verifier, config.lanes, config.siblings)
     if parts.law != config.law:
         raise InvalidArgument(
             f"decoder {config.name!r} says law: {config.law}, but its parts are {parts.law}"

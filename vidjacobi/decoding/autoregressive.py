@@ -2,14 +2,14 @@
 
 import torch
 
-from vidjacobi.decoding.standing import Standing, Steps, finish
+from vidjacobi.decoding.standing import PartialDecode, Steps, finish
 from vidjacobi.decoding.state import Problem, Progress
 from vidjacobi.decoding.trace import Decoded, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.models.protocol import Cache, different, prefill_once
 from vidjacobi.runtime import Clock
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import is_finite, law_dtype, laws_of, race
+from vidjacobi.sampling.reference import is_finite, probs_dtype, logits_to_probs, gumbel_max
 from vidjacobi.shapes import Counts, Logits, Tokens
 
 
@@ -47,7 +47,7 @@ def steps(problem: Problem) -> Steps:
         if problem.observe:
             batch = len(context)
             problem.observe(Progress(count + 1, (count + 1) * batch, problem.new_tokens * batch))
-        yield Standing([min(count + 1, most) for most in counts], new.__getitem__)
+        yield PartialDecode([min(count + 1, most) for most in counts], new.__getitem__)
     return _decoded(problem, new, torch.tensor(seconds), torch.tensor(forward_seconds))
 
 
@@ -68,10 +68,10 @@ def _draw(problem: Problem, logits: Logits, positions: Counts) -> Tokens:
         raise BadModelOutput(
             f"the model's logits at position {int(positions[0])} are not finite: check its weights"
         )
-    passes = torch.zeros_like(problem.streams)
-    noise = Noise(problem.seed, problem.streams, positions[:, None], passes, law_dtype(logits.dtype))
-    laws = laws_of(logits, problem.warp)
-    return race(laws, noise.exponential(Purpose.GUMBEL, laws.shape[-1]))
+    passes = torch.zeros_like(problem.noise_keys)
+    noise = Noise(problem.seed, problem.noise_keys, positions[:, None], passes, probs_dtype(logits.dtype))
+    laws = logits_to_probs(logits, problem.warp)
+    return gumbel_max(laws, noise.exponential(Purpose.GUMBEL, laws.shape[-1]))
 
 
 def _decoded(

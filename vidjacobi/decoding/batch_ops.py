@@ -8,11 +8,11 @@ from torch import Tensor
 
 from vidjacobi.decoding.records import mapped
 from vidjacobi.decoding.state import DecodeState, Window
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
-from vidjacobi.sampling.truncated_probs import Nuclei, of_parts
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
+from vidjacobi.sampling.truncated_probs import TruncatedProbs, of_parts
 from vidjacobi.shapes import RowIndex
 
-T = TypeVar("T", DecodeState, Window, Nuclei)
+T = TypeVar("T", DecodeState, Window, TruncatedProbs)
 
 
 def rows_of(record: T, rows: RowIndex) -> T:
@@ -25,7 +25,7 @@ def _take(part: Any, rows: RowIndex) -> Any:
         return None
     if isinstance(part, Tensor):
         return part[rows]
-    return part.rows(rows) if isinstance(part, LawMemory) else rows_of(part, rows)
+    return part.rows(rows) if isinstance(part, FrameProbsCache) else rows_of(part, rows)
 
 
 def beside(first: DecodeState, second: DecodeState) -> DecodeState:
@@ -45,14 +45,14 @@ def _cat(first: Any, second: Any) -> Any:
         return None
     if isinstance(first, Tensor):
         return torch.cat([first, second])
-    return first.beside(second) if isinstance(first, LawMemory) else _join(first, second)
+    return first.beside(second) if isinstance(first, FrameProbsCache) else _join(first, second)
 
 
-def _with_window(state: DecodeState, window: Window | None, laws: Nuclei | None) -> DecodeState:
+def _with_window(state: DecodeState, window: Window | None, laws: TruncatedProbs | None) -> DecodeState:
     """The state, with an empty window of this width (and its laws) if it has had none."""
     if state.window is not None or window is None:
         return state
-    rows = len(state.streams)
+    rows = len(state.noise_keys)
     empty = {
         part.name: getattr(window, part.name).new_zeros(rows, window.inputs.shape[1])
         for part in fields(window)

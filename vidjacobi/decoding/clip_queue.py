@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.api import Clips, check_clips, context_ids, parts_of, settings, stream_of
+from vidjacobi.decoding.api import Clips, check_clips, context_ids, parts_of, settings, noise_key_of
 from vidjacobi.decoding.methods import server_of
 from vidjacobi.decoding.scheduler import Done, Order
 from vidjacobi.decoding.state import Problem
@@ -154,9 +154,11 @@ def _checked(problem: "partial[Problem]", request: Request) -> Order:
         raise InvalidArgument(f"samples must be at least 1, or different numbers, not {request.samples}")
     name = context_ids(clips)[0] if request.name is None else request.name
     ids = [(name, request.start, sample, request.chunk) for sample in numbers]
-    streams = torch.tensor([stream_of(clip) for clip in ids], dtype=torch.long, device=model.device)
+    noise_keys = torch.tensor([noise_key_of(clip) for clip in ids], dtype=torch.long, device=model.device)
     context = clips.padded().to(model.device).expand(len(ids), -1)
-    return Order(request, problem(context, request.new_tokens, streams=streams, sources=(0,) * len(ids)))
+    return Order(
+        request, problem(context, request.new_tokens, noise_keys=noise_keys, sources=(0,) * len(ids))
+    )
 
 
 def _handed(done: Done, keep_going: bool) -> Finished | Failed:

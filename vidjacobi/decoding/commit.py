@@ -5,37 +5,37 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Parts, Problem, Window
-from vidjacobi.decoding.strategies.draft_tree import Candidates
-from vidjacobi.decoding.strategies.evidence import Trial
-from vidjacobi.decoding.strategies.lanes import Paced
-from vidjacobi.decoding.strategies.verifiers import Final, finals
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
+from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.lanes import StatefulLanes
+from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix, accept_prefix
 from vidjacobi.decoding.trace import PassRecord
-from vidjacobi.decoding.tree import Branch, rescue
+from vidjacobi.decoding.tree import TreeBranch, verify_tree
 from vidjacobi.decoding.window import noise_of, write
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.reference import is_finite
-from vidjacobi.sampling.sampler import nuclei_of
+from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.shapes import Logits, Mask, Tokens
 
 
-def settle(
+def verify_and_commit(
     problem: Problem,
-    parts: Parts,
+    parts: Strategies,
     state: DecodeState,
     logits: Logits,
     fed: Tokens,
-    siblings: Candidates | None = None,
-) -> tuple[DecodeState, PassRecord, Branch | None]:
+    siblings: TreeDrafts | None = None,
+) -> tuple[DecodeState, PassRecord, TreeBranch | None]:
     """From logits to the next state: laws, verify, redraft, decide."""
     window = state.window
     assert window is not None
     size = window.inputs.shape[1]
-    target = nuclei_of(logits[:, :size], problem.warp)
+    target = to_truncated_probs(logits[:, :size], problem.warp)
     drafts = state.tokens.gather(1, window.targets)
-    trial = Trial(drafts, state.drawn, target, noise_of(state, window.targets, target.dtype))
+    trial = DraftEvidence(drafts, state.drawn, target, noise_of(state, window.targets, target.dtype))
     verdict, redraft = trial.draw(parts.verifier), trial.draw(parts.coupling)
-    final = finals(verdict.kept, window.valid, window.lane, window.corrects)
+    final = accept_prefix(verdict.kept, window.valid, window.lane, window.corrects)
     tokens = torch.where(final.decided, verdict.tokens, redraft.tokens)
     after = replace(
         state,
@@ -43,7 +43,7 @@ def settle(
         decided=state.decided.scatter(
             1, window.targets, final.decided | state.decided.gather(1, window.targets)
         ),
-        laws=target.alone() if parts.reads_laws else None,
+        laws=target.alone() if parts.reads_draft_probs else None,
         drawn=None,
         memory=state.memory and state.memory.remember(window.targets, target, window.valid),
         passes=state.passes + (window.used.any(-1) & (state.frontier < state.ends)),
@@ -51,17 +51,17 @@ def settle(
     )
     branch = None
     if siblings:
-        branch = rescue(problem, parts, state, trial, final, siblings, logits[:, size:])
+        branch = verify_tree(problem, parts, state, trial, final, siblings, logits[:, size:])
         after = branch.apply(after, moves=isinstance(problem.model, TreeModel))
     record = record_of(state, after, drafts, final, siblings)
     after = account(state, after, fed[:, :size])
-    if isinstance(parts.lanes, Paced):
+    if isinstance(parts.lanes, StatefulLanes):
         assert after.pace is not None
         after = replace(after, pace=parts.lanes.after(after.pace, record.decided))
     return after, record, branch
 
 
-def used_rows(window: Window, siblings: Candidates | None) -> Mask:
+def used_rows(window: Window, siblings: TreeDrafts | None) -> Mask:
     """Rows of the logits that are no padding."""
     return window.used if siblings is None else torch.cat([window.used, siblings.exist.flatten(1)], 1)
 
@@ -78,15 +78,15 @@ def account(before: DecodeState, after: DecodeState, fed: Tokens) -> DecodeState
     written = after.written.scatter(1, spill, good | after.written.gather(1, spill))
     whole = good & (window.lane <= before.frontier[:, None])  # it saw everything to its left
     moved = after.written & ~before.written  # a sibling's entry, made behind decided tokens only
-    settled = (
-        torch.zeros_like(written).scatter(1, spill, whole) | moved | (position < before.settled[:, None])
+    exact_prefix = (
+        torch.zeros_like(written).scatter(1, spill, whole) | moved | (position < before.exact_prefix[:, None])
     )
     new = after.decided & ~before.decided
     frontier = first_false(after.decided)
     return replace(
         after,
         written=written,
-        settled=first_false(settled),
+        exact_prefix=first_false(exact_prefix),
         frontier=torch.minimum(frontier, after.ends),
         decided_in=torch.where(new, after.passes[:, None], before.decided_in),
         redrafted=before.redrafted + ((after.tokens != before.tokens) & pending(window, after)).long(),
@@ -104,7 +104,11 @@ def pending(window: Window, after: DecodeState) -> Tensor:
 
 
 def record_of(
-    before: DecodeState, after: DecodeState, drafts: Tokens, final: Final, siblings: Candidates | None
+    before: DecodeState,
+    after: DecodeState,
+    drafts: Tokens,
+    final: AcceptedPrefix,
+    siblings: TreeDrafts | None,
 ) -> PassRecord:
     """The counts of one pass."""
     window = before.window

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from vidjacobi.decoding.batch_ops import widened
-from vidjacobi.decoding.cuda_graph import Captured, Recorder
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
-from vidjacobi.decoding.step import Made, Status, one_pass
+from vidjacobi.decoding.cuda_graph import GraphRunner, Recorder
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.step import StepOutput, Status, one_pass
 from vidjacobi.decoding.window import BUCKET, Plan, Size, chain_size, slots_to_read, spare_slot
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
@@ -103,7 +103,7 @@ class CompiledModel:
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
         self._forwards: dict[Hashable, Callable[..., Logits]] = {}
-        self._made: dict[Hashable, CompiledPasses] = {}
+        self._made: dict[Hashable, CompiledRunner] = {}
 
     @property
     def device(self) -> torch.device:
@@ -141,25 +141,27 @@ class CompiledModel:
         with explained(self.model):
             return self._forwards[shapes](self.model, *inputs, cache)
 
-    def passes(self, problem: Problem, parts: Parts, clock: Clock) -> "CompiledPasses":
+    def passes(self, problem: Problem, parts: Strategies, clock: Clock) -> "CompiledRunner":
         """The passes of a problem; what an earlier one of the same numbers compiled is used again."""
         bare = without_clips(problem, self.model)
-        key = (parts, bare.warp, bare.window, bare.room, problem.columns, len(problem.streams))
+        key = (parts, bare.warp, bare.window, bare.room, problem.columns, len(problem.noise_keys))
         made = self._made.pop(key, None)
         if made is None:
             run = compile_whole(_pass, self._backend)
-            captured = Captured(run, self._recorder) if self._recorder else None
-            made = CompiledPasses(bare, parts, captured or run, keeps_cache=captured is not None)
+            captured = GraphRunner(run, self._recorder) if self._recorder else None
+            made = CompiledRunner(bare, parts, captured or run, keeps_cache=captured is not None)
         made.lend(clock, lambda: self._made.update({key: made}))
         return made
 
 
-class CompiledPasses:
+class CompiledRunner:
     """The compiled passes of problems with the same numbers. One decode uses them at a time."""
 
     keeps_rows = True
 
-    def __init__(self, problem: Problem, parts: Parts, run: Callable[..., Made], keeps_cache: bool) -> None:
+    def __init__(
+        self, problem: Problem, parts: Strategies, run: Callable[..., StepOutput], keeps_cache: bool
+    ) -> None:
         self._problem, self._parts, self._run, self._keeps_cache = problem, parts, run, keeps_cache
         self._clock = Clock(problem.model.device, False)
         self._cache: Cache = None
@@ -195,7 +197,7 @@ class CompiledPasses:
         step = BUCKET * -(-buckets // PREFIXES)
         return Size(width, slots_to_read(self._problem, self._parts, status.furthest, step))
 
-    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[Made, float]:
+    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[StepOutput, float]:
         """The pass; all of its seconds count as the model's. A clip's first one, which finds no window, is eager."""
         began = self._clock.now()
         full = min(chain_size(self._problem, self._parts), self._problem.columns)
@@ -211,13 +213,13 @@ class CompiledPasses:
 
 def _pass(
     problem: Problem,
-    parts: Parts,
+    parts: Strategies,
     state: DecodeState,
     planned: Plan,
     cache: Cache,
     blocks: Tensor,
     width: int,
-) -> Made:
+) -> StepOutput:
     """A pass whose state keeps its shapes. Of ``blocks`` only the length counts: buckets to read, plus one."""
     size = Size(width, (blocks.shape[0] - 1) * BUCKET)
     made = one_pass(problem, parts, state, planned, size, cache)
@@ -244,7 +246,7 @@ def without_clips(problem: Problem, model: VideoModel) -> Problem:
         problem,
         model=model,
         context=problem.context[:0],
-        streams=problem.streams[:0],
+        noise_keys=problem.noise_keys[:0],
         seed=0,
         lengths=None,
         counts=None,

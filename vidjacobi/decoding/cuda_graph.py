@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from vidjacobi.decoding.records import mapped, tensors
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
-from vidjacobi.decoding.step import Made
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.step import StepOutput
 from vidjacobi.decoding.window import Plan
 from vidjacobi.models.protocol import Cache
 
-Work = Callable[[], Made]
+Work = Callable[[], StepOutput]
 # Captures a pass, given what to run first, so that everything is compiled and allocated, and the pass itself. What it
 # returns runs the pass again on the same memory and gives its results, always in the same tensors.
 Recorder = Callable[[Work, Work], Work]
 
 
-class Captured:
+class GraphRunner:
     """A pass in the form of ``vidjacobi.decoding.compiled``, recorded once per size and then repeated.
 
     State and plan live in buffers of their own: a pass reads them there and leaves the next ones there, so that
@@ -27,7 +27,7 @@ class Captured:
     logits) are overwritten by the next pass.
     """
 
-    def __init__(self, run: Callable[..., Made], recorder: Recorder) -> None:
+    def __init__(self, run: Callable[..., StepOutput], recorder: Recorder) -> None:
         self._run, self._recorder = run, recorder
         self._held: tuple[DecodeState, Plan] | None = None
         self._replays: dict[tuple[int, int], Work] = {}
@@ -35,13 +35,13 @@ class Captured:
     def __call__(
         self,
         problem: Problem,
-        parts: Parts,
+        parts: Strategies,
         state: DecodeState,
         planned: Plan,
         cache: Cache,
         blocks: Tensor,
         width: int,
-    ) -> Made:
+    ) -> StepOutput:
         """See ``vidjacobi.decoding.compiled``."""
         held = self._take(state, planned)
         size = (len(blocks), width)
@@ -59,7 +59,7 @@ class Captured:
                 buffer.copy_(given)
         return self._held
 
-    def _keep(self, made: Made) -> Made:
+    def _keep(self, made: StepOutput) -> StepOutput:
         """What a pass made, its state and plan in the buffers."""
         assert self._held is not None
         made_tensors = tensors(made.state, made.ahead.planned)

@@ -61,7 +61,7 @@ class Group:
     ) -> None:
         self.key, self.names, self._shared_by = key, names, shared_by
         self.starts, self.ends = problem.starts, problem.ends
-        shape = (len(problem.streams), problem.new_tokens)
+        shape = (len(problem.noise_keys), problem.new_tokens)
         self._tokens = torch.full(shape, -1, dtype=torch.long, device=self.starts.device)
         self._marks = torch.zeros(2, *shape, dtype=torch.long, device=self.starts.device)
         clips, fed = np.arange(shape[0]), self.starts.cpu().numpy()

@@ -15,9 +15,9 @@ from vidjacobi.decoding.batch_ops import beside, rows_of
 from vidjacobi.decoding.compiled import CompiledModel
 from vidjacobi.decoding.group import Group, Pass
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.standing import Standing, Steps, finish
-from vidjacobi.decoding.state import DecodeState, Parts, Problem, Progress, Watch
-from vidjacobi.decoding.step import Ahead, Eager, Made, Passes, Status, look, read
+from vidjacobi.decoding.standing import PartialDecode, Steps, finish
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Progress, Watch
+from vidjacobi.decoding.step import NextPass, EagerRunner, StepOutput, StepRunner, Status, look, read
 from vidjacobi.decoding.trace import Decoded, PassRecord
 from vidjacobi.decoding.window import spare_slot
 from vidjacobi.errors import BadModelOutput, InvalidArgument
@@ -34,21 +34,21 @@ def run(problem: Problem) -> Decoded:
 @torch.inference_mode()
 def steps(problem: Problem) -> Steps:
     """The same, pass by pass."""
-    batch = Batch(problem, len(problem.streams))
+    batch = Batch(problem, len(problem.noise_keys))
     try:
         group = batch.begin(problem)
         while batch.seated:
             for landed in batch.step():
                 if landed.error:
                     raise landed.error
-            yield Standing(group.reach.tolist(), partial(batch.tokens_of, group))
+            yield PartialDecode(group.reach.tolist(), partial(batch.tokens_of, group))
         return group.decoded(batch.parts.law)
     finally:
         batch.passes.done()
 
 
 @dataclass(frozen=True)
-class Landed:
+class Retired:
     """Clips of a group that left the batch: finished, or the model returned something that is no law."""
 
     group: Group
@@ -87,7 +87,7 @@ class Batch:
             (2, 0), np.int64
         )  # of each row: number of the group (-1: none), clip in the group
         self._state: DecodeState | None = None
-        self._ahead: Ahead | None = None  # of the state; None where its rows have changed since
+        self._ahead: NextPass | None = None  # of the state; None where its rows have changed since
         self._passed: Passed | None = None
         self._begun = self._count = self._decided = self._wanted = 0
 
@@ -113,7 +113,7 @@ class Batch:
         """Prefill all clips of a problem at once, into the rows of an empty batch."""
         started = self.clock.now()
         self._state = start(problem, self.parts, self.cache)
-        group = Group(problem, self.clock.now() - started, len(problem.streams), problem.shared_by)
+        group = Group(problem, self.clock.now() - started, len(problem.noise_keys), problem.shared_by)
         self._add(group)
         self._observe()
         return group
@@ -129,7 +129,7 @@ class Batch:
         self._add(group)
 
     @torch.inference_mode()
-    def step(self) -> list[Landed]:
+    def step(self) -> list[Retired]:
         """Make a pass; or none where the last one finished clips: these are returned, and their rows are free."""
         started = self.clock.now()
         record = self._passed.record if self._passed else None
@@ -142,17 +142,17 @@ class Batch:
             self._pass(ahead, status, started)
         return landed
 
-    def _pass(self, ahead: Ahead, status: Status, started: float) -> None:
+    def _pass(self, ahead: NextPass, status: Status, started: float) -> None:
         made, seconds = self.passes.make(self.state, ahead.planned, self.passes.size(status), self.cache)
         self._state, self._ahead = made.state, made.ahead
         if self.problem.watch:
             show(self.problem.watch, made)
         self._passed = Passed(made.record, self.clock.now() - started, seconds)
 
-    def _read(self, ahead: Ahead) -> Status:
+    def _read(self, ahead: NextPass) -> Status:
         """Read the state, and with it the counts of the pass that was made last."""
         passed, self._passed = self._passed, None
-        status = read(ahead, len(self.state.streams))
+        status = read(ahead, len(self.state.noise_keys))
         for number, group in self._groups.items():
             rows = self._seats[0] == number
             group.reached(self._seats[1][rows], status.left[rows])
@@ -169,7 +169,7 @@ class Batch:
             self._observe()
         return status
 
-    def _land(self, status: Status) -> list[Landed]:
+    def _land(self, status: Status) -> list[Retired]:
         """Take out the clips that are finished, or whose model returned something that is no law."""
         landed, device = [], self.state.tokens.device
         for lost, which in ((True, status.finite == 0), (False, status.left == 0)):
@@ -182,7 +182,7 @@ class Batch:
                     self._wipe(here)
                 else:
                     group.land(torch.tensor(clips, device=device), self.state, here)
-                landed.append(Landed(group, clips.tolist(), not_finite(group) if lost else None))
+                landed.append(Retired(group, clips.tolist(), not_finite(group) if lost else None))
             self._seats[0, leaving] = -1
         self._groups = {number: self._groups[number] for number in np.unique(self._seats[0]) if number >= 0}
         return landed
@@ -232,7 +232,7 @@ def not_finite(group: Group) -> BadModelOutput:
     return BadModelOutput(f"the model's logits of pass {passes} are not finite: check its weights and dtype")
 
 
-def show(watch: Watch, made: Made) -> None:
+def show(watch: Watch, made: StepOutput) -> None:
     """Tell the watcher which logits decided which tokens; once more, rightly, for the one behind a sibling.
 
     The first new token, which the prefill decides, is never shown.
@@ -246,14 +246,14 @@ def show(watch: Watch, made: Made) -> None:
         watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))
 
 
-def passes_of(problem: Problem, parts: Parts, clock: Clock) -> Passes:
+def passes_of(problem: Problem, parts: Strategies, clock: Clock) -> StepRunner:
     """How the passes of a problem are made: as its model wants it."""
     if isinstance(problem.model, CompiledModel):
         return problem.model.passes(problem, parts, clock)
-    return Eager(problem, parts, clock)
+    return EagerRunner(problem, parts, clock)
 
 
-def parts_of(problem: Problem) -> Parts:
+def parts_of(problem: Problem) -> Strategies:
     """The parts, which this method cannot do without."""
     if problem.parts is None:
         raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")

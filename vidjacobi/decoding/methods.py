@@ -5,7 +5,7 @@ from functools import partial
 
 from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.compiled import CompiledModel
-from vidjacobi.decoding.scheduler import Done, Orders, in_batches, serve
+from vidjacobi.decoding.scheduler import Done, Orders, static_batching, continuous_batching
 from vidjacobi.decoding.standing import Steps
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.trace import Decoded
@@ -20,7 +20,9 @@ STEPS: dict[str, Callable[[Problem], Steps]] = {
     "autoregressive": autoregressive.steps,
     "jacobi": jacobi.steps,
 }
-SERVERS: dict[str, Callable[[Orders, int], Iterator[Done]]] = {"jacobi": serve}  # refill a row at once
+SERVERS: dict[str, Callable[[Orders, int], Iterator[Done]]] = {
+    "jacobi": continuous_batching
+}  # refill a row at once
 
 
 def server_of(method: str, model: VideoModel) -> Callable[[Orders, int], Iterator[Done]]:
@@ -30,7 +32,7 @@ def server_of(method: str, model: VideoModel) -> Callable[[Orders, int], Iterato
     """
     if refills(method, model):
         return SERVERS[method]
-    return partial(in_batches, lookup("method", method, METHODS))
+    return partial(static_batching, lookup("method", method, METHODS))
 
 
 def refills(method: str, model: VideoModel) -> bool:

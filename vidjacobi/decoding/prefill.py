@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
-from vidjacobi.decoding.strategies.lanes import Paced
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
+from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.models.protocol import Cache, different, prefill_once
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import is_finite, law_dtype
-from vidjacobi.sampling.sampler import draw, nuclei_of
+from vidjacobi.sampling.reference import is_finite, probs_dtype
+from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.shapes import Logits
 
 
@@ -28,7 +28,7 @@ class Prefilled:
     """
 
     logits: Logits
-    memory: LawMemory | None
+    memory: FrameProbsCache | None
     finite: Bool[Tensor, " b"]
 
     def rows(self, rows: Sequence[int]) -> "Prefilled":
@@ -38,16 +38,16 @@ class Prefilled:
         return Prefilled(self.logits[index], memory, self.finite[index])
 
 
-def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
+def prefill(problem: Problem, keeps_probs: int, cache: Cache) -> Prefilled:
     """Feed every different context (padding on the right is never visible to anything)."""
     own = problem if problem.sources is None else problem.part(different(problem.sources)[0])
     context, starts = own.context, own.starts
     width, frame = context.shape[1], problem.grid.frame_tokens
     shortest = width if problem.lengths is None else int(starts.min())
     memory = None
-    if keeps_laws:
-        keep = min(keeps_laws, problem.model.vocab_size)
-        memory = LawMemory.of_context(context, frame, keep, law_dtype(problem.model.dtype), starts)
+    if keeps_probs:
+        keep = min(keeps_probs, problem.model.vocab_size)
+        memory = FrameProbsCache.of_context(context, frame, keep, probs_dtype(problem.model.dtype), starts)
     rows = width - shortest + (min(frame, shortest) if memory else 1)
     first = width - rows + 1  # position whose law the first kept row gives
     finite, law = torch.ones_like(starts, dtype=torch.bool), None  # law: logits of the first new position
@@ -58,7 +58,7 @@ def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
         if memory:
             clean = logits if problem.lengths is None else torch.where(inside[..., None], logits, 0)
             recent = inside & (positions > starts[:, None] - frame)
-            memory = memory.remember(positions, nuclei_of(clean, problem.warp), recent)
+            memory = memory.remember(positions, to_truncated_probs(clean, problem.warp), recent)
         slot = (starts - first)[:, None, None].clamp(0, logits.shape[1] - 1)
         found = logits.gather(1, slot.expand(-1, -1, logits.shape[-1]))
         here = (positions == starts[:, None]).any(-1)[:, None, None]
@@ -68,22 +68,22 @@ def prefill(problem: Problem, keeps_laws: int, cache: Cache) -> Prefilled:
     return Prefilled(law, memory, finite)
 
 
-def start(problem: Problem, parts: Parts, cache: Cache) -> DecodeState:
+def start(problem: Problem, parts: Strategies, cache: Cache) -> DecodeState:
     """The state in front of the first window: the contexts are in the cache and one token is decided."""
-    begun = prefill(problem, parts.draft.keeps_laws, cache)
+    begun = prefill(problem, parts.draft.keeps_probs, cache)
     if problem.sources is not None:
         begun = begun.rows(different(problem.sources)[1])
     return begin(problem, parts, begun)
 
 
-def begin(problem: Problem, parts: Parts, begun: Prefilled) -> DecodeState:
+def begin(problem: Problem, parts: Strategies, begun: Prefilled) -> DecodeState:
     """The state in front of the first window, from what the prefill left of each clip."""
     starts, ends = problem.starts, problem.ends
     empty = torch.zeros(len(starts), problem.columns, dtype=torch.long, device=starts.device)
     one = torch.ones_like(starts)
-    law = nuclei_of(begun.logits, problem.warp)
+    law = to_truncated_probs(begun.logits, problem.warp)
     token = draw(
-        law, Noise(problem.seed, problem.streams, starts[:, None], 0 * one, law.dtype), Purpose.GUMBEL
+        law, Noise(problem.seed, problem.noise_keys, starts[:, None], 0 * one, law.dtype), Purpose.GUMBEL
     )
     tokens = empty.clone()
     tokens[:, : problem.context.shape[1]] = problem.context
@@ -91,13 +91,13 @@ def begin(problem: Problem, parts: Parts, begun: Prefilled) -> DecodeState:
     position = torch.arange(problem.columns, device=starts.device)
     return DecodeState(
         seeds=torch.full_like(starts, problem.seed),
-        streams=problem.streams,
+        noise_keys=problem.noise_keys,
         starts=starts,
         ends=ends,
         tokens=tokens,
         decided=(position <= starts[:, None]) | (position >= ends[:, None]),
         written=(position < starts[:, None]) | (position >= ends[:, None] - 1),
-        settled=starts,
+        exact_prefix=starts,
         frontier=starts + 1,
         window=None,
         laws=None,
@@ -106,5 +106,7 @@ def begin(problem: Problem, parts: Parts, begun: Prefilled) -> DecodeState:
         decided_in=empty.scatter(1, starts[:, None], one[:, None]),
         redrafted=empty,
         finite=begun.finite,
-        pace=parts.lanes.begin(len(starts), starts.device) if isinstance(parts.lanes, Paced) else None,
+        pace=parts.lanes.begin(len(starts), starts.device)
+        if isinstance(parts.lanes, StatefulLanes)
+        else None,
     )

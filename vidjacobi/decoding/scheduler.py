@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from vidjacobi.decoding.group import Group
-from vidjacobi.decoding.jacobi import Batch, Landed, parts_of
+from vidjacobi.decoding.jacobi import Batch, Retired, parts_of
 from vidjacobi.decoding.prefill import Prefilled, begin, prefill
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.trace import Decoded, clip_of
@@ -44,7 +44,7 @@ class Done:
 Orders = Iterator[Order | Done | None]  # Done: refused, and handed on. None: nothing is ready yet
 
 
-def serve(orders: Orders, rows: int) -> Iterator[Done]:
+def continuous_batching(orders: Orders, rows: int) -> Iterator[Done]:
     """Decode with at most ``rows`` clips at a time; a clip that is finished makes room for the next between passes.
 
     Orders are taken when a row is free. The model must have free rows (``vidjacobi.models.protocol.has_free_rows``).
@@ -66,7 +66,7 @@ def serve(orders: Orders, rows: int) -> Iterator[Done]:
             yield from each_of(landed, batch.parts.law)
 
 
-def each_of(landed: Landed, law: str) -> Iterator[Done]:
+def each_of(landed: Retired, law: str) -> Iterator[Done]:
     """The clips that left a batch, one by one."""
     group = landed.group
     whole = None if landed.error else group.decoded(law)
@@ -86,8 +86,8 @@ class Ready:
         clock = Clock(problem.context.device, problem.measure)
         started = clock.now()
         self._cache: Cache = problem.model.make_cache(1, problem.context.shape[1])
-        self._begun: Prefilled = prefill(problem.part([0]), self._parts.draft.keeps_laws, self._cache)
-        self._waiting, self._seconds = list(range(len(problem.streams))), clock.now() - started
+        self._begun: Prefilled = prefill(problem.part([0]), self._parts.draft.keeps_probs, self._cache)
+        self._waiting, self._seconds = list(range(len(problem.noise_keys))), clock.now() - started
 
     @property
     def waiting(self) -> int:
@@ -99,7 +99,7 @@ class Ready:
         """Seat as many futures as there are free rows."""
         problem, count = self.order.problem, batch.rows - batch.seated
         clips, self._waiting = self._waiting[:count], self._waiting[count:]
-        part, futures = problem.part(clips), len(problem.streams)
+        part, futures = problem.part(clips), len(problem.noise_keys)
         shared_by = [futures] * len(clips)
         group = Group(part, self._seconds, futures, shared_by, self.order.key, clips)
         first = [0] * len(clips)
@@ -130,7 +130,7 @@ class Counter:
         return self._ready
 
 
-def in_batches(run: Callable[[Problem], Decoded], orders: Orders, rows: int) -> Iterator[Done]:
+def static_batching(run: Callable[[Problem], Decoded], orders: Orders, rows: int) -> Iterator[Done]:
     """Decode ``rows`` clips at a time, each batch to its end. An order may be spread over several batches."""
     batch: list[tuple[Order, int]] = []
     for order in orders:
@@ -138,7 +138,7 @@ def in_batches(run: Callable[[Problem], Decoded], orders: Orders, rows: int) -> 
             yield order
             continue
         if order is not None:
-            for clip in range(len(order.problem.streams)):
+            for clip in range(len(order.problem.noise_keys)):
                 batch.append((order, clip))
                 if len(batch) == rows:
                     yield from finished(run, batch)
@@ -185,7 +185,7 @@ def one_problem(batch: list[tuple[Order, int]]) -> Problem:
         warp=parts[0].warp,
         window=parts[0].window,
         seed=parts[0].seed,
-        streams=torch.cat([part.streams for part in parts]),
+        noise_keys=torch.cat([part.noise_keys for part in parts]),
         parts=parts[0].parts,
         lengths=lengths if len({part.context.shape[1] for part in parts}) > 1 else None,
         counts=counts - lengths if len({part.new_tokens for part in parts}) > 1 else None,

@@ -10,7 +10,7 @@ from vidjacobi.decoding.trace import Decoded
 
 
 @dataclass(frozen=True)
-class Standing:
+class PartialDecode:
     """What is final so far.
 
     Attributes:
@@ -23,7 +23,7 @@ class Standing:
     tokens: Callable[[int], Int[Tensor, " n"]]
 
 
-Steps = Generator[Standing, None, Decoded]  # one Standing a pass; closing it ends the decode
+Steps = Generator[PartialDecode, None, Decoded]  # one PartialDecode a pass; closing it ends the decode
 
 
 def finish(steps: Steps) -> Decoded:

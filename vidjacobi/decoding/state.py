@@ -27,18 +27,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
-from vidjacobi.decoding.strategies.draft_tree import Siblings
+from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.strategies.drafts import DRAFTS, DraftRule
 from vidjacobi.decoding.strategies.evidence import Coupling
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import LANES, Frames, Lanes, Raster, Rows
-from vidjacobi.decoding.strategies.verifiers import VERIFIERS, Branching, Verifier
+from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import build
-from vidjacobi.sampling.reference import Warp
-from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei
+from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
 RASTER = Raster()
@@ -46,17 +46,17 @@ Watch = Callable[[Positions, Mask, Logits], None]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Strategies:
     """The interchangeable parts of a Jacobi decoder."""
 
     draft: DraftRule
     coupling: Coupling
     verifier: Verifier
     lanes: Lanes = RASTER
-    siblings: Siblings | None = None
+    siblings: DraftTree | None = None
 
     def __post_init__(self) -> None:
-        if self.siblings and not isinstance(self.verifier, Branching):
+        if self.siblings and not isinstance(self.verifier, TreeVerifier):
             raise InvalidArgument(f"verifier {type(self.verifier).__name__} cannot choose among siblings")
         if self.siblings and isinstance(self.lanes, Rows | Frames):
             raise InvalidArgument("siblings need one lane: with several there is no one frontier")
@@ -69,8 +69,8 @@ class Parts:
         verifier: dict,
         lanes: dict | None = None,
         siblings: dict | None = None,
-    ) -> "Parts":
-        """Parts from registry entries such as ``{"name": "mixture", "alpha": 0.5}``."""
+    ) -> "Strategies":
+        """Strategies from registry entries such as ``{"name": "mixture", "alpha": 0.5}``."""
         return cls(
             build("draft rule", draft, DRAFTS),
             build("coupling", coupling, COUPLINGS),
@@ -78,13 +78,13 @@ class Parts:
             build("lanes", lanes or {"name": "raster"}, LANES),
             None
             if siblings is None
-            else build("siblings", {"name": "siblings", **siblings}, {"siblings": Siblings}),
+            else build("siblings", {"name": "siblings", **siblings}, {"siblings": DraftTree}),
         )
 
     @property
-    def reads_laws(self) -> bool:
+    def reads_draft_probs(self) -> bool:
         """Whether draft laws must be stored from pass to pass."""
-        return self.coupling.reads_laws or self.verifier.reads_laws or self.siblings is not None
+        return self.coupling.reads_draft_probs or self.verifier.reads_draft_probs or self.siblings is not None
 
     @property
     def law(self) -> str:
@@ -127,11 +127,11 @@ class Problem:
     model: VideoModel
     context: Tokens
     new_tokens: int
-    warp: Warp
+    warp: SamplingParams
     window: int
     seed: int
-    streams: Counts
-    parts: Parts | None = None
+    noise_keys: Counts
+    parts: Strategies | None = None
     lengths: Counts | None = None
     counts: Counts | None = None
     sources: tuple[int, ...] | None = None
@@ -143,7 +143,9 @@ class Problem:
     @property
     def starts(self) -> Counts:
         """First new position of each clip."""
-        return torch.full_like(self.streams, self.context.shape[1]) if self.lengths is None else self.lengths
+        return (
+            torch.full_like(self.noise_keys, self.context.shape[1]) if self.lengths is None else self.lengths
+        )
 
     @property
     def ends(self) -> Counts:
@@ -171,17 +173,17 @@ class Problem:
     @property
     def shared_by(self) -> list[int]:
         """How many clips share the prefill of each."""
-        sources = self.sources or range(len(self.streams))
+        sources = self.sources or range(len(self.noise_keys))
         clips = Counter(sources)
         return [clips[source] for source in sources]
 
     def part(self, clips: Sequence[int]) -> "Problem":
         """Some of the clips, in rows as long as those of all; each has a prefill of its own."""
-        index = torch.tensor(clips, device=self.streams.device)
+        index = torch.tensor(clips, device=self.noise_keys.device)
         return replace(
             self,
             context=self.context[index],
-            streams=self.streams[index],
+            noise_keys=self.noise_keys[index],
             lengths=None if self.lengths is None else self.lengths[index],
             counts=None if self.counts is None else self.counts[index],
             sources=None,
@@ -238,20 +240,20 @@ class DecodeState:
     """
 
     seeds: Counts
-    streams: Counts
+    noise_keys: Counts
     starts: Counts
     ends: Counts
     tokens: Int[Tensor, "b p"]
     decided: Bool[Tensor, "b p"]
     written: Bool[Tensor, "b p"]
-    settled: Counts
+    exact_prefix: Counts
     frontier: Counts
     window: Window | None
-    laws: Nuclei | None
+    laws: TruncatedProbs | None
     passes: Counts
-    memory: LawMemory | None
+    memory: FrameProbsCache | None
     decided_in: Int[Tensor, "b p"]
     redrafted: Int[Tensor, "b p"]
     finite: Bool[Tensor, " b"]
     pace: Float[Tensor, "b k"] | None = None
-    drawn: DraftLaws | None = None
+    drawn: DraftProbs | None = None

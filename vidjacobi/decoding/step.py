@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.commit import settle
+from vidjacobi.decoding.commit import verify_and_commit
 from vidjacobi.decoding.group import FIELDS
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
-from vidjacobi.decoding.strategies.draft_tree import Candidates
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
 from vidjacobi.decoding.trace import PassRecord
-from vidjacobi.decoding.tree import Branch
+from vidjacobi.decoding.tree import TreeBranch
 from vidjacobi.decoding.window import (
     Inputs,
     Plan,
@@ -36,7 +36,7 @@ from vidjacobi.shapes import Logits, Slots
 
 
 @dataclass(frozen=True)
-class Ahead:
+class NextPass:
     """What the next pass is to do, and all that the host needs to know before it, in one tensor."""
 
     planned: Plan
@@ -44,28 +44,28 @@ class Ahead:
 
 
 @dataclass(frozen=True)
-class Fed:
+class StepInputs:
     """The state with its drafts, and what the model is fed."""
 
     state: DecodeState
-    siblings: Candidates | None
+    siblings: TreeDrafts | None
     inputs: Inputs
 
 
 @dataclass(frozen=True)
-class Made:
+class StepOutput:
     """What a pass made of a state. ``new``: the slots of its window whose targets it decided."""
 
     state: DecodeState
     record: PassRecord
-    ahead: Ahead
+    ahead: NextPass
     logits: Logits
     new: Bool[Tensor, "b m"]
-    branch: Branch | None
+    branch: TreeBranch | None
 
 
 @runtime_checkable
-class Passes(Protocol):
+class StepRunner(Protocol):
     """How passes are made: one kernel after the other, or compiled."""
 
     @property
@@ -77,7 +77,7 @@ class Passes(Protocol):
 
     def size(self, status: "Status") -> Size: ...
 
-    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[Made, float]:
+    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[StepOutput, float]:
         """The pass, and its seconds inside the model."""
         ...
 
@@ -87,11 +87,11 @@ class Passes(Protocol):
 
 
 @dataclass(frozen=True)
-class Eager:
+class EagerRunner:
     """Passes made one kernel after the other."""
 
     problem: Problem
-    parts: Parts
+    parts: Strategies
     clock: Clock
     keeps_rows: bool = False
 
@@ -104,7 +104,7 @@ class Eager:
         width = self.parts.lanes.nodes(status.width, chain_size(self.problem, self.parts))
         return Size(width, slots_to_read(self.problem, self.parts, status.furthest))
 
-    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[Made, float]:
+    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[StepOutput, float]:
         """The pass, and the seconds of its forward call."""
         fed = feed(self.problem, self.parts, state, planned, size)
         began = self.clock.now()
@@ -117,45 +117,47 @@ class Eager:
 
 
 def one_pass(
-    problem: Problem, parts: Parts, state: DecodeState, planned: Plan, size: Size, cache: Cache
-) -> Made:
+    problem: Problem, parts: Strategies, state: DecodeState, planned: Plan, size: Size, cache: Cache
+) -> StepOutput:
     """All of a pass: window, drafts, forward, laws, verdicts, redrafts, the next state and the next plan."""
     fed = feed(problem, parts, state, planned, size)
     return finish(problem, parts, fed, forward(problem, fed, cache), cache)
 
 
-def feed(problem: Problem, parts: Parts, state: DecodeState, planned: Plan, size: Size) -> Fed:
+def feed(problem: Problem, parts: Strategies, state: DecodeState, planned: Plan, size: Size) -> StepInputs:
     """Everything in front of the forward call."""
     drafted = draft_window(problem, parts, state, choose_window(planned, size.width))
     siblings = pick_siblings(problem, parts, drafted)
-    return Fed(drafted, siblings, pass_inputs(problem, parts, drafted, siblings, size.slots))
+    return StepInputs(drafted, siblings, pass_inputs(problem, parts, drafted, siblings, size.slots))
 
 
-def forward(problem: Problem, fed: Fed, cache: Cache) -> Logits:
+def forward(problem: Problem, fed: StepInputs, cache: Cache) -> Logits:
     """The forward call."""
     inputs = fed.inputs
     return problem.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
 
 
-def finish(problem: Problem, parts: Parts, fed: Fed, logits: Logits, cache: Cache) -> Made:
+def finish(problem: Problem, parts: Strategies, fed: StepInputs, logits: Logits, cache: Cache) -> StepOutput:
     """Everything behind the forward call."""
     before, inputs, window = fed.state, fed.inputs, fed.state.window
     assert window is not None
-    state, record, branch = settle(problem, parts, before, logits, inputs.tokens, fed.siblings)
+    state, record, branch = verify_and_commit(problem, parts, before, logits, inputs.tokens, fed.siblings)
     if branch and isinstance(problem.model, TreeModel):
         move_entry(problem.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
     new = window.valid & (state.decided & ~before.decided).gather(1, window.targets)
-    return Made(state, record, look(problem, parts, state, record), logits, new, branch)
+    return StepOutput(state, record, look(problem, parts, state, record), logits, new, branch)
 
 
-def move_entry(model: TreeModel, slots: Slots, branch: Branch, cache: Cache) -> None:
+def move_entry(model: TreeModel, slots: Slots, branch: TreeBranch, cache: Cache) -> None:
     """Move the cache entry of the accepted sibling to its position; onto itself where there is none."""
     source = slots.gather(1, branch.node[:, None])
     target = torch.where(branch.hit[:, None], branch.position[:, None], source)
     model.move(cache, source, target)
 
 
-def look(problem: Problem, parts: Parts, state: DecodeState, record: PassRecord | None = None) -> Ahead:
+def look(
+    problem: Problem, parts: Strategies, state: DecodeState, record: PassRecord | None = None
+) -> NextPass:
     """Plan the next pass, and gather what the host reads: of the plan, the state and the last pass's counts."""
     planned = plan(problem, parts, state)
     position = torch.arange(planned.inputs.shape[1], device=planned.inputs.device)
@@ -164,7 +166,7 @@ def look(problem: Problem, parts: Parts, state: DecodeState, record: PassRecord 
     numbers = [reach, (state.ends - state.frontier).clamp(min=0), state.finite.long()]
     if record:
         numbers += [getattr(record, name) for name in FIELDS]
-    return Ahead(planned, torch.cat(numbers))
+    return NextPass(planned, torch.cat(numbers))
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Status:
     counts: np.ndarray  # [5 rows of the last pass]: the fields of its record; [5 0] if there was none
 
 
-def read(ahead: Ahead, rows: int) -> Status:
+def read(ahead: NextPass, rows: int) -> Status:
     """Bring a few numbers to the host, all at once."""
     numbers = np.array(ahead.numbers.tolist())
     left, finite, counted = np.split(numbers[2:], [rows, 2 * rows])

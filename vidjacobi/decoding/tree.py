@@ -6,18 +6,18 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
-from vidjacobi.decoding.strategies.draft_tree import Candidates, Rejected
-from vidjacobi.decoding.strategies.evidence import Trial
-from vidjacobi.decoding.strategies.verifiers import Branching, Final
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, RejectedDraft
+from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.verifiers import TreeVerifier, AcceptedPrefix
 from vidjacobi.decoding.window import noise_of, write
-from vidjacobi.sampling.sampler import draw, nuclei_of
-from vidjacobi.sampling.truncated_probs import Nuclei
+from vidjacobi.sampling.sampler import draw, to_truncated_probs
+from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Logits, Tokens
 
 
 @dataclass(frozen=True)
-class Branch:
+class TreeBranch:
     """The first rejected draft of every clip, and what stands in its place.
 
     Attributes:
@@ -34,7 +34,7 @@ class Branch:
     token: Tokens
     hit: Tensor
     node: Int[Tensor, " b"]
-    law: Nuclei
+    law: TruncatedProbs
     next_token: Tokens
 
     def apply(self, state: DecodeState, moves: bool) -> DecodeState:
@@ -53,26 +53,26 @@ class Branch:
         return replace(state, tokens=tokens, decided=decided, written=written, memory=memory)
 
 
-def rescue(
+def verify_tree(
     problem: Problem,
-    parts: Parts,
+    parts: Strategies,
     state: DecodeState,
-    trial: Trial,
-    final: Final,
-    siblings: Candidates,
+    trial: DraftEvidence,
+    final: AcceptedPrefix,
+    siblings: TreeDrafts,
     logits: Logits,
-) -> Branch:
+) -> TreeBranch:
     """Let the verifier choose among the siblings of the first rejected draft. ``logits`` are those behind them."""
     window, verifier = state.window, parts.verifier
     assert window is not None
-    assert isinstance(verifier, Branching)
+    assert isinstance(verifier, TreeVerifier)
     depth, width = siblings.tokens.shape[1:]
     rejected = window.valid & final.decided & ~final.accepted
     level = rejected[:, :depth].any(-1)
     slot = rejected[:, :depth].long().argmax(-1, keepdim=True)
     position = window.targets.gather(1, slot)
     among = slot[..., None].expand(-1, -1, width)
-    case = Rejected(
+    case = RejectedDraft(
         target=trial.target.slots(slot).dense(),
         laws=trial.laws.slots(slot).dense(),
         draft=trial.drafts.gather(1, slot),
@@ -85,6 +85,6 @@ def rescue(
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
     behind = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
-    law = nuclei_of(behind, problem.warp)
+    law = to_truncated_probs(behind, problem.warp)
     noise = noise_of(state, position + 1, law.dtype)
-    return Branch(position[:, 0], level, found.tokens, hit, node, law, draw(law, noise, verifier.noise))
+    return TreeBranch(position[:, 0], level, found.tokens, hit, node, law, draw(law, noise, verifier.noise))

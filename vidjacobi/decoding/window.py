@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Parts, Problem, Window
-from vidjacobi.decoding.strategies.draft_tree import Candidates, choose
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, choose
 from vidjacobi.decoding.strategies.drafts import Past
-from vidjacobi.decoding.strategies.lanes import Active, Board
-from vidjacobi.decoding.strategies.verifiers import Branching
+from vidjacobi.decoding.strategies.lanes import LanePlan, LaneView
+from vidjacobi.decoding.strategies.verifiers import TreeVerifier
 from vidjacobi.sampling.noise import Noise
-from vidjacobi.sampling.reference import law_dtype
-from vidjacobi.sampling.truncated_probs import DraftLaws
+from vidjacobi.sampling.reference import probs_dtype
+from vidjacobi.sampling.truncated_probs import DraftProbs
 from vidjacobi.shapes import Counts, Mask, Positions, Slots, Tokens, Visible
 
 BUCKET = 64  # the prefix that attention reads is a multiple of this, so that shapes rarely change
@@ -31,7 +31,7 @@ class Size:
 class Plan:
     """What the lanes want of the next pass, by position, and how wide that makes it."""
 
-    active: Active
+    active: LanePlan
     inputs: Bool[Tensor, "b p"]
     width: Counts
 
@@ -46,26 +46,28 @@ class Inputs:
     visible: Visible
 
 
-def chain_size(problem: Problem, parts: Parts) -> int:
+def chain_size(problem: Problem, parts: Strategies) -> int:
     """Positions of a pass that are left for the drafts, the siblings taken off."""
     return problem.window - sibling_count(problem, parts)
 
 
-def sibling_count(problem: Problem, parts: Parts) -> int:
+def sibling_count(problem: Problem, parts: Strategies) -> int:
     """Positions of a pass that siblings may take."""
     return parts.siblings.count(problem.window) if parts.siblings else 0
 
 
-def board_of(problem: Problem, parts: Parts, state: DecodeState) -> Board:
+def lane_view(problem: Problem, parts: Strategies, state: DecodeState) -> LaneView:
     """What the lane rule may look at."""
     grid, offset = problem.grid, len(problem.model.prefix_tokens)
     size = chain_size(problem, parts)
-    return Board(state.decided, state.written, state.frontier, state.settled, grid, offset, size, state.pace)
+    return LaneView(
+        state.decided, state.written, state.frontier, state.exact_prefix, grid, offset, size, state.pace
+    )
 
 
-def plan(problem: Problem, parts: Parts, state: DecodeState) -> Plan:
+def plan(problem: Problem, parts: Strategies, state: DecodeState) -> Plan:
     """Ask the lanes. A target's input is the position in front of it."""
-    active = parts.lanes(board_of(problem, parts, state))
+    active = parts.lanes(lane_view(problem, parts, state))
     followed = torch.cat([active.targets[:, 1:], torch.zeros_like(active.targets[:, :1])], 1)
     inputs = followed | active.feed
     return Plan(active, inputs, inputs.sum(-1))
@@ -90,7 +92,7 @@ def choose_window(planned: Plan, size: int) -> Window:
     return Window(inputs, used, valid, home, lane, corrects)
 
 
-def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Window) -> DecodeState:
+def draft_window(problem: Problem, parts: Strategies, state: DecodeState, window: Window) -> DecodeState:
     """Drafts (and their laws) for targets that the last window did not hold; the others keep theirs."""
     kept = carried_slots(state, window)
     fresh = window.valid & (kept < 0)
@@ -99,7 +101,7 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
         tokens=state.tokens,
         known=known,
         positions=window.targets,
-        noise=noise_of(state, window.targets, law_dtype(problem.model.dtype)),
+        noise=noise_of(state, window.targets, probs_dtype(problem.model.dtype)),
         fresh=parts.coupling.fresh,
         grid=problem.grid,
         memory=state.memory,
@@ -108,8 +110,8 @@ def draft_window(problem: Problem, parts: Parts, state: DecodeState, window: Win
     guess = parts.draft(past)
     tokens = write(state.tokens, window.targets, guess.tokens, fresh)
     drawn = None
-    if parts.reads_laws:
-        drawn = DraftLaws(state.laws, torch.where(fresh, -1, kept), guess.laws, problem.model.vocab_size)
+    if parts.reads_draft_probs:
+        drawn = DraftProbs(state.laws, torch.where(fresh, -1, kept), guess.laws, problem.model.vocab_size)
     return replace(state, tokens=tokens, drawn=drawn, window=window)
 
 
@@ -124,7 +126,7 @@ def carried_slots(state: DecodeState, window: Window) -> Positions:
     return torch.where(window.valid, table.gather(1, window.targets), -1)
 
 
-def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candidates | None:
+def pick_siblings(problem: Problem, parts: Strategies, state: DecodeState) -> TreeDrafts | None:
     """Other candidates for the first targets, drawn from the laws of their drafts."""
     if parts.siblings is None or not parts.siblings.levels(problem.window):
         return None
@@ -134,7 +136,7 @@ def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candida
     targets = state.window.targets[:, :depth]
     laws = state.drawn.slots(torch.arange(depth, device=targets.device).expand_as(targets)).dense()
     noise = noise_of(state, targets, laws.dtype)
-    assert isinstance(parts.verifier, Branching)
+    assert isinstance(parts.verifier, TreeVerifier)
     purpose = parts.verifier.sibling_noise
     exponential = noise.exponential_where(purpose, laws > 0)
     found = choose(laws, state.tokens.gather(1, targets), parts.siblings.width - 1, exponential)
@@ -143,7 +145,7 @@ def pick_siblings(problem: Problem, parts: Parts, state: DecodeState) -> Candida
 
 
 def pass_inputs(
-    problem: Problem, parts: Parts, state: DecodeState, siblings: Candidates | None, size: int
+    problem: Problem, parts: Strategies, state: DecodeState, siblings: TreeDrafts | None, size: int
 ) -> Inputs:
     """Tokens, positions, slots, and which of the first ``size`` slots each input sees.
 
@@ -160,23 +162,23 @@ def pass_inputs(
     return chain if siblings is None else with_siblings(problem, chain, siblings, window, spare)
 
 
-def slots_to_read(problem: Problem, parts: Parts, furthest: int, step: int = BUCKET) -> int:
+def slots_to_read(problem: Problem, parts: Strategies, furthest: int, step: int = BUCKET) -> int:
     """Slots that a pass reads whose largest input is at ``furthest`` - 1: whole ``steps`` of whole buckets."""
     reach = furthest + sibling_count(problem, parts)
     return min(spare_slot(problem, parts), -(-reach // step) * step)
 
 
-def spare_slot(problem: Problem, parts: Parts) -> int:
+def spare_slot(problem: Problem, parts: Strategies) -> int:
     """The slot of all padding: behind the clip and room for siblings of its last window, in whole buckets."""
     return -(-(problem.end + (problem.window if parts.siblings else 0)) // BUCKET) * BUCKET
 
 
-def feed_tokens(problem: Problem, parts: Parts, state: DecodeState, window: Window) -> Tokens:
+def feed_tokens(problem: Problem, parts: Strategies, state: DecodeState, window: Window) -> Tokens:
     """Decided tokens and drafts; a stand-in where a lane opened in front of its left neighbour."""
     drafted = torch.zeros_like(state.decided).scatter(1, window.targets, window.valid)
     source = torch.arange(state.tokens.shape[1], device=window.inputs.device).expand_as(state.tokens)
     known = state.decided | drafted
-    source = torch.where(known, source, parts.lanes.stand_in(board_of(problem, parts, state)))
+    source = torch.where(known, source, parts.lanes.placeholder(lane_view(problem, parts, state)))
     return state.tokens.gather(1, source.gather(1, window.inputs).clamp(min=0))
 
 
@@ -201,7 +203,7 @@ def visibility(state: DecodeState, window: Window, spare: int, size: int) -> Vis
 
 
 def with_siblings(
-    problem: Problem, chain: Inputs, siblings: Candidates, window: Window, spare: int
+    problem: Problem, chain: Inputs, siblings: TreeDrafts, window: Window, spare: int
 ) -> Inputs:
     """Siblings of the d-th draft stand where it stands, see what it sees but itself, and have slots of their own."""
     depth, width = siblings.tokens.shape[1:]
@@ -228,4 +230,4 @@ def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where
 
 def noise_of(state: DecodeState, positions: Positions, dtype: torch.dtype) -> Noise:
     """The noise of some positions in the pass behind ``state``."""
-    return Noise(state.seeds, state.streams, positions, state.passes, dtype)
+    return Noise(state.seeds, state.noise_keys, positions, state.passes, dtype)

@@ -9,7 +9,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.environment import free_memory
 from vidjacobi.estimate.gpus import load_gpu
 from vidjacobi.estimate.memory_model import (
-    Knob,
+    Adjustment,
     Memory,
     Setting,
     fewer_rows,
@@ -74,9 +74,9 @@ class Ask:
             self.outline(dtype), self.request, self.offload, beside=self.beside, stream=self.stream
         )
 
-    def knobs(self, place: Place) -> list[Knob]:
+    def knobs(self, place: Place) -> list[Adjustment]:
         """What costs least first: the same tokens, then fewer at a time."""
-        knobs: list[Knob] = [offloading] if place.may_offload else []
+        knobs: list[Adjustment] = [offloading] if place.may_offload else []
         if place.dtype != torch.bfloat16:
             knobs.append(other_dtype("bfloat16", lambda: self.outline(torch.bfloat16)))
         fewer = [fewer_rows(self.rows_flag)] if self.beside else [fewer_samples]

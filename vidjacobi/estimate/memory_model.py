@@ -159,10 +159,10 @@ def fits(setting: Setting, room: int) -> bool:
 
 
 Turn = tuple[str, Setting]  # a flag and the setting that it makes
-Knob = Callable[[Setting], Iterator[Turn]]  # milder turns first
+Adjustment = Callable[[Setting], Iterator[Turn]]  # milder turns first
 
 
-def make_fit(setting: Setting, room: int, knobs: Sequence[Knob]) -> list[str] | None:
+def make_fit(setting: Setting, room: int, knobs: Sequence[Adjustment]) -> list[str] | None:
     """Flags that make ``setting`` fit: one knob if one does, else several, all but the last turned as far as they go.
 
     None if nothing does.
@@ -217,7 +217,7 @@ def fewer_clips(setting: Setting) -> Iterator[Turn]:
         clips //= 2
 
 
-def fewer_rows(flag: str) -> Knob:
+def fewer_rows(flag: str) -> Adjustment:
     """Halve the futures that a batch decodes at a time."""
 
     def turn(setting: Setting) -> Iterator[Turn]:
@@ -229,7 +229,7 @@ def fewer_rows(flag: str) -> Knob:
     return turn
 
 
-def other_dtype(name: str, made: Callable[[], Outline]) -> Knob:
+def other_dtype(name: str, made: Callable[[], Outline]) -> Adjustment:
     """Compute in another dtype; ``made`` gives its outline."""
 
     def turn(setting: Setting) -> Iterator[Turn]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig
 from vidjacobi.decoding.api import parts_of
-from vidjacobi.decoding.commit import settle
+from vidjacobi.decoding.commit import verify_and_commit
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Parts, Problem
+from vidjacobi.decoding.state import DecodeState, Strategies, Problem
 from vidjacobi.decoding.window import (
     BUCKET,
     chain_size,
@@ -28,7 +28,7 @@ from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import prefill_once
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import Warp, law_dtype, laws_of, race
+from vidjacobi.sampling.reference import SamplingParams, probs_dtype, logits_to_probs, gumbel_max
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Request:
     contexts: int = 1
     context_frames: int = 9
     new_frames: int = 24
-    warp: Warp = field(default_factory=Warp)
+    warp: SamplingParams = field(default_factory=SamplingParams)
 
     @property
     def window(self) -> int:
@@ -137,14 +137,14 @@ def _problem(outline: Outline, request: Request, lengths: Lengths) -> Problem:
         warp=request.warp,
         window=request.window,
         seed=0,
-        streams=_empty(request.rows),
+        noise_keys=_empty(request.rows),
         parts=parts_of(request.decoder),
         sources=firsts if len(set(firsts)) < request.rows else None,
     )
 
 
 def _pass(
-    problem: Problem, parts: Parts, state: DecodeState, cache: Any, counter: Counter, feeds: bool = True
+    problem: Problem, parts: Strategies, state: DecodeState, cache: Any, counter: Counter, feeds: bool = True
 ) -> tuple[DecodeState, Work, Work, int]:
     """A pass as ``vidjacobi.decoding.jacobi`` makes it, without its host read; without forward if it feeds not."""
 
@@ -165,7 +165,7 @@ def _pass(
 
     logits, forward = counter.of(feed)
     (after, _, _), settling = counter.of(
-        lambda: settle(problem, parts, drafted, logits, fed.tokens, siblings)
+        lambda: verify_and_commit(problem, parts, drafted, logits, fed.tokens, siblings)
     )
     laws = Work(
         max(drafting.peak, settling.peak),
@@ -177,7 +177,7 @@ def _pass(
 
 def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
     """AR: it reads the whole clip's slots in every pass."""
-    model, rows = problem.model, len(problem.streams)
+    model, rows = problem.model, len(problem.noise_keys)
     held = counter.now
 
     def first() -> Tensor:
@@ -189,9 +189,9 @@ def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
     logits, forward = counter.of(lambda: model.forward(one, one, one, visible, cache))
 
     def draw() -> Tensor:
-        law = laws_of(logits, problem.warp)
-        noise = Noise(problem.seed, problem.streams, one, problem.streams, law_dtype(model.dtype))
-        return race(law, noise.exponential(Purpose.GUMBEL, model.vocab_size))
+        law = logits_to_probs(logits, problem.warp)
+        noise = Noise(problem.seed, problem.noise_keys, one, problem.noise_keys, probs_dtype(model.dtype))
+        return gumbel_max(law, noise.exponential(Purpose.GUMBEL, model.vocab_size))
 
     _, laws = counter.of(draw)
     return Decoding(held, problem.context.nbytes, prefill, forward, laws, logits.nbytes)

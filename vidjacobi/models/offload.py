@@ -25,7 +25,7 @@ def check_device(device: torch.device) -> None:
         raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
 
 
-class Turns:
+class OffloadedModel:
     """Modules that share a device: the weights of one at a time are there, the others' on the host only.
 
     The host's weights are never given up (a mapped file costs nothing), so a turn is one copy to the device and
@@ -96,7 +96,7 @@ class Movable(TreeModel, RowModel, Protocol):
 class TurningModel:
     """``inner``, whose weights come to the device for each pass that needs them; caches are made there and stay."""
 
-    def __init__(self, inner: Movable, turns: Turns) -> None:
+    def __init__(self, inner: Movable, turns: OffloadedModel) -> None:
         self._inner, self._turns = inner, turns
         self.vocab_size, self.max_positions = inner.vocab_size, inner.max_positions
         self.prefix_tokens = inner.prefix_tokens
@@ -158,7 +158,7 @@ class TurningModel:
 class TurningTokenizer:
     """``inner``, whose weights come to the device for each clip."""
 
-    def __init__(self, inner: VideoTokenizer, turns: Turns) -> None:
+    def __init__(self, inner: VideoTokenizer, turns: OffloadedModel) -> None:
         self._inner, self._turns = inner, turns
         self.frame_size, self.stride_t, self.max_frames = inner.frame_size, inner.stride_t, inner.max_frames
 
@@ -182,7 +182,7 @@ class TurningTokenizer:
 class TurningStream:
     """``inner``, a stream of frames, whose tokenizer's weights come to the device for each group."""
 
-    def __init__(self, inner: FrameStream, turns: Turns) -> None:
+    def __init__(self, inner: FrameStream, turns: OffloadedModel) -> None:
         self._inner, self._turns = inner, turns
 
     def add(self, tokens: GridTokens) -> Pixels:
@@ -195,7 +195,7 @@ class TurningStream:
         return TurningStream(self._inner.fork(), self._turns)
 
 
-def take_turns(
+def offload_pair(
     model: VideoModel, tokenizer: VideoTokenizer, modules: tuple[nn.Module, nn.Module], device: torch.device
 ) -> tuple[TurningModel, TurningTokenizer]:
     """A pair that was loaded on the host, to work on ``device`` with one of them there at a time.
@@ -211,5 +211,5 @@ def take_turns(
     """
     if not isinstance(model, Movable):
         raise InvalidArgument("this model cannot be offloaded: it offers no move and copy_rows")
-    turns = Turns(dict(zip((MODEL, TOKENIZER), modules, strict=True)), device)
+    turns = OffloadedModel(dict(zip((MODEL, TOKENIZER), modules, strict=True)), device)
     return TurningModel(model, turns), TurningTokenizer(tokenizer, turns)

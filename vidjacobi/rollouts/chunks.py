@@ -12,14 +12,14 @@ from torch import Tensor
 from vidjacobi.config.settings import DecoderConfig
 from vidjacobi.decoding.api import context_ids, problem_of
 from vidjacobi.decoding.methods import STEPS
-from vidjacobi.decoding.standing import Standing, Steps
+from vidjacobi.decoding.standing import PartialDecode, Steps
 from vidjacobi.decoding.state import Progress
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, latent_frames
 from vidjacobi.registry import lookup
 from vidjacobi.rollouts.stream import FrameGroup, Groups, PaintEach, Painter, PaintWhole, Summary, streaming
-from vidjacobi.sampling.reference import Warp
+from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
@@ -42,7 +42,7 @@ class Ask:
     context: Float[Tensor, "c T H W"]
     new_frames: int
     samples: int
-    how: tuple[DecoderConfig, Warp]
+    how: tuple[DecoderConfig, SamplingParams]
     key: Key
     measure: bool
     observe: Callable[[Progress], None] | None
@@ -141,7 +141,7 @@ def _of_chunk(
             if ask.stream:
                 yield from making.groups(standing)
             del standing  # it holds the decode's cache, which is to be gone when whole clips are made
-    yield from making.groups(Standing([making.new_tokens] * ask.samples, decoded.tokens.__getitem__))
+    yield from making.groups(PartialDecode([making.new_tokens] * ask.samples, decoded.tokens.__getitem__))
     return decoded
 
 
@@ -158,7 +158,7 @@ class Making:
         with timer("to_frames"):
             self._painter = ask.painter(given, latents)
 
-    def groups(self, standing: Standing) -> Iterator[FrameGroup]:
+    def groups(self, standing: PartialDecode) -> Iterator[FrameGroup]:
         """What can be made now and was not before."""
         step, place = self._painter.step, self._place
         for sample, reach in enumerate(standing.reach):

@@ -1,4 +1,4 @@
-"""Nuclei and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
+"""TruncatedProbs and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
 
 Everything is a chain of operations on ``[n v]`` that ends in one number a row. A compiler makes each a single pass
 over the logits, and nuclei are then cut without sorting, in a few such passes. Without a compiler every operation
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
 from vidjacobi.sampling.reference import (
-    SparseLaws,
-    Warp,
+    SparseProbs,
+    SamplingParams,
     floor_of,
-    masses,
+    to_fixed_point,
     normalise,
-    race,
+    gumbel_max,
     share_of,
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei, of_parts
-from vidjacobi.shapes import Laws, Tokens
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, of_parts
+from vidjacobi.shapes import Probs, Tokens
 
 DIGIT = 3  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
@@ -34,7 +34,7 @@ AT_A_TIME = 1 << 22  # logits, where nothing is fused
 AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
 
 
-def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
+def cut(nuclei: TruncatedProbs, warp: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
     blocks = in_blocks(nuclei.logits, nuclei.peak, nuclei.divisor)
     parts = [cut_rows(logits, peak, divisor, warp) for logits, peak, divisor in blocks]
@@ -56,7 +56,10 @@ def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 def cut_rows(
-    logits: Float[Tensor, "r v"], peak: Float[Tensor, "r 1"], divisor: Float[Tensor, "r 1"], warp: Warp
+    logits: Float[Tensor, "r v"],
+    peak: Float[Tensor, "r 1"],
+    divisor: Float[Tensor, "r 1"],
+    warp: SamplingParams,
 ) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
     """Floors and totals of some rows."""
     if not fused() and warp.top_p < 1:
@@ -65,7 +68,7 @@ def cut_rows(
     floor = torch.full_like(peak, -torch.inf)
     if warp.top_k is not None and warp.top_k < size:
         floor = logits.topk(warp.top_k, -1).values[..., -1:].to(peak.dtype)
-    mass = torch.where(numbers >= floor, masses(weights_of(numbers, peak, divisor), size), 0)
+    mass = torch.where(numbers >= floor, to_fixed_point(weights_of(numbers, peak, divisor), size), 0)
     whole = mass.sum(-1, keepdim=True)
     if warp.top_p == 1:
         return floor, total_of(whole, size, peak.dtype)
@@ -124,7 +127,7 @@ def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
     return pattern ^ (pattern >> (bits - 1) & (1 << (bits - 1)) - 1)
 
 
-def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None) -> Tokens:
+def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftProbs | None) -> Tokens:
     """As ``vidjacobi.sampling.sampler.draw``."""
     count, parts = len(target.parts), [*target.parts, noise.keys(purpose)[..., None]]
     if drawn is not None:
@@ -135,7 +138,7 @@ def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None
         ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
         exponential = exponential_of(key[None], ids, law.dtype)
         if drawn is None:
-            tokens.append(race(law.dense(), exponential)[0])
+            tokens.append(gumbel_max(law.dense(), exponential)[0])
         else:
             tokens.append(
                 race_for_rest(law.dense(), laws_of_drafts(drawn, *rows[count + 1 :]), exponential)[0]
@@ -143,14 +146,14 @@ def draw(target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None
     return torch.cat(tokens).view(target.logits.shape[:2])
 
 
-def race_for_rest(target: Laws, draft: Laws, exponential: Float[Tensor, "b n v"]) -> Tokens:
+def race_for_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "b n v"]) -> Tokens:
     """A draw from the residual, or from the target where nothing is left."""
     left = (target - draft).clamp(min=0)
     some = left.amax(-1) > 0
-    return torch.where(some, race(left, exponential), race(target, exponential))
+    return torch.where(some, gumbel_max(left, exponential), gumbel_max(target, exponential))
 
 
-def source_of(drawn: DraftLaws) -> Int[Tensor, "b n 1"]:
+def source_of(drawn: DraftProbs) -> Int[Tensor, "b n 1"]:
     """The row of the last pass, all clips one behind the other, that each draft's law is in; -1 for fresh ones."""
     clip = torch.arange(len(drawn.slot), device=drawn.slot.device)[:, None]
     size = 0 if drawn.last is None else drawn.last.logits.shape[1]
@@ -158,10 +161,10 @@ def source_of(drawn: DraftLaws) -> Int[Tensor, "b n 1"]:
 
 
 def laws_of_drafts(
-    drawn: DraftLaws, source: Int[Tensor, "r 1"], ids: Int[Tensor, "r k"], probs: Float[Tensor, "r k"]
+    drawn: DraftProbs, source: Int[Tensor, "r 1"], ids: Int[Tensor, "r k"], probs: Float[Tensor, "r k"]
 ) -> Float[Tensor, "1 r v"]:
     """The laws ``q`` of some rows."""
-    fresh = SparseLaws(ids[None], probs[None], drawn.fresh.floor)
+    fresh = SparseProbs(ids[None], probs[None], drawn.fresh.floor)
     if drawn.last is None:
         return fresh.dense(drawn.vocab_size)
     rows = source[:, 0].clamp(min=0)
@@ -169,11 +172,11 @@ def laws_of_drafts(
     return fresh.instead_of(carried.dense(), (source < 0)[None, :, 0])
 
 
-def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
-    """As ``vidjacobi.sampling.sampler.strongest``."""
+def top_k_probs(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+    """As ``vidjacobi.sampling.sampler.top_k_probs``."""
     keep = min(keep, nuclei.vocab_size)
     if nuclei.only is not None:
         first = (torch.arange(keep, device=nuclei.only.device) == 0).to(nuclei.dtype)
-        return SparseLaws(nuclei.only.expand(-1, -1, keep), first.expand(*nuclei.only.shape[:2], -1))
+        return SparseProbs(nuclei.only.expand(-1, -1, keep), first.expand(*nuclei.only.shape[:2], -1))
     ids = nuclei.logits.topk(keep, -1).indices
-    return SparseLaws(ids, normalise(nuclei.at(ids)))
+    return SparseProbs(ids, normalise(nuclei.at(ids)))

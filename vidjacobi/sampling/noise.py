@@ -32,7 +32,7 @@ SPARSE_FROM = 1024  # vocabulary from which it pays to make the noise of a nucle
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
 
 
-def stream_id(*parts: object) -> int:
+def noise_key(*parts: object) -> int:
     """64-bit id of one rollout's noise, from e.g. (clip id, start, sample, chunk). Signed, as torch needs it."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
@@ -51,16 +51,16 @@ class Noise:
 
     Args:
         seed: the user's seed, of all clips or of each.
-        streams: ``stream_id`` of each clip.
+        streams: ``noise_key`` of each clip.
         positions: raster indices of the window.
         passes: how many passes each clip took part in before this one.
         dtype: float32 or float64; the underlying 32 random bits are the same.
     """
 
     def __init__(
-        self, seed: int | Counts, streams: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
+        self, seed: int | Counts, noise_keys: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
     ) -> None:
-        self._root = splitmix64(streams ^ splitmix64(torch.zeros_like(streams) + seed))[:, None]
+        self._root = splitmix64(noise_keys ^ splitmix64(torch.zeros_like(noise_keys) + seed))[:, None]
         self.dtype = dtype
         self._positions, self._passes = positions, passes
 

@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.shapes import Laws, Logits, Mask
+from vidjacobi.shapes import Probs, Logits, Mask
 
 
 @dataclass(frozen=True)
-class Warp:
+class SamplingParams:
     """How logits become the law that tokens follow: temperature, then top-k, then top-p, then renormalise.
 
     temperature >= 0 (0: all mass on the likeliest token, the lowest id on ties); 0 < top_p <= 1;
@@ -32,8 +32,8 @@ class Warp:
             raise InvalidArgument(f"top-k must be at least 1, not {self.top_k} (leave it out to keep all)")
 
 
-def law_dtype(model_dtype: torch.dtype) -> torch.dtype:
-    """Laws, ratios and uniforms are float32, or float64 if the model is."""
+def probs_dtype(model_dtype: torch.dtype) -> torch.dtype:
+    """Probs, ratios and uniforms are float32, or float64 if the model is."""
     return torch.float64 if model_dtype == torch.float64 else torch.float32
 
 
@@ -43,12 +43,12 @@ def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
     return (finite if used is None else finite | ~used).all(-1)
 
 
-def laws_of(logits: Logits, warp: Warp) -> Laws:
+def logits_to_probs(logits: Logits, warp: SamplingParams) -> Probs:
     """The law of every row: what AR decoding samples from, by sorting the vocabulary.
 
     The plain form, and the definition: truncated_probs.py has the same laws without sorting or copying.
     """
-    numbers = logits.to(law_dtype(logits.dtype))
+    numbers = logits.to(probs_dtype(logits.dtype))
     if warp.temperature == 0:
         return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
     size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
@@ -59,11 +59,11 @@ def laws_of(logits: Logits, warp: Warp) -> Laws:
     if warp.top_p < 1:
         falling = sort_falling(numbers)
         weights = torch.where(falling >= floor, weights_of(falling, peak, divisor), 0)
-        mass = masses(weights, size)
+        mass = to_fixed_point(weights, size)
         allowed = share_of(mass.sum(-1, keepdim=True), warp.top_p, weights.dtype)
         floor = torch.maximum(floor, floor_of(falling, mass, allowed))
     weights = torch.where(numbers >= floor, weights_of(numbers, peak, divisor), 0)
-    return weights / total_of(masses(weights, size).sum(-1, keepdim=True), size, weights.dtype)
+    return weights / total_of(to_fixed_point(weights, size).sum(-1, keepdim=True), size, weights.dtype)
 
 
 def floor_of(
@@ -89,16 +89,16 @@ def weights_of(
     return ((numbers - peak) / divisor).exp_()
 
 
-def masses(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
+def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
     """Weights in whole units of at most 2^-46 (for 64,000 tokens).
 
     Sums of whole numbers do not depend on their order: a nucleus and its mass are the same whichever way, on
     whichever device and in whichever batch they are found.
     """
-    return (weights * units(vocab_size)).to(torch.int64)
+    return (weights * fixed_point_scale(vocab_size)).to(torch.int64)
 
 
-def units(vocab_size: int) -> float:
+def fixed_point_scale(vocab_size: int) -> float:
     """Units of mass in a weight of 1: so many that the sum over the vocabulary stays below 2^62."""
     return 2.0 ** (62 - vocab_size.bit_length())
 
@@ -110,7 +110,7 @@ def share_of(whole: Int[Tensor, "*s 1"], top_p: float, dtype: torch.dtype) -> In
 
 def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> Float[Tensor, "*s 1"]:
     """The mass of a nucleus in weights, whose law divides by it."""
-    return mass.to(dtype) / units(vocab_size)
+    return mass.to(dtype) / fixed_point_scale(vocab_size)
 
 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
@@ -120,18 +120,18 @@ def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
     return numbers.sort(-1, descending=True).values
 
 
-def normalise(weights: Laws) -> Laws:
+def normalise(weights: Probs) -> Probs:
     """Rows divided by their sums (which must be positive)."""
     return weights / weights.sum(-1, keepdim=True)
 
 
-def one_hot(tokens: Int[Tensor, "b n"], vocab_size: int, dtype: torch.dtype) -> Laws:
+def one_hot(tokens: Int[Tensor, "b n"], vocab_size: int, dtype: torch.dtype) -> Probs:
     """All mass on one token a row."""
     laws = torch.zeros(*tokens.shape, vocab_size, dtype=dtype, device=tokens.device)
     return laws.scatter_(-1, tokens[..., None], 1)
 
 
-def race(weights: Laws, exponential: Float[Tensor, "b n v"]) -> Int[Tensor, "b n"]:
+def gumbel_max(weights: Probs, exponential: Float[Tensor, "b n v"]) -> Int[Tensor, "b n"]:
     """A draw from ``weights`` (need not be normalised): argmax(log w + G), written argmax(w / E), E = exp(-G).
 
     Tokens of weight 0 score 0 and lose to every other.
@@ -139,20 +139,20 @@ def race(weights: Laws, exponential: Float[Tensor, "b n v"]) -> Int[Tensor, "b n
     return (weights / exponential).argmax(-1)
 
 
-def residual(target: Laws, draft: Laws) -> Laws:
+def residual(target: Probs, draft: Probs) -> Probs:
     """max(0, p - q), unnormalised; p itself where nothing is left (p equals q up to rounding)."""
     left = (target - draft).clamp_(min=0)
     return torch.where(left.sum(-1, keepdim=True) > 0, left, target)
 
 
-def probability(laws: Laws, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+def probability(laws: Probs, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
     """The mass that each row gives to its token."""
     return laws.gather(-1, tokens[..., None])[..., 0]
 
 
 @dataclass(frozen=True)
-class SparseLaws:
-    """Laws with few tokens: ``floor`` everywhere plus ``probs`` at ``ids`` (distinct within a row).
+class SparseProbs:
+    """Probabilities with few tokens: ``floor`` everywhere plus ``probs`` at ``ids`` (distinct within a row).
 
     A copied token is one entry of mass 1; the uniform law is no entries and a floor of 1/v.
     """
@@ -161,12 +161,12 @@ class SparseLaws:
     probs: Float[Tensor, "b n k"]
     floor: float = 0.0
 
-    def dense(self, vocab_size: int) -> Laws:
+    def dense(self, vocab_size: int) -> Probs:
         """As ``[b n v]``."""
         laws = self.probs.new_full((*self.ids.shape[:-1], vocab_size), self.floor)
         return laws.scatter_add_(-1, self.ids, self.probs)
 
-    def instead_of(self, laws: Laws, where: Mask) -> Laws:
+    def instead_of(self, laws: Probs, where: Mask) -> Probs:
         """Written over ``laws`` where the mask holds, in place."""
         laws.masked_fill_(where[..., None], self.floor)
         return laws.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))

@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseLaws, normalise, weights_of
-from vidjacobi.sampling.top_p_cutoffs import DRAW, few_at
-from vidjacobi.sampling.truncated_probs import DraftLaws, Few, Nuclei, is_inside
+from vidjacobi.sampling.reference import SparseProbs, normalise, weights_of
+from vidjacobi.sampling.top_p_cutoffs import DRAW, sparse_rows_at
+from vidjacobi.sampling.truncated_probs import DraftProbs, SparseRows, TruncatedProbs, is_inside
 from vidjacobi.shapes import Mask, Tokens
 
 
-def portions(nuclei: Nuclei, wanted: Mask | None) -> Iterator[Few]:
+def portions(nuclei: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
     """The tokens of the wanted rows, a few rows at a time."""
     every = torch.arange(nuclei.logits.shape[:2].numel())
     if nuclei.few is not None:
@@ -27,11 +27,11 @@ def portions(nuclei: Nuclei, wanted: Mask | None) -> Iterator[Few]:
         logits, peak, floor, total, divisor, *only = (part[at] for part in nuclei.parts)
         numbers = logits.to(nuclei.dtype)
         inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, only[0] if only else None)
-        yield few_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
+        yield sparse_rows_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
 
 
 def draw(
-    target: Nuclei, noise: Noise, purpose: Purpose, drawn: DraftLaws | None, wanted: Mask | None
+    target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftProbs | None, wanted: Mask | None
 ) -> Tokens:
     """As ``vidjacobi.sampling.sampler.draw``."""
     shape = target.logits.shape[:2]
@@ -45,7 +45,7 @@ def draw(
     return tokens.view(shape)
 
 
-def gained(few: Few, drawn: DraftLaws) -> Float[Tensor, " m"]:
+def gained(few: SparseRows, drawn: DraftProbs) -> Float[Tensor, " m"]:
     """max(0, p - q) of the tokens; p itself in rows where nothing is left."""
     left = (few.probs - mass_of_drafts(drawn, few)).clamp_(min=0)
     some = np.ones(len(few.counts), bool)
@@ -53,7 +53,7 @@ def gained(few: Few, drawn: DraftLaws) -> Float[Tensor, " m"]:
     return left if some.all() else torch.where(torch.from_numpy(some[few.row]), left, few.probs)
 
 
-def mass_of_drafts(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
+def mass_of_drafts(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
     """What ``q`` gives to the tokens."""
     count, last = drawn.slot.shape[1], drawn.last
     mass = torch.full_like(few.probs, drawn.fresh.floor)
@@ -75,7 +75,7 @@ def mass_of_drafts(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
     return torch.where(each(slot) >= 0, carried, mass)
 
 
-def entries_of(drawn: DraftLaws, few: Few) -> Float[Tensor, " m"]:
+def entries_of(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
     """Mass of the tokens among the entries of fresh drafts' laws; 0 in rows whose drafts are not fresh."""
     fresh = (drawn.slot < 0).flatten()[few.rows].numpy()
     entries, probs = (x.flatten(0, 1)[few.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
@@ -94,7 +94,7 @@ def starts_of(counts: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - counts)[counts > 0]
 
 
-def winners(few: Few, scores: np.ndarray) -> Int[Tensor, " r"]:
+def winners(few: SparseRows, scores: np.ndarray) -> Int[Tensor, " r"]:
     """The token of each row with the largest score, the lowest id on ties."""
     best = np.zeros(len(few.counts), scores.dtype)
     best[few.counts > 0] = np.maximum.reduceat(scores, starts_of(few.counts))
@@ -104,8 +104,8 @@ def winners(few: Few, scores: np.ndarray) -> Int[Tensor, " r"]:
     return torch.from_numpy(tokens)
 
 
-def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
-    """As ``vidjacobi.sampling.sampler.strongest``; of equally likely tokens the lower ids."""
+def top_k_probs(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+    """As ``vidjacobi.sampling.sampler.top_k_probs``; of equally likely tokens the lower ids."""
     shape = *nuclei.logits.shape[:2], min(keep, nuclei.vocab_size)
     ids = torch.zeros(shape[0] * shape[1], shape[2], dtype=torch.long)
     probs = torch.zeros(ids.shape, dtype=nuclei.dtype)
@@ -115,10 +115,10 @@ def strongest(nuclei: Nuclei, keep: int) -> SparseLaws:
         at = few.rows[torch.from_numpy(row)], torch.from_numpy(rank_in_row(row, len(few.counts)))
         ids[at] = torch.from_numpy(few.ids[chosen])
         probs[at] = few.probs[torch.from_numpy(chosen)]
-    return SparseLaws(ids.view(shape), normalise(probs.view(shape)))
+    return SparseProbs(ids.view(shape), normalise(probs.view(shape)))
 
 
-def likeliest(few: Few, keep: int) -> np.ndarray:
+def likeliest(few: SparseRows, keep: int) -> np.ndarray:
     """Indices of each row's ``keep`` likeliest tokens."""
     widest, probs = few.counts.max(initial=0), few.probs.numpy()
     if widest <= keep:

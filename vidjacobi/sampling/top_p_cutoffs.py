@@ -13,8 +13,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import Warp, floor_of, masses, share_of, total_of, weights_of
-from vidjacobi.sampling.truncated_probs import Few, Nuclei
+from vidjacobi.sampling.reference import (
+    SamplingParams,
+    floor_of,
+    to_fixed_point,
+    share_of,
+    total_of,
+    weights_of,
+)
+from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
 DRAW = 1 << 19  # tokens at a time while some are drawn
@@ -22,10 +29,10 @@ KEPT = 1 << 20  # most tokens of nuclei that are written down from the cut to th
 MARGIN = 0.05  # tokens are looked for that are so many nats less likely than any inside a nucleus so far
 
 
-def joined(parts: list[Few]) -> Few:
+def joined(parts: list[SparseRows]) -> SparseRows:
     """Rows of several records one behind the other."""
     counts = np.concatenate([part.counts for part in parts])
-    return Few(
+    return SparseRows(
         torch.cat([part.rows for part in parts]),
         np.repeat(np.arange(len(counts)), counts),
         np.concatenate([part.ids for part in parts]),
@@ -34,11 +41,11 @@ def joined(parts: list[Few]) -> Few:
     )
 
 
-def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
+def cut(nuclei: TruncatedProbs, warp: SamplingParams) -> TruncatedProbs:
     """With floors, totals and, unless they are too many, the tokens inside."""
     count = nuclei.logits.shape[1]
     floors, totals = [nuclei.peak[:0, 0]], [nuclei.peak[:0, 0]]
-    few: list[Few] = []
+    few: list[SparseRows] = []
     found, least = 0, expected_end(nuclei, warp)
     for at in blocks(*nuclei.logits.shape):
         peak, divisor = nuclei.peak[at].flatten(0, 1), nuclei.divisor[at].flatten(0, 1)
@@ -57,7 +64,7 @@ def cut(nuclei: Nuclei, warp: Warp) -> Nuclei:
     )
 
 
-def expected_end(nuclei: Nuclei, warp: Warp) -> Float[Tensor, ""]:
+def expected_end(nuclei: TruncatedProbs, warp: SamplingParams) -> Float[Tensor, ""]:
     """Where the first row's nucleus ends, as ``Block.end``: so the others' are looked for at first."""
     if not nuclei.peak.numel():
         return torch.zeros((), dtype=nuclei.dtype)
@@ -74,9 +81,9 @@ def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, sli
             yield slice(clip, min(clip + together, clips)), slice(first, min(first + most, count))
 
 
-def in_portions(parts: list[Few]) -> Iterator[Few]:
+def in_portions(parts: list[SparseRows]) -> Iterator[SparseRows]:
     """Rows joined into records of about ``DRAW`` tokens."""
-    waiting: list[Few] = []
+    waiting: list[SparseRows] = []
     tokens = 0
     for part in parts:
         waiting.append(part)
@@ -124,7 +131,7 @@ class Block:
 
     Attributes:
         weights: exp((x - peak) / divisor) of the logits x.
-        floor, total: as in ``Nuclei``.
+        floor, total: as in ``TruncatedProbs``.
         likely: all tokens inside and some others.
         lowest: log of the share of all mass that the least likely token inside has.
     """
@@ -139,33 +146,33 @@ class Block:
         """The lowest of ``lowest``; what is no number does not count."""
         return self.lowest.nan_to_num(0, 0, 0).amin()
 
-    def few(self, first: int) -> Few:
+    def few(self, first: int) -> SparseRows:
         """The tokens inside; ``first``: the number of the first row."""
         likely, size = self.likely, len(self.floor)
         floors = np.repeat(self.floor.numpy()[:, 0], likely.counts)
         flat = likely.flat[likely.values >= floors]
-        return few_at(torch.arange(first, first + size), flat, self.weights, self.total)
+        return sparse_rows_at(torch.arange(first, first + size), flat, self.weights, self.total)
 
 
-def few_at(
+def sparse_rows_at(
     rows: Int[Tensor, " r"],
     flat: Int[np.ndarray, " m"],
     weights: Float[Tensor, "r v"],
     total: Float[Tensor, "r 1"],
-) -> Few:
+) -> SparseRows:
     """Tokens by where they stand in some rows, one behind the other."""
     size = weights.shape[1]
     counts = np.diff(np.searchsorted(flat, np.arange(len(rows) + 1) * size))
     row = np.repeat(np.arange(len(rows)), counts)
     probs = weights.numpy().ravel()[flat] / total.numpy()[row, 0]
-    return Few(rows, row, flat - row * size, torch.from_numpy(probs), counts)
+    return SparseRows(rows, row, flat - row * size, torch.from_numpy(probs), counts)
 
 
 def cut_block(
     numbers: Float[Tensor, "r v"],
     peak: Float[Tensor, "r 1"],
     divisor: Float[Tensor, "r 1"],
-    warp: Warp,
+    warp: SamplingParams,
     least: Float[Tensor, ""] | None,
 ) -> Block:
     """Of a few rows. ``least``: log of the share of the mass at which a nucleus is expected to end."""
@@ -175,7 +182,7 @@ def cut_block(
         floor = torch.from_numpy(np.partition(numbers.numpy(), size - warp.top_k)[:, [size - warp.top_k]])
         numbers = numbers.masked_fill(numbers < floor, -torch.inf)
     weights = weights_of(numbers, peak, divisor)
-    whole = masses(weights, size).sum(-1, keepdim=True)
+    whole = to_fixed_point(weights, size).sum(-1, keepdim=True)
     total = total_of(whole, size, peak.dtype)
     if warp.top_p == 1:
         return Block(weights, floor, total, likely_of(numbers, floor), torch.zeros_like(peak))
@@ -186,7 +193,7 @@ def cut_block(
     for guess in guesses:
         likely = likely_of(numbers, peak + divisor * (log_total + (guess - MARGIN)))
         falling = likely.falling()
-        upper = masses(weights_of(falling, peak, divisor), size)
+        upper = to_fixed_point(weights_of(falling, peak, divisor), size)
         if bool((upper.sum(-1, keepdim=True) > allowed).all()):
             break
     border = floor_of(falling, upper, allowed)

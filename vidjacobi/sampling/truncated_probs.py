@@ -1,7 +1,7 @@
 """The laws of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
 
-``laws_of`` in vidjacobi.sampling.reference says the same in plain form. Two ways lead from logits to a draw, and they
-give the same tokens (``few_tokens`` decides which):
+``logits_to_probs`` in vidjacobi.sampling.reference says the same in plain form. Two ways lead from logits to a draw, and they
+give the same tokens (``takes_sparse_path`` decides which):
 
 - on a CPU (top_p_cutoffs.py, sparse.py): only the tokens of the nuclei are sorted, raced and get noise;
 - elsewhere, and in compiled code (vidjacobi.sampling.dense): every token takes part, with static shapes and no host
@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import SparseLaws, weights_of
-from vidjacobi.shapes import Laws, Logits, Tokens
+from vidjacobi.sampling.reference import SparseProbs, weights_of
+from vidjacobi.shapes import Probs, Logits, Tokens
 
 
-def few_tokens(logits: Logits) -> bool:
+def takes_sparse_path(logits: Logits) -> bool:
     """Whether only the tokens of nuclei are looked at: it takes host reads, and shapes that depend on numbers."""
     return logits.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)
-class Few:
+class SparseRows:
     """The tokens inside the nuclei of some rows, by row and with rising ids.
 
     Attributes:
@@ -47,17 +47,19 @@ class Few:
         """The row of each token, all clips one behind the other."""
         return self.rows[torch.from_numpy(self.row)]
 
-    def part(self, wanted: Bool[Tensor, " r"]) -> "Few":
+    def part(self, wanted: Bool[Tensor, " r"]) -> "SparseRows":
         """Some of the rows."""
         chosen, tokens = wanted.numpy(), wanted.numpy()[self.row]
         counts = self.counts[chosen]
         row = np.repeat(np.arange(len(counts)), counts)
-        return Few(self.rows[wanted], row, self.ids[tokens], self.probs[torch.from_numpy(tokens)], counts)
+        return SparseRows(
+            self.rows[wanted], row, self.ids[tokens], self.probs[torch.from_numpy(tokens)], counts
+        )
 
 
 @dataclass(frozen=True)
-class Nuclei:
-    """Laws of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
+class TruncatedProbs:
+    """Probabilities of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
 
     Attributes:
         logits: as the model returned them.
@@ -75,7 +77,7 @@ class Nuclei:
     total: Float[Tensor, "b n 1"]
     divisor: Float[Tensor, "b n 1"]
     only: Int[Tensor, "b n 1"] | None = None
-    few: tuple[Few, ...] | None = None
+    few: tuple[SparseRows, ...] | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -95,15 +97,15 @@ class Nuclei:
         """The mass that each row gives to some tokens."""
         return self._mass(self.logits.gather(-1, ids), ids)
 
-    def dense(self) -> Laws:
+    def dense(self) -> Probs:
         """As ``[b n v]``."""
         return self._mass(self.logits, torch.arange(self.vocab_size, device=self.logits.device))
 
-    def alone(self) -> "Nuclei":
+    def alone(self) -> "TruncatedProbs":
         """Without the tokens that have been written down: what is kept from pass to pass."""
         return of_parts(self.parts)
 
-    def slots(self, slots: Int[Tensor, "b m"]) -> "Nuclei":
+    def slots(self, slots: Int[Tensor, "b m"]) -> "TruncatedProbs":
         """Some slots of every clip, copied."""
         rows = torch.arange(len(slots), device=slots.device)[:, None]
         return of_parts(part[rows, slots] for part in self.parts)
@@ -120,10 +122,10 @@ class Nuclei:
         return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
 
 
-def of_parts(parts: Iterable[Tensor]) -> Nuclei:
+def of_parts(parts: Iterable[Tensor]) -> TruncatedProbs:
     """The record of these tensors, in the order of its fields."""
     logits, peak, floor, total, divisor, *only = parts
-    return Nuclei(logits, peak, floor, total, divisor, only[0] if only else None)
+    return TruncatedProbs(logits, peak, floor, total, divisor, only[0] if only else None)
 
 
 def is_inside(
@@ -137,7 +139,7 @@ def is_inside(
 
 
 @dataclass(frozen=True)
-class DraftLaws:
+class DraftProbs:
     """The laws ``q`` that a window's drafts were drawn from.
 
     Attributes:
@@ -147,18 +149,18 @@ class DraftLaws:
         vocab_size: number of tokens.
     """
 
-    last: Nuclei | None
+    last: TruncatedProbs | None
     slot: Int[Tensor, "b n"]
-    fresh: SparseLaws
+    fresh: SparseProbs
     vocab_size: int
 
     @classmethod
-    def of_pass(cls, nuclei: Nuclei) -> "DraftLaws":
+    def of_pass(cls, nuclei: TruncatedProbs) -> "DraftProbs":
         """Drafts that are all redrafts of one pass, slot by slot."""
         batch, size = nuclei.logits.shape[:2]
         slot = torch.arange(size, device=nuclei.logits.device).expand(batch, -1)
         none = slot[..., None][..., :0]
-        return cls(nuclei, slot, SparseLaws(none, none.to(nuclei.dtype)), nuclei.vocab_size)
+        return cls(nuclei, slot, SparseProbs(none, none.to(nuclei.dtype)), nuclei.vocab_size)
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
         """The mass that each row gives to its token."""
@@ -175,15 +177,15 @@ class DraftLaws:
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
         return torch.where(self.slot >= 0, carried, found)
 
-    def dense(self) -> Laws:
+    def dense(self) -> Probs:
         """As ``[b n v]``."""
         if self.last is None:
             return self.fresh.dense(self.vocab_size)
         laws = self.last.slots(self.slot.clamp(min=0)).dense()
         return self.fresh.instead_of(laws, self.slot < 0)
 
-    def slots(self, slots: Int[Tensor, "b m"]) -> "DraftLaws":
+    def slots(self, slots: Int[Tensor, "b m"]) -> "DraftProbs":
         """Some slots of every clip."""
         rows = torch.arange(len(slots), device=slots.device)[:, None]
-        fresh = SparseLaws(self.fresh.ids[rows, slots], self.fresh.probs[rows, slots], self.fresh.floor)
-        return DraftLaws(self.last, self.slot[rows, slots], fresh, self.vocab_size)
+        fresh = SparseProbs(self.fresh.ids[rows, slots], self.fresh.probs[rows, slots], self.fresh.floor)
+        return DraftProbs(self.last, self.slot[rows, slots], fresh, self.vocab_size)

@@ -9,10 +9,10 @@ from scipy.stats import norm
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import COUPLINGS, Mixture
-from vidjacobi.decoding.strategies.evidence import Coupled, Coupling, Trial
+from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import race
+from vidjacobi.sampling.reference import gumbel_max
 
 CLIPS = 100_000
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -38,16 +38,16 @@ LOSSY = [entry for entry in ENTRIES if entry not in LOSSLESS]
 CHANCE = 1e-3 / (2 * len(ENTRIES) * len(LAWS))
 
 
-def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Tensor, Coupled]:
+def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Tensor, Redraft]:
     """Drafts drawn from q with the coupling's own noise in pass 1, and their redrafts from p in pass 2."""
-    streams = torch.arange(CLIPS)
+    noise_keys = torch.arange(CLIPS)
     positions = torch.full((CLIPS, 1), 11)
     first, second = (
-        Noise(seed, streams, positions, torch.full((CLIPS,), passes), torch.float64) for passes in (1, 2)
+        Noise(seed, noise_keys, positions, torch.full((CLIPS,), passes), torch.float64) for passes in (1, 2)
     )
     old, new = (law.expand(CLIPS, 1, -1) for law in (q, p))
-    drafts = race(old, first.exponential(coupling.fresh, len(q)))
-    return drafts[:, 0], coupling(Trial(drafts, drafted(old), nuclei(new), second))
+    drafts = gumbel_max(old, first.exponential(coupling.fresh, len(q)))
+    return drafts[:, 0], coupling(DraftEvidence(drafts, drafted(old), nuclei(new), second))
 
 
 def agreement_bounds(name: str, options: dict[str, Any], q: Tensor, p: Tensor) -> tuple[float, float]:
@@ -136,13 +136,13 @@ def test_redrafts_do_not_depend_on_the_batch(name: str, options: dict[str, Any])
     generator = torch.Generator().manual_seed(0)
     laws, target = (torch.rand(3, 5, 6, generator=generator).softmax(-1) for _ in range(2))
     drafts = torch.randint(0, 6, (3, 5), generator=generator)
-    streams, positions = torch.tensor([4, 5, 6]), torch.arange(20, 25).repeat(3, 1)
+    noise_keys, positions = torch.tensor([4, 5, 6]), torch.arange(20, 25).repeat(3, 1)
     passes = torch.tensor([1, 2, 7])
 
     def couple(rows: list[int], slots: list[int]) -> Tensor:
-        noise = Noise(0, streams[rows], positions[rows][:, slots], passes[rows], torch.float32)
+        noise = Noise(0, noise_keys[rows], positions[rows][:, slots], passes[rows], torch.float32)
         p, q = nuclei(target[rows][:, slots]), drafted(laws[rows][:, slots])
-        return coupling(Trial(drafts[rows][:, slots], q, p, noise)).tokens
+        return coupling(DraftEvidence(drafts[rows][:, slots], q, p, noise)).tokens
 
     whole = couple([0, 1, 2], [0, 1, 2, 3, 4])
     assert torch.equal(couple([2, 0], [3, 1]), whole[[2, 0]][:, [3, 1]])
@@ -152,12 +152,12 @@ def test_a_rule_is_evaluated_once_per_trial() -> None:
     calls = []
 
     class Counting:
-        def __call__(self, trial: Trial) -> Coupled:
+        def __call__(self, trial: DraftEvidence) -> Redraft:
             calls.append(trial)
-            return Coupled(trial.drafts, trial.drafts == 0)
+            return Redraft(trial.drafts, trial.drafts == 0)
 
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = Trial(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    trial = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
     rule = Counting()
     assert trial.draw(rule) is trial.draw(rule)
     assert len(calls) == 1
@@ -165,8 +165,8 @@ def test_a_rule_is_evaluated_once_per_trial() -> None:
 
 def test_missing_laws_are_an_error() -> None:
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = Trial(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
-    with pytest.raises(RuntimeError, match="reads_laws"):
+    trial = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    with pytest.raises(RuntimeError, match="reads_draft_probs"):
         trial.draw(COUPLINGS["maximal"]())
 
 
@@ -185,6 +185,6 @@ def test_bad_mixtures_are_refused(options: dict[str, Any]) -> None:
 
 
 def test_a_mixture_asks_for_what_its_coupling_needs() -> None:
-    assert Mixture(0.5, "maximal").reads_laws
-    assert not Mixture(0.5, "gumbel").reads_laws
+    assert Mixture(0.5, "maximal").reads_draft_probs
+    assert not Mixture(0.5, "gumbel").reads_draft_probs
     assert Mixture(0.5, "gumbel").fresh == Purpose.GUMBEL

@@ -1,4 +1,4 @@
-"""Candidates beside the drafts: how they are chosen, and the law of what comes out."""
+"""TreeDrafts beside the drafts: how they are chosen, and the law of what comes out."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -9,13 +9,20 @@ import torch
 from law_checks import chi_square, seed_of
 from torch import Tensor
 
-from vidjacobi.decoding.state import Parts
-from vidjacobi.decoding.strategies.draft_tree import Rejected, Rescue, Siblings, choose, try_in_turn, unit
-from vidjacobi.decoding.strategies.verifiers import Pathwise, Speculative
+from vidjacobi.decoding.state import Strategies
+from vidjacobi.decoding.strategies.draft_tree import (
+    RejectedDraft,
+    TreeVerdict,
+    DraftTree,
+    choose,
+    try_in_turn,
+    unit,
+)
+from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import one_hot, probability, race, residual
+from vidjacobi.sampling.reference import one_hot, probability, gumbel_max, residual
 
 CLIPS = 200_000
 LAWS = {  # pairs (q, p)
@@ -36,26 +43,28 @@ def noise_of(seed: int, clips: int = CLIPS) -> Noise:
 
 
 def drafts_of(q: Tensor, noise: Noise) -> Tensor:
-    return race(q.expand(len(noise.uniform(Purpose.COIN)), 1, -1), noise.exponential(Purpose.FRESH, len(q)))
+    return gumbel_max(
+        q.expand(len(noise.uniform(Purpose.COIN)), 1, -1), noise.exponential(Purpose.FRESH, len(q))
+    )
 
 
-def rejected_of(q: Tensor, p: Tensor, count: int, noise: Noise) -> tuple[Rejected, Tensor, Tensor]:
+def rejected_of(q: Tensor, p: Tensor, count: int, noise: Noise) -> tuple[RejectedDraft, Tensor, Tensor]:
     """(the case as if every draft had been rejected, drafts, whether the draft is kept)."""
     drafts = drafts_of(q, noise)
     clips = len(drafts)
     laws, target = (law.expand(clips, 1, -1).contiguous() for law in (q, p))
     found = choose(laws, drafts, count, noise.exponential(Purpose.SIBLING, len(q)))
     kept = noise.uniform(Purpose.ACCEPT) * probability(laws, drafts) < probability(target, drafts)
-    corrected = race(residual(target, laws), noise.exponential(Purpose.REDRAW, len(q)))
-    case = Rejected(target, laws, drafts, corrected, found.tokens[:, 0], found.exist[:, 0], noise)
+    corrected = gumbel_max(residual(target, laws), noise.exponential(Purpose.REDRAW, len(q)))
+    case = RejectedDraft(target, laws, drafts, corrected, found.tokens[:, 0], found.exist[:, 0], noise)
     return case, drafts, kept
 
 
-def outcome(drafts: Tensor, kept: Tensor, rescue: Rescue) -> Tensor:
-    return torch.where(kept, drafts, rescue.tokens)[:, 0]
+def outcome(drafts: Tensor, kept: Tensor, verify_tree: TreeVerdict) -> Tensor:
+    return torch.where(kept, drafts, verify_tree.tokens)[:, 0]
 
 
-def laws_of(pair: str) -> tuple[Tensor, Tensor]:
+def logits_to_probs(pair: str) -> tuple[Tensor, Tensor]:
     q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
     return q, p
 
@@ -63,17 +72,17 @@ def laws_of(pair: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
 @pytest.mark.parametrize("pair", LAWS)
 def test_the_token_in_the_end_follows_p(pair: str, count: int) -> None:
-    q, p = laws_of(pair)
+    q, p = logits_to_probs(pair)
     case, drafts, kept = rejected_of(q, p, count, noise_of(seed_of(pair, count)))
-    rescue = try_in_turn(case)
-    counts = outcome(drafts, kept, rescue).bincount(minlength=5)
+    verify_tree = try_in_turn(case)
+    counts = outcome(drafts, kept, verify_tree).bincount(minlength=5)
     assert chi_square(counts, p) > CHANCE
-    hit = rescue.hit >= 0
+    hit = verify_tree.hit >= 0
     assert torch.equal(
-        rescue.tokens[hit][:, 0], case.siblings.gather(1, rescue.hit.clamp(min=0)[:, None])[hit, 0]
+        verify_tree.tokens[hit][:, 0], case.siblings.gather(1, verify_tree.hit.clamp(min=0)[:, None])[hit, 0]
     )
-    assert case.exists.gather(1, rescue.hit.clamp(min=0)[:, None])[hit].all()  # only ones that exist
-    assert not (rescue.tokens == drafts)[~kept].any() or pair == "equal"
+    assert case.exists.gather(1, verify_tree.hit.clamp(min=0)[:, None])[hit].all()  # only ones that exist
+    assert not (verify_tree.tokens == drafts)[~kept].any() or pair == "equal"
     if pair in ("near", "far", "uniform"):
         assert hit[~kept[:, 0]].any()  # siblings are good for something
         assert not hit[~kept[:, 0]].all() or count >= 4
@@ -143,15 +152,15 @@ def test_the_pathwise_verifier_takes_the_one_that_is_right() -> None:
     siblings = torch.tensor([[1, 3], [3, 1], [1, 2], [1, 3]])
     exists = torch.tensor([[True, True], [True, True], [True, True], [True, False]])
     law = one_hot(corrected, 5, torch.float64)
-    case = Rejected(law, law, corrected, corrected, siblings, exists, noise_of(0, 4))
-    rescue = Pathwise().among(case)
-    assert torch.equal(rescue.tokens, corrected)
-    assert rescue.hit.tolist() == [1, 0, -1, -1]
+    case = RejectedDraft(law, law, corrected, corrected, siblings, exists, noise_of(0, 4))
+    verify_tree = Pathwise().among(case)
+    assert torch.equal(verify_tree.tokens, corrected)
+    assert verify_tree.hit.tolist() == [1, 0, -1, -1]
 
 
 def test_what_does_not_exist_is_never_tried() -> None:
     """Whatever its token says: a placeholder may be a likely token of p."""
-    q, p = laws_of("far")
+    q, p = logits_to_probs("far")
     case, drafts, kept = rejected_of(q, p, 2, noise_of(9))
     nobody = try_in_turn(replace(case, exists=torch.zeros_like(case.exists)))
     assert (nobody.hit == -1).all()
@@ -175,7 +184,7 @@ def test_unit() -> None:
 def test_they_leave_room_for_a_draft(
     depth: int, width: int, share: float | None, levels: dict[int, int]
 ) -> None:
-    siblings = Siblings(depth, width, share)
+    siblings = DraftTree(depth, width, share)
     for window, expected in levels.items():
         assert siblings.levels(window) == expected
         assert siblings.count(window) == expected * (width - 1) < window
@@ -194,7 +203,7 @@ def test_they_leave_room_for_a_draft(
 )
 def test_bad_siblings_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        build("siblings", {"name": "siblings", **options}, {"siblings": Siblings})
+        build("siblings", {"name": "siblings", **options}, {"siblings": DraftTree})
 
 
 @pytest.mark.parametrize(
@@ -211,12 +220,12 @@ def test_parts_that_do_not_go_with_siblings(changed: dict[str, Any], words: str)
         "verifier": {"name": "speculative"},
         "siblings": {"depth": 2, "width": 2},
     }
-    assert Parts.named(**parts).siblings == Siblings(2, 2)
+    assert Strategies.named(**parts).siblings == DraftTree(2, 2)
     with pytest.raises(InvalidArgument, match=words):
-        Parts.named(**{**parts, **changed})
+        Strategies.named(**{**parts, **changed})
 
 
 def test_verifiers_draw_siblings_with_noise_that_fits() -> None:
     """Pathwise: the runners-up of the perturbed scores; speculative: noise that nothing else looks at."""
     assert Pathwise().sibling_noise == Purpose.GUMBEL
-    assert Speculative().sibling_noise == Purpose.SIBLING
+    assert RejectionSampler().sibling_noise == Purpose.SIBLING

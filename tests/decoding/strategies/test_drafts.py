@@ -15,10 +15,10 @@ from vidjacobi.decoding.strategies.drafts import (
     Left,
     Past,
     PreviousFrame,
-    PreviousLaw,
+    PreviousFrameProbs,
     Uniform,
 )
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid, nearest_left
 from vidjacobi.registry import build
@@ -32,7 +32,7 @@ def past(
     tokens: list[int],
     window: Iterable[int],
     known: Iterable[int] | None = None,
-    memory: LawMemory | None = None,
+    memory: FrameProbsCache | None = None,
     clips: int = 1,
     fresh: Purpose = Purpose.FRESH,
 ) -> Past:
@@ -120,13 +120,13 @@ def test_copies_are_certain(rule: DraftRule) -> None:
     assert torch.equal(law.sum(-1), torch.ones(1, 4, dtype=torch.float64))
 
 
-def remembered(clips: int, length: int = 12) -> tuple[LawMemory, Tensor]:
+def remembered(clips: int, length: int = 12) -> tuple[FrameProbsCache, Tensor]:
     """A memory that knows the laws [6, VOCAB] of positions 6..11."""
     generator = torch.Generator().manual_seed(0)
     laws = torch.rand(1, 6, VOCAB, generator=generator, dtype=torch.float64) ** 8
     laws[laws < 0.05] = 0
     laws = laws / laws.sum(-1, keepdim=True)
-    memory = LawMemory.of_context(
+    memory = FrameProbsCache.of_context(
         torch.arange(length).repeat(clips, 1), GRID.frame_tokens, VOCAB, torch.float64
     )
     positions = torch.arange(6, 12).repeat(clips, 1)
@@ -136,7 +136,7 @@ def remembered(clips: int, length: int = 12) -> tuple[LawMemory, Tensor]:
 
 def test_previous_law_draws_from_the_place_one_frame_back() -> None:
     memory, laws = remembered(1)
-    fresh = PreviousLaw()(past(list(range(12)), range(12, 22), memory=memory))
+    fresh = PreviousFrameProbs()(past(list(range(12)), range(12, 22), memory=memory))
     expected = laws[[i % 6 for i in range(12, 22)]]  # longer than a frame: the newest law of the place again
     assert torch.allclose(fresh.laws.dense(VOCAB)[0], expected)
     assert (expected.gather(-1, fresh.tokens[0][:, None]) > 0).all()
@@ -146,11 +146,13 @@ def test_previous_law_uses_the_noise_the_coupling_asks_for() -> None:
     memory, laws = remembered(1)
     for purpose in (Purpose.FRESH, Purpose.GUMBEL):
         before = past(list(range(12)), range(12, 18), memory=memory, fresh=purpose)
-        race = (laws / before.noise.exponential(purpose, VOCAB)[0]).argmax(-1)
-        assert PreviousLaw()(before).tokens[0].tolist() == race.tolist()
+        gumbel_max = (laws / before.noise.exponential(purpose, VOCAB)[0]).argmax(-1)
+        assert PreviousFrameProbs()(before).tokens[0].tolist() == gumbel_max.tolist()
 
 
-MEMORIES: dict[str, Callable[[int], LawMemory | None]] = {"previous_law": lambda clips: remembered(clips)[0]}
+MEMORIES: dict[str, Callable[[int], FrameProbsCache | None]] = {
+    "previous_frame_probs": lambda clips: remembered(clips)[0]
+}
 
 
 @pytest.mark.parametrize("name", DRAFTS)
@@ -172,11 +174,11 @@ def test_uniform_drafts_of_neighbours_differ() -> None:
 
 
 def test_which_rules_keep_laws() -> None:
-    assert PreviousLaw(keep=5).keeps_laws == 5
-    assert {name for name, rule in DRAFTS.items() if rule().keeps_laws} == {"previous_law"}
+    assert PreviousFrameProbs(keep=5).keeps_probs == 5
+    assert {name for name, rule in DRAFTS.items() if rule().keeps_probs} == {"previous_frame_probs"}
 
 
 @pytest.mark.parametrize("keep", [0, -1, 2.5, "all"])
 def test_a_bad_keep_is_refused(keep: Any) -> None:
     with pytest.raises(InvalidArgument, match="keep"):
-        build("draft rule", {"name": "previous_law", "keep": keep}, DRAFTS)
+        build("draft rule", {"name": "previous_frame_probs", "keep": keep}, DRAFTS)

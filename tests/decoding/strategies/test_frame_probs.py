@@ -5,9 +5,9 @@ import torch
 from law_checks import nuclei
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.sampling.reference import one_hot
-from vidjacobi.sampling.truncated_probs import Nuclei
+from vidjacobi.sampling.truncated_probs import TruncatedProbs
 
 FRAME, VOCAB = 6, 40
 
@@ -17,19 +17,19 @@ def context(length: int, clips: int = 1) -> Tensor:
     return torch.arange(length).repeat(clips, 1)
 
 
-def laws_naming(positions: Tensor) -> Nuclei:
-    """Laws that give 0.9 to the token equal to their position."""
+def laws_naming(positions: Tensor) -> TruncatedProbs:
+    """Probabilities that give 0.9 to the token equal to their position."""
     return nuclei(0.9 * one_hot(positions, VOCAB, torch.float32) + 0.1 / VOCAB)
 
 
-def recalled(memory: LawMemory, positions: list[int], clip: int = 0) -> list[int]:
+def recalled(memory: FrameProbsCache, positions: list[int], clip: int = 0) -> list[int]:
     laws = memory.recall(torch.tensor([positions]).repeat(len(memory.ids), 1))
     return laws.dense(VOCAB)[clip].argmax(-1).tolist()
 
 
 @pytest.mark.parametrize("length", [6, 7, 11, 12, 17])
 def test_it_begins_with_the_last_frame_of_the_context(length: int) -> None:
-    memory = LawMemory.of_context(context(length), FRAME, 3, torch.float32)
+    memory = FrameProbsCache.of_context(context(length), FRAME, 3, torch.float32)
     assert memory.frame_tokens == FRAME
     assert recalled(memory, list(range(length, length + FRAME))) == list(range(length - FRAME, length))
     dense = memory.recall(torch.arange(length, length + FRAME)[None]).dense(VOCAB)
@@ -38,13 +38,13 @@ def test_it_begins_with_the_last_frame_of_the_context(length: int) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_a_context_shorter_than_a_frame_stands_in_with_its_first_token(length: int) -> None:
-    memory = LawMemory.of_context(context(length), FRAME, 3, torch.float32)
+    memory = FrameProbsCache.of_context(context(length), FRAME, 3, torch.float32)
     places = range(length, length + FRAME)
     assert recalled(memory, list(places)) == [max(0, place - FRAME) for place in places]
 
 
 def test_the_newest_law_of_a_place_is_recalled() -> None:
-    memory = LawMemory.of_context(context(12, clips=2), FRAME, 5, torch.float32)
+    memory = FrameProbsCache.of_context(context(12, clips=2), FRAME, 5, torch.float32)
     window = torch.tensor([[12, 13, 14], [13, 14, 15]])  # each clip has its own frontier
     memory = memory.remember(window, laws_naming(window), torch.ones(2, 3, dtype=torch.bool))
     assert recalled(memory, list(range(18, 24)), clip=0) == [12, 13, 14, 9, 10, 11]
@@ -52,21 +52,21 @@ def test_the_newest_law_of_a_place_is_recalled() -> None:
 
 
 def test_a_window_longer_than_a_frame_leaves_its_newest_frame() -> None:
-    memory = LawMemory.of_context(context(12), FRAME, 5, torch.float32)
+    memory = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     window = torch.arange(12, 28)[None]
     memory = memory.remember(window, laws_naming(window), torch.ones(1, 16, dtype=torch.bool))
     assert recalled(memory, list(range(28, 34))) == list(range(22, 28))
 
 
 def test_positions_behind_the_clip_are_not_remembered() -> None:
-    memory = LawMemory.of_context(context(12), FRAME, 5, torch.float32)
+    memory = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     window = torch.arange(12, 16)[None]
     memory = memory.remember(window, laws_naming(window), torch.tensor([[True, True, False, False]]))
     assert recalled(memory, list(range(18, 24))) == [12, 13, 8, 9, 10, 11]
 
 
 def test_only_the_likeliest_are_kept() -> None:
-    memory = LawMemory.of_context(context(6), FRAME, 2, torch.float32)
+    memory = FrameProbsCache.of_context(context(6), FRAME, 2, torch.float32)
     law = torch.zeros(1, 1, VOCAB)
     law[0, 0, [3, 8, 20]] = torch.tensor([0.5, 0.3, 0.2])
     memory = memory.remember(torch.tensor([[6]]), nuclei(law), torch.ones(1, 1, dtype=torch.bool))
@@ -81,16 +81,16 @@ def test_clips_of_other_lengths() -> None:
     lengths = torch.tensor([17, 9, 6, 2])
     for row, length in enumerate(lengths.tolist()):
         rows[row, :length] = torch.arange(length) + row
-    memory = LawMemory.of_context(rows, FRAME, 3, torch.float32, lengths)
+    memory = FrameProbsCache.of_context(rows, FRAME, 3, torch.float32, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = LawMemory.of_context(rows[row, None, :length], FRAME, 3, torch.float32)
+        alone = FrameProbsCache.of_context(rows[row, None, :length], FRAME, 3, torch.float32)
         assert torch.equal(memory.ids[row], alone.ids[0])
         assert torch.equal(memory.probs[row], alone.probs[0])
 
 
 def test_of_two_positions_of_one_place_the_later_stays() -> None:
     """As in a pass with lanes in two frames; what is not valid never counts, not even behind a valid one."""
-    memory = LawMemory.of_context(context(12, clips=3), FRAME, 5, torch.float32)
+    memory = FrameProbsCache.of_context(context(12, clips=3), FRAME, 5, torch.float32)
     window = torch.tensor([[12, 13, 18, 20]]).repeat(3, 1)
     valid = torch.tensor([[True, True, True, True], [True, True, False, True], [False, True, True, False]])
     memory = memory.remember(window, laws_naming(window), valid)
@@ -102,7 +102,7 @@ def test_of_two_positions_of_one_place_the_later_stays() -> None:
 
 def test_a_place_keeps_its_law_until_a_newer_pass() -> None:
     """A later pass over an earlier position of the place replaces it: newest means last evaluated."""
-    memory = LawMemory.of_context(context(12), FRAME, 5, torch.float32)
+    memory = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     for window in ([18, 19], [13, 14]):
         positions = torch.tensor([window])
         memory = memory.remember(positions, laws_naming(positions), torch.ones(1, 2, dtype=torch.bool))

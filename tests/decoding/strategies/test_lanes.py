@@ -8,7 +8,7 @@ import torch
 from recording import GRID, NEW, Step, every_pass, problem
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes import LANES, Board, Frames, Lanes, Raster, Rows
+from vidjacobi.decoding.strategies.lanes import LANES, LaneView, Frames, Lanes, Raster, Rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.registry import build
@@ -32,12 +32,14 @@ def places(picture: str, mark: str, offset: int) -> Tensor:
     return torch.tensor([[edge] * offset + body + [edge]])
 
 
-def board(picture: str, offset: int = 0, written: Tensor | None = None, settled: int | None = None) -> Board:
+def board(
+    picture: str, offset: int = 0, written: Tensor | None = None, exact_prefix: int | None = None
+) -> LaneView:
     decided = places(picture, "#", offset)
     frontier = (~decided).long().argmax(-1)
     written = decided if written is None else written
-    settled = int(frontier) if settled is None else settled
-    return Board(decided, written, frontier, torch.tensor([settled]), SMALL, offset, 64)
+    exact_prefix = int(frontier) if exact_prefix is None else exact_prefix
+    return LaneView(decided, written, frontier, torch.tensor([exact_prefix]), SMALL, offset, 64)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 3])
@@ -109,17 +111,17 @@ def test_what_is_fed_to_write_its_entry() -> None:
 def test_refresh_feeds_the_first_unsettled(refresh: int, fed: list[int]) -> None:
     """Behind what is settled and in front of the frontier; the one in front of a target is fed anyway."""
     picture = "#### #### ##.. .... .... ...."
-    active = Rows(context=1, width=2, refresh=refresh)(board(picture, settled=5))
+    active = Rows(context=1, width=2, refresh=refresh)(board(picture, exact_prefix=5))
     assert active.feed[0].nonzero().flatten().tolist() == fed
 
 
 def test_stand_ins() -> None:
     """The decided place one frame back, or the newest decided token to the left (ZipAR)."""
     case = board("#### #### #### ##.. .... ....")
-    frame, row = Rows(stand_in_of="frame").stand_in(case), Rows(stand_in_of="row").stand_in(case)
+    frame, row = Rows(stand_in_of="frame").placeholder(case), Rows(stand_in_of="row").placeholder(case)
     assert frame[0, 14:24].tolist() == list(range(2, 12))
     assert row[0, 14:24].tolist() == [13] * 10
-    assert Rows().stand_in(board("###. .... .... .... .... ...."))[0, 3:6].tolist() == [2, 2, 2]
+    assert Rows().placeholder(board("###. .... .... .... .... ...."))[0, 3:6].tolist() == [2, 2, 2]
 
 
 def test_widths() -> None:
@@ -227,7 +229,7 @@ def test_a_decided_token_is_fed_once(lanes: dict[str, Any] | None) -> None:
         assert not any(times[: case.context.shape[1] - 1])
         early = final.written[clip, : end - GRID.frame_tokens]
         assert early.all()  # only the last frame's may be missing when all is decided
-        assert (final.settled[clip] <= final.frontier[clip]).all()
+        assert (final.exact_prefix[clip] <= final.frontier[clip]).all()
     assert sum(int(step.after.decided.sum() - step.before.decided.sum()) for step in steps) == 3 * (NEW - 1)
 
 
@@ -236,14 +238,14 @@ def test_exact_lanes_are_always_settled() -> None:
         for step in every_pass(problem(16, lanes=lanes)):
             open_still = step.after.frontier < 113
             behind = step.after.frontier - 1  # the newest token has no entry yet
-            assert (step.after.settled >= behind)[open_still].all()
+            assert (step.after.exact_prefix >= behind)[open_still].all()
 
 
 def test_a_lane_that_opens_early_leaves_unsettled_entries() -> None:
     last = every_pass(problem(64, lanes={"name": "rows", **EARLY}))[-1].after
     renewed = every_pass(problem(200, lanes={"name": "rows", **EARLY, "refresh": 500}))[-1].after
-    assert (last.settled < 40).all()
-    assert (renewed.settled > 90).all()
+    assert (last.exact_prefix < 40).all()
+    assert (renewed.exact_prefix > 90).all()
 
 
 @pytest.mark.parametrize("offset", [0, 2])

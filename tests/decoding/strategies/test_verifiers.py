@@ -9,19 +9,19 @@ from torch import Tensor
 
 from vidjacobi.config.settings import LAWS
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import Trial
+from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.decoding.strategies.verifiers import (
     VERIFIERS,
-    Branching,
+    TreeVerifier,
     Grouped,
     Pathwise,
-    Speculative,
-    finals,
+    RejectionSampler,
+    accept_prefix,
 )
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import normalise, race
+from vidjacobi.sampling.reference import normalise, gumbel_max
 
 
 def mask(text: str) -> Tensor:
@@ -43,7 +43,7 @@ def mask(text: str) -> Tensor:
     ],
 )
 def test_one_lane(kept: str, valid: str, accepted: int, decided: int) -> None:
-    final = finals(mask(kept), mask(valid))
+    final = accept_prefix(mask(kept), mask(valid))
     assert final.accepted.sum().item() == accepted
     assert final.decided.sum().item() == decided
     # a run from the first slot, and an accepted token is a kept one
@@ -71,7 +71,7 @@ def test_one_lane(kept: str, valid: str, accepted: int, decided: int) -> None:
 )
 def test_several_lanes(lane: str, kept: str, valid: str, corrects: str, accepted: str, decided: str) -> None:
     lanes = torch.tensor([[int(digit) for digit in lane]])
-    final = finals(mask(kept), mask(valid), lanes, mask(corrects))
+    final = accept_prefix(mask(kept), mask(valid), lanes, mask(corrects))
     assert torch.equal(final.accepted, mask(accepted))
     assert torch.equal(final.decided, mask(decided))
 
@@ -80,14 +80,16 @@ def test_clips_do_not_meet() -> None:
     """Rows of a batch, with other lanes in the same slots."""
     lanes = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [7, 7, 7, 7]])
     kept = torch.tensor([[0, 1, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1]]).bool()
-    final = finals(kept, torch.ones_like(kept), lanes, torch.ones_like(kept))
+    final = accept_prefix(kept, torch.ones_like(kept), lanes, torch.ones_like(kept))
     assert final.decided.long().tolist() == [[1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]
     for row in range(3):
-        alone = finals(kept[[row]], torch.ones_like(kept[[row]]), lanes[[row]], torch.ones_like(kept[[row]]))
+        alone = accept_prefix(
+            kept[[row]], torch.ones_like(kept[[row]]), lanes[[row]], torch.ones_like(kept[[row]])
+        )
         assert torch.equal(alone.decided[0], final.decided[row])
 
 
-def trial(clips: int = 3000) -> Trial:
+def trial(clips: int = 3000) -> DraftEvidence:
     generator = torch.Generator().manual_seed(0)
     laws, target = ((2 * torch.randn(clips, 2, 5, generator=generator)).softmax(-1) for _ in range(2))
     target[..., 4] = 0
@@ -95,13 +97,15 @@ def trial(clips: int = 3000) -> Trial:
     positions = torch.arange(8, 10).repeat(clips, 1)
     noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 4), torch.float32)
     earlier = Noise(0, torch.arange(clips), positions, torch.full((clips,), 3), torch.float32)
-    return Trial(race(laws, earlier.exponential(Purpose.FRESH, 5)), drafted(laws), nuclei(target), noise)
+    return DraftEvidence(
+        gumbel_max(laws, earlier.exponential(Purpose.FRESH, 5)), drafted(laws), nuclei(target), noise
+    )
 
 
 def test_pathwise_keeps_what_ar_draws() -> None:
     case = trial()
     verdict = Pathwise()(case)
-    ar = race(case.target.dense(), case.noise.exponential(Purpose.GUMBEL, 5))
+    ar = gumbel_max(case.target.dense(), case.noise.exponential(Purpose.GUMBEL, 5))
     assert torch.equal(verdict.tokens, ar)
     assert torch.equal(verdict.kept, ar == case.drafts)
     assert verdict.kept.any()
@@ -110,7 +114,7 @@ def test_pathwise_keeps_what_ar_draws() -> None:
 
 def test_speculative_keeps_or_corrects() -> None:
     case = trial()
-    verdict = Speculative()(case)
+    verdict = RejectionSampler()(case)
     assert torch.equal(verdict.tokens[verdict.kept], case.drafts[verdict.kept])
     # a correction comes from where p exceeds q, so it is never the rejected draft
     assert (verdict.tokens != case.drafts)[~verdict.kept].all()
@@ -121,7 +125,7 @@ def test_speculative_keeps_or_corrects() -> None:
 
 def test_a_verifier_and_a_coupling_of_one_rule_share_their_work() -> None:
     case = trial(2)
-    assert case.draw(Speculative()).tokens is case.draw(Maximal()).tokens
+    assert case.draw(RejectionSampler()).tokens is case.draw(Maximal()).tokens
     assert case.draw(Pathwise()).tokens is case.draw(Gumbel()).tokens
 
 
@@ -129,13 +133,13 @@ def test_a_verifier_and_a_coupling_of_one_rule_share_their_work() -> None:
 def test_every_verifier_says_what_it_proves(name: str) -> None:
     verifier = VERIFIERS[name]()
     assert verifier.law in LAWS
-    assert isinstance(verifier.reads_laws, bool)
+    assert isinstance(verifier.reads_draft_probs, bool)
     assert hash(verifier) == hash(VERIFIERS[name]())
     assert isinstance(verifier.noise, Purpose)
 
 
 def test_which_verifiers_choose_among_siblings() -> None:
-    assert {name for name, entry in VERIFIERS.items() if isinstance(entry(), Branching)} == {
+    assert {name for name, entry in VERIFIERS.items() if isinstance(entry(), TreeVerifier)} == {
         "speculative",
         "pathwise",
     }
@@ -160,7 +164,7 @@ def test_the_group_of_a_token() -> None:
 def test_grouped_keeps_more_than_speculative() -> None:
     """It accepts by the group's mass, and corrects from the token's own residual."""
     case = trial()
-    grouped, plain = Grouped(closeness=1.0, size=9)(case), Speculative()(case)
+    grouped, plain = Grouped(closeness=1.0, size=9)(case), RejectionSampler()(case)
     assert grouped.kept.all()  # one group of all tokens: u < 1
     alone = Grouped(closeness=1e-7, size=1)(case)
     assert torch.equal(alone.kept, plain.kept)

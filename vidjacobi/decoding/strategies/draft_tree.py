@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import probability, race, residual
-from vidjacobi.shapes import Laws, Tokens
+from vidjacobi.sampling.reference import probability, gumbel_max, residual
+from vidjacobi.shapes import Probs, Tokens
 
 
 @dataclass(frozen=True)
-class Siblings:
+class DraftTree:
     """``width`` - 1 siblings at each of the first ``depth`` slots of the window.
 
     There are fewer levels where they would take more than ``share`` of the window's positions (all but one
@@ -46,14 +46,14 @@ class Siblings:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class TreeDrafts:
     """Siblings of the first d drafts; one does not exist where q has too few tokens."""
 
     tokens: Int[Tensor, "b d k"]
     exist: Bool[Tensor, "b d k"]
 
 
-def choose(laws: Laws, drafts: Tokens, count: int, exponential: Float[Tensor, "b d v"]) -> Candidates:
+def choose(laws: Probs, drafts: Tokens, count: int, exponential: Float[Tensor, "b d v"]) -> TreeDrafts:
     """``count`` draws without replacement from each draft's law ``q`` without the draft itself.
 
     The race's order is that of drawing one after the other. With the noise that the draft won its own race
@@ -63,11 +63,11 @@ def choose(laws: Laws, drafts: Tokens, count: int, exponential: Float[Tensor, "b
     best = scores.topk(min(count, laws.shape[-1]), -1)
     missing = count - best.indices.shape[-1]
     tokens = torch.nn.functional.pad(best.indices, (0, missing))
-    return Candidates(tokens, torch.nn.functional.pad(best.values, (0, missing)) > 0)
+    return TreeDrafts(tokens, torch.nn.functional.pad(best.values, (0, missing)) > 0)
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedDraft:
     """The first rejected draft of every clip.
 
     Attributes:
@@ -89,14 +89,14 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Rescue:
+class TreeVerdict:
     """The token in place of a rejected draft, and which sibling it is (-1: none)."""
 
     tokens: Int[Tensor, "b 1"]
     hit: Int[Tensor, " b"]
 
 
-def try_in_turn(rejected: Rejected) -> Rescue:
+def try_in_turn(rejected: RejectedDraft) -> TreeVerdict:
     """Rejection sampling with candidates drawn without replacement: every test has a uniform of its own."""
     left = unit(residual(rejected.target, rejected.laws))
     law = unit(rejected.laws.scatter(-1, rejected.draft[..., None], 0))
@@ -110,9 +110,9 @@ def try_in_turn(rejected: Rejected) -> Rescue:
         left = torch.where(open_still, unit(residual(left, law)), left)
         law = unit(law.scatter(-1, token[..., None], 0))
     vocabulary = left.shape[-1]
-    drawn = race(left, rejected.noise.exponential(Purpose.REDRAW, vocabulary))
+    drawn = gumbel_max(left, rejected.noise.exponential(Purpose.REDRAW, vocabulary))
     chosen = rejected.siblings.gather(1, hit.clamp(min=0)[:, None])
-    return Rescue(torch.where((hit >= 0)[:, None], chosen, drawn), hit)
+    return TreeVerdict(torch.where((hit >= 0)[:, None], chosen, drawn), hit)
 
 
 def unit(weights: Float[Tensor, "b 1 v"]) -> Float[Tensor, "b 1 v"]:

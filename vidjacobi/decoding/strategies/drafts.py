@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.frame_probs import LawMemory
+from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid, nearest_left
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseLaws
+from vidjacobi.sampling.reference import SparseProbs
 from vidjacobi.shapes import Positions, Tokens
 
 
@@ -24,7 +24,7 @@ class Fresh:
     """Guessed tokens and the laws they were drawn from."""
 
     tokens: Tokens
-    laws: SparseLaws
+    laws: SparseProbs
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Past:
     noise: Noise
     fresh: Purpose
     grid: Grid
-    memory: LawMemory | None
+    memory: FrameProbsCache | None
     vocab_size: int
 
 
@@ -57,7 +57,7 @@ class DraftRule(Protocol):
     """A guess for every position of ``past.positions`` that is not known, from what lies to its left."""
 
     @property
-    def keeps_laws(self) -> int:
+    def keeps_probs(self) -> int:
         """Entries per law that the rule wants remembered, 0 for none."""
         ...
 
@@ -68,12 +68,12 @@ class DraftRule(Protocol):
 class Uniform:
     """A token drawn uniformly, q = 1/v (SJD's random initialisation, whose public code stores a one-hot q)."""
 
-    keeps_laws: ClassVar[int] = 0
+    keeps_probs: ClassVar[int] = 0
 
     def __call__(self, past: Past) -> Fresh:
         tokens = past.noise.integer(Purpose.FRESH, past.vocab_size)
         none = tokens[..., None][..., :0]
-        laws = SparseLaws(none, none.to(past.noise.dtype), floor=1 / past.vocab_size)
+        laws = SparseProbs(none, none.to(past.noise.dtype), floor=1 / past.vocab_size)
         return Fresh(tokens, laws)
 
 
@@ -81,7 +81,7 @@ class Uniform:
 class Left:
     """The last known token, repeated (SJD's horizontal repeat)."""
 
-    keeps_laws: ClassVar[int] = 0
+    keeps_probs: ClassVar[int] = 0
 
     def __call__(self, past: Past) -> Fresh:
         return copied(past, 1)
@@ -91,7 +91,7 @@ class Left:
 class Above:
     """The token one row up in raster order."""
 
-    keeps_laws: ClassVar[int] = 0
+    keeps_probs: ClassVar[int] = 0
 
     def __call__(self, past: Past) -> Fresh:
         return copied(past, past.grid.w)
@@ -101,14 +101,14 @@ class Above:
 class PreviousFrame:
     """The token at the same place one latent frame earlier."""
 
-    keeps_laws: ClassVar[int] = 0
+    keeps_probs: ClassVar[int] = 0
 
     def __call__(self, past: Past) -> Fresh:
         return copied(past, past.grid.frame_tokens)
 
 
 @dataclass(frozen=True)
-class PreviousLaw:
+class PreviousFrameProbs:
     """A draw from the model's own law of the same place one latent frame earlier.
 
     Its newest law: of the decided token, or of a draft where the window reaches past one frame. ``keep``
@@ -123,14 +123,14 @@ class PreviousLaw:
             raise InvalidArgument(f"keep must be a whole number of at least 1, not {self.keep!r}")
 
     @property
-    def keeps_laws(self) -> int:
+    def keeps_probs(self) -> int:
         return self.keep
 
     def __call__(self, past: Past) -> Fresh:
         if past.memory is None:
-            raise RuntimeError("previous_law needs a law memory")
+            raise RuntimeError("previous_frame_probs needs a law memory")
         laws = past.memory.recall(past.positions)
-        return Fresh(draw_sparse(laws, past.noise.exponential_at(past.fresh, laws.ids)), laws)
+        return Fresh(sample_sparse(laws, past.noise.exponential_at(past.fresh, laws.ids)), laws)
 
 
 DRAFTS: dict[str, type] = {
@@ -138,7 +138,7 @@ DRAFTS: dict[str, type] = {
     "left": Left,
     "above": Above,
     "previous_frame": PreviousFrame,
-    "previous_law": PreviousLaw,
+    "previous_frame_probs": PreviousFrameProbs,
 }
 
 
@@ -148,11 +148,11 @@ def copied(past: Past, distance: int) -> Fresh:
     source = torch.where(source >= 0, source, nearest_left(past.known, 1)).clamp(min=0)
     tokens = past.tokens.gather(1, source.gather(1, past.positions))
     return Fresh(
-        tokens, SparseLaws(tokens[..., None], torch.ones_like(tokens[..., None], dtype=past.noise.dtype))
+        tokens, SparseProbs(tokens[..., None], torch.ones_like(tokens[..., None], dtype=past.noise.dtype))
     )
 
 
-def draw_sparse(laws: SparseLaws, exponential: Float[Tensor, "b n k"]) -> Tokens:
+def sample_sparse(laws: SparseProbs, exponential: Float[Tensor, "b n k"]) -> Tokens:
     """argmax(log q + G) over the entries of a sparse law without floor."""
     winner = (laws.probs / exponential).argmax(-1, keepdim=True)
     return laws.ids.gather(-1, winner)[..., 0]

@@ -1,6 +1,6 @@
 """One pass seen from the drafts: what was guessed, what the model says now, and the noise to judge with.
 
-Verifiers and couplings read a Trial; each coupling is evaluated at most once per pass, so a verifier and a
+Verifiers and couplings read a DraftEvidence; each coupling is evaluated at most once per pass, so a verifier and a
 redraft that rest on the same rule share its work.
 """
 
@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.sampler import draw
-from vidjacobi.sampling.truncated_probs import DraftLaws, Nuclei
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.shapes import Mask, Tokens
 
 
 @dataclass(frozen=True)
-class Coupled:
+class Redraft:
     """New tokens of a window, each drawn from the target, and where the draft was kept."""
 
     tokens: Tokens
@@ -25,7 +25,7 @@ class Coupled:
 class Rule(Protocol):
     """Anything that turns a pass into new tokens: a coupling or a verifier. Equal rules are evaluated once."""
 
-    def __call__(self, trial: "Trial") -> Coupled: ...
+    def __call__(self, trial: "DraftEvidence") -> Redraft: ...
 
     def __hash__(self) -> int: ...
 
@@ -50,12 +50,12 @@ class Coupling(Rule, Protocol):
         ...
 
     @property
-    def reads_laws(self) -> bool:
+    def reads_draft_probs(self) -> bool:
         """Whether the draft laws ``q`` are looked at (otherwise they are not stored)."""
         ...
 
 
-class Trial:
+class DraftEvidence:
     """Drafts, target and noise of one window.
 
     Args:
@@ -65,20 +65,20 @@ class Trial:
         noise: of this window and pass.
     """
 
-    def __init__(self, drafts: Tokens, laws: DraftLaws | None, target: Nuclei, noise: Noise) -> None:
+    def __init__(self, drafts: Tokens, laws: DraftProbs | None, target: TruncatedProbs, noise: Noise) -> None:
         self.drafts, self._laws, self.target, self.noise = drafts, laws, target, noise
-        self._memo: dict[Rule, Coupled] = {}
+        self._memo: dict[Rule, Redraft] = {}
 
     @property
-    def laws(self) -> DraftLaws:
+    def laws(self) -> DraftProbs:
         """The draft laws ``q``."""
         if self._laws is None:
             raise RuntimeError(
-                "draft laws were not stored: a part that reads them must say reads_laws = True"
+                "draft laws were not stored: a part that reads them must say reads_draft_probs = True"
             )
         return self._laws
 
-    def draw(self, rule: Rule) -> Coupled:
+    def draw(self, rule: Rule) -> Redraft:
         """What ``rule`` makes of this pass."""
         if rule not in self._memo:
             self._memo[rule] = rule(self)

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import SparseLaws
-from vidjacobi.sampling.sampler import strongest
-from vidjacobi.sampling.truncated_probs import Nuclei
+from vidjacobi.sampling.reference import SparseProbs
+from vidjacobi.sampling.sampler import top_k_probs
+from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Counts, Mask, Positions, RowIndex, Tokens
 
 
 @dataclass(frozen=True)
-class LawMemory:
+class FrameProbsCache:
     """One sparse law per clip and place in the frame; place = position modulo the frame's tokens.
 
     A place that was never evaluated holds a token instead (mass 1): the context's token there, since a
@@ -33,7 +33,7 @@ class LawMemory:
         keep: int,
         dtype: torch.dtype,
         lengths: Counts | None = None,
-    ) -> "LawMemory":
+    ) -> "FrameProbsCache":
         """The memory in front of the first law; shorter contexts are padded on the right."""
         batch, width = context.shape
         lengths = torch.full_like(context[:, 0], width) if lengths is None else lengths
@@ -55,26 +55,26 @@ class LawMemory:
         """Entries of a law."""
         return self.ids.shape[2]
 
-    def remember(self, positions: Positions, laws: Nuclei, valid: Mask) -> "LawMemory":
+    def remember(self, positions: Positions, laws: TruncatedProbs, valid: Mask) -> "FrameProbsCache":
         """With the laws of rising ``positions`` where ``valid``; of two at one place the later one stays."""
-        new = strongest(laws, self.keep)
+        new = top_k_probs(laws, self.keep)
         place = positions % self.frame_tokens
         order = torch.where(valid, torch.arange(positions.shape[1], device=place.device), -1)
         newest = torch.full_like(self.ids[..., 0], -1).scatter_reduce(1, place, order, "amax")
         slot = newest.clamp(min=0)[..., None].expand_as(self.ids)
         replaced = (newest >= 0)[..., None]
         ids = torch.where(replaced, new.ids.gather(1, slot), self.ids)
-        return LawMemory(ids, torch.where(replaced, new.probs.gather(1, slot), self.probs))
+        return FrameProbsCache(ids, torch.where(replaced, new.probs.gather(1, slot), self.probs))
 
-    def recall(self, positions: Positions) -> SparseLaws:
+    def recall(self, positions: Positions) -> SparseProbs:
         """The newest laws of the places of ``positions``."""
         place = (positions % self.frame_tokens)[..., None].expand(-1, -1, self.keep)
-        return SparseLaws(self.ids.gather(1, place), self.probs.gather(1, place))
+        return SparseProbs(self.ids.gather(1, place), self.probs.gather(1, place))
 
-    def rows(self, rows: RowIndex) -> "LawMemory":
+    def rows(self, rows: RowIndex) -> "FrameProbsCache":
         """The memory of some clips, in this order."""
-        return LawMemory(self.ids[rows], self.probs[rows])
+        return FrameProbsCache(self.ids[rows], self.probs[rows])
 
-    def beside(self, other: "LawMemory") -> "LawMemory":
+    def beside(self, other: "FrameProbsCache") -> "FrameProbsCache":
         """The memory of these clips and, behind them, of those of ``other``."""
-        return LawMemory(torch.cat([self.ids, other.ids]), torch.cat([self.probs, other.probs]))
+        return FrameProbsCache(torch.cat([self.ids, other.ids]), torch.cat([self.probs, other.probs]))

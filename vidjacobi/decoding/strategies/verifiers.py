@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.draft_tree import Rejected, Rescue, try_in_turn
-from vidjacobi.decoding.strategies.evidence import Coupled, Rule, Trial
+from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeVerdict, try_in_turn
+from vidjacobi.decoding.strategies.evidence import Redraft, Rule, DraftEvidence
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.sampling.noise import Purpose
 from vidjacobi.sampling.reference import sort_falling
-from vidjacobi.shapes import Laws, Mask
+from vidjacobi.shapes import Probs, Mask
 
 
 @runtime_checkable
@@ -30,14 +30,14 @@ class Verifier(Rule, Protocol):
     def law(self) -> str: ...
 
     @property
-    def reads_laws(self) -> bool: ...
+    def reads_draft_probs(self) -> bool: ...
 
     @property
     def noise(self) -> Purpose: ...
 
 
 @runtime_checkable
-class Branching(Verifier, Protocol):
+class TreeVerifier(Verifier, Protocol):
     """A verifier that can also choose among siblings of the first rejected draft."""
 
     @property
@@ -45,22 +45,22 @@ class Branching(Verifier, Protocol):
         """Noise that the siblings of a draft are drawn with."""
         ...
 
-    def among(self, rejected: Rejected) -> Rescue: ...
+    def among(self, rejected: RejectedDraft) -> TreeVerdict: ...
 
 
 @dataclass(frozen=True)
-class Speculative:
+class RejectionSampler:
     """Rejection sampling: accept x if u q(x) < p(x), correct from the residual (Leviathan et al. 2023)."""
 
     law: ClassVar[str] = "lossless"
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         return trial.draw(Maximal())
 
-    def among(self, rejected: Rejected) -> Rescue:
+    def among(self, rejected: RejectedDraft) -> TreeVerdict:
         """Sibling by sibling: p becomes norm(max(0, p - q)), q loses the token that was tried (SJD-PAC)."""
         return try_in_turn(rejected)
 
@@ -70,17 +70,17 @@ class Pathwise:
     """Accept x iff it is argmax(log p + G_position), the token that AR draws from the same noise."""
 
     law: ClassVar[str] = "pathwise"
-    reads_laws: ClassVar[bool] = False
+    reads_draft_probs: ClassVar[bool] = False
     noise: ClassVar[Purpose] = Purpose.GUMBEL
     sibling_noise: ClassVar[Purpose] = Purpose.GUMBEL
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         return trial.draw(Gumbel())
 
-    def among(self, rejected: Rejected) -> Rescue:
+    def among(self, rejected: RejectedDraft) -> TreeVerdict:
         """A sibling is right iff it is the token that AR draws."""
         right = rejected.exists & (rejected.siblings == rejected.corrected)
-        return Rescue(rejected.corrected, torch.where(right.any(-1), right.long().argmax(-1), -1))
+        return TreeVerdict(rejected.corrected, torch.where(right.any(-1), right.long().argmax(-1), -1))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Grouped:
     size: int = 7
     closeness: float = 0.15
     law: ClassVar[str] = "lossy"
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
     def __post_init__(self) -> None:
@@ -103,15 +103,15 @@ class Grouped:
         if not 0 < self.closeness <= 1:
             raise InvalidArgument(f"grouped: closeness must lie in (0, 1], not {self.closeness!r}")
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         target = trial.target.dense()
         group = self.group(target, trial.target.of(trial.drafts)[..., None])
         p, q = (torch.where(group, laws, 0).sum(-1) for laws in (target, trial.laws.dense()))
         kept = trial.noise.uniform(Purpose.ACCEPT) * q < p
         redrawn = trial.from_residual(Purpose.REDRAW, ~kept)
-        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
 
-    def group(self, laws: Laws, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:
+    def group(self, laws: Probs, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:
         """The tokens grouped with one of probability ``of``."""
         falling = sort_falling(laws)
         rank = (laws > of).sum(-1, keepdim=True)
@@ -121,20 +121,20 @@ class Grouped:
         return (laws <= highest) & (laws >= lowest) & ((laws - of).abs() < self.closeness)
 
 
-VERIFIERS: dict[str, type] = {"speculative": Speculative, "pathwise": Pathwise, "grouped": Grouped}
+VERIFIERS: dict[str, type] = {"speculative": RejectionSampler, "pathwise": Pathwise, "grouped": Grouped}
 
 
 @dataclass(frozen=True)
-class Final:
+class AcceptedPrefix:
     """What a pass decides, slot by slot: accepted drafts, and with ``decided`` the corrected tokens too."""
 
     accepted: Mask
     decided: Mask
 
 
-def finals(
+def accept_prefix(
     kept: Mask, valid: Mask, lane: Int[Tensor, "b n"] | None = None, corrects: Mask | None = None
-) -> Final:
+) -> AcceptedPrefix:
     """Per lane the kept drafts in front of its first rejected one, and that one's correction where ``corrects``.
 
     Slots are sorted by lane; those that are not ``valid`` decide nothing and break no run. One lane and
@@ -146,4 +146,4 @@ def finals(
         starts = torch.cat([torch.ones_like(valid[:, :1]), lane[:, 1:] != lane[:, :-1]], 1)
         before = before - torch.where(starts, before, 0).cummax(-1).values
     run = valid & (before == 0)
-    return Final(run & kept, run if corrects is None else run & (kept | corrects))
+    return AcceptedPrefix(run & kept, run if corrects is None else run & (kept | corrects))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vidjacobi.decoding.strategies.evidence import Coupled, Trial
+from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
 from vidjacobi.sampling.noise import Purpose
 
 
@@ -12,9 +12,9 @@ class Gumbel:
     """Redraft argmax(log p + G_position): agreement at least (1 - TV) / (1 + TV) between any two passes."""
 
     fresh: ClassVar[Purpose] = Purpose.GUMBEL
-    reads_laws: ClassVar[bool] = False
+    reads_draft_probs: ClassVar[bool] = False
     law: ClassVar[str] = "lossless"
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         tokens = trial.from_target(Purpose.GUMBEL)
-        return Coupled(tokens, tokens == trial.drafts)
+        return Redraft(tokens, tokens == trial.drafts)

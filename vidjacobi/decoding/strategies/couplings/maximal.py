@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from vidjacobi.decoding.strategies.evidence import Coupled, Trial
+from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
 from vidjacobi.sampling.noise import Purpose
 
 
@@ -17,11 +17,11 @@ class Maximal:
     """
 
     fresh: ClassVar[Purpose] = Purpose.FRESH
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     law: ClassVar[str] = "lossless"
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = trial.noise.uniform(Purpose.ACCEPT) * q < p
         redrawn = trial.from_residual(Purpose.REDRAW, ~kept)
-        return Coupled(torch.where(kept, trial.drafts, redrawn), kept)
+        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)

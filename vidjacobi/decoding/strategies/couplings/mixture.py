@@ -8,7 +8,7 @@ import torch
 from vidjacobi.decoding.strategies.couplings.gumbel import Gumbel
 from vidjacobi.decoding.strategies.couplings.independent import Independent
 from vidjacobi.decoding.strategies.couplings.maximal import Maximal
-from vidjacobi.decoding.strategies.evidence import Coupled, Coupling, Trial
+from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import Purpose
@@ -34,12 +34,12 @@ class Mixture:
         return self.coupled.fresh
 
     @property
-    def reads_laws(self) -> bool:
-        return self.coupled.reads_laws
+    def reads_draft_probs(self) -> bool:
+        return self.coupled.reads_draft_probs
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         heads = trial.noise.uniform(Purpose.COIN) < self.alpha
         coupled, free = trial.draw(self.coupled), trial.draw(Independent())
-        return Coupled(
+        return Redraft(
             torch.where(heads, coupled.tokens, free.tokens), torch.where(heads, coupled.kept, free.kept)
         )

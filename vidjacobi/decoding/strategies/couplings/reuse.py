@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from vidjacobi.decoding.strategies.couplings.independent import Independent
-from vidjacobi.decoding.strategies.evidence import Coupled, Trial
+from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Purpose
 
@@ -21,14 +21,14 @@ class Reuse:
 
     threshold: float = 0.5
     fresh: ClassVar[Purpose] = Purpose.FRESH
-    reads_laws: ClassVar[bool] = True
+    reads_draft_probs: ClassVar[bool] = True
     law: ClassVar[str] = "lossy"
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:
             raise InvalidArgument(f"reuse: threshold must be at least 0, not {self.threshold!r}")
 
-    def __call__(self, trial: Trial) -> Coupled:
+    def __call__(self, trial: DraftEvidence) -> Redraft:
         p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
         kept = p > self.threshold * q
-        return Coupled(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
+        return Redraft(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)

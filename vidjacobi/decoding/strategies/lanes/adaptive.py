@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import Active, Board
+from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
 from vidjacobi.decoding.strategies.lanes.raster import Raster, one_lane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Counts
@@ -52,7 +52,7 @@ class Adaptive:
         if self.block < 1 or not 0 < self.trust <= 1:
             raise InvalidArgument("adaptive: block must be at least 1 and trust in (0, 1]")
 
-    def __call__(self, board: Board) -> Active:
+    def __call__(self, board: LaneView) -> LanePlan:
         assert board.pace is not None
         chosen = entry(self.sizes, board.pace[:, 0]).long().clamp(max=board.window)
         return one_lane(board, chosen)
@@ -61,9 +61,9 @@ class Adaptive:
         """The smallest size that holds them all: what a clip gets must not depend on its mates in the batch."""
         return min([size for size in self.sizes if wanted <= size <= window], default=window)
 
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
         """None, as in raster."""
-        return Raster().stand_in(board)
+        return Raster().placeholder(board)
 
     def begin(self, batch: int, device: torch.device) -> Float[Tensor, "b k"]:
         """Columns: index of the size, passes and tokens of the block, then how each size did (1: as the curve)."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import Active, Board
+from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
 from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
 from vidjacobi.errors import check_whole
 
@@ -38,7 +38,7 @@ class Frames:
         """Exact only if a frame waits for the whole frame before."""
         return "lossless" if self.reach is None else "lossy"
 
-    def __call__(self, board: Board) -> Active:
+    def __call__(self, board: LaneView) -> LanePlan:
         grid, size = board.grid, board.decided.shape[1]
         frames = (size - board.offset) // grid.frame_tokens
         body = board.decided[:, board.offset : board.offset + frames * grid.frame_tokens]
@@ -59,12 +59,12 @@ class Frames:
         position = torch.arange(size, device=count.device)
         frame = (position - board.offset).div(grid.frame_tokens, rounding_mode="floor")
         lane = (frame * grid.frame_tokens + board.offset).clamp(min=0)[None]
-        return Active(targets, never_fed(board, targets), lane, torch.ones_like(targets))
+        return LanePlan(targets, never_fed(board, targets), lane, torch.ones_like(targets))
 
     def nodes(self, wanted: int, window: int) -> int:
         """The next multiple of 8."""
         return few_widths(wanted, window)
 
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
         """The nearest decided token of the same place."""
         return same_place(board)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import Active, Board
+from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
 from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.grid import nearest_left
@@ -53,7 +53,7 @@ class Rows:
         """Exact only if a row waits for the whole row above and a frame for the whole frame before."""
         return "lossless" if self.context is None and self.frames is None and not self.refresh else "lossy"
 
-    def __call__(self, board: Board) -> Active:
+    def __call__(self, board: LaneView) -> LanePlan:
         width = board.grid.w
         size, device = board.decided.shape[1], board.decided.device
         count, is_open, above = self.progress(board)
@@ -70,9 +70,9 @@ class Rows:
         if self.correct == "top":
             top = (board.frontier[:, None] - board.offset).div(width, rounding_mode="floor")
             corrects = row[None] == top
-        return Active(targets, self.feeds(board, targets, position), lane, corrects)
+        return LanePlan(targets, self.feeds(board, targets, position), lane, corrects)
 
-    def progress(self, board: Board) -> tuple[Int[Tensor, "b r"], Bool[Tensor, "b r"], Int[Tensor, "b r"]]:
+    def progress(self, board: LaneView) -> tuple[Int[Tensor, "b r"], Bool[Tensor, "b r"], Int[Tensor, "b r"]]:
         """(decided tokens, whether it may be worked on, decided tokens of the row above) of every row."""
         grid = board.grid
         frames = (board.decided.shape[1] - board.offset) // grid.frame_tokens
@@ -89,21 +89,21 @@ class Rows:
         return count, ready & (before[..., None] >= needed).flatten(1), above
 
     def feeds(
-        self, board: Board, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
+        self, board: LaneView, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
     ) -> Bool[Tensor, "b p"]:
         """Decided tokens that were never fed, and the first ones whose entry is not AR's if they are refreshed."""
         feed = never_fed(board, targets)
         if self.refresh:
             followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
-            ahead = (position >= board.settled[:, None]) & (position < board.frontier[:, None])
-            feed |= ahead & (position < board.settled[:, None] + self.refresh) & ~followed
+            ahead = (position >= board.exact_prefix[:, None]) & (position < board.frontier[:, None])
+            feed |= ahead & (position < board.exact_prefix[:, None] + self.refresh) & ~followed
         return feed
 
     def nodes(self, wanted: int, window: int) -> int:
         """The next multiple of 8."""
         return few_widths(wanted, window)
 
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
         """The nearest decided position of the same place, or of the row."""
         if self.stand_in_of == "row":
             return nearest_left(board.decided, 1)

@@ -12,7 +12,7 @@ from vidjacobi.shapes import Counts
 
 
 @dataclass(frozen=True)
-class Board:
+class LaneView:
     """What a lane rule may look at.
 
     Attributes:
@@ -22,13 +22,13 @@ class Board:
         settled: positions in front of it have the cache entry that one-by-one decoding would have made.
         grid: of one frame, in front of it ``offset`` special tokens.
         window: most positions of a pass.
-        pace: what a Paced rule keeps from pass to pass, else None.
+        pace: what a StatefulLanes rule keeps from pass to pass, else None.
     """
 
     decided: Bool[Tensor, "b p"]
     written: Bool[Tensor, "b p"]
     frontier: Counts
-    settled: Counts
+    exact_prefix: Counts
     grid: Grid
     offset: int
     window: int
@@ -36,7 +36,7 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Active:
+class LanePlan:
     """What a pass is to do.
 
     Attributes:
@@ -59,19 +59,19 @@ class Lanes(Protocol):
     @property
     def law(self) -> str: ...
 
-    def __call__(self, board: Board) -> Active: ...
+    def __call__(self, board: LaneView) -> LanePlan: ...
 
     def nodes(self, wanted: int, window: int) -> int:
         """Width of a pass that has ``wanted`` inputs: few different widths, so that shapes rarely change."""
         ...
 
-    def stand_in(self, board: Board) -> Int[Tensor, "b p"]:
+    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
         """For each position the decided one whose token is fed in its place while it has none itself."""
         ...
 
 
 @runtime_checkable
-class Paced(Lanes, Protocol):
+class StatefulLanes(Lanes, Protocol):
     """A rule that looks at how many tokens the past passes of each clip decided."""
 
     def begin(self, batch: int, device: torch.device) -> Float[Tensor, "b k"]:
