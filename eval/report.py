@@ -53,7 +53,7 @@ def result_table(lines: Sequence[Line], label: str) -> Table:
     """The table, which can be sorted."""
     lpips = any(line["lpips"] is not None for line in lines)
     columns = [
-        *(Column("decoder"), Column("law"), Column("L", "number"), Column("NFE", "number", 1)),
+        *(Column("decoder"), Column("guarantee"), Column("L", "number"), Column("NFE", "number", 1)),
         *(Column("x fewer", "interval"), Column("latency [s]", "number", 2), Column("x faster", "interval")),
         *(Column(label, "number", 1), Column(f"{label} \N{MINUS SIGN} AR's", "interval", 1)),
         *(Column("PSNR [dB]", "number"), Column("SSIM", "number", 3), Column("AR's tokens [%]", "number", 1)),
@@ -61,7 +61,7 @@ def result_table(lines: Sequence[Line], label: str) -> Table:
     ]
     rows = [
         [
-            *(line["decoder"], line["law"], line["window"], line["passes"]),
+            *(line["decoder"], line["guarantee"], line["window"], line["passes"]),
             *(interval(line["fewer_passes"]), line["seconds"], interval(line["faster"])),
             *(line["fvd"], interval(line["fvd_above_ar"]), line["psnr"], line["ssim"]),
             None if line["ar_agreement"] is None else 100 * line["ar_agreement"],
@@ -101,7 +101,7 @@ def curve(lines: Sequence[Line], name: str, key: str) -> Curve:
     """One decoder's values over its windows."""
     mine = [line for line in lines if line["decoder"] == name]
     points = [Point(line["window"], line[key]) for line in mine if line[key] is not None]
-    return Curve(name, points, mine[0]["law"] == "lossy")
+    return Curve(name, points, mine[0]["guarantee"] == "lossy")
 
 
 def shown_windows(lines: Sequence[Line]) -> list[Name]:

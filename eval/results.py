@@ -23,7 +23,7 @@ Features = Mapping[Name, Float[Tensor, "n f"]]
 Line = dict[str, Any]
 AT_AR = (AR, 1)
 FROM_BENCH = (
-    *("law", "lanes", "positions", "passes", "tokens_per_pass", "fewer_passes", "seconds", "faster"),
+    *("guarantee", "lanes", "positions", "passes", "tokens_per_pass", "fewer_passes", "seconds", "faster"),
     *("ar_agreement", "kl", "nll", "nll_above_ar", "excess"),
 )
 
@@ -40,7 +40,7 @@ def results(
         line: Line = {"decoder": name[0], "window": name[1] or None, "clips": len(features[name])}
         line |= {key: decodes[name][key] if name in decodes else None for key in FROM_BENCH}
         line |= {
-            "law": line["law"] or "reference",
+            "guarantee": line["guarantee"] or "reference",
             **distances(name, features, draws, seed),
             **averages(mine),
         }
@@ -100,7 +100,17 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
 
 def table(lines: Sequence[Line], label: str) -> str:
     """Markdown, shaped like table 2 of the MC-SJD paper: a decoder at a window, NFE, latency, FVD."""
-    head = ["decoder", "law", "L", "NFE", "x fewer", "latency [s]", "x faster", label, f"{label} - AR's"]
+    head = [
+        "decoder",
+        "guarantee",
+        "L",
+        "NFE",
+        "x fewer",
+        "latency [s]",
+        "x faster",
+        label,
+        f"{label} - AR's",
+    ]
     head += ["PSNR [dB]", "SSIM", "AR's tokens"]
     lpips = any(line["lpips"] is not None for line in lines)
     return markdown(head + ["LPIPS"] * lpips, [cells(line, lpips) for line in lines])
@@ -109,7 +119,7 @@ def table(lines: Sequence[Line], label: str) -> str:
 def cells(line: Line, lpips: bool) -> list[str]:
     """One line of the table."""
     row = [
-        *(line["decoder"], line["law"], str(line["window"] or "")),
+        *(line["decoder"], line["guarantee"], str(line["window"] or "")),
         *(number(line["passes"], 1), estimate(line["fewer_passes"], 2)),
         *(number(line["seconds"], 2), estimate(line["faster"], 2)),
         *(number(line["fvd"], 1), estimate(line["fvd_above_ar"], 1)),

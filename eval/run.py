@@ -183,7 +183,7 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         "model": config.model,
         "dataset": f"{config.dataset}, {clips} clips, {len(chosen.skipped)} skipped",
         "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
-        "law": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
+        "sampling": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
         "device": f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}",
         "floor": base and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
         **{key.replace("_", " "): value for key, value in measured["protocol"].items() if key != "seed"},

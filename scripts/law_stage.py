@@ -1,6 +1,6 @@
 """The law stage of a pass beside its plain form: laws, rejection test, residual, redraft, laws to remember.
 
-Plain: the vocabulary sorted, laws and draft laws dense, as ``logits_to_probs`` and ``gumbel_max`` have them; the same sparse noise.
+Plain: the vocabulary sorted, dense probabilities, as ``logits_to_probs`` and ``gumbel_max``; the same sparse noise.
 Alternating, in CPU seconds; memory is what the process had at most beyond what it had before (Linux).
 
     python scripts/law_stage.py
@@ -21,12 +21,12 @@ from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import (
-    SparseProbs,
     SamplingParams,
+    SparseProbs,
+    gumbel_max,
     logits_to_probs,
     normalise,
     probability,
-    gumbel_max,
     residual,
 )
 from vidjacobi.sampling.sampler import draw, to_truncated_probs, top_k_probs

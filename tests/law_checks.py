@@ -8,7 +8,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Strategies, Problem
+from vidjacobi.decoding.state import Problem, Strategies
 from vidjacobi.grid import Grid
 from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs

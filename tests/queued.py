@@ -95,6 +95,6 @@ def assert_as_alone(found: list[Finished], decoder: str, several: bool = True) -
         assert (
             len(got.trace.seconds) == len(got.trace.forward_seconds) == got.stats.passes == got.stats.nfe[0]
         )
-        assert got.stats.law == own.stats.law
+        assert got.stats.guarantee == own.stats.guarantee
     if several:
         assert sorted((str(one.request.name), one.sample) for one in found) == sorted(expected)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vidjacobi.decoding import commit, step
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies, Window
 from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
 from vidjacobi.decoding.window import (
     Inputs,
@@ -46,14 +46,14 @@ def problem(
     window: int,
     draft: str = "previous_frame_probs",
     coupling: str = "maximal",
-    verifier: str = "speculative",
+    verifier: str = "rejection_sampling",
     lanes: dict[str, Any] | None = None,
-    siblings: dict[str, Any] | None = None,
+    draft_tree: dict[str, Any] | None = None,
     context: int = CONTEXT,
     new_tokens: int = NEW,
 ) -> Problem:
     """Three clips on a recording model."""
-    parts = Strategies.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, siblings)
+    parts = Strategies.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, draft_tree)
     model = Recording(VOCAB, GRID, surprise=0.3)
     tokens = torch.randint(0, VOCAB, (3, context), generator=torch.Generator().manual_seed(0))
     return Problem(model, tokens, new_tokens, SamplingParams(1.0, 0.9), window, 0, torch.arange(3), parts)

@@ -18,7 +18,7 @@ LOSSY = ("sjdpp",)
 HOSTILE = "<script>console.error('ran')</script> \"it's\" & {{ 7 * 7 }} \u4e2d\u6587 \u202etxt.exe \udc80"
 COLUMNS = (
     Column("decoder"),
-    Column("law"),
+    Column("guarantee"),
     Column("window", "number"),
     Column("NFE", "interval", digits=0),
     Column("tokens per pass", "number", digits=2),
@@ -66,7 +66,7 @@ def rows(seed: int = 0) -> list[list[object]]:
             made.append(
                 [
                     name,
-                    "lossy" if name in LOSSY else "pathwise" if name == "pathwise" else "lossless",
+                    "lossy" if name in LOSSY else "identical" if name == "pathwise" else "lossless",
                     window,
                     Interval(nfe, nfe * 0.95, nfe * 1.06),
                     960 / nfe,

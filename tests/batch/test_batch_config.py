@@ -55,9 +55,9 @@ def test_settings_of_the_decoder_are_checked(pair: str) -> None:
 
 
 def test_settings_of_the_decoder_count() -> None:
-    changed = plan("decoder.siblings.depth=2")
-    assert changed.decoder.siblings is not None
-    assert changed.decoder.siblings["depth"] == 2
+    changed = plan("decoder.draft_tree.depth=2")
+    assert changed.decoder.draft_tree is not None
+    assert changed.decoder.draft_tree["depth"] == 2
     assert digest_of(changed.settings()) != digest_of(plan().settings())
 
 

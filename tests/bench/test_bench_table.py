@@ -32,7 +32,7 @@ NAMES = Names("gs_sjd", "pathwise")
 
 def row(decoder: str, window: int, clip: int, nfe: int, seed: int = 0, **other: float | str) -> Measurement:
     values = {
-        "law": "lossless",
+        "guarantee": "lossless",
         "lanes": "raster",
         "positions": float(window),
         "seconds": nfe / 10,
@@ -90,7 +90,7 @@ def sheet() -> list[Measurement]:
         for window, base, ours in ((16, 300, 200), (32, 200, 150), (64, 150, 149)):
             rows += [row("gs_sjd", window, clip, base + clip), row("fast", window, clip, ours - clip % 2)]
             rows.append(row("pathwise", window, clip, ours))
-        lane = {"lanes": "rows", "law": "lossy", "positions": 32.0, "nll": 1.51, "kl": 0.1}
+        lane = {"lanes": "rows", "guarantee": "lossy", "positions": 32.0, "nll": 1.51, "kl": 0.1}
         rows.append(row("lane", 256, clip, 90 + clip, **lane))
     return rows
 
@@ -122,7 +122,7 @@ def test_one_clip_reaches_no_bar() -> None:
 
 
 def test_tables_say_what_is_missing() -> None:
-    rows = [*sheet(), row("thin", 256, 0, 90, lanes="rows", law="lossy", positions=9.0)]
+    rows = [*sheet(), row("thin", 256, 0, 90, lanes="rows", guarantee="lossy", positions=9.0)]
     text = tables(summary(rows, "gs_sjd", "pathwise"), "gs_sjd", "pathwise")
     lines = text.splitlines()
     assert lines[2].startswith("| ar | lossless | 1 | 1.0 | 960.0 | 1.00 |")

@@ -81,7 +81,7 @@ def test_compares_decoders_with_ar(
         assert line["passes"] <= 24
         if line["decoder"] in {"ar", "pathwise"}:
             assert line["ar_agreement"] == 1
-        assert (line["kl"] is None) == (line["law"] != "lossy")
+        assert (line["kl"] is None) == (line["guarantee"] != "lossy")
     text = (out / "bench.md").read_text()
     assert text.strip() in printed.out
     assert "| pathwise | pathwise | 9 |" in text
@@ -185,8 +185,8 @@ def test_notices_a_decoder_that_has_changed(
     capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.yaml"
-    text = "law: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\ndraft: {name: uniform}\n"
-    text += "coupling: {name: COUPLING}\nverifier: {name: speculative}\n"
+    text = "guarantee: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\ndraft: {name: uniform}\n"
+    text += "coupling: {name: COUPLING}\nverifier: {name: rejection_sampling}\n"
     mine.write_text(text.replace("COUPLING", "maximal"))
     request = [*words(clips[:1], tiny_pair, tmp_path / "b")[:-2], str(mine)]
     assert main(request) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import LAWS, config_names
+from vidjacobi.config.settings import GUARANTEES, config_names
 
 
 def test_the_console_script_exists() -> None:
@@ -37,7 +37,7 @@ def test_lists_every_decoder_with_its_law(capsys: pytest.CaptureFixture) -> None
     lines = capsys.readouterr().out.splitlines()
     listed = json.loads(lines[-1])["decoders"]
     assert sorted(listed) == config_names("decoder")
-    assert set(listed.values()) <= set(LAWS)
+    assert set(listed.values()) <= set(GUARANTEES)
 
 
 def test_unknown_command(capsys: pytest.CaptureFixture) -> None:

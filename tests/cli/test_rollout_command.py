@@ -61,7 +61,7 @@ def test_writes_video_sheet_and_numbers(
     assert record["predicted_frames"] == 5
     assert record["new_tokens"] == 24
     assert record["fps"] == 12.5
-    assert record["law"].startswith("pathwise")
+    assert record["guarantee"].startswith("identical")
     assert sum(record["acceptance_lengths"][0]) == 24
     assert len(record["acceptance_lengths"][0]) == record["nfe"]
     assert record["seed"] == 3

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.config.settings import LAWS, config_names, load_decoder, with_window
+from vidjacobi.config.settings import GUARANTEES, config_names, load_decoder, with_window
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS
@@ -19,14 +19,14 @@ def test_the_documented_decoders_are_shipped() -> None:
     exact = {"ar", "jacobi", "sjd", "mc_sjd", "gs_sjd", "alpha", "sjd_pac", "pathwise", "fast"}
     lossy = {"sjdpp", "gsd", "pjd", "zipar", "diagonal", "pjd_temporal"}
     assert exact | lossy <= set(DECODERS)
-    assert {name for name in exact | lossy if load_decoder(name).law == "lossy"} == lossy
+    assert {name for name in exact | lossy if load_decoder(name).guarantee == "lossy"} == lossy
 
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
     config = load_decoder(name)
     assert config.name == name
-    assert config.law in LAWS
+    assert config.guarantee in GUARANTEES
     assert config.method in METHODS
     assert config.window >= 1
     assert config.paper
@@ -34,42 +34,44 @@ def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
     parts = parts_of(config)
     assert (parts is None) == (config.method == "autoregressive")
     if parts:
-        assert parts.law == config.law
+        assert parts.guarantee == config.guarantee
 
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if load_decoder(name).method == "jacobi"])
 def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
     """In both directions: a lossy decoder cannot say that it is not, nor a lossless one that it is pathwise."""
     config = load_decoder(name)
-    for law in LAWS:
-        if law == config.law:
+    for guarantee in GUARANTEES:
+        if guarantee == config.guarantee:
             continue
-        with pytest.raises(InvalidArgument, match=f"says law: {law}, but its parts are {config.law}"):
-            parts_of(replace(config, law=law))
+        with pytest.raises(
+            InvalidArgument, match=f"says guarantee: {guarantee}, but its parts are {config.guarantee}"
+        ):
+            parts_of(replace(config, guarantee=guarantee))
 
 
 @pytest.mark.parametrize(
-    ("changed", "law"),
+    ("changed", "guarantee"),
     [
         ({}, "lossless"),
         ({"coupling": {"name": "reuse"}}, "lossy"),
         ({"verifier": {"name": "grouped"}}, "lossy"),
-        ({"verifier": {"name": "pathwise"}}, "pathwise"),
-        ({"verifier": {"name": "pathwise"}, "coupling": {"name": "reuse"}}, "pathwise"),  # drafting is free
+        ({"verifier": {"name": "pathwise"}}, "identical"),
+        ({"verifier": {"name": "pathwise"}, "coupling": {"name": "reuse"}}, "identical"),  # drafting is free
         ({"lanes": {"name": "rows"}}, "lossless"),
         ({"lanes": {"name": "rows", "context": 1}}, "lossy"),
         ({"lanes": {"name": "rows", "frames": 0}}, "lossy"),
         ({"lanes": {"name": "rows", "context": 1}, "verifier": {"name": "pathwise"}}, "lossy"),
-        ({"siblings": {"depth": 2, "width": 2}}, "lossless"),
-        ({"siblings": {"depth": 2, "width": 2}, "coupling": {"name": "reuse"}}, "lossy"),
+        ({"draft_tree": {"depth": 2, "width": 2}}, "lossless"),
+        ({"draft_tree": {"depth": 2, "width": 2}, "coupling": {"name": "reuse"}}, "lossy"),
     ],
     ids=str,
 )
-def test_what_parts_prove_together(changed: dict[str, Any], law: str) -> None:
-    config = replace(load_decoder("mc_sjd"), law=law, **changed)
+def test_what_parts_prove_together(changed: dict[str, Any], guarantee: str) -> None:
+    config = replace(load_decoder("mc_sjd"), guarantee=guarantee, **changed)
     parts = parts_of(config)
     assert parts
-    assert parts.law == law
+    assert parts.guarantee == guarantee
 
 
 def test_overrides() -> None:
@@ -89,8 +91,8 @@ def test_with_window() -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
-        "law: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\nwindow: 3\n"
-        "draft: {name: above}\ncoupling: {name: gumbel}\nverifier: {name: speculative}\n"
+        "guarantee: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\nwindow: 3\n"
+        "draft: {name: above}\ncoupling: {name: gumbel}\nverifier: {name: rejection_sampling}\n"
     )
     config = load_decoder(str(path))
     assert (config.name, config.window) == ("mine", 3)
@@ -114,20 +116,20 @@ def test_unknown_decoders() -> None:
         ({"window": None}, "window must be a whole number"),
         ({"window": True}, "window must be a whole number"),
         ({"temperature": "hot"}, "temperature must be a number"),
-        ({"law": "losless"}, "did you mean 'lossless'"),
+        ({"guarantee": "losless"}, "did you mean 'lossless'"),
         ({"coupling": None}, "needs draft, coupling and verifier"),
         ({"draft": "uniform"}, "expected {name: ...}"),
         ({"draft": ["uniform"]}, "full_key: draft"),
         (
-            {"draft.name": "previous_laws"},
-            "unknown draft rule 'previous_laws' (did you mean 'previous_frame_probs'",
+            {"draft.name": "previous_frame_prob"},
+            "unknown draft rule 'previous_frame_prob' (did you mean 'previous_frame_probs'",
         ),
         ({"draft.kep": 3}, "kep"),
         ({"draft.keep": 0}, "keep must be"),
         ({"coupling.name": "gumball"}, "did you mean 'gumbel'"),
         ({"verifier.name": "pathwide"}, "did you mean 'pathwise'"),
         ({"coupling": {"name": "mixture", "alpha": 2.0}}, "alpha must lie"),
-        ({"law": "lossless"}, "says law: lossless, but its parts are pathwise"),
+        ({"guarantee": "lossless"}, "says guarantee: lossless, but its parts are identical"),
     ],
 )
 def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None:
@@ -136,7 +138,7 @@ def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "law: [", "law: pathwise"])
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "guarantee: [", "guarantee: identical"])
 def test_files_that_are_no_decoder(tmp_path: Path, text: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(text)
@@ -145,4 +147,4 @@ def test_files_that_are_no_decoder(tmp_path: Path, text: str) -> None:
 
 
 def test_every_verifier_has_a_known_law() -> None:
-    assert {entry().law for entry in VERIFIERS.values()} <= set(LAWS)
+    assert {entry().guarantee for entry in VERIFIERS.values()} <= set(GUARANTEES)

@@ -34,7 +34,7 @@ def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.mark.parametrize(
-    "decoder", [name for name in config_names("decoder") if load_decoder(name).law != "lossy"]
+    "decoder", [name for name in config_names("decoder") if load_decoder(name).guarantee != "lossy"]
 )
 @pytest.mark.parametrize(("case", "context"), [("n9", 9), ("n1", 1)])
 def test_rollout_is_the_official_one(golden: dict, case: str, context: int, decoder: str) -> None:

@@ -16,7 +16,7 @@ from vidjacobi.decoding.state import DecodeState
 from vidjacobi.models.protocol import TreeModel
 
 CONTEXT, NEW, VOCAB = 13, 22, 96  # a frame of 12 and one more; one token less than the model has positions
-PATHWISE = replace(load_decoder("pathwise"), siblings=None, lanes=None)
+PATHWISE = replace(load_decoder("pathwise"), draft_tree=None, lanes=None)
 
 
 class Keeping(CosmosModel):
@@ -74,7 +74,7 @@ def test_refreshed_entries_are_those_of_one_by_one_decoding(
     model: Keeping, frames: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames, "refresh": 1000}
-    config = replace(PATHWISE, law="lossy", lanes=lanes)
+    config = replace(PATHWISE, guarantee="lossy", lanes=lanes)
     clips, state, entries = decoded(model, config, window, monkeypatch)
     expected = causal(model, clips)
     for clip in range(2):
@@ -87,7 +87,7 @@ def test_refreshed_entries_are_those_of_one_by_one_decoding(
 def test_without_refresh_they_are_not(model: Keeping, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """But in front of ``exact_prefix``, which stays behind, they are."""
     lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames}
-    clips, state, entries = decoded(model, replace(PATHWISE, law="lossy", lanes=lanes), 24, monkeypatch)
+    clips, state, entries = decoded(model, replace(PATHWISE, guarantee="lossy", lanes=lanes), 24, monkeypatch)
     expected = causal(model, clips)
     for clip in range(2):
         exact_prefix = int(state.exact_prefix[clip])
@@ -99,8 +99,8 @@ def test_without_refresh_they_are_not(model: Keeping, frames: int, monkeypatch: 
 EXACT = {
     "raster": {},
     "rows that wait": {"lanes": {"name": "rows", "width": 3}},
-    "siblings": {"siblings": {"depth": 2, "width": 4}},
-    "many siblings": {"siblings": {"depth": 1, "width": 20}},
+    "draft_tree": {"draft_tree": {"depth": 2, "width": 4}},
+    "many siblings": {"draft_tree": {"depth": 1, "width": 20}},
 }
 
 
@@ -132,7 +132,7 @@ def test_siblings_are_hit(model: Keeping, monkeypatch: pytest.MonkeyPatch) -> No
             move(cache, source, target),
         ),
     )
-    decode(model, contexts(), NEW, replace(PATHWISE, siblings={"depth": 1, "width": 20}), 24)
+    decode(model, contexts(), NEW, replace(PATHWISE, draft_tree={"depth": 1, "width": 20}), 24)
     assert sum(moves) >= 2
 
 

@@ -44,7 +44,7 @@ def run(decoder: str, rows: list[int] | None = None, **options: Any) -> Decoded:
 def parts_of_name(decoder: str) -> tuple[bool, dict[str, Any] | None]:
     """(whether it has several lanes, its siblings)."""
     config = load_decoder(decoder)
-    return config.lanes is not None, config.siblings
+    return config.lanes is not None, config.draft_tree
 
 
 @pytest.mark.unchecked
@@ -101,7 +101,7 @@ def test_the_trace_adds_up(decoder: str, window: int) -> None:
     assert trace.redrafted.sum(1).tolist() == trace.changed.sum(0).tolist()
     assert stats.new_tokens == [NEW] * clips
     assert stats.tokens_per_pass == [NEW / nfe for nfe in stats.nfe]
-    assert stats.law == load_decoder(decoder).law
+    assert stats.guarantee == load_decoder(decoder).guarantee
     assert stats.seconds >= stats.forward_seconds > 0
     assert 0 < stats.prefill_seconds <= stats.seconds
 
@@ -117,7 +117,7 @@ def test_a_window_of_one_is_ar(decoder: str) -> None:
     """In passes; the tokens too where the decoder is pathwise."""
     decoded = run(decoder, window=1)
     assert decoded.stats.nfe == [NEW] * len(IDS)
-    if decoded.stats.law == "pathwise":
+    if decoded.stats.guarantee == "identical":
         temperature = load_decoder(decoder).temperature
         assert torch.equal(decoded.tokens, run("ar", temperature=temperature).tokens)
 
@@ -135,9 +135,9 @@ def test_a_window_longer_than_the_rest_changes_nothing_that_is_decided(decoder: 
     """With n - 1 tokens left after the prefill, a window of n - 1 and one of 10 n see the same."""
     config = load_decoder(decoder)
     least = 4
-    if config.siblings:
-        config = replace(config, siblings={**config.siblings, "share": None})  # as many at both windows
-        least += DraftTree(**config.siblings).count(100)
+    if config.draft_tree:
+        config = replace(config, draft_tree={**config.draft_tree, "share": None})  # as many at both windows
+        least += DraftTree(**config.draft_tree).count(100)
     a, b = (decode(model(), contexts(), 5, config, window=window, clip_ids=IDS) for window in (least, 99))
     assert torch.equal(a.tokens, b.tokens)
     assert a.stats.nfe == b.stats.nfe

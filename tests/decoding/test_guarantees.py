@@ -22,7 +22,7 @@ WIDE = Setting(window=12, context=(0, 1, 2, 0, 2, 1, 1, 0), new_tokens=8, grid=G
 # Small frames, so that lanes of the next frame open early too; its first row is given.
 SMALL = Setting(window=12, context=(0, 1), new_tokens=8, grid=Grid(3, 3, 2), surprise=1.0)
 SAMPLES = 30_000
-LOSSY = [name for name in config_names("decoder") if load_decoder(name).law == "lossy"]
+LOSSY = [name for name in config_names("decoder") if load_decoder(name).guarantee == "lossy"]
 
 
 @pytest.mark.parametrize("name", LOSSY)
@@ -38,7 +38,7 @@ def test_a_shipped_decoder_labelled_lossy_is(name: str) -> None:
 class Promises:
     """A label that is not true."""
 
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
 
 class PromisingReuse(Promises, Reuse):
@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[Setting, dict[str, Any]]] = {
 def test_a_part_that_promises_too_much_is_caught(name: str) -> None:
     setting, changed = WRONG[name]
     parts = replace(RIGHT, **changed)
-    assert parts.law in ("lossless", "pathwise")
+    assert parts.guarantee in ("lossless", "identical")
     assert p_value(setting, parts, seed_of(name), SAMPLES) < 1e-9
 
 

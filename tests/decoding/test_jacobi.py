@@ -41,7 +41,7 @@ LANE_OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("window", [1, 8, 40])
 def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> None:
     """All inputs of all passes; only the prefix that attention reads grows, in buckets."""
-    case = replace(problem(window, siblings=siblings), watch=lambda *_: None)
+    case = replace(problem(window, draft_tree=siblings), watch=lambda *_: None)
     jacobi.run(case)
     passes = case.model.calls[1:]  # the first is the prefill
     spare = spare_slot(case, case.parts)
@@ -116,8 +116,8 @@ def test_a_pass_begins_at_the_frontier() -> None:
     [
         {},
         {"coupling": "gumbel", "verifier": "pathwise"},
-        {"siblings": {"depth": 2, "width": 3}},
-        {"siblings": {"depth": 1, "width": 2}, "coupling": "gumbel", "verifier": "pathwise"},
+        {"draft_tree": {"depth": 2, "width": 3}},
+        {"draft_tree": {"depth": 1, "width": 2}, "coupling": "gumbel", "verifier": "pathwise"},
         {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 1, "refresh": 4}},
     ],
     ids=str,
@@ -168,7 +168,7 @@ def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
     draft: str, siblings: dict[str, int] | None
 ) -> None:
     """Rule 1: for every slot that was evaluated q is this pass's p, whether its draft was kept or not."""
-    case = problem(9, draft, siblings=siblings)
+    case = problem(9, draft, draft_tree=siblings)
     steps = every_pass(case)
     for step, after in pairwise(steps):
         size = step.window.inputs.shape[1]
@@ -195,7 +195,7 @@ def test_decided_tokens_are_never_touched_again(
 ) -> None:
     if siblings and lanes:
         return
-    steps = every_pass(problem(9, siblings=siblings, lanes=lanes))
+    steps = every_pass(problem(9, draft_tree=siblings, lanes=lanes))
     final = steps[-1].after
     for step in steps:
         for state in (step.before, step.drafted, step.after):
@@ -213,10 +213,10 @@ def test_laws_are_stored_only_where_something_reads_them() -> None:
     assert laws(coupling="gumbel", verifier="pathwise") is None
     assert laws(coupling="gumbel") is not None
     assert laws(verifier="pathwise") is not None
-    assert laws(coupling="gumbel", verifier="pathwise", siblings={"depth": 1, "width": 2}) is not None
+    assert laws(coupling="gumbel", verifier="pathwise", draft_tree={"depth": 1, "width": 2}) is not None
     parts = Strategies(Uniform(), Gumbel(), Pathwise())
     assert not parts.reads_draft_probs
-    assert replace(parts, siblings=DraftTree(1, 2)).reads_draft_probs
+    assert replace(parts, draft_tree=DraftTree(1, 2)).reads_draft_probs
 
 
 def test_laws_are_remembered_only_for_the_rule_that_draws_from_them() -> None:
@@ -260,7 +260,7 @@ def test_the_passes_of_this_file_are_those_of_the_decoder() -> None:
     """
     for options in (
         {},
-        {"siblings": {"depth": 2, "width": 3}},
+        {"draft_tree": {"depth": 2, "width": 3}},
         {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 0}},
     ):
         case, copy = (replace(problem(9, **options), watch=lambda *_: None) for _ in range(2))
@@ -281,4 +281,4 @@ def test_a_problem_without_parts_is_refused() -> None:
 def test_siblings_want_one_frontier() -> None:
     case = problem(8)
     with pytest.raises(ValueError, match="siblings need one lane"):
-        replace(case.parts, lanes=Rows(), siblings=DraftTree())
+        replace(case.parts, lanes=Rows(), draft_tree=DraftTree())

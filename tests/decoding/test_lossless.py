@@ -41,7 +41,7 @@ SIBLINGS = (  # and windows that have room for them beside one or more drafts
     ({"depth": 2, "width": 2}, (4, 5)),
     ({"depth": 3, "width": 4}, (10,)),  # wider than the vocabulary: some do not exist
 )
-SHIPPED = [name for name in config_names("decoder") if load_decoder(name).law != "lossy"]
+SHIPPED = [name for name in config_names("decoder") if load_decoder(name).guarantee != "lossy"]
 CHANCE = 1e-3  # of one false alarm in this file
 
 
@@ -72,7 +72,9 @@ class Case:
 def entries(kind: str, table: dict[str, type]) -> list[Entry]:
     """Every entry that promises the law of AR."""
     every = [{"name": name, **options} for name in table for options in OPTIONS.get(name, [{}])]
-    return [entry for entry in every if getattr(build(kind, entry, table), "law", "lossless") != "lossy"]
+    return [
+        entry for entry in every if getattr(build(kind, entry, table), "guarantee", "lossless") != "lossy"
+    ]
 
 
 RULES, COUPLED = entries("draft rule", DRAFTS), entries("coupling", COUPLINGS)
@@ -100,7 +102,7 @@ def every_case() -> list[Case]:
     windows = [Case(rule, c, j, w) for c, j in mixed for rule in BOTH for w in (1, 2, 5)]
     lanes = [Case(rule, c, j, 4, lane) for lane in MORE_LANES for c, j in mixed for rule in BOTH]
     trees = [
-        Case(rule, {"name": "maximal"}, {"name": "speculative"}, w, None, tree)
+        Case(rule, {"name": "maximal"}, {"name": "rejection_sampling"}, w, None, tree)
         for tree, sizes in SIBLINGS
         for w in sizes
         for rule in RULES
@@ -112,7 +114,7 @@ def every_case() -> list[Case]:
         for tree, _ in SIBLINGS
     ]
     paced = [
-        Case(BOTH[1], {"name": "maximal"}, {"name": "speculative"}, 5, lane, SIBLINGS[0][0])
+        Case(BOTH[1], {"name": "maximal"}, {"name": "rejection_sampling"}, 5, lane, SIBLINGS[0][0])
         for lane in MORE_LANES
         if lane["name"] == "adaptive"
     ]
@@ -127,13 +129,13 @@ THRESHOLD = CHANCE / (len(CASES) + len(SHIPPED))
 def test_a_shipped_decoder_has_the_joint_law(name: str) -> None:
     """With its own lanes and siblings."""
     config = load_decoder(name)
-    assert p_value(SETTINGS[10 if config.siblings else 2], parts_of(config), seed_of(name)) > THRESHOLD
+    assert p_value(SETTINGS[10 if config.draft_tree else 2], parts_of(config), seed_of(name)) > THRESHOLD
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_lossless_combination_has_the_joint_law(case: Case) -> None:
-    assert case.parts.law in ("lossless", "pathwise")
+    assert case.parts.guarantee in ("lossless", "identical")
     assert p_value(SETTINGS[case.window], case.parts, seed_of(case)) > THRESHOLD
 
 

@@ -16,7 +16,7 @@ from vidjacobi.decoding import commit, prefill, step, window
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal
 from vidjacobi.decoding.strategies.drafts import DraftRule, Fresh, Past, PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import Coupling, DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler, Verifier
 from vidjacobi.sampling import noise
 from vidjacobi.sampling.noise import FIXED, Noise, Purpose
@@ -32,7 +32,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 class CorrectedFromTarget:
     """RejectionSampler, but what is rejected is drawn again from p."""
 
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
@@ -46,7 +46,7 @@ class CorrectedFromTarget:
 class AcceptNoiseReused:
     """RejectionSampler, but the residual is drawn by inverting its distribution function at the accept uniform."""
 
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
@@ -63,7 +63,7 @@ class ThresholdReuse:
     """SJD++: a draft stays because p(x) / q(x) is large."""
 
     threshold: float = 0.5
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_draft_probs: ClassVar[bool] = True
 
@@ -102,7 +102,7 @@ def with_laws(change: Callable[[DraftEvidence, Probs], Probs]) -> Patch:
             return replace(after, laws=changed), record, branch
 
         patch.setattr(commit, "DraftEvidence", remember)
-        patch.setattr(step, "settle", changed)
+        patch.setattr(step, "verify_and_commit", changed)
 
     return patch_loop
 

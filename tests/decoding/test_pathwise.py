@@ -13,7 +13,7 @@ from vidjacobi import decode
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Strategies, Problem
+from vidjacobi.decoding.state import Problem, Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.trace import Decoded
@@ -82,7 +82,7 @@ def assert_ar(
 def pathwise(draft: str, coupling: str = "gumbel", **more: dict[str, Any]) -> Strategies:
     options = {"alpha": 0.5} if coupling == "mixture" else {}
     parts = Strategies.named({"name": draft}, {"name": coupling, **options}, {"name": "pathwise"}, **more)
-    assert parts.law == "pathwise"
+    assert parts.guarantee == "identical"
     return parts
 
 
@@ -128,9 +128,13 @@ def test_siblings_change_no_token(size: tuple[int, int]) -> None:
     tree = {"depth": size[0], "width": size[1]}
     for window in (2, 16, 45):
         rule = RULES[window % len(RULES)]
-        assert_ar(some_clips(size, window), window % 3, window, pathwise(rule, siblings=tree))
+        assert_ar(some_clips(size, window), window % 3, window, pathwise(rule, draft_tree=tree))
         assert_ar(
-            some_clips(window, size), 1, window, pathwise("previous_frame_probs", siblings=tree), model=STIFF
+            some_clips(window, size),
+            1,
+            window,
+            pathwise("previous_frame_probs", draft_tree=tree),
+            model=STIFF,
         )
 
 
@@ -141,7 +145,7 @@ def test_siblings_save_passes() -> None:
         case = problem(list(range(CLIPS)), 0, 40, SAMPLED, pathwise("previous_frame_probs", **more))
         return sum(METHODS["jacobi"](case).stats.nfe)
 
-    assert passes(siblings={"depth": 2, "width": 4}) < 0.95 * passes()
+    assert passes(draft_tree={"depth": 2, "width": 4}) < 0.95 * passes()
 
 
 @pytest.mark.parametrize("width", [3, *map(slow, (1, 8, 20))])
@@ -167,13 +171,15 @@ def test_an_adaptive_window_changes_no_token() -> None:
     numbers = {"sizes": [2, 9, 33], "seconds": [1.0, 1.1, 1.3], "tokens": [1.5, 2.2, 2.4]}
     lanes = {"name": "adaptive", "curve": "made up", "block": 2, "trust": 1.0, **numbers}
     for window, tree in ((50, None), (9, None), (40, {"depth": 2, "width": 3})):
-        assert_ar(some_clips(window), 2, window, pathwise("previous_frame_probs", lanes=lanes, siblings=tree))
+        assert_ar(
+            some_clips(window), 2, window, pathwise("previous_frame_probs", lanes=lanes, draft_tree=tree)
+        )
 
 
 @pytest.mark.slow
 def test_windows_beyond_the_end() -> None:
     for window in (256, 512, 1000):
-        for more in ({}, {"siblings": {"depth": 3, "width": 4}}):
+        for more in ({}, {"draft_tree": {"depth": 3, "width": 4}}):
             assert_ar(some_clips(window), 0, window, pathwise("previous_frame_probs", **more))
 
 
@@ -231,8 +237,8 @@ def test_clips_of_other_lengths_and_ends_equal_ar_alone(rows: list[int]) -> None
         ("uniform", 300),
     ):
         assert_each(replace(PATHWISE, draft={"name": rule}), window, rows, alone)
-    assert_each(replace(PATHWISE, siblings={"depth": 2, "width": 3}), 12, rows, alone)
-    assert_each(replace(PATHWISE, lanes={"name": "rows", "width": 5}, siblings=None), 40, rows, alone)
+    assert_each(replace(PATHWISE, draft_tree={"depth": 2, "width": 3}), 12, rows, alone)
+    assert_each(replace(PATHWISE, lanes={"name": "rows", "width": 5}, draft_tree=None), 40, rows, alone)
 
 
 LOSSY_TOO = [name for name in config_names("decoder") if load_decoder(name).method == "jacobi"]
@@ -262,7 +268,7 @@ def test_clips_of_other_lengths_and_ends_equal_themselves_alone(name: str, windo
 @pytest.mark.parametrize("name", [name for name in config_names("decoder") if load_decoder(name).draft])
 def test_at_temperature_zero_every_decoder_is_greedy(name: str) -> None:
     config = load_decoder(name)
-    if config.law == "lossy":
+    if config.guarantee == "lossy":
         pytest.skip("a lossy decoder need not be AR's argmax")
     parts = parts_of(config)
     assert parts

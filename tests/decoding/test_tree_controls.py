@@ -12,13 +12,13 @@ from torch import Tensor
 from vidjacobi.decoding import commit, jacobi, step, window
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, RejectedDraft, TreeVerdict, DraftTree, unit
+from vidjacobi.decoding.strategies.draft_tree import DraftTree, RejectedDraft, TreeDrafts, TreeVerdict, unit
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.reference import SamplingParams, probability, gumbel_max, residual
+from vidjacobi.sampling.reference import SamplingParams, gumbel_max, probability, residual
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -39,7 +39,7 @@ class Trying:
     update_p: bool = True
     update_q: bool = True
     uniforms: str = "own"
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
@@ -120,7 +120,7 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
 
 def parts(verifier: Any, depth: int = 1, width: int = 3, rule: Any = LAW) -> Strategies:
     coupling = Gumbel() if isinstance(verifier, Pathwise) else Maximal()
-    return Strategies(rule, coupling, verifier, siblings=DraftTree(depth, width))
+    return Strategies(rule, coupling, verifier, draft_tree=DraftTree(depth, width))
 
 
 CONTROLS: dict[str, tuple[Strategies, Strategies, Patch]] = {

@@ -20,7 +20,7 @@ def test_an_unknown_name_shows_the_nearest_and_all() -> None:
 
 
 def test_suggest() -> None:
-    assert suggest("windw", ["window", "law"]) == " (did you mean 'window'?)"
+    assert suggest("windw", ["window", "guarantee"]) == " (did you mean 'window'?)"
     assert suggest("qqq", ["window"]) == ""
 
 

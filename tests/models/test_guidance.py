@@ -45,7 +45,7 @@ def test_the_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in config_names("decoder") if load_decoder(name).law == "pathwise"]
+    "name", [name for name in config_names("decoder") if load_decoder(name).guarantee == "identical"]
 )
 def test_pathwise_decoders_give_the_guided_ar_tokens(name: str) -> None:
     model = Guided(*MODELS, scale=1.7, blank=torch.zeros_like)
@@ -58,7 +58,7 @@ def test_pathwise_decoders_give_the_guided_ar_tokens(name: str) -> None:
 
 def test_siblings_move_entries_of_both_branches() -> None:
     model = Guided(*MODELS, scale=1.7)
-    config = load_decoder("pathwise", {"siblings": {"depth": 2, "width": 3}})
+    config = load_decoder("pathwise", {"draft_tree": {"depth": 2, "width": 3}})
     assert parts_of(config)
     fast, slow = decode(model, CONTEXT, 36, config, window=12), decode(model, CONTEXT, 36, "ar")
     assert torch.equal(fast.tokens, slow.tokens)

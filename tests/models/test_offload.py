@@ -16,9 +16,9 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.offload import (
     MODEL,
     TOKENIZER,
+    OffloadedModel,
     TurningModel,
     TurningTokenizer,
-    OffloadedModel,
     offload_pair,
 )
 from vidjacobi.models.protocol import RowModel, TreeModel, has_free_rows

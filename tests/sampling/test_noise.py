@@ -7,7 +7,7 @@ import torch
 from law_checks import chi_square
 from torch import Tensor
 
-from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, splitmix64, noise_key
+from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, noise_key, splitmix64
 
 CLIPS, WINDOW = 400, 100
 CHANCE = 1e-3 / 40  # of a false alarm; about 40 statistical assertions in this file

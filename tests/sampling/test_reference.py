@@ -12,14 +12,14 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import (
-    SparseProbs,
     SamplingParams,
+    SparseProbs,
+    gumbel_max,
     is_finite,
-    probs_dtype,
     logits_to_probs,
     one_hot,
     probability,
-    gumbel_max,
+    probs_dtype,
     residual,
 )
 

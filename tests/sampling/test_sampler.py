@@ -13,12 +13,12 @@ from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import (
-    SparseProbs,
     SamplingParams,
-    probs_dtype,
+    SparseProbs,
+    gumbel_max,
     logits_to_probs,
     probability,
-    gumbel_max,
+    probs_dtype,
     residual,
 )
 from vidjacobi.sampling.sampler import draw, to_truncated_probs, top_k_probs

@@ -83,7 +83,7 @@ def facts_of(settings: dict[str, Any]) -> dict[str, object]:
         "clips": f"{settings['context']} frames given, {settings['frames']} predicted, starts {settings['starts']}, "
         f"stride {settings['stride']}, short episodes: {settings['short']}",
         "model": settings["model"],
-        "decoder": f"{decoder['name']}, window {decoder['window']}, law: {decoder['law']}",
+        "decoder": f"{decoder['name']}, window {decoder['window']}, guarantee: {decoder['guarantee']}",
         "sampling": f"seed {settings['seed']}, temperature {temperature}, {', '.join(warp)}",
         "output": settings["output"],
     }

@@ -35,7 +35,7 @@ class Measurement:
 
     model: str
     decoder: str
-    law: str
+    guarantee: str
     lanes: str
     seed: int
     clip: int

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
-from vidjacobi.shapes import Probs, Logits, Mask, Positions, Tokens
+from vidjacobi.shapes import Logits, Mask, Positions, Probs, Tokens
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) 
     """One decoder: a curve over its windows, or points at the mean positions of its lanes."""
     lanes = any(line["lanes"] != "raster" for line in lines)
     points = sorted((line["positions"] if lanes else line["window"], line[value]) for line in lines)
-    lossy = any(line["law"] == "lossy" for line in lines)
+    lossy = any(line["guarantee"] == "lossy" for line in lines)
     axis.plot(
         [x for x, _ in points],
         [y for _, y in points],

@@ -159,7 +159,7 @@ def run_case(
     """One decode of a batch, and its likelihood."""
     config, (model, _) = bench.config, material.pair
     contexts = flatten(model, material.grids[list(clips)])
-    watched = Watched() if case.decoder.law == "lossy" else None
+    watched = Watched() if case.decoder.guarantee == "lossy" else None
     ask = partial(
         decode,
         model,
@@ -190,7 +190,7 @@ def run_case(
         Measurement(
             model=group.model,
             decoder=case.decoder.name,
-            law=stats.law,
+            guarantee=stats.guarantee,
             lanes=lane_rule(case.decoder),
             seed=group.seed,
             clip=clip,

@@ -128,7 +128,7 @@ def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
         lanes = parts is not None and not isinstance(parts.lanes, Raster)
         several = [decoder.window] if lanes else windows
     wanted = [one] if several is None else several
-    siblings = parts.siblings if parts else None
+    siblings = parts.draft_tree if parts else None
     for window in wanted:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise InvalidArgument(f"decoder {name!r}: a window must be at least 1, not {window!r}")

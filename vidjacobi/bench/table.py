@@ -158,7 +158,7 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
     return {
         "model": found[0].model,
         "decoder": key[0],
-        "law": found[0].law,
+        "guarantee": found[0].guarantee,
         "lanes": found[0].lanes,
         "window": key[1],
         "clips": len({clip for clip, _ in ours}),
@@ -180,7 +180,7 @@ def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> st
     head = [
         *(
             "decoder",
-            "law",
+            "guarantee",
             "window",
             "positions a pass",
             "passes",
@@ -205,7 +205,7 @@ def cells(line: dict[str, Any]) -> list[str]:
     """One line of the first table."""
     faster, kl = line["faster"], line["kl"]
     return [
-        *(line["decoder"], line["law"], str(line["window"]), f"{line['positions']:.1f}"),
+        *(line["decoder"], line["guarantee"], str(line["window"]), f"{line['positions']:.1f}"),
         *(f"{line['passes']:.1f}", f"{line['tokens_per_pass']:.2f}", shown(line["to_baseline"])),
         *(f"{line['seconds']:.2f}", f"{faster['mean']:.2f}" if faster else ""),
         *(f"{100 * line['outside_forward']:.0f} %", f"{100 * line['ar_agreement']:.2f} %"),

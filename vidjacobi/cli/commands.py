@@ -15,7 +15,7 @@ from vidjacobi.bench.curve import measure_curve, write_curve
 from vidjacobi.bench.material import Source, contexts_of
 from vidjacobi.bench.settings import load_bench
 from vidjacobi.config.settings import (
-    LAWS,
+    GUARANTEES,
     DecoderConfig,
     RolloutConfig,
     config_names,
@@ -167,10 +167,10 @@ def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
 def run_decoders(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     """``vidjacobi decoders``: what there is, what each proves, where it is from."""
     configs = [load_decoder(name) for name in config_names("decoder")]
-    for config in sorted(configs, key=lambda c: (list(LAWS).index(c.law), c.name)):
-        print(f"{config.name:12} {config.law:9} {config.summary}\n{'':22} {config.paper}")
-    print("\n" + "\n".join(f"{law:9} {meaning}" for law, meaning in LAWS.items()))
-    return {"decoders": {config.name: config.law for config in configs}}
+    for config in sorted(configs, key=lambda c: (list(GUARANTEES).index(c.guarantee), c.name)):
+        print(f"{config.name:12} {config.guarantee:9} {config.summary}\n{'':22} {config.paper}")
+    print("\n" + "\n".join(f"{name:9} {meaning}" for name, meaning in GUARANTEES.items()))
+    return {"decoders": {config.name: config.guarantee for config in configs}}
 
 
 def run_bench(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from vidjacobi.registry import lookup, suggest
 
 Settings = TypeVar("Settings")
 
-LAWS = {
-    "pathwise": "the very tokens that AR draws from the same seed",
-    "lossless": "the law of AR decoding, token for token",
-    "lossy": "not the law of AR decoding",
+GUARANTEES = {
+    "identical": "the very tokens that AR draws from the same seed",
+    "lossless": "other tokens, drawn from exactly the distribution of AR decoding",
+    "lossy": "not the distribution of AR decoding",
 }
 
 
@@ -28,19 +28,19 @@ class DecoderConfig:
 
     Attributes:
         name: of the file.
-        law: a key of LAWS; checked against what the parts prove.
+        guarantee: a key of GUARANTEES; checked against what the parts prove.
         paper: where the method is from.
         summary: one line for ``vidjacobi decoders``.
         method: entry of ``vidjacobi.decoding.methods.METHODS``.
         window: positions per pass when the caller names none.
         draft, coupling, verifier: registry entries ``{"name": ..., option: ...}``; None for AR.
         lanes: registry entry; None for raster, one lane.
-        siblings: ``{depth: ..., width: ...}`` of ``DraftTree``; None for none.
+        draft_tree: ``{depth: ..., width: ...}`` of ``DraftTree``; None for none.
         temperature: overrides the default temperature of 1 (the caller's choice overrides both).
     """
 
     name: str
-    law: str
+    guarantee: str
     paper: str
     summary: str
     method: str
@@ -49,11 +49,11 @@ class DecoderConfig:
     coupling: dict[str, Any] | None = None
     verifier: dict[str, Any] | None = None
     lanes: dict[str, Any] | None = None
-    siblings: dict[str, Any] | None = None
+    draft_tree: dict[str, Any] | None = None
     temperature: float | None = field(default=None)
 
     def __post_init__(self) -> None:
-        lookup("law", self.law, LAWS)
+        lookup("guarantee", self.guarantee, GUARANTEES)
         parts = (self.draft, self.coupling, self.verifier)
         if any(part is None for part in parts) and any(part is not None for part in parts):
             raise InvalidArgument(
@@ -118,10 +118,10 @@ def _check_types(name: str, settings: Mapping[str, Any]) -> None:
         value = settings.get(part)
         if value is not None and not (isinstance(value, dict) and "name" in value):
             raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {value!r}")
-    siblings = settings.get("siblings")
+    siblings = settings.get("draft_tree")
     if siblings is not None and not isinstance(siblings, dict):
         raise InvalidArgument(
-            f"decoder {name!r}: siblings: expected {{depth: ..., width: ...}}, got {siblings!r}"
+            f"decoder {name!r}: draft_tree: expected {{depth: ..., width: ...}}, got {siblings!r}"
         )
     window, temperature = settings.get("window", 1), settings.get("temperature")
     if isinstance(window, bool) or not isinstance(window, int):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Strategies, Problem, Progress, Watch
+from vidjacobi.decoding.state import Problem, Progress, Strategies, Watch
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.protocol import VideoModel, has_free_rows
@@ -180,10 +180,10 @@ def parts_of(config: DecoderConfig) -> Strategies | None:
     """Build the parts that a configuration names; its law label must be what they prove."""
     if config.draft is None or config.coupling is None or config.verifier is None:
         return None
-    parts = Strategies.named(config.draft, config.coupling, config.verifier, config.lanes, config.siblings)
-    if parts.law != config.law:
+    parts = Strategies.named(config.draft, config.coupling, config.verifier, config.lanes, config.draft_tree)
+    if parts.guarantee != config.guarantee:
         raise InvalidArgument(
-            f"decoder {config.name!r} says law: {config.law}, but its parts are {parts.law}"
+            f"decoder {config.name!r} says guarantee: {config.guarantee}, but its parts are {parts.guarantee}"
         )
     return parts
 

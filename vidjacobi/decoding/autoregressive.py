@@ -9,7 +9,7 @@ from vidjacobi.errors import BadModelOutput
 from vidjacobi.models.protocol import Cache, different, prefill_once
 from vidjacobi.runtime import Clock
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import is_finite, probs_dtype, logits_to_probs, gumbel_max
+from vidjacobi.sampling.reference import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Counts, Logits, Tokens
 
 
@@ -85,4 +85,4 @@ def _decoded(
     evaluated = torch.cat([problem.starts[None].cpu(), one[1:]])
     marks = torch.where(inside, order, 0).cpu()
     trace = Trace(one, 0 * one, 0 * one, 0 * one, evaluated, seconds, forward_seconds, marks, 0 * marks)
-    return decoded_of("pathwise", torch.where(inside, tokens, -1), trace, nfe.tolist(), problem.shared_by)
+    return decoded_of("identical", torch.where(inside, tokens, -1), trace, nfe.tolist(), problem.shared_by)

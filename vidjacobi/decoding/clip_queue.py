@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.api import Clips, check_clips, context_ids, parts_of, settings, noise_key_of
+from vidjacobi.decoding.api import Clips, check_clips, context_ids, noise_key_of, parts_of, settings
 from vidjacobi.decoding.methods import server_of
 from vidjacobi.decoding.scheduler import Done, Order
 from vidjacobi.decoding.state import Problem

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies, Window
 from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.decoding.strategies.lanes import StatefulLanes

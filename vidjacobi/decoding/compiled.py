@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from vidjacobi.decoding.batch_ops import widened
 from vidjacobi.decoding.cuda_graph import GraphRunner, Recorder
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
-from vidjacobi.decoding.step import StepOutput, Status, one_pass
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
+from vidjacobi.decoding.step import Status, StepOutput, one_pass
 from vidjacobi.decoding.window import BUCKET, Plan, Size, chain_size, slots_to_read, spare_slot
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid

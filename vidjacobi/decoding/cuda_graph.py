@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vidjacobi.decoding.records import mapped, tensors
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
 from vidjacobi.decoding.step import StepOutput
 from vidjacobi.decoding.window import Plan
 from vidjacobi.models.protocol import Cache

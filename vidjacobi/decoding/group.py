@@ -93,7 +93,7 @@ class Group:
         """New tokens of a clip that has landed."""
         return self._tokens[clip]
 
-    def decoded(self, law: str) -> Decoded:
+    def decoded(self, guarantee: str) -> Decoded:
         """All clips; those that have not landed yet are incomplete."""
         counts = np.zeros((len(FIELDS), len(self.passes), len(self)), np.int64)
         for index, one in enumerate(self.passes):
@@ -108,7 +108,7 @@ class Group:
             redrafted=redrafted,
         )
         nfe = np.bincount(np.concatenate([one.clips for one in self.passes]), minlength=len(self))
-        return decoded_of(law, self._tokens, trace, nfe.tolist(), self._shared_by)
+        return decoded_of(guarantee, self._tokens, trace, nfe.tolist(), self._shared_by)
 
     def share(self, passes: int) -> float:
         """Seconds of a clip that took part in so many: those of each shared equally by the clips in it."""

@@ -16,8 +16,8 @@ from vidjacobi.decoding.compiled import CompiledModel
 from vidjacobi.decoding.group import Group, Pass
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.standing import PartialDecode, Steps, finish
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Progress, Watch
-from vidjacobi.decoding.step import NextPass, EagerRunner, StepOutput, StepRunner, Status, look, read
+from vidjacobi.decoding.state import DecodeState, Problem, Progress, Strategies, Watch
+from vidjacobi.decoding.step import EagerRunner, NextPass, Status, StepOutput, StepRunner, look, read
 from vidjacobi.decoding.trace import Decoded, PassRecord
 from vidjacobi.decoding.window import spare_slot
 from vidjacobi.errors import BadModelOutput, InvalidArgument
@@ -42,7 +42,7 @@ def steps(problem: Problem) -> Steps:
                 if landed.error:
                     raise landed.error
             yield PartialDecode(group.reach.tolist(), partial(batch.tokens_of, group))
-        return group.decoded(batch.parts.law)
+        return group.decoded(batch.parts.guarantee)
     finally:
         batch.passes.done()
 

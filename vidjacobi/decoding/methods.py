@@ -5,7 +5,7 @@ from functools import partial
 
 from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.compiled import CompiledModel
-from vidjacobi.decoding.scheduler import Done, Orders, static_batching, continuous_batching
+from vidjacobi.decoding.scheduler import Done, Orders, continuous_batching, static_batching
 from vidjacobi.decoding.standing import Steps
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.trace import Decoded

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
 from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.models.protocol import Cache, different, prefill_once

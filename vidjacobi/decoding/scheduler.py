@@ -63,13 +63,13 @@ def continuous_batching(orders: Orders, rows: int) -> Iterator[Done]:
                 return
             continue
         for landed in batch.step():
-            yield from each_of(landed, batch.parts.law)
+            yield from each_of(landed, batch.parts.guarantee)
 
 
-def each_of(landed: Retired, law: str) -> Iterator[Done]:
+def each_of(landed: Retired, guarantee: str) -> Iterator[Done]:
     """The clips that left a batch, one by one."""
     group = landed.group
-    whole = None if landed.error else group.decoded(law)
+    whole = None if landed.error else group.decoded(guarantee)
     for clip in landed.clips:
         alone = whole and clip_of(whole, clip)
         share = group.share(alone.stats.passes if alone else len(group.passes))

@@ -53,12 +53,12 @@ class Strategies:
     coupling: Coupling
     verifier: Verifier
     lanes: Lanes = RASTER
-    siblings: DraftTree | None = None
+    draft_tree: DraftTree | None = None
 
     def __post_init__(self) -> None:
-        if self.siblings and not isinstance(self.verifier, TreeVerifier):
+        if self.draft_tree and not isinstance(self.verifier, TreeVerifier):
             raise InvalidArgument(f"verifier {type(self.verifier).__name__} cannot choose among siblings")
-        if self.siblings and isinstance(self.lanes, Rows | Frames):
+        if self.draft_tree and isinstance(self.lanes, Rows | Frames):
             raise InvalidArgument("siblings need one lane: with several there is no one frontier")
 
     @classmethod
@@ -68,7 +68,7 @@ class Strategies:
         coupling: dict,
         verifier: dict,
         lanes: dict | None = None,
-        siblings: dict | None = None,
+        draft_tree: dict | None = None,
     ) -> "Strategies":
         """Strategies from registry entries such as ``{"name": "mixture", "alpha": 0.5}``."""
         return cls(
@@ -77,21 +77,23 @@ class Strategies:
             build("verifier", verifier, VERIFIERS),
             build("lanes", lanes or {"name": "raster"}, LANES),
             None
-            if siblings is None
-            else build("siblings", {"name": "siblings", **siblings}, {"siblings": DraftTree}),
+            if draft_tree is None
+            else build("draft tree", {"name": "draft_tree", **draft_tree}, {"draft_tree": DraftTree}),
         )
 
     @property
     def reads_draft_probs(self) -> bool:
         """Whether draft laws must be stored from pass to pass."""
-        return self.coupling.reads_draft_probs or self.verifier.reads_draft_probs or self.siblings is not None
+        return (
+            self.coupling.reads_draft_probs or self.verifier.reads_draft_probs or self.draft_tree is not None
+        )
 
     @property
-    def law(self) -> str:
+    def guarantee(self) -> str:
         """What they prove together. The pathwise verifier needs no coupling's promise, every one needs the lanes'."""
-        if "lossy" in (self.verifier.law, self.lanes.law):
+        if "lossy" in (self.verifier.guarantee, self.lanes.guarantee):
             return "lossy"
-        return self.verifier.law if self.verifier.law == "pathwise" else self.coupling.law
+        return self.verifier.guarantee if self.verifier.guarantee == "identical" else self.coupling.guarantee
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.commit import verify_and_commit
 from vidjacobi.decoding.group import FIELDS
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
 from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
 from vidjacobi.decoding.trace import PassRecord
 from vidjacobi.decoding.tree import TreeBranch

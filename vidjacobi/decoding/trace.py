@@ -46,7 +46,7 @@ class Trace:
 class DecodeStats:
     """Numbers of one decode. Seconds are wall time of the whole batch, as long as the clip was in it."""
 
-    law: str
+    guarantee: str
     nfe: list[int]  # per clip, prefill included
     new_tokens: list[int]  # per clip
     positions: list[float]  # mean positions evaluated per pass of each clip, the prefill left out
@@ -76,11 +76,13 @@ class Decoded:
     trace: Trace
 
 
-def decoded_of(law: str, tokens: Tokens, trace: Trace, nfe: Sequence[int], shared_by: list[int]) -> Decoded:
+def decoded_of(
+    guarantee: str, tokens: Tokens, trace: Trace, nfe: Sequence[int], shared_by: list[int]
+) -> Decoded:
     """A finished decode and its numbers. ``nfe``: passes that each clip took part in."""
     passes = torch.tensor(nfe)
     stats = DecodeStats(
-        law=law,
+        guarantee=guarantee,
         nfe=list(nfe),
         new_tokens=(trace.decided_in > 0).sum(1).tolist(),
         positions=(trace.evaluated[1:].sum(0) / (passes - 1).clamp(min=1)).tolist(),
@@ -107,7 +109,7 @@ def clip_of(decoded: Decoded, index: int) -> Decoded:
             parts[part.name] = table[:passes] if table.ndim == 1 else table[:passes, index : index + 1]
     tokens = decoded.tokens[index : index + 1, :count]
     shared = [stats.prefill_shared_by[index]]
-    return decoded_of(stats.law, tokens, Trace(**parts), [passes], shared)
+    return decoded_of(stats.guarantee, tokens, Trace(**parts), [passes], shared)
 
 
 def hash_tokens(parts: Sequence[Tensor]) -> str:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
-from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, RejectedDraft
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
+from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeDrafts
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
-from vidjacobi.decoding.strategies.verifiers import TreeVerifier, AcceptedPrefix
+from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix, TreeVerifier
 from vidjacobi.decoding.window import noise_of, write
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs

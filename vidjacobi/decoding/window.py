@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem, Window
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies, Window
 from vidjacobi.decoding.strategies.draft_tree import TreeDrafts, choose
 from vidjacobi.decoding.strategies.drafts import Past
 from vidjacobi.decoding.strategies.lanes import LanePlan, LaneView
@@ -53,7 +53,7 @@ def chain_size(problem: Problem, parts: Strategies) -> int:
 
 def sibling_count(problem: Problem, parts: Strategies) -> int:
     """Positions of a pass that siblings may take."""
-    return parts.siblings.count(problem.window) if parts.siblings else 0
+    return parts.draft_tree.count(problem.window) if parts.draft_tree else 0
 
 
 def lane_view(problem: Problem, parts: Strategies, state: DecodeState) -> LaneView:
@@ -128,18 +128,18 @@ def carried_slots(state: DecodeState, window: Window) -> Positions:
 
 def pick_siblings(problem: Problem, parts: Strategies, state: DecodeState) -> TreeDrafts | None:
     """Other candidates for the first targets, drawn from the laws of their drafts."""
-    if parts.siblings is None or not parts.siblings.levels(problem.window):
+    if parts.draft_tree is None or not parts.draft_tree.levels(problem.window):
         return None
     assert state.window is not None
     assert state.drawn is not None
-    depth = min(parts.siblings.levels(problem.window), state.window.inputs.shape[1])
+    depth = min(parts.draft_tree.levels(problem.window), state.window.inputs.shape[1])
     targets = state.window.targets[:, :depth]
     laws = state.drawn.slots(torch.arange(depth, device=targets.device).expand_as(targets)).dense()
     noise = noise_of(state, targets, laws.dtype)
     assert isinstance(parts.verifier, TreeVerifier)
     purpose = parts.verifier.sibling_noise
     exponential = noise.exponential_where(purpose, laws > 0)
-    found = choose(laws, state.tokens.gather(1, targets), parts.siblings.width - 1, exponential)
+    found = choose(laws, state.tokens.gather(1, targets), parts.draft_tree.width - 1, exponential)
     inside = state.window.valid[:, :depth, None] & (targets < state.ends[:, None] - 1)[..., None]
     return replace(found, exist=found.exist & inside)
 
@@ -170,7 +170,7 @@ def slots_to_read(problem: Problem, parts: Strategies, furthest: int, step: int 
 
 def spare_slot(problem: Problem, parts: Strategies) -> int:
     """The slot of all padding: behind the clip and room for siblings of its last window, in whole buckets."""
-    return -(-(problem.end + (problem.window if parts.siblings else 0)) // BUCKET) * BUCKET
+    return -(-(problem.end + (problem.window if parts.draft_tree else 0)) // BUCKET) * BUCKET
 
 
 def feed_tokens(problem: Problem, parts: Strategies, state: DecodeState, window: Window) -> Tokens:

@@ -87,7 +87,7 @@ def _check(args: Namespace) -> None:
     if args.curve and args.curve.suffix not in (".yaml", ".yml"):
         raise InvalidArgument(f"a curve is a YAML file: {args.curve} should end in .yaml")
     lookup("dtype", args.dtype, {name: DTYPES[name] for name in ("bfloat16", "float32")})
-    if load_decoder(args.decoder).law == "lossy" and args.curve:
+    if load_decoder(args.decoder).guarantee == "lossy" and args.curve:
         raise InvalidArgument(f"the adaptive decoder is lossless: no curve of the lossy {args.decoder}")
 
 

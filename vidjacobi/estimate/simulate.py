@@ -11,7 +11,7 @@ from vidjacobi.config.settings import DecoderConfig
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.commit import verify_and_commit
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Strategies, Problem
+from vidjacobi.decoding.state import DecodeState, Problem, Strategies
 from vidjacobi.decoding.window import (
     BUCKET,
     chain_size,
@@ -28,7 +28,7 @@ from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import prefill_once
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SamplingParams, probs_dtype, logits_to_probs, gumbel_max
+from vidjacobi.sampling.reference import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidjacobi.config.settings import LAWS, DecoderConfig, RolloutConfig
+from vidjacobi.config.settings import GUARANTEES, DecoderConfig, RolloutConfig
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.run_folder import RECORD
@@ -58,7 +58,7 @@ def rollout_record(job: Job, rolled: Summary, sample: int) -> dict[str, Any]:
         "latent_grid": list(rolled.tokens.shape[1:]),
         "sample": sample,
         "seed": job.config.seed,
-        "law": f"{job.decoder.law}: {LAWS[job.decoder.law]}",
+        "guarantee": f"{job.decoder.guarantee}: {GUARANTEES[job.decoder.guarantee]}",
         "nfe": nfe,
         "nfe_with_shared_prefill": round(sum(chunk.stats.shared_nfe[sample] for chunk in rolled.chunks), 4),
         "prefill_shared_by": [chunk.stats.prefill_shared_by[sample] for chunk in rolled.chunks],
@@ -146,5 +146,6 @@ def describe(record: dict[str, Any], folder: Path) -> str:
     return (
         f"{folder}: {record['predicted_frames']} frames, {record['new_tokens']} tokens in {record['nfe']} passes "
         f"({record['tokens_per_pass']:.1f} tokens a pass), encode {seconds['encode']:.1f} s, decode "
-        f"{seconds['decode']:.1f} s, to frames {seconds['to_frames']:.1f} s; law {record['law'].split(':')[0]}"
+        f"{seconds['decode']:.1f} s, to frames {seconds['to_frames']:.1f} s; "
+        f"guarantee {record['guarantee'].split(':')[0]}"
     )

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
 from vidjacobi.sampling.reference import (
-    SparseProbs,
     SamplingParams,
+    SparseProbs,
     floor_of,
-    to_fixed_point,
-    normalise,
     gumbel_max,
+    normalise,
     share_of,
+    to_fixed_point,
     total_of,
     weights_of,
 )

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.shapes import Probs, Logits, Mask
+from vidjacobi.shapes import Logits, Mask, Probs
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 
 from vidjacobi.sampling import dense, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseProbs, SamplingParams, probs_dtype
+from vidjacobi.sampling.reference import SamplingParams, SparseProbs, probs_dtype
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, takes_sparse_path
 from vidjacobi.shapes import Logits, Mask, Tokens
 

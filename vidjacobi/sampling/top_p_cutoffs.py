@@ -16,8 +16,8 @@ from torch import Tensor
 from vidjacobi.sampling.reference import (
     SamplingParams,
     floor_of,
-    to_fixed_point,
     share_of,
+    to_fixed_point,
     total_of,
     weights_of,
 )

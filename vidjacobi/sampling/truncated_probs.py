@@ -1,7 +1,7 @@
 """The laws of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
 
-``logits_to_probs`` in vidjacobi.sampling.reference says the same in plain form. Two ways lead from logits to a draw, and they
-give the same tokens (``takes_sparse_path`` decides which):
+``logits_to_probs`` in reference.py says the same in plain form. Two ways lead from logits to a draw, and they give
+the same tokens (``takes_sparse_path`` decides which):
 
 - on a CPU (top_p_cutoffs.py, sparse.py): only the tokens of the nuclei are sorted, raced and get noise;
 - elsewhere, and in compiled code (vidjacobi.sampling.dense): every token takes part, with static shapes and no host
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.sampling.reference import SparseProbs, weights_of
-from vidjacobi.shapes import Probs, Logits, Tokens
+from vidjacobi.shapes import Logits, Probs, Tokens
 
 
 def takes_sparse_path(logits: Logits) -> bool:

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import COUPLINGS, Mixture
-from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import Coupling, DraftEvidence, Redraft
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.reference import gumbel_max
@@ -33,7 +33,9 @@ LAWS = {  # pairs (q, p)
     "equal": ([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]),
     "one token": ([0.0, 1.0, 0.0, 0.0], [0.3, 0.3, 0.2, 0.2]),
 }
-LOSSLESS = [(name, options) for name, options in ENTRIES if COUPLINGS[name](**options).law == "lossless"]
+LOSSLESS = [
+    (name, options) for name, options in ENTRIES if COUPLINGS[name](**options).guarantee == "lossless"
+]
 LOSSY = [entry for entry in ENTRIES if entry not in LOSSLESS]
 CHANCE = 1e-3 / (2 * len(ENTRIES) * len(LAWS))
 
@@ -173,7 +175,7 @@ def test_missing_laws_are_an_error() -> None:
 @pytest.mark.parametrize(("name", "options"), ENTRIES)
 def test_every_coupling_says_what_it_proves(name: str, options: dict[str, Any]) -> None:
     coupling = COUPLINGS[name](**options)
-    assert coupling.law in ("lossless", "lossy")
+    assert coupling.guarantee in ("lossless", "lossy")
     assert isinstance(coupling, Coupling)
     assert hash(coupling) == hash(COUPLINGS[name](**options))
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.draft_tree import (
+    DraftTree,
     RejectedDraft,
     TreeVerdict,
-    DraftTree,
     choose,
     try_in_turn,
     unit,
@@ -22,7 +22,7 @@ from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import one_hot, probability, gumbel_max, residual
+from vidjacobi.sampling.reference import gumbel_max, one_hot, probability, residual
 
 CLIPS = 200_000
 LAWS = {  # pairs (q, p)
@@ -60,8 +60,8 @@ def rejected_of(q: Tensor, p: Tensor, count: int, noise: Noise) -> tuple[Rejecte
     return case, drafts, kept
 
 
-def outcome(drafts: Tensor, kept: Tensor, verify_tree: TreeVerdict) -> Tensor:
-    return torch.where(kept, drafts, verify_tree.tokens)[:, 0]
+def outcome(drafts: Tensor, kept: Tensor, verdict: TreeVerdict) -> Tensor:
+    return torch.where(kept, drafts, verdict.tokens)[:, 0]
 
 
 def logits_to_probs(pair: str) -> tuple[Tensor, Tensor]:
@@ -74,15 +74,15 @@ def logits_to_probs(pair: str) -> tuple[Tensor, Tensor]:
 def test_the_token_in_the_end_follows_p(pair: str, count: int) -> None:
     q, p = logits_to_probs(pair)
     case, drafts, kept = rejected_of(q, p, count, noise_of(seed_of(pair, count)))
-    verify_tree = try_in_turn(case)
-    counts = outcome(drafts, kept, verify_tree).bincount(minlength=5)
+    verdict = try_in_turn(case)
+    counts = outcome(drafts, kept, verdict).bincount(minlength=5)
     assert chi_square(counts, p) > CHANCE
-    hit = verify_tree.hit >= 0
+    hit = verdict.hit >= 0
     assert torch.equal(
-        verify_tree.tokens[hit][:, 0], case.siblings.gather(1, verify_tree.hit.clamp(min=0)[:, None])[hit, 0]
+        verdict.tokens[hit][:, 0], case.siblings.gather(1, verdict.hit.clamp(min=0)[:, None])[hit, 0]
     )
-    assert case.exists.gather(1, verify_tree.hit.clamp(min=0)[:, None])[hit].all()  # only ones that exist
-    assert not (verify_tree.tokens == drafts)[~kept].any() or pair == "equal"
+    assert case.exists.gather(1, verdict.hit.clamp(min=0)[:, None])[hit].all()  # only ones that exist
+    assert not (verdict.tokens == drafts)[~kept].any() or pair == "equal"
     if pair in ("near", "far", "uniform"):
         assert hit[~kept[:, 0]].any()  # siblings are good for something
         assert not hit[~kept[:, 0]].all() or count >= 4
@@ -153,9 +153,9 @@ def test_the_pathwise_verifier_takes_the_one_that_is_right() -> None:
     exists = torch.tensor([[True, True], [True, True], [True, True], [True, False]])
     law = one_hot(corrected, 5, torch.float64)
     case = RejectedDraft(law, law, corrected, corrected, siblings, exists, noise_of(0, 4))
-    verify_tree = Pathwise().among(case)
-    assert torch.equal(verify_tree.tokens, corrected)
-    assert verify_tree.hit.tolist() == [1, 0, -1, -1]
+    verdict = Pathwise().among(case)
+    assert torch.equal(verdict.tokens, corrected)
+    assert verdict.hit.tolist() == [1, 0, -1, -1]
 
 
 def test_what_does_not_exist_is_never_tried() -> None:
@@ -217,10 +217,10 @@ def test_parts_that_do_not_go_with_siblings(changed: dict[str, Any], words: str)
     parts = {
         "draft": {"name": "uniform"},
         "coupling": {"name": "maximal"},
-        "verifier": {"name": "speculative"},
-        "siblings": {"depth": 2, "width": 2},
+        "verifier": {"name": "rejection_sampling"},
+        "draft_tree": {"depth": 2, "width": 2},
     }
-    assert Strategies.named(**parts).siblings == DraftTree(2, 2)
+    assert Strategies.named(**parts).draft_tree == DraftTree(2, 2)
     with pytest.raises(InvalidArgument, match=words):
         Strategies.named(**{**parts, **changed})
 

@@ -8,7 +8,7 @@ import torch
 from recording import GRID, NEW, Step, every_pass, problem
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes import LANES, LaneView, Frames, Lanes, Raster, Rows
+from vidjacobi.decoding.strategies.lanes import LANES, Frames, Lanes, LaneView, Raster, Rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.registry import build
@@ -149,8 +149,8 @@ def test_bad_rows_are_refused(options: dict[str, Any], words: str) -> None:
 
 
 def test_which_rules_wait() -> None:
-    assert Rows().law == Rows(width=1, stand_in_of="row").law == Raster().law == "lossless"
-    assert {Rows(context=1).law, Rows(frames=0).law, Rows(refresh=1).law} == {"lossy"}
+    assert Rows().guarantee == Rows(width=1, stand_in_of="row").guarantee == Raster().guarantee == "lossless"
+    assert {Rows(context=1).guarantee, Rows(frames=0).guarantee, Rows(refresh=1).guarantee} == {"lossy"}
     assert isinstance(Rows(), Lanes)
 
 
@@ -284,8 +284,8 @@ def test_frames_share_the_window() -> None:
 
 
 def test_frames_say_what_they_prove_and_refuse_bad_numbers() -> None:
-    assert Frames(reach=None).law == "lossless"
-    assert Frames(reach=3).law == "lossy"
+    assert Frames(reach=None).guarantee == "lossless"
+    assert Frames(reach=3).guarantee == "lossy"
     for options in ({"width": 0}, {"reach": -1}, {"width": True}):
         with pytest.raises(InvalidArgument, match="whole number"):
             Frames(**options)

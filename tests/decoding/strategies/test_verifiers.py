@@ -7,21 +7,21 @@ import torch
 from law_checks import drafted, nuclei
 from torch import Tensor
 
-from vidjacobi.config.settings import LAWS
+from vidjacobi.config.settings import GUARANTEES
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.decoding.strategies.verifiers import (
     VERIFIERS,
-    TreeVerifier,
     Grouped,
     Pathwise,
     RejectionSampler,
+    TreeVerifier,
     accept_prefix,
 )
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import normalise, gumbel_max
+from vidjacobi.sampling.reference import gumbel_max, normalise
 
 
 def mask(text: str) -> Tensor:
@@ -132,7 +132,7 @@ def test_a_verifier_and_a_coupling_of_one_rule_share_their_work() -> None:
 @pytest.mark.parametrize("name", VERIFIERS)
 def test_every_verifier_says_what_it_proves(name: str) -> None:
     verifier = VERIFIERS[name]()
-    assert verifier.law in LAWS
+    assert verifier.guarantee in GUARANTEES
     assert isinstance(verifier.reads_draft_probs, bool)
     assert hash(verifier) == hash(VERIFIERS[name]())
     assert isinstance(verifier.noise, Purpose)
@@ -140,7 +140,7 @@ def test_every_verifier_says_what_it_proves(name: str) -> None:
 
 def test_which_verifiers_choose_among_siblings() -> None:
     assert {name for name, entry in VERIFIERS.items() if isinstance(entry(), TreeVerifier)} == {
-        "speculative",
+        "rejection_sampling",
         "pathwise",
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import probability, gumbel_max, residual
+from vidjacobi.sampling.reference import gumbel_max, probability, residual
 from vidjacobi.shapes import Probs, Tokens
 
 

@@ -36,11 +36,11 @@ class Coupling(Rule, Protocol):
 
     Contract: given everything left of the position and all earlier passes, if the draft follows ``q`` then
     the new token follows the target ``p``, at every position, whatever the joint law. Only noise of this
-    window and of the coupling's own purposes may be used. A rule that breaks this says ``law = "lossy"``.
+    window and of the coupling's own purposes may be used. A rule that breaks this says ``guarantee = "lossy"``.
     """
 
     @property
-    def law(self) -> str:
+    def guarantee(self) -> str:
         """ "lossless" if the contract holds, else "lossy"."""
         ...
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeVerdict, try_in_turn
-from vidjacobi.decoding.strategies.evidence import Redraft, Rule, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft, Rule
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.sampling.noise import Purpose
 from vidjacobi.sampling.reference import sort_falling
-from vidjacobi.shapes import Probs, Mask
+from vidjacobi.shapes import Mask, Probs
 
 
 @runtime_checkable
@@ -21,13 +21,13 @@ class Verifier(Rule, Protocol):
     """A rule of acceptance.
 
     The decided tokens of a lane are the verdict's tokens up to and including the first slot that was not
-    kept; what the verdict says behind it is not used. ``law`` is what it proves for drafts of the law q:
-    "pathwise" (the very tokens of AR), "lossless" (the law of AR) or "lossy". ``noise`` is what a token is
+    kept; what the verdict says behind it is not used. ``guarantee`` is what it proves for drafts of the law q:
+    "identical" (the very tokens of AR), "lossless" (its distribution) or "lossy". ``noise`` is what a token is
     drawn with where no draft is in the way.
     """
 
     @property
-    def law(self) -> str: ...
+    def guarantee(self) -> str: ...
 
     @property
     def reads_draft_probs(self) -> bool: ...
@@ -52,7 +52,7 @@ class TreeVerifier(Verifier, Protocol):
 class RejectionSampler:
     """Rejection sampling: accept x if u q(x) < p(x), correct from the residual (Leviathan et al. 2023)."""
 
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
@@ -69,7 +69,7 @@ class RejectionSampler:
 class Pathwise:
     """Accept x iff it is argmax(log p + G_position), the token that AR draws from the same noise."""
 
-    law: ClassVar[str] = "pathwise"
+    guarantee: ClassVar[str] = "identical"
     reads_draft_probs: ClassVar[bool] = False
     noise: ClassVar[Purpose] = Purpose.GUMBEL
     sibling_noise: ClassVar[Purpose] = Purpose.GUMBEL
@@ -94,7 +94,7 @@ class Grouped:
 
     size: int = 7
     closeness: float = 0.15
-    law: ClassVar[str] = "lossy"
+    guarantee: ClassVar[str] = "lossy"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
@@ -121,7 +121,11 @@ class Grouped:
         return (laws <= highest) & (laws >= lowest) & ((laws - of).abs() < self.closeness)
 
 
-VERIFIERS: dict[str, type] = {"speculative": RejectionSampler, "pathwise": Pathwise, "grouped": Grouped}
+VERIFIERS: dict[str, type] = {
+    "rejection_sampling": RejectionSampler,
+    "pathwise": Pathwise,
+    "grouped": Grouped,
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.sampling.noise import Purpose
 
 
@@ -13,7 +13,7 @@ class Independent:
 
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_draft_probs: ClassVar[bool] = False
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
     def __call__(self, trial: DraftEvidence) -> Redraft:
         tokens = trial.from_target(Purpose.REDRAW)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.sampling.noise import Purpose
 
 
@@ -18,7 +18,7 @@ class Maximal:
 
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_draft_probs: ClassVar[bool] = True
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
     def __call__(self, trial: DraftEvidence) -> Redraft:
         p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)

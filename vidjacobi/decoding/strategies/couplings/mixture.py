@@ -8,7 +8,7 @@ import torch
 from vidjacobi.decoding.strategies.couplings.gumbel import Gumbel
 from vidjacobi.decoding.strategies.couplings.independent import Independent
 from vidjacobi.decoding.strategies.couplings.maximal import Maximal
-from vidjacobi.decoding.strategies.evidence import Redraft, Coupling, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import Coupling, DraftEvidence, Redraft
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import Purpose
@@ -21,7 +21,7 @@ class Mixture:
     alpha: float
     of: str = "maximal"
     coupled: Coupling = field(init=False)
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from vidjacobi.decoding.strategies.couplings.independent import Independent
-from vidjacobi.decoding.strategies.evidence import Redraft, DraftEvidence
+from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Purpose
 
@@ -22,7 +22,7 @@ class Reuse:
     threshold: float = 0.5
     fresh: ClassVar[Purpose] = Purpose.FRESH
     reads_draft_probs: ClassVar[bool] = True
-    law: ClassVar[str] = "lossy"
+    guarantee: ClassVar[str] = "lossy"
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:

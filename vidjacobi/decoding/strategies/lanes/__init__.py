@@ -7,9 +7,9 @@ them as long as a lane waits for everything to its left. The contract is in cont
 from vidjacobi.decoding.strategies.lanes.adaptive import Adaptive
 from vidjacobi.decoding.strategies.lanes.by_frame import Frames
 from vidjacobi.decoding.strategies.lanes.by_row import Rows
-from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView, Lanes, StatefulLanes
+from vidjacobi.decoding.strategies.lanes.contract import LanePlan, Lanes, LaneView, StatefulLanes
 from vidjacobi.decoding.strategies.lanes.raster import Raster
 
-__all__ = ["LANES", "LanePlan", "Adaptive", "LaneView", "Frames", "Lanes", "StatefulLanes", "Raster", "Rows"]
+__all__ = ["LANES", "Adaptive", "Frames", "LanePlan", "LaneView", "Lanes", "Raster", "Rows", "StatefulLanes"]
 
 LANES: dict[str, type] = {"raster": Raster, "adaptive": Adaptive, "rows": Rows, "frames": Frames}

@@ -38,7 +38,7 @@ class Adaptive:
     tokens: Sequence[float]
     block: int = 8
     trust: float = 0.5
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
     def __post_init__(self) -> None:
         for name in ("sizes", "seconds", "tokens"):

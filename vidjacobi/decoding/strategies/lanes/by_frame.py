@@ -34,7 +34,7 @@ class Frames:
                 check_whole("frames", name, value, least)
 
     @property
-    def law(self) -> str:
+    def guarantee(self) -> str:
         """Exact only if a frame waits for the whole frame before."""
         return "lossless" if self.reach is None else "lossy"
 

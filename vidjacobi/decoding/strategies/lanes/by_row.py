@@ -49,7 +49,7 @@ class Rows:
             raise InvalidArgument(f"rows: stand_in_of must be one of {STAND_INS}, not {self.stand_in_of!r}")
 
     @property
-    def law(self) -> str:
+    def guarantee(self) -> str:
         """Exact only if a row waits for the whole row above and a frame for the whole frame before."""
         return "lossless" if self.context is None and self.frames is None and not self.refresh else "lossy"
 

@@ -15,7 +15,7 @@ from vidjacobi.shapes import Counts
 class Raster:
     """One lane: the window lies at the frontier. Exact with every verifier that is."""
 
-    law: ClassVar[str] = "lossless"
+    guarantee: ClassVar[str] = "lossless"
 
     def __call__(self, board: LaneView) -> LanePlan:
         return one_lane(board, torch.full_like(board.frontier, board.window))
