@@ -50,7 +50,7 @@ def decoded(
         last.append(outcome[0])
         return outcome
 
-    monkeypatch.setattr(step, "settle", kept)
+    monkeypatch.setattr(step, "verify_and_commit", kept)
     # a watched clip stays in its row when it is finished
     tokens = decode(model, contexts(), NEW, config, window, watch=lambda *_: None).tokens
     entries = [entry.clone() for layer in model.cache for entry in layer]

@@ -91,7 +91,7 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
         behind = chain[:, [min(level + 1, chain.shape[1] - 1) for level in range(depth)]]
         return verify_tree(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
 
-    patch.setattr(commit, "rescue", chained)
+    patch.setattr(commit, "verify_tree", chained)
 
 
 def with_replacement(patch: pytest.MonkeyPatch) -> None:
