@@ -20,8 +20,8 @@ from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.reference import (
-    SamplingParams,
     SparseProbs,
     gumbel_max,
     logits_to_probs,

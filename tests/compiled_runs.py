@@ -18,6 +18,7 @@ from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi.decoding.compiled import CompiledRunner, compiled
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.sampling.params import SamplingParams
 
 SPEC = replace(MODEL, n_layers=1, video_latent_shape=(5, 6, 8))
 
@@ -49,7 +50,9 @@ def decode(model: Any, decoder: str, seed: int, clips: int = 2) -> tuple[Any, di
             deciding[clip, int(positions[clip, slot])] = logits[clip, slot].clone()
 
     window = 1 if decoder == "ar" else 16
-    return vidjacobi.decode(model, context, 170, decoder, window, seed, watch=watch), deciding
+    return vidjacobi.decode(
+        model, context, 170, decoder, window, SamplingParams(seed=seed), watch=watch
+    ), deciding
 
 
 def graphs() -> int:

@@ -10,13 +10,13 @@ from torch import Tensor
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.state import Problem, Strategies
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
 
 SAMPLES = 100_000
-WARP = SamplingParams(temperature=1.0, top_p=0.95)
+SAMPLING = SamplingParams(temperature=1.0, top_p=0.95)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setting:
     new_tokens: int = 4
     vocab_size: int = 3
     surprise: float = 0.7
-    warp: SamplingParams = WARP
+    sampling: SamplingParams = SAMPLING
     grid: Grid = SMALL
 
     @property
@@ -39,7 +39,9 @@ class Setting:
         """One clip per sample; the clips differ by their noise streams only."""
         context = torch.tensor(self.context).repeat(samples, 1)
         noise_keys = torch.arange(samples)
-        return Problem(self.model, context, self.new_tokens, self.warp, self.window, seed, noise_keys, parts)
+        return Problem(
+            self.model, context, self.new_tokens, self.sampling, self.window, seed, noise_keys, parts
+        )
 
 
 def nuclei(laws: Tensor) -> TruncatedProbs:
@@ -56,7 +58,7 @@ def p_value(setting: Setting, parts: Strategies | None, seed: int = 0, samples: 
     """How likely so large a distance from the joint law is by chance; 0 if an impossible sequence came out."""
     method = METHODS["autoregressive" if parts is None else "jacobi"]
     tokens = method(setting.problem(parts, samples, seed)).tokens
-    law = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.warp)
+    law = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
     counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(law))
     return chi_square(counts, law)
 

@@ -23,7 +23,7 @@ from vidjacobi.decoding.window import (
 )
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import TreeModel
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID = Grid(6, 4, 5)  # frames of 20, clips of 120

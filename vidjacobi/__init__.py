@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from vidjacobi.decoding.clip_queue import decode_each as decode_each
     from vidjacobi.decoding.compiled import compiled as compiled
     from vidjacobi.decoding.trace import Decoded as Decoded
+    from vidjacobi.grid import Grid as Grid
     from vidjacobi.loading import load as load
+    from vidjacobi.models.guidance import Guided as Guided
     from vidjacobi.models.protocol import VideoModel as VideoModel
     from vidjacobi.models.tokenizer import VideoTokenizer as VideoTokenizer
     from vidjacobi.rollouts.api import Rollout as Rollout
     from vidjacobi.rollouts.api import rollout as rollout
     from vidjacobi.rollouts.stream import FrameGroup as FrameGroup
     from vidjacobi.rollouts.stream import RolloutStream as RolloutStream
+    from vidjacobi.sampling.params import SamplingParams as SamplingParams
 
 # The public names and where they live (no module has the name of a function: the import of a submodule
 # would hide the function). Torch is imported with the first of them, so that --help is quick.
@@ -33,7 +36,10 @@ _HOMES = {
     "FrameGroup": "vidjacobi.rollouts.stream",
     "Request": "vidjacobi.decoding.clip_queue",
     "Rollout": "vidjacobi.rollouts.api",
+    "Grid": "vidjacobi.grid",
+    "Guided": "vidjacobi.models.guidance",
     "RolloutStream": "vidjacobi.rollouts.stream",
+    "SamplingParams": "vidjacobi.sampling.params",
     "VideoModel": "vidjacobi.models.protocol",
     "VideoTokenizer": "vidjacobi.models.tokenizer",
 }

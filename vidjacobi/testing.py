@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import logits_to_probs
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 SMALL = Grid(3, 1, 2)
@@ -94,14 +95,14 @@ class TinyVideoModel:
 
 
 def joint_law(
-    model: TinyVideoModel, context: Int[Tensor, " c"], new_tokens: int, warp: SamplingParams
+    model: TinyVideoModel, context: Int[Tensor, " c"], new_tokens: int, sampling: SamplingParams
 ) -> Float[Tensor, " s"]:
     """Probability of each of the ``vocab_size ** new_tokens`` continuations, in lexicographic order."""
     every = torch.tensor(list(product(range(model.vocab_size), repeat=new_tokens)))
     clips = torch.cat([context.expand(len(every), -1), every], 1)
     cache = model.make_cache(len(clips), clips.shape[1])
     logits = torch.cat(list(model.prefill(clips[:, :-1], cache, new_tokens)), 1)
-    laws = logits_to_probs(logits.double(), warp)
+    laws = logits_to_probs(logits.double(), sampling)
     return laws.gather(-1, every[..., None])[..., 0].prod(-1)
 
 

@@ -6,7 +6,8 @@ import torch
 from vidjacobi.bench.likelihood import Watched, divergence, score
 from vidjacobi.decoding.api import decode
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import logits_to_probs
 from vidjacobi.testing import TinyVideoModel
 
 MODEL = TinyVideoModel(5, Grid(6, 3, 4), seed=1)
@@ -16,7 +17,7 @@ NEW = 60
 
 def scored(decoder: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     watched = Watched()
-    decoded = decode(MODEL, CONTEXT, NEW, decoder, 9, seed, watch=watched)
+    decoded = decode(MODEL, CONTEXT, NEW, decoder, 9, SamplingParams(seed=seed), watch=watched)
     found = score(MODEL, torch.cat([CONTEXT, decoded.tokens], 1), NEW, SamplingParams(1.0, 0.8), watched)
     assert found.kl is not None
     return found.nll, found.excess, found.kl
@@ -52,7 +53,7 @@ def test_excess_of_ar_is_zero_on_average_and_of_a_greedy_decoder_is_not() -> Non
     excess = torch.stack([scored("fast", seed)[1] for seed in range(20)])
     error = excess.std() / excess.numel() ** 0.5
     assert excess.mean().abs() < 4 * error
-    greedy = decode(MODEL, CONTEXT, NEW, "fast", 9, temperature=0.0)
+    greedy = decode(MODEL, CONTEXT, NEW, "fast", 9, SamplingParams(0.0))
     found = score(MODEL, torch.cat([CONTEXT, greedy.tokens], 1), NEW, SamplingParams(1.0, 0.8))
     assert found.excess.mean() < -10 * error
 

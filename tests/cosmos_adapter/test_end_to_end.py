@@ -15,6 +15,7 @@ from cosmos_adapter.transformer.weights import load_network
 from vidjacobi import rollout
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.models.protocol import flatten
+from vidjacobi.sampling.params import SamplingParams
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,12 @@ def test_rollout_is_the_official_one(golden: dict, case: str, context: int, deco
     io = golden["io"]
     frames = io["frames_uint8"][-context:]  # the official pipeline takes the last frames
     rolled = rollout(
-        frames, golden["model"], golden["tokenizer"], 33 - context, decoder=decoder, temperature=0.0
+        frames,
+        golden["model"],
+        golden["tokenizer"],
+        33 - context,
+        decoder=decoder,
+        sampling=SamplingParams(temperature=0.0),
     )
     given = flatten(golden["model"], rolled.tokens[:, : 1 + (context - 1) // 8])
     assert (given[0] == io[f"{case}.prompt_tokens"]).all()

@@ -7,6 +7,7 @@ from tiny_cosmos import TINY, TINY_YARN, tiny_network
 from cosmos_adapter.transformer.hf import CosmosARForCausalLM
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import decode
+from vidjacobi.sampling.params import SamplingParams
 
 
 @pytest.mark.parametrize("spec", [TINY, TINY_YARN], ids=["base", "yarn"])
@@ -17,6 +18,11 @@ def test_greedy_decoding_is_generate(spec: object, decoder: str) -> None:
     wrapped = CosmosARForCausalLM.from_network(network)
     expected = wrapped.generate(context, do_sample=False, use_cache=False, max_new_tokens=20)[:, 12:]
     found = decode(
-        CosmosModel(network), context, 20, decoder, window=8 if decoder != "ar" else 1, temperature=0.0
+        CosmosModel(network),
+        context,
+        20,
+        decoder,
+        window=8 if decoder != "ar" else 1,
+        sampling=SamplingParams(0.0),
     )
     assert torch.equal(found.tokens, expected)

@@ -19,7 +19,7 @@ from vidjacobi.decoding.records import tensors
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.step import look, one_pass
 from vidjacobi.decoding.window import Size, spare_slot
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
 WAITING = {

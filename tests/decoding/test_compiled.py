@@ -19,6 +19,7 @@ from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -34,7 +35,13 @@ def model(dtype: torch.dtype = torch.float64) -> TinyVideoModel:
 def decode(on: Any, decoder: str, seed: int = 0, **options: Any) -> Decoded:
     clips = torch.randint(0, 12, (3, 40), generator=torch.Generator().manual_seed(1))
     return vidjacobi.decode(
-        on, [clips[0], clips[1], clips[2, :9]], [130, 30, 90], decoder, 16, seed, **options
+        on,
+        [clips[0], clips[1], clips[2, :9]],
+        [130, 30, 90],
+        decoder,
+        16,
+        SamplingParams(seed=seed),
+        **options,
     )
 
 

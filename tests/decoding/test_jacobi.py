@@ -172,7 +172,7 @@ def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
     steps = every_pass(case)
     for step, after in pairwise(steps):
         size = step.window.inputs.shape[1]
-        target = logits_to_probs(step.logits[:, :size], case.warp)
+        target = logits_to_probs(step.logits[:, :size], case.sampling)
         old, new = step.window, after.window
         laws = after.drafted.drawn.dense()
         for clip in range(3):
@@ -233,7 +233,7 @@ def test_the_first_drafts_come_from_the_laws_of_the_context() -> None:
     state = draft_window(case, parts, state, choose_window(plan(case, parts, state), 20))
     cache = case.model.make_cache(3, case.end + 1)
     logits = torch.cat(list(case.model.prefill(case.context, cache, 20)), 1)
-    laws = logits_to_probs(logits, case.warp)  # of positions context - 19 .. context
+    laws = logits_to_probs(logits, case.sampling)  # of positions context - 19 .. context
     assert state.drawn is not None
     drawn = state.drawn.dense()
     for slot in range(20):

@@ -18,7 +18,7 @@ from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -51,19 +51,19 @@ def problem(
     clips: list[int],
     seed: int,
     window: int,
-    warp: SamplingParams,
+    sampling: SamplingParams,
     parts: Strategies | None,
     model: Any = MODEL,
 ) -> Problem:
     """The clips of these numbers, each with its own context and noise stream."""
     contexts = torch.randint(0, VOCAB, (CLIPS, CONTEXT), generator=torch.Generator().manual_seed(7))
     noise_keys = torch.arange(100, 100 + CLIPS)
-    return Problem(model, contexts[clips], NEW, warp, window, seed, noise_keys[clips], parts)
+    return Problem(model, contexts[clips], NEW, sampling, window, seed, noise_keys[clips], parts)
 
 
 @cache
-def ar_tokens(seed: int, warp: SamplingParams) -> Tensor:
-    return METHODS["autoregressive"](problem(list(range(CLIPS)), seed, 1, warp, None)).tokens
+def ar_tokens(seed: int, sampling: SamplingParams) -> Tensor:
+    return METHODS["autoregressive"](problem(list(range(CLIPS)), seed, 1, sampling, None)).tokens
 
 
 def assert_ar(
@@ -71,11 +71,11 @@ def assert_ar(
     seed: int,
     window: int,
     parts: Strategies,
-    warp: SamplingParams = SAMPLED,
+    sampling: SamplingParams = SAMPLED,
     model: Any = MODEL,
 ) -> None:
-    tokens = METHODS["jacobi"](problem(clips, seed, window, warp, parts, model)).tokens
-    wrong = (tokens != ar_tokens(seed, warp)[clips]).nonzero().tolist()
+    tokens = METHODS["jacobi"](problem(clips, seed, window, sampling, parts, model)).tokens
+    wrong = (tokens != ar_tokens(seed, sampling)[clips]).nonzero().tolist()
     assert not wrong, f"window {window}, clips {clips}, {parts}: differs from AR at {wrong[:3]}"
 
 
@@ -273,7 +273,7 @@ def test_at_temperature_zero_every_decoder_is_greedy(name: str) -> None:
     parts = parts_of(config)
     assert parts
     for window in (1, 64):
-        assert_ar(some_clips(name, window), seed=5, window=window, parts=parts, warp=GREEDY)
+        assert_ar(some_clips(name, window), seed=5, window=window, parts=parts, sampling=GREEDY)
 
 
 def test_greedy_decoding_is_the_argmax_of_the_model() -> None:

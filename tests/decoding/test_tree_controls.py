@@ -18,14 +18,15 @@ from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.reference import SamplingParams, gumbel_max, probability, residual
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import gumbel_max, probability, residual
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 SETTING = Setting(
-    window=5, context=(1,), new_tokens=5, vocab_size=4, surprise=1.0, warp=SamplingParams(1.0, 1.0)
+    window=5, context=(1,), new_tokens=5, vocab_size=4, surprise=1.0, sampling=SamplingParams(1.0, 1.0)
 )
 LAW = PreviousFrameProbs()
 SAMPLES = 20_000

@@ -30,8 +30,7 @@ import torch
 from torch import Tensor
 
 import vidjacobi
-from vidjacobi.grid import Grid
-from vidjacobi.models.guidance import Guided
+from vidjacobi import Grid, Guided
 from vidjacobi.testing import TinyVideoModel
 
 FILE = Path(__file__).with_name("token_hashes.json")
@@ -56,6 +55,11 @@ class How:
     top_p: float = 0.8
     top_k: int | None = None
 
+    @property
+    def sampling(self) -> vidjacobi.SamplingParams:
+        """With the seed of all cases."""
+        return vidjacobi.SamplingParams(self.temperature, self.top_p, self.top_k, seed=7)
+
 
 # The calls of the API, each in one place.
 
@@ -69,10 +73,7 @@ def decode_clips(model: Any, contexts: Any, counts: Any, how: How) -> list[Any]:
             counts,
             how.decoder,
             how.window,
-            seed=7,
-            temperature=how.temperature,
-            top_p=how.top_p,
-            top_k=how.top_k,
+            sampling=how.sampling,
         )
     ]
 
@@ -89,10 +90,7 @@ def decode_queue(model: Any, contexts: Sequence[Tensor], counts: Sequence[int], 
         2,
         how.decoder,
         how.window,
-        seed=7,
-        temperature=how.temperature,
-        top_p=how.top_p,
-        top_k=how.top_k,
+        sampling=how.sampling,
     )
     ordered = sorted(finished, key=lambda clip: (clip.request.name, clip.sample))
     return [clip.decoded for clip in ordered]
@@ -105,12 +103,9 @@ def roll_out(pair: Any, frames: Tensor, new_frames: int, how: How, stream: bool)
         *pair,
         new_frames,
         samples=2,
-        seed=7,
+        sampling=how.sampling,
         decoder=how.decoder,
         window=how.window,
-        temperature=how.temperature,
-        top_p=how.top_p,
-        top_k=how.top_k,
         stream=stream,
     )
     if not stream:

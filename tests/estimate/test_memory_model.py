@@ -28,6 +28,7 @@ from vidjacobi.estimate.memory_model import (
 from vidjacobi.estimate.outlines import outline
 from vidjacobi.estimate.simulate import Request
 from vidjacobi.models.outline import Outline
+from vidjacobi.sampling.params import SamplingParams
 
 PARAMETERS = {"4b": 4_014_088_192, "5b": 4_584_845_312, "12b": 11_560_975_360, "13b": 13_323_125_760}
 
@@ -125,7 +126,14 @@ def test_every_decoders_cache_is_the_real_one(decoder: str, monkeypatch: pytest.
 
     monkeypatch.setattr(model, "forward", stop)
     with pytest.raises(Enough):
-        vidjacobi.decode(model, context, 3 * grid.frame_tokens, decoder, window=32, temperature=1.0)
+        vidjacobi.decode(
+            model,
+            context,
+            3 * grid.frame_tokens,
+            decoder,
+            window=32,
+            sampling=SamplingParams(temperature=1.0),
+        )
     assert simulate.decoding(nano(), request(decoder)).cache == made[0]
 
 

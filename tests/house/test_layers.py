@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # A new module is added where it belongs. A folder stands for its modules (no cycles among them).
 LAYERS = """
 vidjacobi.shapes vidjacobi.errors vidjacobi.registry vidjacobi.grid vidjacobi.runtime
-vidjacobi.output vidjacobi.config vidjacobi.sampling vidjacobi.models
+vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.assets vidjacobi.loading

@@ -10,7 +10,7 @@ from vidjacobi.decoding.api import parts_of
 from vidjacobi.grid import Grid
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import TreeModel, VideoModel
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID, VOCAB = Grid(4, 3, 4), 8
@@ -50,9 +50,9 @@ def test_the_formula() -> None:
 def test_pathwise_decoders_give_the_guided_ar_tokens(name: str) -> None:
     model = Guided(*MODELS, scale=1.7, blank=torch.zeros_like)
     temperature = load_decoder(name).temperature
-    ar = decode(model, CONTEXT, 36, "ar", temperature=temperature)
+    ar = decode(model, CONTEXT, 36, "ar", sampling=SamplingParams(temperature))
     assert torch.equal(decode(model, CONTEXT, 36, name, window=9).tokens, ar.tokens)
-    plain = decode(MODELS[0], CONTEXT, 36, "ar", temperature=temperature)
+    plain = decode(MODELS[0], CONTEXT, 36, "ar", sampling=SamplingParams(temperature))
     assert not torch.equal(plain.tokens, ar.tokens)
 
 
@@ -78,7 +78,7 @@ def test_branches_that_do_not_fit_are_refused() -> None:
 def test_warp_is_applied_behind_guidance() -> None:
     """Greedy decoding takes the argmax of the guided logits."""
     model = Guided(*MODELS, scale=2.5)
-    tokens = decode(model, CONTEXT, 5, "ar", temperature=0.0).tokens
+    tokens = decode(model, CONTEXT, 5, "ar", sampling=SamplingParams(0.0)).tokens
     clip = torch.cat([CONTEXT, tokens], 1)
     assert torch.equal(whole(model, clip[:, :-1]).argmax(-1)[:, -5:], tokens)
     assert SamplingParams(0.0).temperature == 0

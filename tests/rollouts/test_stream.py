@@ -15,6 +15,7 @@ from vidjacobi.decoding.methods import METHODS, STEPS
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream
+from vidjacobi.sampling.params import SamplingParams
 
 pytestmark = pytest.mark.unchecked
 
@@ -52,7 +53,12 @@ def joined(groups: list[FrameGroup], samples: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_same_tokens_and_frames(pair: Pair, context: torch.Tensor, decoder: str) -> None:
-    ask: dict[str, Any] = {"new_frames": 21, "samples": 2, "decoder": decoder, "seed": 3}
+    ask: dict[str, Any] = {
+        "new_frames": 21,
+        "samples": 2,
+        "decoder": decoder,
+        "sampling": SamplingParams(seed=3),
+    }
     whole = vidjacobi.rollout(context, *pair, **ask)
     stream = vidjacobi.rollout(context, *pair, **ask, stream=True)
     groups = list(stream)
@@ -188,8 +194,8 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     generator = torch.Generator().manual_seed(5)
     contexts = [torch.randint(0, 64, (count,), generator=generator) for count in (48, 24)]
     contexts.append(contexts[0])
-    how = settings(load_decoder(decoder), None, 0, None, 0.8, None)
-    method, problem = problem_of(model, contexts, [30, 70, 5], how, 0, ["a", "b", "c"])
+    how = settings(load_decoder(decoder), None, SamplingParams())
+    method, problem = problem_of(model, contexts, [30, 70, 5], how, ["a", "b", "c"])
     steps, known = STEPS[method](problem), [torch.zeros(0, dtype=torch.long)] * 3
     reaches = []
     while True:

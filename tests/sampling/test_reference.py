@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.reference import (
-    SamplingParams,
     SparseProbs,
     gumbel_max,
     is_finite,
@@ -26,39 +26,39 @@ from vidjacobi.sampling.reference import (
 INF = math.inf
 
 
-def brute_force(logits: list[float], warp: SamplingParams) -> list[float]:
+def brute_force(logits: list[float], sampling: SamplingParams) -> list[float]:
     """The definition, token by token, in Python floats."""
-    if warp.temperature == 0:
+    if sampling.temperature == 0:
         return [float(i == logits.index(max(logits))) for i in range(len(logits))]
-    weights = [math.exp((x - max(logits)) / warp.temperature) for x in logits]
-    if warp.top_k is not None:
-        kth = sorted(weights, reverse=True)[: warp.top_k][-1]
+    weights = [math.exp((x - max(logits)) / sampling.temperature) for x in logits]
+    if sampling.top_k is not None:
+        kth = sorted(weights, reverse=True)[: sampling.top_k][-1]
         weights = [w if w >= kth else 0.0 for w in weights]
     total = sum(weights)
     probs = [w / total for w in weights]
-    if warp.top_p < 1:
-        probs = [p if sum(q for q in probs if q > p) <= warp.top_p else 0.0 for p in probs]
+    if sampling.top_p < 1:
+        probs = [p if sum(q for q in probs if q > p) <= sampling.top_p else 0.0 for p in probs]
     return [p / sum(probs) for p in probs]
 
 
-def law(logits: list[float], warp: SamplingParams) -> Tensor:
-    return logits_to_probs(torch.tensor([[logits]], dtype=torch.float64), warp)[0, 0]
+def law(logits: list[float], sampling: SamplingParams) -> Tensor:
+    return logits_to_probs(torch.tensor([[logits]], dtype=torch.float64), sampling)[0, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.5])
 @pytest.mark.parametrize("top_p", [0.01, 0.3, 0.8, 0.95, 1.0])
 @pytest.mark.parametrize("top_k", [None, 1, 3, 100])
 def test_laws_are_those_of_the_definition(temperature: float, top_p: float, top_k: int | None) -> None:
-    warp = SamplingParams(temperature, top_p, top_k)
+    sampling = SamplingParams(temperature, top_p, top_k)
     generator = torch.Generator().manual_seed(1)
     for spread in (0.2, 1.0, 4.0):
         logits = torch.randn(2, 6, 9, generator=generator, dtype=torch.float64) * spread
         logits[0, :, 2] = logits[0, :, 5]  # ties
         logits[1, :, 3] = -INF
-        laws = logits_to_probs(logits, warp)
+        laws = logits_to_probs(logits, sampling)
         for b in range(2):
             for n in range(6):
-                expected = torch.tensor(brute_force(logits[b, n].tolist(), warp), dtype=torch.float64)
+                expected = torch.tensor(brute_force(logits[b, n].tolist(), sampling), dtype=torch.float64)
                 assert torch.allclose(laws[b, n], expected, atol=1e-12)
 
 
@@ -106,11 +106,11 @@ def test_laws_are_float32_or_better(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "warp"), [("t0.7.p0.95", SamplingParams(0.7, 0.95)), ("t1.0.p0.8", SamplingParams(1.0, 0.8))]
+    ("name", "sampling"), [("t0.7.p0.95", SamplingParams(0.7, 0.95)), ("t1.0.p0.8", SamplingParams(1.0, 0.8))]
 )
-def test_official_top_p(shared: Path, name: str, warp: SamplingParams) -> None:
+def test_official_top_p(shared: Path, name: str, sampling: SamplingParams) -> None:
     golden = load_file(shared / "golden" / "ar_base" / "io.safetensors")
-    laws = logits_to_probs(golden["logits_full"][:, -1:], warp)[:, 0]
+    laws = logits_to_probs(golden["logits_full"][:, -1:], sampling)[:, 0]
     official = golden[f"topp_probs.{name}"]
     assert torch.equal(laws > 0, official > 0)
     assert torch.allclose(laws, official, atol=1e-6)

@@ -12,8 +12,8 @@ from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.reference import (
-    SamplingParams,
     SparseProbs,
     gumbel_max,
     logits_to_probs,
@@ -27,7 +27,7 @@ from vidjacobi.sampling.truncated_probs import DraftProbs
 WAYS = {"few": (True, False), "compiled": (False, True), "eager on a device": (False, False)}
 KINDS = ("flat", "middling", "peaked", "tied", "equal", "one-hot", "zeros", "mixed", "signed zeros")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-WARPS = (
+SAMPLINGS = (
     SamplingParams(),
     SamplingParams(0.7, 0.95, 40),
     SamplingParams(0.0),
@@ -73,17 +73,17 @@ def noise_of(dtype: torch.dtype, seed: int = 0) -> Noise:
 
 
 def cases(sizes: tuple[int, ...]) -> Iterator[tuple[str, int, torch.dtype, SamplingParams]]:
-    return product(KINDS, sizes, DTYPES, WARPS)
+    return product(KINDS, sizes, DTYPES, SAMPLINGS)
 
 
 def test_laws_and_draws_are_those_of_the_plain_form(way: str) -> None:
     """Bit for bit: which tokens are inside, their mass, the token that wins."""
-    for kind, size, dtype, warp in cases((3, 70)):
+    for kind, size, dtype, sampling in cases((3, 70)):
         logits, noise = logits_of(kind, size, dtype), noise_of(dtype)
-        expected, found = logits_to_probs(logits, warp), to_truncated_probs(logits, warp)
-        assert torch.equal(found.dense(), expected), (kind, size, dtype, warp)
+        expected, found = logits_to_probs(logits, sampling), to_truncated_probs(logits, sampling)
+        assert torch.equal(found.dense(), expected), (kind, size, dtype, sampling)
         wins = gumbel_max(expected, noise.exponential(Purpose.GUMBEL, size))
-        assert torch.equal(draw(found, noise, Purpose.GUMBEL), wins), (kind, size, dtype, warp)
+        assert torch.equal(draw(found, noise, Purpose.GUMBEL), wins), (kind, size, dtype, sampling)
         assert torch.equal(found.of(wins), probability(expected, wins))
 
 
@@ -165,8 +165,8 @@ def test_only_wanted_rows_need_a_token(way: str) -> None:
 @pytest.mark.parametrize("keep", [1, 5, 40, 300])
 def test_the_strongest(way: str, keep: int) -> None:
     """The likeliest ones, renormalised; distinct, and probability 0 where there are no more."""
-    for kind, warp in product(KINDS, (SamplingParams(), SamplingParams(0.0), SamplingParams(1.0, 1.0))):
-        found = to_truncated_probs(logits_of(kind, 200, torch.float32), warp)
+    for kind, sampling in product(KINDS, (SamplingParams(), SamplingParams(0.0), SamplingParams(1.0, 1.0))):
+        found = to_truncated_probs(logits_of(kind, 200, torch.float32), sampling)
         short, dense = top_k_probs(found, keep), found.dense()
         assert short.ids.shape[-1] == min(keep, 200)
         best = dense.topk(short.ids.shape[-1], -1).values

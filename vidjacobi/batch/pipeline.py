@@ -122,10 +122,7 @@ class Run:
                 self._rows.now,
                 self._tools.plan.decoder,
                 None,
-                config.seed,
-                config.temperature,
-                config.top_p,
-                config.top_k,
+                config.sampling,
                 positions=most_positions(config, self._pair),
                 keep_going=True,
             )

@@ -76,7 +76,7 @@ def summary_of(rows: Sequence[Row]) -> str:
 def facts_of(settings: dict[str, Any]) -> dict[str, object]:
     """The protocol."""
     decoder = settings["decoder"]
-    warp = [f"top-p {settings['top_p']}"] + ([f"top-k {settings['top_k']}"] if settings["top_k"] else [])
+    sampling = [f"top-p {settings['top_p']}"] + ([f"top-k {settings['top_k']}"] if settings["top_k"] else [])
     temperature = settings["temperature"] if settings["temperature"] is not None else "the decoder's own"
     return {
         "dataset": f"{settings['data']} ({settings['dataset']})",
@@ -84,7 +84,7 @@ def facts_of(settings: dict[str, Any]) -> dict[str, object]:
         f"stride {settings['stride']}, short episodes: {settings['short']}",
         "model": settings["model"],
         "decoder": f"{decoder['name']}, window {decoder['window']}, guarantee: {decoder['guarantee']}",
-        "sampling": f"seed {settings['seed']}, temperature {temperature}, {', '.join(warp)}",
+        "sampling": f"seed {settings['seed']}, temperature {temperature}, {', '.join(sampling)}",
         "output": settings["output"],
     }
 

@@ -15,7 +15,7 @@ from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.errors import InvalidArgument, check_whole
 from vidjacobi.registry import lookup
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 
 OUTPUTS = {
     "videos": "an mp4, the context first, and the tokens",
@@ -113,7 +113,12 @@ class BatchConfig:
             raise InvalidArgument("a Ray address goes with --engine ray")
         if self.engine == "ray" and self.shard != "0/1":
             raise InvalidArgument("Ray spreads the work by itself: leave --shard out")
-        SamplingParams(1.0 if self.temperature is None else self.temperature, self.top_p, self.top_k)
+        _ = self.sampling  # its numbers are checked when it is made
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """Temperature, top-p, top-k and seed as one record. Raises InvalidArgument for a number out of range."""
+        return SamplingParams(self.temperature, self.top_p, self.top_k, self.seed)
 
     @property
     def clip_frames(self) -> int:

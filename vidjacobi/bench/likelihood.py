@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.models.protocol import VideoModel
-from vidjacobi.sampling.reference import SamplingParams, logits_to_probs
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import logits_to_probs
 from vidjacobi.shapes import Logits, Mask, Positions, Probs, Tokens
 
 
@@ -56,16 +57,16 @@ def score(
     model: VideoModel,
     clips: Tokens,
     new_tokens: int,
-    warp: SamplingParams,
+    sampling: SamplingParams,
     watched: Watched | None = None,
 ) -> Likelihood:
     """Feed whole clips, context and ``new_tokens`` decided tokens, and look the tokens' laws up.
 
-    ``warp`` is the decoder's. Likelihoods are at its temperature (1 where it is 0: a greedy law has none),
+    ``sampling`` is the decoder's. Likelihoods are at its temperature (1 where it is 0: a greedy law has none),
     without top-k and top-p.
     """
     batch, length = clips.shape
-    whole = SamplingParams(warp.temperature or 1.0, top_p=1.0)
+    whole = SamplingParams(sampling.temperature or 1.0, top_p=1.0)
     cache = model.make_cache(batch, length)
     rows = watched.rows(batch, length) if watched else None
     nll: list[Float[Tensor, "b m"]] = []
@@ -76,7 +77,7 @@ def score(
         last = first + logits.shape[1]
         laws = logits_to_probs(logits, whole)
         nll.append(-laws.gather(-1, clips[:, first:last, None])[..., 0].log())
-        drawn = logits_to_probs(logits, warp)
+        drawn = logits_to_probs(logits, sampling)
         expected.append(-torch.where(drawn > 0, drawn * laws.log(), 0).sum(-1))
         if rows:
             index = rows[1][:, first:last]

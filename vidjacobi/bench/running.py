@@ -28,7 +28,6 @@ from vidjacobi.models.protocol import flatten
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
 from vidjacobi.runtime import choose
-from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.video.pixels import to_uint8
 
 MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
@@ -166,9 +165,7 @@ def run_case(
         contexts,
         material.new_tokens,
         case.decoder,
-        seed=group.seed,
-        temperature=config.temperature,
-        top_p=config.top_p,
+        sampling=config.sampling(group.seed),
     )
     shape = (*case.key, len(clips))
     if config.compile != "off" and shape not in material.warm:
@@ -180,9 +177,7 @@ def run_case(
     of_ar = [tokens_file(bench.out, (group.model, AR, 1, group.seed, clip)) for clip in clips]
     oracle = torch.stack([torch.from_numpy(np.load(file)) for file in of_ar])
     whole = torch.cat([contexts, decoded.tokens], 1)
-    likelihood = score(
-        model, whole, material.new_tokens, SamplingParams(config.temperature, config.top_p), watched
-    )
+    likelihood = score(model, whole, material.new_tokens, config.sampling(group.seed), watched)
     if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
         draw_map(bench, case, clips, material, decoded)
     stats, share = decoded.stats, len(clips)

@@ -10,7 +10,7 @@ from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.strategies.lanes import Raster
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 
 # What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
@@ -59,6 +59,10 @@ class BenchConfig:
         """Numbers that must be at least 1."""
         return self.clips, self.context, self.frames, self.batch, self.workers
 
+    def sampling(self, seed: int) -> SamplingParams:
+        """Temperature, top-p and this seed as one record. Raises InvalidArgument for a number out of range."""
+        return SamplingParams(self.temperature, self.top_p, seed=seed)
+
     def check(self) -> None:
         """Raise InvalidArgument for what cannot be run."""
         if min(self.windows, default=0) < 1 or not self.decoders:
@@ -68,7 +72,7 @@ class BenchConfig:
                 "a bench needs at least one model, one seed, one clip, one frame of context and one to predict; "
                 "batch and workers are at least 1"
             )
-        SamplingParams(self.temperature, self.top_p)
+        _ = [self.sampling(seed) for seed in self.seeds]  # their numbers are checked when they are made
         cases_of(self)
         bars_of(self)
 

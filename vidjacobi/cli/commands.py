@@ -40,7 +40,6 @@ from vidjacobi.rollouts.live_files import write_live
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose, describe_device
-from vidjacobi.sampling.reference import SamplingParams
 from vidjacobi.video.clips import Kind, ReadClip, open_clip, read_frames
 
 
@@ -98,16 +97,13 @@ def asked(job: Job) -> dict[str, Any]:
         "samples": config.samples,
         "start": job.clip.start,
         "decoder": job.decoder,
-        "seed": config.seed,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "top_k": config.top_k,
+        "sampling": config.sampling,
     }
 
 
 def check_numbers(config: RolloutConfig) -> None:
     """Refuse, before anything is read, numbers that no model could use."""
-    SamplingParams(1.0 if config.temperature is None else config.temperature, config.top_p, config.top_k)
+    _ = config.sampling  # its numbers are checked when it is made
     if config.window is not None and config.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {config.window}")
     if config.frames < 1:

@@ -12,6 +12,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
+from vidjacobi.sampling.params import SamplingParams
 
 Settings = TypeVar("Settings")
 
@@ -161,6 +162,11 @@ class RolloutConfig:
     offload: bool = False
     compile: str = "off"
     memory_check: bool = True
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """Temperature, top-p, top-k and seed as one record. Raises InvalidArgument for a number out of range."""
+        return SamplingParams(self.temperature, self.top_p, self.top_k, self.seed)
 
 
 def load_rollout(

@@ -17,7 +17,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.protocol import VideoModel, has_free_rows
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Counts, Tokens
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
@@ -29,10 +29,7 @@ def decode(
     new_tokens: int | Sequence[int],
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
-    seed: int = 0,
-    temperature: float | None = None,
-    top_p: float = 0.8,
-    top_k: int | None = None,
+    sampling: SamplingParams = DEFAULT_SAMPLING,
     clip_ids: Sequence[ClipId] | None = None,
     *,
     measure: bool = False,
@@ -49,9 +46,7 @@ def decode(
             ``model.max_positions``.
         decoder: a shipped decoder's name (``vidjacobi decoders``), a YAML path or a DecoderConfig.
         window: positions per pass, >= 1; None takes the decoder's own.
-        seed: the same seed, clip id and numbers give the same tokens, in any batch.
-        temperature, top_p, top_k: see ``vidjacobi.sampling.reference.SamplingParams``. Temperature defaults to the
-            decoder's own, else 1; 0 is greedy.
+        sampling: temperature, top-p, top-k and seed.
         clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
             the sha256 of its context, so equal contexts get equal futures unless named apart. Equal contexts
             share one prefill if the model can copy rows (``vidjacobi.models.protocol.RowModel``).
@@ -66,9 +61,7 @@ def decode(
         InvalidArgument: a number or name is out of range.
         BadModelOutput: the model returned NaN or infinite logits.
     """
-    method, problem = problem_of(
-        model, context, new_tokens, settings(decoder, window, seed, temperature, top_p, top_k), seed, clip_ids
-    )
+    method, problem = problem_of(model, context, new_tokens, settings(decoder, window, sampling), clip_ids)
     return lookup("method", method, METHODS)(replace(problem, measure=measure, observe=observe, watch=watch))
 
 
@@ -77,11 +70,10 @@ def problem_of(
     context: Tokens | Sequence[Int[Tensor, "_"]],
     new_tokens: int | Sequence[int],
     how: tuple[DecoderConfig, SamplingParams],
-    seed: int,
     clip_ids: Sequence[ClipId] | None,
 ) -> tuple[str, Problem]:
     """What is asked of a decoder, checked, and its method. ``how``: see ``settings``."""
-    config, warp = how
+    config, sampling = how
     clips = Clips.of(context, new_tokens)
     check_clips(model, clips)
     ids = context_ids(clips) if clip_ids is None else list(clip_ids)
@@ -93,9 +85,9 @@ def problem_of(
         model=model,
         context=clips.padded().to(device),
         new_tokens=max(clips.counts),
-        warp=warp,
+        sampling=sampling,
         window=config.window,
-        seed=seed,
+        seed=sampling.seed,
         noise_keys=torch.tensor([noise_key_of(clip) for clip in ids], dtype=torch.long, device=device),
         parts=parts,
         lengths=clips.lengths_on(device),
@@ -107,20 +99,13 @@ def problem_of(
 def settings(
     decoder: str | DecoderConfig,
     window: int | None,
-    seed: int,
-    temperature: float | None,
-    top_p: float,
-    top_k: int | None,
+    sampling: SamplingParams,
 ) -> tuple[DecoderConfig, SamplingParams]:
     """The decoder at a window, and how logits become laws. Raises InvalidArgument."""
     config = with_window(load_decoder(decoder) if isinstance(decoder, str) else decoder, window)
     if config.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {config.window}")
-    if not -(1 << 63) <= seed < 1 << 63:
-        raise InvalidArgument(f"the seed must fit 64 bits (signed), not {seed}")
-    if temperature is None:
-        temperature = 1.0 if config.temperature is None else config.temperature
-    return config, SamplingParams(temperature, top_p, top_k)
+    return config, sampling.resolve(config.temperature)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _draw(problem: Problem, logits: Logits, positions: Counts) -> Tokens:
         )
     passes = torch.zeros_like(problem.noise_keys)
     noise = Noise(problem.seed, problem.noise_keys, positions[:, None], passes, probs_dtype(logits.dtype))
-    laws = logits_to_probs(logits, problem.warp)
+    laws = logits_to_probs(logits, problem.sampling)
     return gumbel_max(laws, noise.exponential(Purpose.GUMBEL, laws.shape[-1]))
 
 

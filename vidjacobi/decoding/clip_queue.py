@@ -17,6 +17,7 @@ from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.models.protocol import RowModel, VideoModel
+from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,7 @@ def decode_each(
     rows: int = 8,
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
-    seed: int = 0,
-    temperature: float | None = None,
-    top_p: float = 0.8,
-    top_k: int | None = None,
+    sampling: SamplingParams = DEFAULT_SAMPLING,
     *,
     positions: int | None = None,
     keep_going: bool = False,
@@ -99,7 +97,7 @@ def decode_each(
     ``rows`` futures instead, each to its end; only the former share prefills.
 
     Args:
-        model, decoder, window, seed, temperature, top_p, top_k, measure: as ``vidjacobi.decode``.
+        model, decoder, window, sampling, measure: as ``vidjacobi.decode``.
         requests: any iterable, finite or not.
         rows: >= 1.
         positions: most positions of a clip, context and new tokens; by default as many as the model has. The
@@ -110,7 +108,7 @@ def decode_each(
         InvalidArgument: a number or name is out of range, or (without ``keep_going``) a request's.
         BadModelOutput: the model returned NaN or infinite logits (without ``keep_going``).
     """
-    config, warp = settings(decoder, window, seed, temperature, top_p, top_k)
+    config, sampling = settings(decoder, window, sampling)
     if rows < 1:
         raise InvalidArgument(f"rows must be at least 1, not {rows}")
     if positions is not None and not 1 < positions <= model.max_positions:
@@ -122,9 +120,9 @@ def decode_each(
     problem = partial(
         Problem,
         model,
-        warp=warp,
+        sampling=sampling,
         window=config.window,
-        seed=seed,
+        seed=sampling.seed,
         parts=parts_of(config),
         room=positions or model.max_positions,
         measure=measure,

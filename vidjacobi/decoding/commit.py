@@ -31,7 +31,7 @@ def verify_and_commit(
     window = state.window
     assert window is not None
     size = window.inputs.shape[1]
-    target = to_truncated_probs(logits[:, :size], problem.warp)
+    target = to_truncated_probs(logits[:, :size], problem.sampling)
     drafts = state.tokens.gather(1, window.targets)
     trial = DraftEvidence(drafts, state.drawn, target, noise_of(state, window.targets, target.dtype))
     verdict, redraft = trial.draw(parts.verifier), trial.draw(parts.coupling)

@@ -144,7 +144,7 @@ class CompiledModel:
     def passes(self, problem: Problem, parts: Strategies, clock: Clock) -> "CompiledRunner":
         """The passes of a problem; what an earlier one of the same numbers compiled is used again."""
         bare = without_clips(problem, self.model)
-        key = (parts, bare.warp, bare.window, bare.room, problem.columns, len(problem.noise_keys))
+        key = (parts, bare.sampling, bare.window, bare.room, problem.columns, len(problem.noise_keys))
         made = self._made.pop(key, None)
         if made is None:
             run = compile_whole(_pass, self._backend)

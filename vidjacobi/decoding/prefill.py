@@ -58,7 +58,7 @@ def prefill(problem: Problem, keeps_probs: int, cache: Cache) -> Prefilled:
         if memory:
             clean = logits if problem.lengths is None else torch.where(inside[..., None], logits, 0)
             recent = inside & (positions > starts[:, None] - frame)
-            memory = memory.remember(positions, to_truncated_probs(clean, problem.warp), recent)
+            memory = memory.remember(positions, to_truncated_probs(clean, problem.sampling), recent)
         slot = (starts - first)[:, None, None].clamp(0, logits.shape[1] - 1)
         found = logits.gather(1, slot.expand(-1, -1, logits.shape[-1]))
         here = (positions == starts[:, None]).any(-1)[:, None, None]
@@ -81,7 +81,7 @@ def begin(problem: Problem, parts: Strategies, begun: Prefilled) -> DecodeState:
     starts, ends = problem.starts, problem.ends
     empty = torch.zeros(len(starts), problem.columns, dtype=torch.long, device=starts.device)
     one = torch.ones_like(starts)
-    law = to_truncated_probs(begun.logits, problem.warp)
+    law = to_truncated_probs(begun.logits, problem.sampling)
     token = draw(
         law, Noise(problem.seed, problem.noise_keys, starts[:, None], 0 * one, law.dtype), Purpose.GUMBEL
     )

@@ -182,7 +182,7 @@ def one_problem(batch: list[tuple[Order, int]]) -> Problem:
         model=parts[0].model,
         context=torch.nn.utils.rnn.pad_sequence([part.context[0] for part in parts], True),
         new_tokens=max(part.new_tokens for part in parts),
-        warp=parts[0].warp,
+        sampling=parts[0].sampling,
         window=parts[0].window,
         seed=parts[0].seed,
         noise_keys=torch.cat([part.noise_keys for part in parts]),

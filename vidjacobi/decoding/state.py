@@ -37,7 +37,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import build
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
@@ -113,7 +113,7 @@ class Problem:
         model: the video model.
         context: tokens given (at least one per clip); shorter ones are padded on the right.
         new_tokens: how many to decide per clip, at most.
-        warp: logits to laws.
+        sampling: logits to laws.
         window: most positions evaluated per pass, >= 1.
         seed, streams: key of the noise; one 64-bit stream per clip.
         lengths: tokens given of each clip, where they differ.
@@ -129,7 +129,7 @@ class Problem:
     model: VideoModel
     context: Tokens
     new_tokens: int
-    warp: SamplingParams
+    sampling: SamplingParams
     window: int
     seed: int
     noise_keys: Counts

@@ -85,6 +85,6 @@ def verify_tree(
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
     behind = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
-    law = to_truncated_probs(behind, problem.warp)
+    law = to_truncated_probs(behind, problem.sampling)
     noise = noise_of(state, position + 1, law.dtype)
     return TreeBranch(position[:, 0], level, found.tokens, hit, node, law, draw(law, noise, verifier.noise))

@@ -28,7 +28,8 @@ from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import prefill_once
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import gumbel_max, logits_to_probs, probs_dtype
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Request:
         rows: clips and futures decoded together, each with a row of the cache.
         contexts: different contexts among them; the futures of one share its prefill.
         context_frames, new_frames: of each clip; at most one chunk of the tokenizer is looked at.
-        warp: logits to laws.
+        sampling: logits to laws.
     """
 
     decoder: DecoderConfig
@@ -48,7 +49,7 @@ class Request:
     contexts: int = 1
     context_frames: int = 9
     new_frames: int = 24
-    warp: SamplingParams = field(default_factory=SamplingParams)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
 
     @property
     def window(self) -> int:
@@ -134,7 +135,7 @@ def _problem(outline: Outline, request: Request, lengths: Lengths) -> Problem:
         model=outline.model,
         context=_empty(request.rows, lengths.context),
         new_tokens=lengths.end - lengths.context,
-        warp=request.warp,
+        sampling=request.sampling,
         window=request.window,
         seed=0,
         noise_keys=_empty(request.rows),
@@ -189,7 +190,7 @@ def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
     logits, forward = counter.of(lambda: model.forward(one, one, one, visible, cache))
 
     def draw() -> Tensor:
-        law = logits_to_probs(logits, problem.warp)
+        law = logits_to_probs(logits, problem.sampling)
         noise = Noise(problem.seed, problem.noise_keys, one, problem.noise_keys, probs_dtype(model.dtype))
         return gumbel_max(law, noise.exponential(Purpose.GUMBEL, model.vocab_size))
 

@@ -16,6 +16,7 @@ from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Ask, Key, groups_of
 from vidjacobi.rollouts.stream import RolloutStream, Summary, streaming
+from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames
 from vidjacobi.video.pixels import as_seen, fit
 
@@ -65,10 +66,7 @@ def rollout(
     *,
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
-    seed: int = 0,
-    temperature: float | None = None,
-    top_p: float = 0.8,
-    top_k: int | None = None,
+    sampling: SamplingParams = DEFAULT_SAMPLING,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
     stream: Literal[False] = False,
@@ -87,10 +85,7 @@ def rollout(
     *,
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
-    seed: int = 0,
-    temperature: float | None = None,
-    top_p: float = 0.8,
-    top_k: int | None = None,
+    sampling: SamplingParams = DEFAULT_SAMPLING,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
     stream: Literal[True],
@@ -108,10 +103,7 @@ def rollout(
     *,
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
-    seed: int = 0,
-    temperature: float | None = None,
-    top_p: float = 0.8,
-    top_k: int | None = None,
+    sampling: SamplingParams = DEFAULT_SAMPLING,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
     stream: bool = False,
@@ -125,7 +117,7 @@ def rollout(
             goes on in chunks, each with the last 1 + stride_t frames of the one before as context.
         samples: how many futures, each with noise of its own.
         clip_id, start: key of the noise; by default the sha256 of the context's tokens, and 0.
-        decoder, window, seed, temperature, top_p, top_k, measure, observe: as ``vidjacobi.decode``.
+        decoder, window, sampling, measure, observe: as ``vidjacobi.decode``.
         stream: hand out the frames of each latent frame as soon as it is decided: the same tokens and frames,
             as a ``vidjacobi.rollouts.stream.RolloutStream`` of ``FrameGroup``. The tokenizer must be a
             ``StreamingTokenizer``.
@@ -143,8 +135,8 @@ def rollout(
         context=fit(frames, tokenizer.frame_size),
         new_frames=new_frames,
         samples=samples,
-        how=settings(decoder, window, seed, temperature, top_p, top_k),
-        key=Key(clip_id, start, seed),
+        how=settings(decoder, window, sampling),
+        key=Key(clip_id, start),
         measure=measure,
         observe=observe,
         stream=stream,

@@ -19,7 +19,7 @@ from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, latent_frames
 from vidjacobi.registry import lookup
 from vidjacobi.rollouts.stream import FrameGroup, Groups, PaintEach, Painter, PaintWhole, Summary, streaming
-from vidjacobi.sampling.reference import SamplingParams
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
@@ -30,7 +30,6 @@ class Key:
 
     clip: str | None
     start: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Ask:
         assert key.clip is not None
         ids = [(key.clip, key.start, sample, chunk) for sample in range(self.samples)]
         grid = flatten(self.model, given).expand(self.samples, -1)
-        method, problem = problem_of(self.model, grid, new_tokens, self.how, key.seed, ids)
+        method, problem = problem_of(self.model, grid, new_tokens, self.how, ids)
         return lookup("method", method, STEPS)(replace(problem, measure=self.measure, observe=self.observe))
 
     def named(self, given: GridTokens) -> "Ask":

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.reference import (
-    SamplingParams,
     SparseProbs,
     floor_of,
     gumbel_max,
@@ -34,10 +34,10 @@ AT_A_TIME = 1 << 22  # logits, where nothing is fused
 AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
 
 
-def cut(nuclei: TruncatedProbs, warp: SamplingParams) -> TruncatedProbs:
+def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
     blocks = in_blocks(nuclei.logits, nuclei.peak, nuclei.divisor)
-    parts = [cut_rows(logits, peak, divisor, warp) for logits, peak, divisor in blocks]
+    parts = [cut_rows(logits, peak, divisor, sampling) for logits, peak, divisor in blocks]
     floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
     return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
 
@@ -59,20 +59,20 @@ def cut_rows(
     logits: Float[Tensor, "r v"],
     peak: Float[Tensor, "r 1"],
     divisor: Float[Tensor, "r 1"],
-    warp: SamplingParams,
+    sampling: SamplingParams,
 ) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
     """Floors and totals of some rows."""
-    if not fused() and warp.top_p < 1:
+    if not fused() and sampling.top_p < 1:
         logits = logits.sort(-1, descending=True).values
     numbers, size = logits.to(peak.dtype), logits.shape[-1]
     floor = torch.full_like(peak, -torch.inf)
-    if warp.top_k is not None and warp.top_k < size:
-        floor = logits.topk(warp.top_k, -1).values[..., -1:].to(peak.dtype)
+    if sampling.top_k is not None and sampling.top_k < size:
+        floor = logits.topk(sampling.top_k, -1).values[..., -1:].to(peak.dtype)
     mass = torch.where(numbers >= floor, to_fixed_point(weights_of(numbers, peak, divisor), size), 0)
     whole = mass.sum(-1, keepdim=True)
-    if warp.top_p == 1:
+    if sampling.top_p == 1:
         return floor, total_of(whole, size, peak.dtype)
-    allowed = share_of(whole, warp.top_p, peak.dtype)
+    allowed = share_of(whole, sampling.top_p, peak.dtype)
     if fused():
         bits = BITS[logits.dtype]
         border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)

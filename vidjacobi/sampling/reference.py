@@ -7,29 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.shapes import Logits, Mask, Probs
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How logits become the law that tokens follow: temperature, then top-k, then top-p, then renormalise.
-
-    temperature >= 0 (0: all mass on the likeliest token, the lowest id on ties); 0 < top_p <= 1;
-    top_k >= 1 or None for all.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 0.8
-    top_k: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise InvalidArgument(f"temperature must be a number >= 0, not {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise InvalidArgument(f"top-p must lie in (0, 1], not {self.top_p} (1 switches it off)")
-        if self.top_k is not None and self.top_k < 1:
-            raise InvalidArgument(f"top-k must be at least 1, not {self.top_k} (leave it out to keep all)")
 
 
 def probs_dtype(model_dtype: torch.dtype) -> torch.dtype:
@@ -43,24 +22,24 @@ def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
     return (finite if used is None else finite | ~used).all(-1)
 
 
-def logits_to_probs(logits: Logits, warp: SamplingParams) -> Probs:
+def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
     """The law of every row: what AR decoding samples from, by sorting the vocabulary.
 
     The plain form, and the definition: truncated_probs.py has the same laws without sorting or copying.
     """
     numbers = logits.to(probs_dtype(logits.dtype))
-    if warp.temperature == 0:
+    if sampling.greedy:
         return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
     size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
-    divisor = torch.full_like(peak, warp.temperature)
+    divisor = torch.full_like(peak, sampling.divisor)
     floor = torch.full_like(peak, -torch.inf)
-    if warp.top_k is not None and warp.top_k < size:
-        floor = numbers.topk(warp.top_k, -1).values[..., -1:]
-    if warp.top_p < 1:
+    if sampling.top_k is not None and sampling.top_k < size:
+        floor = numbers.topk(sampling.top_k, -1).values[..., -1:]
+    if sampling.top_p < 1:
         falling = sort_falling(numbers)
         weights = torch.where(falling >= floor, weights_of(falling, peak, divisor), 0)
         mass = to_fixed_point(weights, size)
-        allowed = share_of(mass.sum(-1, keepdim=True), warp.top_p, weights.dtype)
+        allowed = share_of(mass.sum(-1, keepdim=True), sampling.top_p, weights.dtype)
         floor = torch.maximum(floor, floor_of(falling, mass, allowed))
     weights = torch.where(numbers >= floor, weights_of(numbers, peak, divisor), 0)
     return weights / total_of(to_fixed_point(weights, size).sum(-1, keepdim=True), size, weights.dtype)

@@ -4,22 +4,23 @@ import torch
 
 from vidjacobi.sampling import dense, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SamplingParams, SparseProbs, probs_dtype
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import SparseProbs, probs_dtype
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, takes_sparse_path
 from vidjacobi.shapes import Logits, Mask, Tokens
 
 
-def to_truncated_probs(logits: Logits, warp: SamplingParams) -> TruncatedProbs:
+def to_truncated_probs(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     """The laws of ``logits_to_probs``, without sorting the vocabulary."""
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
-    divisor = torch.full_like(peak, warp.temperature or torch.inf)
-    if warp.temperature == 0:
+    divisor = torch.full_like(peak, sampling.divisor)
+    if sampling.greedy:
         return TruncatedProbs(
             logits, peak, peak, torch.ones_like(peak), divisor, logits.argmax(-1, keepdim=True)
         )
     # where they end is not known yet
     nuclei = TruncatedProbs(logits, peak, peak, peak, divisor)
-    return (top_p_cutoffs if takes_sparse_path(logits) else dense).cut(nuclei, warp)
+    return (top_p_cutoffs if takes_sparse_path(logits) else dense).cut(nuclei, sampling)
 
 
 def draw(

@@ -13,14 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import (
-    SamplingParams,
-    floor_of,
-    share_of,
-    to_fixed_point,
-    total_of,
-    weights_of,
-)
+from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.reference import floor_of, share_of, to_fixed_point, total_of, weights_of
 from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
@@ -41,15 +35,15 @@ def joined(parts: list[SparseRows]) -> SparseRows:
     )
 
 
-def cut(nuclei: TruncatedProbs, warp: SamplingParams) -> TruncatedProbs:
+def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors, totals and, unless they are too many, the tokens inside."""
     count = nuclei.logits.shape[1]
     floors, totals = [nuclei.peak[:0, 0]], [nuclei.peak[:0, 0]]
     few: list[SparseRows] = []
-    found, least = 0, expected_end(nuclei, warp)
+    found, least = 0, expected_end(nuclei, sampling)
     for at in blocks(*nuclei.logits.shape):
         peak, divisor = nuclei.peak[at].flatten(0, 1), nuclei.divisor[at].flatten(0, 1)
-        block = cut_block(nuclei.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, warp, least)
+        block = cut_block(nuclei.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, sampling, least)
         if found <= KEPT:
             few.append(block.few(at[0].start * count + at[1].start))
             found += len(few[-1].ids)
@@ -64,12 +58,12 @@ def cut(nuclei: TruncatedProbs, warp: SamplingParams) -> TruncatedProbs:
     )
 
 
-def expected_end(nuclei: TruncatedProbs, warp: SamplingParams) -> Float[Tensor, ""]:
+def expected_end(nuclei: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
     """Where the first row's nucleus ends, as ``Block.end``: so the others' are looked for at first."""
     if not nuclei.peak.numel():
         return torch.zeros((), dtype=nuclei.dtype)
     peak, divisor = nuclei.peak[0, :1], nuclei.divisor[0, :1]
-    return cut_block(nuclei.logits[0, :1].to(peak.dtype), peak, divisor, warp, None).end()
+    return cut_block(nuclei.logits[0, :1].to(peak.dtype), peak, divisor, sampling, None).end()
 
 
 def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, slice]]:
@@ -172,23 +166,25 @@ def cut_block(
     numbers: Float[Tensor, "r v"],
     peak: Float[Tensor, "r 1"],
     divisor: Float[Tensor, "r 1"],
-    warp: SamplingParams,
+    sampling: SamplingParams,
     least: Float[Tensor, ""] | None,
 ) -> Block:
     """Of a few rows. ``least``: log of the share of the mass at which a nucleus is expected to end."""
     size = numbers.shape[-1]
     floor = torch.full_like(peak, -torch.inf)
-    if warp.top_k is not None and warp.top_k < size:
-        floor = torch.from_numpy(np.partition(numbers.numpy(), size - warp.top_k)[:, [size - warp.top_k]])
+    if sampling.top_k is not None and sampling.top_k < size:
+        floor = torch.from_numpy(
+            np.partition(numbers.numpy(), size - sampling.top_k)[:, [size - sampling.top_k]]
+        )
         numbers = numbers.masked_fill(numbers < floor, -torch.inf)
     weights = weights_of(numbers, peak, divisor)
     whole = to_fixed_point(weights, size).sum(-1, keepdim=True)
     total = total_of(whole, size, peak.dtype)
-    if warp.top_p == 1:
+    if sampling.top_p == 1:
         return Block(weights, floor, total, likely_of(numbers, floor), torch.zeros_like(peak))
-    allowed, log_total = share_of(whole, warp.top_p, peak.dtype), total.log()
+    allowed, log_total = share_of(whole, sampling.top_p, peak.dtype), total.log()
     # tokens with a smaller share than this have less than 1 - top_p together, so that none of them is inside
-    bound = math.log((1 - warp.top_p) / size)
+    bound = math.log((1 - sampling.top_p) / size)
     guesses = [bound, -math.inf] if least is None else [max(bound, float(least)), bound, -math.inf]
     for guess in guesses:
         likely = likely_of(numbers, peak + divisor * (log_total + (guess - MARGIN)))
