@@ -157,11 +157,12 @@ def test_blocks_that_cannot_run_are_counted() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_links_lead_somewhere(page: Path) -> None:
+    missing = []
     for path, anchor in links_of(page):
         target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{name_of(page)} links {path}"
-        if anchor:
-            assert anchor in anchors_of(target), f"{name_of(page)} links {path}#{anchor}"
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            missing.append(f"{path}#{anchor}" if anchor else path)
+    assert not missing, f"{name_of(page)} links {missing}"
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
