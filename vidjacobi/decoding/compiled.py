@@ -248,6 +248,7 @@ def without_clips(problem: Problem, model: VideoModel) -> Problem:
         context=problem.context[:0],
         noise_keys=problem.noise_keys[:0],
         seed=0,
+        sampling=replace(problem.sampling, seed=0),
         lengths=None,
         counts=None,
         sources=None,
