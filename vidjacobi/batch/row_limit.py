@@ -58,6 +58,6 @@ class Rows:
             except Exception as error:
                 if not is_out_of_memory(error) or not self.halve(why):
                     raise
-            while self.wanted < self.now:  # until decoding has exact_prefix
+            while self.wanted < self.now:  # until decoding has settled
                 brake.check()
                 time.sleep(_LOOK)
