@@ -1,6 +1,5 @@
 """``vidjacobi eval``: what its words mean. ``setup``, ``fvd GENERATED REAL``, or a dataset's name."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
@@ -182,7 +181,7 @@ def run_fvd(args: Namespace) -> dict[str, Any]:
 
     from vidjacobi.eval.features import load_extractor
     from vidjacobi.eval.folder_pair import Options, measure
-    from vidjacobi.output.atomic import replacing
+    from vidjacobi.output.atomic import write_json
     from vidjacobi.runtime import choose
 
     weights = Path(args.weights) if args.weights else None
@@ -196,8 +195,7 @@ def run_fvd(args: Namespace) -> dict[str, Any]:
 
         record = measure(args.generated, args.real, extractor, options, observe)
     if args.out:
-        with replacing(args.out) as partial:
-            partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.out, record)
     print("\n".join(describe(record)))
     return record
 

@@ -28,8 +28,8 @@ from cosmos_adapter.tokenizer.model import NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.weights import load_tokenizer
 from vidjacobi.errors import BadInput
+from vidjacobi.models.codec import as_seen, fit, to_uint8
 from vidjacobi.shapes import Frames
-from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 SIZE = (128, 160)
 CONTEXT = 9  # frames

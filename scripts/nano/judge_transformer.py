@@ -17,7 +17,7 @@ from specs import CONTEXT_FRAMES, MODELS
 from token_counts import unigram_entropy
 
 import vidjacobi
-from vidjacobi.video.pixels import fit
+from vidjacobi.models.codec import fit
 
 
 @torch.inference_mode()

@@ -17,8 +17,8 @@ from training import trained_state
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from vidjacobi.errors import BadInput
+from vidjacobi.models.codec import fit
 from vidjacobi.shapes import Pixels
-from vidjacobi.video.pixels import fit
 
 # Axes of [c T H W] that are flipped. Clips that look wrong backwards have no such variants.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}

@@ -17,7 +17,7 @@ from nano_scripts import load
 import vidjacobi
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from vidjacobi.errors import BadInput
-from vidjacobi.video.pixels import fit
+from vidjacobi.models.codec import fit
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,12 @@ from vidjacobi.models.offload import check_device
 from vidjacobi.models.protocol import flatten
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
-from vidjacobi.output.run_folder import appearing, prepare
-from vidjacobi.rollouts.api import Rollout, rollout
-from vidjacobi.rollouts.files import Extras, Job, describe, versions, write_rollout
+from vidjacobi.rollouts.api import rollout, stream_rollout
+from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
 from vidjacobi.rollouts.live_files import write_live
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
-from vidjacobi.runtime import Runtime, choose, describe_device
+from vidjacobi.runtime import Runtime, choose, describe_device, versions
 from vidjacobi.video.clips import Kind, ReadClip, open_clip, read_frames
 
 
@@ -62,7 +61,7 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
         lengths = [context_length(config, source) for source in sources]
         if config.memory_check:
             check_room(config, decoder, runtime, max(lengths), args.stream)
-        folders = prepare(Path(args.out), output_names(sources), args.overwrite)
+        folders = claim_folders(Path(args.out), output_names(sources), args.overwrite)
         pair = load(
             config.model,
             config.device,
@@ -78,10 +77,10 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
             streaming(pair[1])
         outputs, extras = [], Extras(args.tokens, args.trace)
         for source, length, folder in zip(sources, lengths, folders, strict=True):
-            job = Job(config, decoder, read_context(source, length, config), runtime)
+            job = ClipJob(config, decoder, read_context(source, length, config), runtime)
             with ProgressBar(folder.name, config.samples) as bar:
                 if args.stream:
-                    stream = rollout(job.clip.frames, *pair, **asked(job), observe=bar, stream=True)
+                    stream = stream_rollout(job.clip.frames, *pair, **asked(job), observe=bar)
                     outputs += write_live(folder, job, stream, extras, bar.say)
                     continue
                 rolled = rollout(job.clip.frames, *pair, **asked(job), observe=bar)
@@ -89,7 +88,7 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     return {"outputs": outputs}
 
 
-def asked(job: Job) -> dict[str, Any]:
+def asked(job: ClipJob) -> dict[str, Any]:
     """The arguments of ``vidjacobi.rollout`` for all samples of one clip."""
     config = job.config
     return {
@@ -123,20 +122,6 @@ def check_room(
     outline = partial(outline_to_load, config.model, config.tokenizer)
     request = Request(decoder, config.samples, 1, context, config.frames)
     check(Ask(outline, request, config.offload, stream=stream), here(runtime))
-
-
-def write_clip(folder: Path, job: Job, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:
-    """All samples of one clip: in the folder itself, or in sample-K folders of it."""
-    summaries = []
-    with appearing(folder) as partial:
-        for sample in range(len(rolled.predicted)):
-            name = "" if len(rolled.predicted) == 1 else f"sample-{sample}"
-            (partial / name).mkdir(exist_ok=True)
-            record = write_rollout(partial / name, job, rolled, sample, extras)
-            print(describe(record, folder / name))
-            keys = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "tokens_sha256")
-            summaries.append({"folder": str(folder / name), **{key: record[key] for key in keys}})
-    return summaries
 
 
 def is_setting(word: str) -> bool:

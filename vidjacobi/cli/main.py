@@ -79,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(OVERVIEW, end="")
         return 0
     if words[0] == "--version":
-        from vidjacobi.rollouts.files import versions
+        from vidjacobi.runtime import versions
 
         print(versions()["vidjacobi"])
         return 0

@@ -22,7 +22,7 @@ class ProgressBar:
         self._bar.update(progress.decided - self._bar.n)
 
     def say(self, line: str) -> None:
-        """A line for people above the bar, on standard error."""
+        """Print a line above the bar, on standard error."""
         self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> "ProgressBar":
