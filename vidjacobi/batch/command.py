@@ -12,7 +12,7 @@ from vidjacobi.cli.options import new_parser
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
 
 if TYPE_CHECKING:
-    from vidjacobi.batch.worker import Job
+    from vidjacobi.batch.workers import BatchJob
 
 BATCH = """Predict futures of all episodes of a dataset, over several GPUs and machines, and lose nothing.
 
@@ -163,13 +163,12 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Parse and run; the command's last line and its exit status. Raises VidjacobiError."""
     args = batch_parser().parse_intermixed_args(list(words))
     from vidjacobi.batch.future_files import open_out, sweep
-    from vidjacobi.batch.local import devices_of
-    from vidjacobi.batch.manifest import LOGS, label_of, locked
+    from vidjacobi.batch.manifest import LOGS, label_of
     from vidjacobi.batch.pipeline import FailedFast
-    from vidjacobi.batch.room import check_room
     from vidjacobi.batch.settings import load_plan
-    from vidjacobi.batch.stop import Stopped, stoppable
-    from vidjacobi.batch.worker import Job, listing
+    from vidjacobi.batch.workers import BatchJob, check_room, devices_of, listing
+    from vidjacobi.output.run_folder import locked
+    from vidjacobi.processes import Stopped, stoppable
 
     plan = load_plan(args.config, vars(args), args.settings)
     listing(plan.config)  # refuses what cannot be listed, before OUT is touched
@@ -179,7 +178,7 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
     shard = plan.config.shard
     status = 0
     with stoppable(), locked(out / LOGS / f".run-{label_of(shard)}", wait=False):
-        job = Job(plan, open_out(out, plan, args.resume, args.overwrite))
+        job = BatchJob(plan, open_out(out, plan, args.resume, args.overwrite))
         sweep(out, alone=shard == "0/1")
         tally = ProgressTracker(out, shard)
         try:
@@ -196,7 +195,7 @@ def run_batch(words: Sequence[str]) -> tuple[dict[str, Any], int]:
         return finish(out, tally), status or int(tally.counts[FAILED] > 0)
 
 
-def run_engine(job: "Job", tally: ProgressTracker) -> None:
+def run_engine(job: "BatchJob", tally: ProgressTracker) -> None:
     """Do the work. Raises VidjacobiError, Stopped."""
     with tally:
         if job.plan.config.engine == "ray":
@@ -204,7 +203,7 @@ def run_engine(job: "Job", tally: ProgressTracker) -> None:
 
             run_ray(job, tally)
         else:
-            from vidjacobi.batch.local import run_local
+            from vidjacobi.batch.workers import run_local
 
             run_local(job, tally)
 

@@ -1,13 +1,11 @@
 """Several decoders and windows on the same contexts, in one run, alternating, beside AR."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import torch
@@ -28,6 +26,7 @@ from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
+from vidjacobi.processes import end_with_parent
 from vidjacobi.runtime import choose
 
 MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
@@ -105,17 +104,9 @@ def share(
 
 
 def begin_worker(threads: int) -> None:
-    """Threads of a worker, and its end: a worker whose bench was killed must not go on computing."""
+    """Set up a worker: its threads, and that it ends with the bench."""
     torch.set_num_threads(threads)
-    Thread(target=leave_with_the_parent, daemon=True).start()
-
-
-def leave_with_the_parent() -> None:
-    """Wait for the parent's end, then end at once."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def plan(bench: Bench, done: set[DecodeKey]) -> list[Group]:

@@ -18,7 +18,6 @@ from typing import IO, Any, Generic, TypeVar, get_args, get_origin
 from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing, sync_folder
 
-
 R = TypeVar("R")  # a dataclass of plain values
 
 

@@ -158,7 +158,7 @@ class ChunkedRollout:
     ) -> None:
         self._request, self._detokenizer_of = request, detokenizer_of
         self._timer, self.seen = Timer(), as_seen(request.context)
-        self._name = request.clip_id
+        self._chunks = plan_chunks(len(self.seen), request.new_frames, request.tokenizer)
         # of each sample the last frames so far, which are the next chunk's context
         self._tails = [next_context(self.seen, request.tokenizer)] * request.samples
 
@@ -167,13 +167,13 @@ class ChunkedRollout:
         request, timer = self._request, self._timer
         grids: list[GridTokens] = []
         results: list[Decoded] = []
-        for chunk in plan_chunks(len(self.seen), request.new_frames, request.tokenizer):
+        for chunk in self._chunks:
             with timer("encode"):
                 contexts = self._encode(chunk)
             if chunk.number == 0:
-                self._name = request.clip_id or context_ids(flatten(request.model, contexts))[0]
+                name = request.clip_id or context_ids(flatten(request.model, contexts))[0]
                 grids.append(contexts.expand(request.samples, -1, -1, -1).cpu())
-            decoded = yield from self._decode(chunk, contexts)
+            decoded = yield from self._decode(chunk, contexts, name)
             grids.append(decoded.tokens.cpu().unflatten(1, (-1, *contexts.shape[2:])))
             results.append(decoded)
         return RolloutSummary(self.seen, request.new_frames, torch.cat(grids, 1), results, timer.seconds)
@@ -185,14 +185,13 @@ class ChunkedRollout:
             return request.tokenizer.encode(request.context[None])  # of the pixels: ``seen`` is rounded
         return frames_to_tokens(self._tails, request.tokenizer)
 
-    def _decode(self, chunk: Chunk, contexts: GridTokens) -> Generator[FrameGroup, None, Decoded]:
+    def _decode(self, chunk: Chunk, contexts: GridTokens, name: str) -> Generator[FrameGroup, None, Decoded]:
         """Make the passes of a chunk, and its frames between them or after them."""
         request, timer = self._request, self._timer
-        assert self._name is not None
         with timer("to_frames"):
             detokenizer = self._detokenizer_of(contexts, chunk)
         frames = ChunkFrames(chunk, contexts, detokenizer, request.tokenizer.stride_t)
-        with closing(request.steps(chunk, contexts, self._name)) as steps:
+        with closing(request.steps(chunk, contexts, name)) as steps:
             while True:
                 try:
                     with timer("decode"):
