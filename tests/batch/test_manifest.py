@@ -19,7 +19,6 @@ from vidjacobi.batch.manifest import (
     new_log,
 )
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.run_folder import locked
 
 ROW = ManifestRow(
     "é/1", 16, 0, starts=1, tokens="items/x.npz", tokens_sha256="ab", nfe=7, seconds=0.5, finished=10.0
@@ -106,14 +105,6 @@ def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None
     log(tmp_path, replace(bad, status=DONE, error=None))
     compact(tmp_path)
     assert not (tmp_path / "failures.csv").exists()
-
-
-def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    path, refused = tmp_path / "lock", pytest.raises(BadOutput, match="another run is at work")
-    with locked(path, wait=False), refused, locked(path, wait=False):
-        pass
-    with locked(path, wait=False):
-        pass
 
 
 def test_logs_that_cannot_be_written_say_so(tmp_path: Path) -> None:
