@@ -32,7 +32,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in numbers}
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for one in numbers:
+        for one in numbers:  # a second signal must end even a process that hangs while it stops
             signal.signal(one, signal.SIG_DFL)
         raise Stopped(number)
 
@@ -46,7 +46,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """From now on end this worker as soon as its parent ends: a run that was killed must not go on computing."""
+    """From now on end this worker as soon as its parent ends: a run that was killed must not keep computing."""
     parent = parent_process()
     if parent is None:
         raise RuntimeError("only a process that multiprocessing started has a parent to end with")

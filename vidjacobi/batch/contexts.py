@@ -98,7 +98,7 @@ class Planner:
         try:
             if isinstance(entry, Skipped):
                 raise BadInput(entry.reason)
-            there = self.reader.count(entry.frames)
+            there = self.reader.count(entry.frames)  # opens the video, but in another process
             fitting = fit_length(entry, there, config.clip_frames, config.short)
         except BadInput as error:
             self.record(
@@ -108,6 +108,7 @@ class Planner:
         if isinstance(fitting, Skipped):
             self.record(ManifestRow(entry.id, status=SKIPPED, error=fitting.reason, source=entry.source))
             return
+        # an episode that is padded counts as long as a clip
         length = max(there, config.clip_frames)
         starts = parse_starts(config.starts).of(length, config.clip_frames, config.seed, entry.id)
         for start in starts:
@@ -119,6 +120,7 @@ class Planner:
         for sample in range(self.config.samples):
             if self.finished.done(episode.id, start, sample):
                 continue
+            # whole files without a line in any log: a run was killed between the two
             found = self.files.find(Item(episode.id, start, sample))
             if found:
                 self.record(found)
@@ -134,6 +136,7 @@ def read_context(task: ContextTask, config: BatchConfig, reader: TimedReader) ->
 @torch.inference_mode()
 def encode_context(task: ContextTask, clip: ReadClip, tokenizer: VideoTokenizer) -> EncodedContext:
     """Frames to tokens, one clip at a time: beside other clips its numbers could differ in the last bit."""
+    # pixels once, for both: the tokens need them unrounded, the video shows them rounded
     pixels = fit(clip.frames, tokenizer.frame_size)
     grid = tokenizer.encode(pixels[None])[0]
     return EncodedContext(task, grid, as_seen(pixels), replace(clip, frames=clip.frames[:0]))

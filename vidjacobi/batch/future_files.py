@@ -100,6 +100,7 @@ class FutureFiles:
             row, tokens=str(tokens.relative_to(self.out)), seconds_frames=spent, finished=time.time()
         )
         record = {**asdict(row), "settings": self.digest}
+        # Last, and on the disk before the log's line: what the log calls done survives a power cut.
         with durable(tokens) as partial:
             np.savez_compressed(
                 partial,
@@ -118,6 +119,7 @@ class FutureFiles:
             with np.load(path, allow_pickle=False) as content:
                 tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
                 record = json.loads(str(content["record"]))
+            # another batch's, or tokens that are not those that were recorded
             if (
                 record.pop("settings") != self.digest
                 or hash_tokens([tokens[latents:]]) != record["tokens_sha256"]
@@ -135,7 +137,7 @@ def open_out(out: Path, plan: BatchPlan, resume: bool = True, overwrite: bool = 
 
     Raises BadOutput where another batch lies there, saying what differs, or any without ``resume``.
     """
-    settings = json.loads(json.dumps(plan.settings()))  # as it is read back
+    settings = json.loads(json.dumps(plan.settings()))  # as it is read back: tuples are lists
     folder = RunFolder(out, "batch", SETTINGS, parts=(ITEMS, LOGS, MANIFEST, FAILURES, REPORT))
     folder.refuse_foreign(besides=(LOGS,))  # this run's own lock lies there already
     if overwrite:
@@ -160,7 +162,7 @@ def open_out(out: Path, plan: BatchPlan, resume: bool = True, overwrite: bool = 
 
 def sweep(out: Path, alone: bool) -> None:
     """Remove the temporary files of runs that were killed; only old ones unless this run is ``alone`` in ``out``."""
-    for path in (out / ITEMS).glob("*/.*"):
+    for path in (out / ITEMS).glob("*/.*"):  # temporary names begin with a dot, see vidjacobi.output.atomic
         try:
             if alone or time.time() - path.stat().st_mtime > _STALE:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -144,6 +144,7 @@ def write_tasks(path: Path, tasks: Sequence[str]) -> None:
 
     index = "__index_level_0__"
     kinds = {"task_index": ("int64", "int64"), index: ("unicode", "object")}
+    # what pandas writes itself for a frame with one index; LeRobot looks tasks up by that index
     columns = [
         {
             "name": None if name == index else name,
@@ -179,7 +180,7 @@ def frame_columns(
             "task_index": [future.task] * len(frames),
             "predicted": [int(frame >= context) for frame in frames],
         }
-        index += len(frames)
+        index += len(frames)  # counts through all episodes
 
 
 def episode_rows(
@@ -247,6 +248,7 @@ def picture_statistics(futures: Sequence[ExportedFuture]) -> dict[str, Any]:
     sums, squares, pixels, looked = torch.zeros(3).double(), torch.zeros(3).double(), 0, 0
     least, most = torch.ones(3).double(), torch.zeros(3).double()
     for future in futures:
+        # E[x^2] - E[x]^2 in float64, so that no episode's frames need to be kept
         picked = read_frames(future.video, 0, future.frames).frames[:: max(1, future.frames // LOOKED_AT)]
         colours = picked.double().flatten(0, 2) / 255
         sums, squares = sums + colours.sum(0), squares + colours.square().sum(0)

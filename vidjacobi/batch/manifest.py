@@ -78,6 +78,7 @@ ROWS = JsonRows(ManifestRow)
 
 def new_log(out: Path, shard: str = "0/1") -> RowLog[ManifestRow]:
     """A log of its own for one worker; the file appears with the first row. Its rows raise BadOutput."""
+    # never an old one's name: two writers of one file would need a lock, and a torn line would be continued
     name = f"{label_of(shard)}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:12]}.jsonl"
     return RowLog(out / LOGS / name, ROWS)
 
@@ -103,7 +104,7 @@ class FinishedItems:
         for row in rows_in(out):
             if row.status == DONE:
                 self._done.setdefault(row.episode, set()).add((row.start, row.sample))
-                self._starts[row.episode] = row.starts or 0
+                self._starts[row.episode] = row.starts or 0  # so a complete episode need not be opened again
             elif row.status == SKIPPED:
                 self._skipped.add(row.episode)
 
@@ -132,6 +133,7 @@ def merged(out: Path) -> list[ManifestRow]:
     for row in rows_in(out):
         if row.start is not None:
             latest[row.episode] = max(row.finished, latest.get(row.episode, 0.0))
+        # of equal rank and time the later line wins: it was written later
         if row.item not in best or _rank(row) >= _rank(best[row.item]):
             best[row.item] = row
     kept = [
@@ -154,6 +156,7 @@ def compact(out: Path) -> "Counter[str]":
         rows = merged(out)
         with replacing(out / MANIFEST) as partial, pq.ParquetWriter(partial, schema()) as writer:
             for first in range(0, len(rows), _CHUNK):
+                # a part at a time: a million rows as Python objects would take gigabytes
                 part = [asdict(row) for row in rows[first : first + _CHUNK]]
                 writer.write_table(pa.Table.from_pylist(part, schema()))
         _list_failures(out / FAILURES, [row for row in rows if row.status == FAILED])

@@ -80,6 +80,7 @@ class Pipeline:
         self._cancel = CancelToken()
         self._rows = RowLimit(config.rows, tools.tell)
         at_once = refills(tools.plan.decoder.method, tools.pair[0])
+        # contexts that wait: for half of the rows where these are refilled one by one, else for the next whole batch
         ahead = max(2, config.rows // (2 if at_once else 1))
         self._contexts: BoundedQueue[Request] = BoundedQueue(ahead, self._cancel)
         # Of any length, since decoding must never wait for a thread that waits for its memory; the feed bounds it.
@@ -94,13 +95,13 @@ class Pipeline:
         reading = in_thread("contexts", lambda: self._read(entries, finished, reader), self._cancel)
         writing = in_thread("frames", self._write, self._cancel)
         try:
-            self._decode()
+            self._decode()  # returns when every future is written or failed, next chunks included
             self._decided.end()
             writing.join()
         except Cancelled:
             pass
         finally:
-            self._cancel.cancel()
+            self._cancel.cancel()  # with no error of its own: an earlier one is kept
             reading.join(JOIN_READER)
             writing.join(JOIN_WRITER)
         if self._cancel.error:
@@ -156,11 +157,12 @@ class Pipeline:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            # Everything in flight begins again; its noise is keyed, so its tokens will be the same.
             lost = self._feed.lost()
             if not isinstance(error, MakeRoom) and not self._rows.halve("decoding"):
                 if not lost:
                     raise
-                self._drop(lost.pop(0), error)
+                self._drop(lost.pop(0), error)  # one row is too many for it: give it up, try the others
             for request in lost:
                 self._feed.follow(request)
             return False
@@ -188,7 +190,7 @@ class Pipeline:
                     self._feed.follow(following)
                     continue
                 row = self._tools.files.write(future.row(), future.content(self._config))
-            except (BadOutput, Cancelled):
+            except (BadOutput, Cancelled):  # a full disk is not this future's fault: it stops the run
                 raise
             except Exception as error:  # whatever is wrong with this future, the others continue
                 self._fail([future.item], error)

@@ -26,6 +26,7 @@ class ProgressTracker:
 
     def __init__(self, out: Path, shard: str) -> None:
         self._folder, self._pattern = out / LOGS, f"{label_of(shard)}-*.jsonl"
+        # by file, the bytes that are counted or were there before this run
         self._read = {path: path.stat().st_size for path in self._folder.glob(self._pattern)}
         self.counts: Counter[str] = Counter()
         self._began = self._told = time.monotonic()
@@ -36,7 +37,7 @@ class ProgressTracker:
         for path in self._folder.glob(self._pattern):
             lines, self._read[path] = new_lines(path, self._read.get(path, 0))
             for line in lines:
-                with suppress(ValueError, KeyError, TypeError):
+                with suppress(ValueError, KeyError, TypeError):  # a line of a later version, or none of ours
                     self.counts[json.loads(line)["status"]] += 1
         if not self._bar.disable:
             self._bar.set_postfix_str(", ".join(self._troubles()), refresh=False)

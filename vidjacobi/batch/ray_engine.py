@@ -63,7 +63,7 @@ class Actor:
         """Do what is missing of the entries. What ends the run is an answer, because Ray would wrap an exception."""
         failed, error = 0, ""
         try:
-            entries: list[Entry] = list(batch["entry"])
+            entries: list[Entry] = list(batch["entry"])  # a column of objects, as Ray hands it over
             failed = Pipeline(self._tools).run(entries, self._finished, self._reader)[FAILED]
         except FailedFast:
             failed = 1
@@ -77,6 +77,7 @@ def _dataset(job: BatchJob, entries: list[Entry], gpus: float) -> "Dataset":
 
     config = job.plan.config
     workers = _workers(config)
+    # Ray takes a block as the smallest piece of work, so there are as many of them as batches.
     size = batch_size(len(entries), config, workers)
     threads = None if config.ray_address else max(1, available_cores() // workers)
     rows = from_items([{"entry": entry} for entry in entries], override_num_blocks=-(-len(entries) // size))

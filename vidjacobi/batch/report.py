@@ -129,7 +129,7 @@ def sittings(finished: Sequence[float]) -> list[list[float]]:
     """Times in order, split where nothing happened for long."""
     parts: list[list[float]] = []
     for moment in sorted(finished):
-        if not parts or moment - parts[-1][-1] > _PAUSE:
+        if not parts or moment - parts[-1][-1] > _PAUSE:  # it was stopped in between
             parts.append([])
         parts[-1].append(moment)
     return parts
@@ -139,6 +139,7 @@ def without_pauses(finished: Sequence[float], before: float) -> list[float]:
     """Seconds of work until each moment; each sitting began ``before`` seconds before its first one."""
     times, worked = [], 0.0
     for part in sittings(finished):
+        # the first future of a part was begun before it was finished
         times += [worked + before + moment - part[0] for moment in part]
         worked = times[-1]
     return times

@@ -186,7 +186,7 @@ def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) ->
     except OmegaConfBaseException as error:
         raise InvalidArgument(f"decoder settings: {error}") from error
     decoder = with_window(load_decoder(config.decoder, overrides), config.window)
-    parts_of(decoder)
+    parts_of(decoder)  # builds its strategies, which refuse options that do not exist
     return BatchPlan(config, decoder)
 
 
@@ -200,6 +200,7 @@ def _override(pair: str) -> tuple[str, Any]:
 
 def _absolute(config: BatchConfig) -> BatchConfig:
     """The same with paths that mean the same wherever a worker runs; names of models stay names."""
+    # "nano" is a model's name, unless a file or folder here is called so
     names = [name for name in ("model", "tokenizer") if os.path.exists(getattr(config, name) or "")]
     names += [name for name in ("data", "clip_list") if getattr(config, name)]
     return replace(config, **{name: os.path.abspath(getattr(config, name)) for name in names})

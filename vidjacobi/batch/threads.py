@@ -26,7 +26,7 @@ class CancelToken:
 
     def cancel(self, error: BaseException | None = None) -> None:
         """Stop all threads at their next ``check``."""
-        if not self._cancelled.is_set():
+        if not self._cancelled.is_set():  # what the others raise because of it is not the reason
             self.error = error
             self._cancelled.set()
 
@@ -49,7 +49,7 @@ class BoundedQueue(Generic[T]):
 
     def put(self, thing: T | None) -> None:
         """Add a thing, waiting for room. Raises Cancelled."""
-        while True:
+        while True:  # a wait without end could not be cancelled
             self._cancel.check()
             try:
                 return self._queue.put(thing, timeout=_LOOK)
@@ -100,6 +100,7 @@ def in_thread(name: str, work: Callable[[], None], cancel: CancelToken) -> Threa
         except BaseException as error:
             cancel.cancel(error)
 
+    # a daemon: a thread that hangs in a library must not keep the process alive
     thread = Thread(target=guarded, name=name, daemon=True)
     thread.start()
     return thread

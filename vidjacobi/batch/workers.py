@@ -94,7 +94,7 @@ def run_shard(
     """Do what is missing of a shard in this process; returns the number of rows recorded, by status."""
     config, out = job.plan.config, job.files.out
     entries = shard.of(listing(config))
-    log = new_log(out, config.shard)
+    log = new_log(out, config.shard)  # of the whole shard: its label is how ProgressTracker finds the file
     tools = Tools(job.plan, load_pair(config, device), job.files, log, observe, tell)
     reader = TimedReader(config.seconds)
     with closing(log):
@@ -111,7 +111,7 @@ def devices_of(config: BatchConfig) -> list[str]:
     else:
         names = [str(pick_device(name.strip())) for name in config.devices.split(",")]
     workers = config.workers or len(names)
-    return [names[index % len(names)] for index in range(workers)]
+    return [names[index % len(names)] for index in range(workers)]  # in turn, where there are more workers
 
 
 def run_local(job: BatchJob, tally: ProgressTracker) -> None:
@@ -175,6 +175,7 @@ class Workers:
         how = (
             f"the worker of {process.name} on {self._devices[worker]} ended with exit code {process.exitcode}"
         )
+        # a worker that crashes on the first thing it does would crash for ever
         if sum(tally.counts.values()) == self._finished_at_start[worker]:
             raise VidjacobiError(f"{how} before anything was finished; the same command tries again")
         tell(f"{how}; it is started again")

@@ -21,10 +21,10 @@ from vidjacobi.runtime import choose, versions
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
 
 ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
-(Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's law without
-top-p, fed its own output. excess: nll minus its expectation under the law (with top-p) of each token given the ones
-before it; 0 but for chance if lossless. KL: of a lossy decoder's laws, as it decided, from the model's own on its
-output. Seconds: one clip's share of its batch."""
+(Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's
+probabilities without top-p, fed its own output. excess: nll minus its expectation under the probabilities (with
+top-p) of each token given the ones before it; 0 but for chance if lossless. KL: of a lossy decoder's probabilities,
+as it decided, from the model's own on its output. Seconds: one clip's share of its batch."""
 
 
 def open_folder(
@@ -43,7 +43,7 @@ def open_folder(
         )
     if overwrite:
         folder.overwrite()
-    kept: list[Measurement] = []
+    kept: list[Measurement] = []  # whole rows only: the file is written anew without what a kill cut short
 
     def changes(record: dict[str, Any]) -> list[str]:
         kept.extend(row for row in read(out / ROWS) if row.decoder not in again)
@@ -74,6 +74,7 @@ def without(decoders: Mapping[str, Any], again: Collection[str]) -> dict[str, An
 
 def asked_for(config: BenchConfig, rows: Sequence[Measurement], clips: int) -> list[Measurement]:
     """The decodes that this configuration names, in its order of decoders."""
+    # earlier runs may have left more models, seeds, clips and decoders in the folder
     order = {key: index for index, key in enumerate([AR, *dict.fromkeys(c.key[0] for c in cases_of(config))])}
     keys = {(AR, 1), *(case.key for case in cases_of(config))}
     found = [

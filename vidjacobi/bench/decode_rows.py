@@ -69,4 +69,5 @@ def read(path: Path) -> list[Measurement]:
         raise BadInput(
             f"{path}: is not a bench's CSV ({error}); give another --out, or --overwrite"
         ) from error
+    # two rows of one key: its tokens were gone, so it was decoded again
     return list({row.key: row for row in rows}.values())

@@ -35,6 +35,7 @@ def tokens_to_frames(
 ) -> Frames:
     """``count`` frames (None: all) of one clip's whole grid, from frame ``first`` on, in the host's memory."""
     pixels = tokenizer.to_frames(grid[None])[0]
+    # cut before the conversion, so that only what is wanted is converted and copied to the host
     last = None if count is None else first + count
     return to_uint8(pixels[:, first:last]).cpu()
 
@@ -88,6 +89,7 @@ class IncrementalDetokenizer:
     while_decoding = True
 
     def __init__(self, tokenizer: StreamingTokenizer, contexts: GridTokens, samples: int) -> None:
+        # samples that share a context fork its stream, so that the context is read once
         begun = [_after(tokenizer.frame_stream(), context) for context in contexts.split(1)]
         self._streams = begun if len(begun) == samples else [begun[0].fork() for _ in range(samples)]
 
@@ -119,6 +121,7 @@ def fit(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "c T h w"]:
         raise InvalidArgument(f"frames must be uint8 [T H W 3], got {frames.dtype} {list(frames.shape)}")
     if min(size) < 1:
         raise InvalidArgument(f"size (height, width) must be positive, got {size}")
+    # [-1, 1] is the range that the tokenizer was trained on
     pixels = torch.empty(3, len(frames), *size, device=frames.device)
     for i, frame in enumerate(frames):
         picture = frame.permute(2, 0, 1).unsqueeze(0).float() / 255.0 * 2.0 - 1.0

@@ -75,6 +75,7 @@ class CsvRows(Generic[R]):
         Raises ValueError, KeyError or TypeError for a file of other columns or values.
         """
         text = path.read_text(encoding="utf-8")
+        # what a kill cut short, or another process is just writing, is left out
         whole = text[: text.rfind("\n") + 1]
         return [
             self._kind(**{name: _value(cells[name], kind) for name, kind in self._types.items()})
@@ -98,7 +99,7 @@ class RowLog(Generic[R]):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("ab", buffering=0)
-                sync_folder(self.path.parent)
+                sync_folder(self.path.parent)  # a file whose name is lost is lost with its rows
             self._file.write(self._rows.line(row))
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -137,6 +138,6 @@ def _types_of(kind: Any) -> dict[str, Any]:
 
 def _value(text: str, kind: Any) -> Any:
     """One cell as its field's type; an empty one of ``float | None`` is None."""
-    if get_origin(kind) is types.UnionType:
+    if get_origin(kind) is types.UnionType:  # int | None, float | None, str | None
         return None if text == "" else get_args(kind)[0](text)
     return kind(text)

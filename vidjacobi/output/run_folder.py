@@ -76,7 +76,7 @@ class RunFolder:
         """
         try:
             if self.path.exists():
-                shutil.rmtree(self.path)
+                shutil.rmtree(self.path)  # raises OSError for a link
             self.path.mkdir()
         except OSError as error:
             raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
@@ -106,6 +106,7 @@ class RunFolder:
         """
         if not self.is_ours:
             return None
+        # Whatever is wrong with the record, the run that left it cannot be told from another.
         try:
             record: dict[str, Any] = json.loads((self.path / self.record).read_text(encoding="utf-8"))
             found = differences(record)
@@ -149,6 +150,7 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
         raise BadOutput(f"{path.parent}: cannot be written to: {error.strerror or error}") from error
     with file:
         try:
+            # The lock is the open file's, not its content's: it goes when this process ends, killed or not.
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):

@@ -126,11 +126,12 @@ def rollout(
         return stream_rollout(frames, model, tokenizer, new_frames, samples, **options)
     request = _request(frames, model, tokenizer, new_frames, samples, options)
 
+    # A whole chunk at once, after its decode: any tokenizer can do that, and the cache is gone by then.
     def detokenizer(contexts: GridTokens, chunk: Chunk) -> Detokenizer:
         return WholeDetokenizer(tokenizer, contexts.expand(samples, -1, -1, -1), chunk.latents)
 
     groups = _groups(request, detokenizer)
-    parts: list[list[Frames]] = [[] for _ in range(samples)]
+    parts: list[list[Frames]] = [[] for _ in range(samples)]  # one group a sample and chunk
     for group in groups:
         parts[group.sample].append(group.frames)
     end, predicted = groups.summary, torch.stack([torch.cat(part) for part in parts])
@@ -152,6 +153,7 @@ def stream_rollout(
     request = _request(frames, model, tokenizer, new_frames, samples, options)
     able = streaming(tokenizer)
 
+    # Latent frame by latent frame; in the first chunk the samples fork one stream that has read the context.
     def detokenizer(contexts: GridTokens, chunk: Chunk) -> Detokenizer:
         return IncrementalDetokenizer(able, contexts, samples)
 
@@ -167,6 +169,7 @@ def _request(
     options: RolloutOptions,
 ) -> RolloutRequest:
     check_lengths(len(frames), new_frames, samples, tokenizer)
+    # only the pixels are kept: the caller's frames may be much larger
     pixels = fit(frames, tokenizer.frame_size)
     return RolloutRequest(pixels, model, tokenizer, new_frames, samples, **options)
 

@@ -68,7 +68,7 @@ def plan_chunks(context: int, new_frames: int, tokenizer: VideoTokenizer) -> lis
             )
         chunks.append(Chunk(len(chunks), context, first, count, math.ceil(count / tokenizer.stride_t)))
         first += count
-        context = 1 + tokenizer.stride_t
+        context = 1 + tokenizer.stride_t  # two latent frames, whatever the first context was
     return chunks
 
 
@@ -113,6 +113,7 @@ class RolloutRequest:
             contexts: a grid for each sample, or one for all.
             name: of the clip; it keys the noise.
         """
+        # the key of each sample's noise; with the token's position it fixes every draw
         ids = [(name, self.start, sample, chunk.number) for sample in range(self.samples)]
         tokens = flatten(self.model, contexts).expand(self.samples, -1)
         new_tokens = chunk.latents * contexts[0, 0].numel()
@@ -165,7 +166,7 @@ class ChunkedRollout:
     def groups(self) -> Groups:
         """Make passes and frames as groups are asked for; the summary comes at the end."""
         request, timer = self._request, self._timer
-        grids: list[GridTokens] = []
+        grids: list[GridTokens] = []  # [k t h w]: the first context, then what each chunk decided
         results: list[Decoded] = []
         for chunk in self._chunks:
             with timer("encode"):
@@ -199,9 +200,11 @@ class ChunkedRollout:
                 except StopIteration as stop:
                     decoded: Decoded = stop.value
                     break
+                # a pass in flight is not waited for: what it decides is handed out after the next one
                 if detokenizer.while_decoding:
                     yield from self._hand_out(frames, partial)
                 del partial  # it holds the decode's cache, which must be gone when whole clips are made
+        # what is left of the chunk; for a detokenizer of whole chunks that is all of it
         reach = [decoded.tokens.shape[1]] * request.samples
         yield from self._hand_out(frames, PartialDecode(reach, decoded.tokens.__getitem__))
         return decoded

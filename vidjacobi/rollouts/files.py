@@ -61,7 +61,7 @@ def claim_folders(out: Path, names: Sequence[str], overwrite: bool) -> list[Path
 
 def rollout_record(job: ClipJob, rolled: RolloutSummary, sample: int) -> dict[str, Any]:
     """``rollout.json`` of one sample: configuration, seed, versions, numbers."""
-    nfe = rolled.nfe[sample]
+    nfe = rolled.nfe[sample]  # as if the sample were alone; shared prefills are divided below
     new_tokens = sum(chunk.tokens.shape[1] for chunk in rolled.chunks)
     return {
         "source": job.clip.source,
@@ -96,6 +96,7 @@ def rollout_record(job: ClipJob, rolled: RolloutSummary, sample: int) -> dict[st
 
 def acceptance_lengths(chunk: Decoded, sample: int) -> list[int]:
     """Tokens decided in each pass that the sample took part in, the prefill first."""
+    # the samples need different numbers of passes: 0 stands where this one took no part
     decided = chunk.trace.decided[:, sample]
     return decided[decided > 0].tolist()
 
@@ -156,6 +157,7 @@ def trace_arrays(rolled: RolloutSummary, sample: int) -> dict[str, Any]:
         name: torch.cat([getattr(trace, name) for trace in traces]).numpy()
         for name in ("seconds", "forward_seconds")
     }
+    # chunk[i]: which chunk pass i belongs to
     chunk = np.concatenate([np.full(len(trace.seconds), i, np.int32) for i, trace in enumerate(traces)])
     per_token = {
         name: torch.cat([getattr(trace, name)[sample] for trace in traces]).to(torch.int32).numpy()

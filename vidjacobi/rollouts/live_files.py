@@ -39,11 +39,11 @@ class LiveFolder:
         self.folder, self._job, self._sample = folder, job, sample
         self._context, self._frames = len(context), len(context) + job.config.frames
         self._chosen = set(chosen_frames(self._frames, self._context, _LIMIT))
-        self._pictures: dict[int, torch.Tensor] = {}
+        self._pictures: dict[int, torch.Tensor] = {}  # of the contact sheet, by frame number
         self._landed: list[dict[str, Any]] = []
         self._video = GrowingVideo(folder / VIDEO, job.clip.fps)
         self._append(context)
-        self._write_state()
+        self._write_state()  # from now on the folder says that it is a rollout's, and unfinished
 
     @property
     def predicted(self) -> int:
@@ -68,7 +68,7 @@ class LiveFolder:
     def _append(self, frames: Frames) -> None:
         for number, frame in enumerate(frames, self._video.frames):
             if number in self._chosen:
-                self._pictures[number] = frame.clone()
+                self._pictures[number] = frame.clone()  # a view would keep the whole group in memory
         self._video.add(frames)
 
     def _state(self, finished: bool) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def write_live(
         with stream:
             for group in stream:
                 say(live[group.sample].add(group))
-    except BaseException:
+    except BaseException:  # Ctrl-C too: say what is there, then let it through
         for one in live:
             there = f"{one.predicted} of {job.config.frames} predicted frames"
             say(

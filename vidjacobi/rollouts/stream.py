@@ -82,7 +82,7 @@ class RolloutStream:
     def __next__(self) -> FrameGroup:
         try:
             return next(self._groups)
-        except StopIteration as stop:
+        except StopIteration as stop:  # a generator's return value; a second one has none
             self._summary = stop.value or self._summary
             raise
 
@@ -95,7 +95,7 @@ class RolloutStream:
 
     def close(self) -> None:
         """Stop decoding and free its memory."""
-        self._groups.close()
+        self._groups.close()  # raises GeneratorExit at the pass where it waits, which closes the decode
 
     def __enter__(self) -> "RolloutStream":
         return self
