@@ -16,8 +16,7 @@ from statistics import NormalDist, median
 
 import torch
 
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.params import SamplingParams

@@ -17,14 +17,14 @@ from vidjacobi.shapes import Mask, Tokens
 def portions(nuclei: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
     """The tokens of the wanted rows, a few rows at a time."""
     every = torch.arange(nuclei.logits.shape[:2].numel())
-    if nuclei.few is not None:
-        for few in nuclei.few:
+    if nuclei.sparse_rows is not None:
+        for few in nuclei.sparse_rows:
             yield few if wanted is None else few.part(wanted.flatten()[few.rows])
         return
     chosen = every if wanted is None else every[wanted.flatten()]
     for rows in chosen.split(max(1, DRAW // nuclei.vocab_size)) if len(chosen) else ():
         at = rows // nuclei.logits.shape[1], rows % nuclei.logits.shape[1]
-        logits, peak, floor, total, divisor, *only = (part[at] for part in nuclei.parts)
+        logits, peak, floor, total, divisor, *only = (part[at] for part in nuclei.tensors)
         numbers = logits.to(nuclei.dtype)
         inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, only[0] if only else None)
         yield sparse_rows_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
@@ -69,7 +69,7 @@ def mass_of_drafts(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
     clip, slot, ids = few.rows // count, drawn.slot.flatten()[few.rows], torch.from_numpy(few.ids)
     at = clip, slot.clamp(min=0)
     numbers = last.logits[each(at[0]), each(at[1]), ids].to(last.dtype)
-    peak, floor, total, divisor, *only = (each(part[at][:, 0]) for part in last.parts[1:])
+    peak, floor, total, divisor, *only = (each(part[at][:, 0]) for part in last.tensors[1:])
     inside = is_inside(numbers, ids, floor, only[0] if only else None)
     carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
     return torch.where(each(slot) >= 0, carried, mass)

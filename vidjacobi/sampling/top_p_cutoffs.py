@@ -54,7 +54,7 @@ def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
         nuclei,
         floor=torch.cat(floors).view_as(nuclei.peak),
         total=torch.cat(totals).view_as(nuclei.peak),
-        few=tuple(in_portions(few)) if found <= KEPT else None,
+        sparse_rows=tuple(in_portions(few)) if found <= KEPT else None,
     )
 
 
