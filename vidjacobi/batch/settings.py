@@ -15,7 +15,7 @@ from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import check_whole, lookup
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 OUTPUTS = {
     "videos": "an mp4, the context first, and the tokens",

@@ -10,7 +10,7 @@ from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 # What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig, load_decoder
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch
+from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.protocol import VideoModel, has_free_rows
+from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Tokens
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
@@ -73,12 +73,14 @@ class Decoder:
     Attributes:
         config: as it was loaded.
         parts: what it is made of; None for AR.
+        method: the entry of METHODS that runs it.
         window: positions per pass, >= 1.
         sampling: with a temperature.
     """
 
     config: DecoderConfig
     parts: Strategies | None
+    method: Callable[..., Steps]
     window: int
     sampling: SamplingParams
 
@@ -90,23 +92,29 @@ class Decoder:
 def choose_decoder(decoder: str | DecoderConfig, window: int | None, sampling: SamplingParams) -> Decoder:
     """Raises InvalidArgument for an unknown name, parts that do not prove the guarantee, or a window below 1."""
     if isinstance(decoder, DecoderConfig):
-        config, parts = decoder, strategies_of(decoder)
+        config, parts, method = built(decoder)
     elif decoder.endswith((".yaml", ".yml")):  # a file of the user's, which may change
-        config = load_decoder(decoder)
-        parts = strategies_of(config)
+        config, parts, method = built(load_decoder(decoder))
     else:
-        config, parts = _shipped(decoder)
+        config, parts, method = _shipped(decoder)
     width = config.window if window is None else window
     if width < 1:
         raise InvalidArgument(f"window must be at least 1, not {width}")
-    return Decoder(config, parts, width, sampling.resolve(config.temperature))
+    return Decoder(config, parts, method, width, sampling.resolve(config.temperature))
+
+
+Built = tuple[DecoderConfig, Strategies | None, Callable[..., Steps]]
+
+
+def built(config: DecoderConfig) -> Built:
+    """A configuration with what it names. Raises InvalidArgument."""
+    return config, strategies_of(config), lookup("method", config.method, METHODS)
 
 
 @lru_cache
-def _shipped(name: str) -> tuple[DecoderConfig, Strategies | None]:
+def _shipped(name: str) -> Built:
     """A decoder of the package; its YAML is parsed once."""
-    config = load_decoder(name)
-    return config, strategies_of(config)
+    return built(load_decoder(name))
 
 
 def strategies_of(config: DecoderConfig) -> Strategies | None:
@@ -148,8 +156,7 @@ def decode_steps(
         sources=equal_contexts(hashes) if has_free_rows(model) else None,
     )
     room = min(clips.context.shape[1] + clips.new_tokens, model.max_positions)
-    method = lookup("method", decoder.config.method, METHODS)
-    return method(decoder.recipe(model, room), clips, hooks)
+    return decoder.method(decoder.recipe(model, room), clips, hooks)
 
 
 def context_rows(context: Contexts) -> list[Int[Tensor, "_"]]:

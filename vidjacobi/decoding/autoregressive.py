@@ -9,7 +9,7 @@ from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max, is_finite, logits_to_probs, probs_dtype
+from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Counts, Logits, Tokens
 
 

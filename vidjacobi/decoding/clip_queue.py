@@ -14,7 +14,7 @@ from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.models.protocol import RowModel, VideoModel
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from vidjacobi.decoding.trace import PassRecord
 from vidjacobi.decoding.window import StepInputs
 from vidjacobi.models.protocol import Cache, TreeModel
 from vidjacobi.sampling.noise import Noise
-from vidjacobi.sampling.reference import is_finite
+from vidjacobi.sampling.probs import is_finite
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.shapes import Logits, Mask, Tokens
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.compiled import CompiledModel
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch, has_free_rows
 from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
 from vidjacobi.decoding.step import (
     STEP,
@@ -29,7 +29,7 @@ from vidjacobi.decoding.step import (
 )
 from vidjacobi.decoding.trace import ClipGroup, Clock, GroupPass, PartialDecode, PassRecord, Steps
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache, has_free_rows
+from vidjacobi.models.protocol import Cache
 from vidjacobi.shapes import RowIndex
 
 

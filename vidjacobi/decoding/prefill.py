@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.recipe import Clips, Recipe
+from vidjacobi.decoding.recipe import Clips, Recipe, has_free_rows
 from vidjacobi.decoding.state import DecodeState, Window, select_rows
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
-from vidjacobi.models.protocol import Cache, has_free_rows
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import is_finite, probs_dtype
+from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs, from_tensors
 from vidjacobi.shapes import Logits

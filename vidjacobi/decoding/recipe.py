@@ -7,6 +7,7 @@ tensors with one row per clip.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Int
@@ -19,9 +20,9 @@ from vidjacobi.decoding.strategies.lanes import LANES, FrameLanes, Lanes, Raster
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.protocol import RowModel, VideoModel
 from vidjacobi.registry import build
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
 ONE_LANE = RasterLane()
@@ -135,6 +136,11 @@ class Recipe:
     def slots_to_read(self, furthest: int, step: int = BUCKET) -> int:
         """Slots that a pass reads whose largest input is at ``furthest`` - 1: whole ``steps`` of whole buckets."""
         return min(self.spare_slot, -(-(furthest + self.siblings) // step) * step)
+
+
+def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
+    """Whether a clip's row may be any row of any cache of this model."""
+    return isinstance(model, RowModel) and model.rows_alike
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from vidjacobi.decoding.compiled import CompiledModel
 from vidjacobi.decoding.jacobi import Retired, RowBatch
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.prefill import Prefilled, first_state, prefill
-from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
+from vidjacobi.decoding.recipe import Clips, Hooks, Recipe, has_free_rows
 from vidjacobi.decoding.trace import ClipGroup, Clock, Decoded, clip_of, finish
 from vidjacobi.errors import BadModelOutput, VidjacobiError
-from vidjacobi.models.protocol import Cache, VideoModel, has_free_rows
+from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.registry import lookup
 
 

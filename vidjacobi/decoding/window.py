@@ -14,7 +14,7 @@ from vidjacobi.decoding.strategies.drafts import DraftContext
 from vidjacobi.decoding.strategies.lanes import LanePlan, LaneView
 from vidjacobi.decoding.strategies.verifiers import TreeVerifier
 from vidjacobi.sampling.noise import Noise
-from vidjacobi.sampling.reference import probs_dtype
+from vidjacobi.sampling.probs import probs_dtype
 from vidjacobi.sampling.truncated_probs import DraftProbs
 from vidjacobi.shapes import Counts, Positions, Slots, Tokens, Visible
 

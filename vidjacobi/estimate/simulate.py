@@ -19,8 +19,7 @@ from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import gumbel_max, logits_to_probs, probs_dtype
+from vidjacobi.sampling.probs import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
 
 
 @dataclass(frozen=True)

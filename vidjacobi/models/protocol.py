@@ -1,7 +1,7 @@
 """What a model must offer to be decoded. Any object with these members will do; nothing is subclassed."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -91,11 +91,6 @@ class RowModel(VideoModel, Protocol):
         ``source`` has no more slots than ``cache``. It may be the same cache: then no row is in both lists.
         """
         ...
-
-
-def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
-    """Whether a clip's row may be any row of any cache of this model."""
-    return isinstance(model, RowModel) and model.rows_alike
 
 
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:

@@ -16,7 +16,7 @@ from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Ask, Key, groups_of
 from vidjacobi.rollouts.stream import RolloutStream, Summary, streaming
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames
 from vidjacobi.video.pixels import as_seen, fit
 

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import (
+from vidjacobi.sampling.probs import (
+    SamplingParams,
     SparseProbs,
     floor_of,
     gumbel_max,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import SparseProbs, weights_of
+from vidjacobi.sampling.probs import SparseProbs, weights_of
 from vidjacobi.shapes import Logits, Probs, Tokens
 
 

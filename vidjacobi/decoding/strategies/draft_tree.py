@@ -19,7 +19,7 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import check_whole
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max, probability, residual
+from vidjacobi.sampling.probs import gumbel_max, probability, residual
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Probs, Tokens
 

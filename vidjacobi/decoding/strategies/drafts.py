@@ -14,7 +14,7 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid, nearest_left
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseProbs
+from vidjacobi.sampling.probs import SparseProbs
 from vidjacobi.sampling.sampler import top_k_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Counts, Mask, Positions, Tokens

@@ -12,7 +12,7 @@ from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeVerdict,
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import check_whole
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.reference import sort_falling
+from vidjacobi.sampling.probs import sort_falling
 from vidjacobi.shapes import Mask, Probs
 
 

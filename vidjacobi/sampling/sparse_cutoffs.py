@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import floor_of, share_of, to_fixed_point, total_of, weights_of
+from vidjacobi.sampling.probs import SamplingParams, floor_of, share_of, to_fixed_point, total_of, weights_of
 from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut

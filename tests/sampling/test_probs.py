@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import (
+from vidjacobi.sampling.probs import (
+    SamplingParams,
     SparseProbs,
     gumbel_max,
     is_finite,
