@@ -1,8 +1,8 @@
 """Write a small set in RealEstate10k's layout of rendered clips, with their true cameras.
 
 So everybody can run the evaluation offline. The seeds are the upper half of those that nano's data keeps for
-held-out clips (scripts/nano/make_data.py), and so is the mixture of kinds: no model here was trained or validated on
-them. Pictures are PNG by default, because a metric should not see a codec.
+held-out clips (scripts/nano/render/make_data.py), whose mixture of kinds is used too: no model here was trained or
+validated on them. Pictures are PNG by default, because a metric should not see a codec.
 
     python scripts/make_realestate10k.py --out runs/rooms --clips 64 --frames 33   # test/ID.txt, frames/test/ID/*.png
     python scripts/make_realestate10k.py --out runs/rooms_mp4 --layout mp4         # test/ID.txt, videos/test/ID.mp4
@@ -20,11 +20,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).with_name("nano")))
-from make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
-from rooms import FPS
-from scenes import KINDS, Clip, draw_kind, render_clip
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python knows only this folder
+from scripts.nano.render.make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
+from scripts.nano.render.plain_room import FPS
+from scripts.nano.render.scenes import KINDS, Clip, draw_kind, render_clip
 from vidjacobi.datasets.cameras import Cameras, write_cameras
 from vidjacobi.datasets.chunks import record_of
 from vidjacobi.video_io import write_video
