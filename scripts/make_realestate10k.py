@@ -23,7 +23,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python knows only this folder
 from scripts.nano.render.make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
 from scripts.nano.render.plain_room import FPS
-from scripts.nano.render.scenes import KINDS, Clip, draw_kind, render_clip
+from scripts.nano.render.scenes import KINDS, RenderedClip, draw_kind, render_clip
 from vidjacobi.datasets.cameras import Cameras, write_cameras
 from vidjacobi.datasets.chunks import record_of
 from vidjacobi.video_io import write_video
@@ -31,7 +31,7 @@ from vidjacobi.video_io import write_video
 SEEDS = range(FIRST_SEED["heldout"] + 500_000, FIRST_SEED["heldout"] + 1_000_000)
 
 
-def cameras_of(clip: Clip) -> Cameras:
+def cameras_of(clip: RenderedClip) -> Cameras:
     """The clip's true cameras: world to camera, and the lens in parts of the picture's sides."""
     height, width = clip.frames.shape[1:3]
     across, down = clip.intrinsics[0, 0] / width, clip.intrinsics[1, 1] / height
@@ -41,7 +41,7 @@ def cameras_of(clip: Clip) -> Cameras:
     return Cameras(f"rendered {clip.kind} {clip.seed}", stamps, lens.repeat(len(stamps), 1), poses)
 
 
-def write_images(folder: Path, clip: Clip, cameras: Cameras) -> None:
+def write_images(folder: Path, clip: RenderedClip, cameras: Cameras) -> None:
     """TIMESTAMP.png of every frame."""
     folder.mkdir(parents=True, exist_ok=True)
     for stamp, picture in zip(cameras.timestamps.tolist(), clip.frames.numpy(), strict=True):

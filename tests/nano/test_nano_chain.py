@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vidjacobi
-from scripts.nano.render.plain_room import render_clip
+from scripts.nano.render.plain_room import render_plain_room
 from scripts.nano.train.model_sizes import TOKENIZERS
 from scripts.nano.train.training_clips import to_pixels
 
@@ -23,7 +23,7 @@ KINDS = {"plain_room": 1.0}
 def write_clips(folder: Path, seeds: range) -> None:
     folder.mkdir(parents=True)
     (folder / "kinds.json").write_text(json.dumps({"mixture": KINDS, "softness": 1.0}))
-    clips = [render_clip(seed, 33).frames.numpy() for seed in seeds]
+    clips = [render_plain_room(seed, 33).frames.numpy() for seed in seeds]
     np.save(folder / f"{seeds.start:08d}.npy", np.stack(clips))
 
 
@@ -58,7 +58,7 @@ def test_the_stages_fit_together(tmp_path: Path) -> None:
     _, tokenizer = vidjacobi.load(out / "transformer", "cpu", "float32", out / "tokenizer")
     contexts = np.load(out / "held_out_contexts.npy")
     assert contexts.shape == (2, 2, 16, 20)
-    clip = render_clip(1_000_000, 9).frames
+    clip = render_plain_room(1_000_000, 9).frames
     pixels = to_pixels(clip[None])
     assert torch.equal(tokenizer.encode(pixels)[0], torch.from_numpy(contexts[0].astype(np.int64)))
     assert int(contexts.max()) < TOKENIZERS["nano"].vocab_size

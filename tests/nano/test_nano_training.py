@@ -158,7 +158,7 @@ def test_a_critic_learns_what_is_true_and_its_opinion_leads_there() -> None:
 
 
 def test_the_untrained_tokenizer_already_passes_colours() -> None:
-    clips = [plain_room.render_clip(seed, 9, (64, 80)).frames for seed in range(10)]
+    clips = [plain_room.render_plain_room(seed, 9, (64, 80)).frames for seed in range(10)]
     pixels = torch.stack(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     torch.manual_seed(0)
     net = TokenizerNet(TOKENIZERS["nano"])
@@ -195,13 +195,13 @@ def test_pieces_of_table_tops_never_run_backwards(tmp_path: Path) -> None:
     rendered(tmp_path / "train", {"tabletop": 1.0})
     found = training_clips.load_split(tmp_path, "train")
     ramp = (torch.arange(9, dtype=torch.uint8)[:, None, None, None] * 20).expand(9, 8, 8, 3)
-    found = [training_clips.RenderedClip(clip.seed, clip.kind, ramp) for clip in found]
+    found = [training_clips.StoredClip(clip.seed, clip.kind, ramp) for clip in found]
     batch = training_clips.draw_batch(
         found, training_clips.Crops(16, 5, 4, 6), torch.Generator().manual_seed(0)
     )
     assert batch.shape == (16, 3, 5, 4, 6)
     assert (batch.diff(dim=2) >= 0).all()
-    backwards = [training_clips.RenderedClip(clip.seed, "house", ramp) for clip in found]
+    backwards = [training_clips.StoredClip(clip.seed, "house", ramp) for clip in found]
     batch = training_clips.draw_batch(
         backwards, training_clips.Crops(16, 5, 4, 6), torch.Generator().manual_seed(0)
     )

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from scripts.nano.judge.clip_statistics import block_psnr
-from scripts.nano.render import make_data, manipulation, photos, rasteriser, robot_arm, scenes, things, tours
-from scripts.nano.render.mesh import Mesh
+from scripts.nano.render import house, make_data, photos, rasteriser, robot_arm, scenes
+from scripts.nano.render.small_objects import TableObject
+from scripts.nano.render.textured_quads import Mesh, Textures
 from vidjacobi.errors import BadInput, InvalidArgument
 
 SMALL = (32, 40)
@@ -60,31 +61,31 @@ def test_poses_are_rotations_and_move_smoothly(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_tours_stay_in_the_rooms_and_out_of_the_furniture(seed: int) -> None:
+def test_camera_paths_stay_in_the_rooms_and_out_of_the_furniture(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    house = scenes.build_house(rng)
-    track = scenes.sample_tour(house.rooms, house.door, house.solids, rng)
-    places = track.poses(2000, fps=25.0)[:, :3, 3].numpy()
-    low, high = house.rooms[:, None, 0] + 0.25, house.rooms[:, None, 1] - 0.25
+    home = house.build_house(rng)
+    path = house.sample_house_path(home.rooms, home.door, home.solids, rng)
+    places = path.poses(2000, fps=25.0)[:, :3, 3].numpy()
+    low, high = home.rooms[:, None, 0] + 0.25, home.rooms[:, None, 1] - 0.25
     inside = ((places > low) & (places < high)).all(2).any(0)
-    if house.door is not None:
-        inside |= ((places > house.door[0] - 0.03) & (places < house.door[1] + 0.03)).all(1)
+    if home.door is not None:
+        inside |= ((places > home.door[0] - 0.03) & (places < home.door[1] + 0.03)).all(1)
     assert inside.all()
-    near = (places[:, None] > house.solids[:, 0] - 0.2) & (places[:, None] < house.solids[:, 1] + 0.2)
+    near = (places[:, None] > home.solids[:, 0] - 0.2) & (places[:, None] < home.solids[:, 1] + 0.2)
     assert not near.all(2).any()
 
 
-def test_every_motion_of_a_tour_occurs() -> None:
-    house = scenes.build_house(np.random.default_rng(2))
-    assert house.door is not None
+def test_every_motion_through_a_house_occurs() -> None:
+    home = house.build_house(np.random.default_rng(2))
+    assert home.door is not None
     rng = np.random.default_rng(0)
-    found = [scenes.sample_tour(house.rooms, house.door, house.solids, rng) for _ in range(60)]
-    assert {tour.motion for tour in found} == {"dolly", "pan", "orbit", "stop_and_go", "walk"}
+    found = [house.sample_house_path(home.rooms, home.door, home.solids, rng) for _ in range(60)]
+    assert {path.motion for path in found} == {"dolly", "pan", "orbit", "stop_and_go", "walk"}
 
 
 @pytest.mark.parametrize("motion", ["dolly", "pan", "orbit", "stop_and_go"])
 def test_every_motion_has_room_in_a_corridor(motion: str) -> None:
-    proposals, rng = tours.PROPOSALS, np.random.default_rng(0)
+    proposals, rng = house.PROPOSALS, np.random.default_rng(0)
     corridor = np.array([[0.0, 0.0, 0.0], [1.25, 2.5, 4.0]])
     for _ in range(20):
         assert np.isfinite(proposals[motion](corridor, corridor[None], None, rng)).all()
@@ -96,7 +97,7 @@ def test_an_orbit_finds_its_middle_in_rooms_of_any_width() -> None:
     for width in rng.uniform(1.0, 2.0, 500):
         low = rng.uniform(0, 3, 3)
         room = np.stack([low, low + np.array([width, 2.4, 5.0])])
-        assert np.isfinite(tours.orbit(room, [room], None, rng)).all()
+        assert np.isfinite(house.orbit(room, [room], None, rng)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,14 +116,14 @@ def test_pixels_look_like_pictures(kind: str) -> None:
 def test_a_point_of_a_wall_is_where_the_poses_say() -> None:
     """Pixels of one frame are lifted by their depth and projected into a later frame: same depth, same colour."""
     rng = np.random.default_rng(5)
-    house = scenes.build_house(rng)
-    track = scenes.sample_tour(house.rooms, house.door, house.solids, rng)
+    home = house.build_house(rng)
+    path = house.sample_house_path(home.rooms, home.door, home.solids, rng)
     lens = rasteriser.Lens((96, 120), 0.7)
-    poses = track.poses(12, 25.0).double().numpy()[[0, 11]]
+    poses = path.poses(12, 25.0).double().numpy()[[0, 11]]
     assert np.abs(poses[0] - poses[1]).max() > 0.05
-    matrix = scenes.intrinsics(lens).double().numpy()
-    depths = [rasteriser.depth(house.scene, pose, lens) for pose in poses]
-    pictures = [rasteriser.render(house.scene, pose, lens).numpy().astype(float) for pose in poses]
+    matrix = rasteriser.intrinsics(lens).double().numpy()
+    depths = [rasteriser.depth(home.scene, pose, lens) for pose in poses]
+    pictures = [rasteriser.render(home.scene, pose, lens).numpy().astype(float) for pose in poses]
     rows, columns = (grid.ravel() for grid in np.mgrid[8:88:5, 8:112:5])
     rays = np.linalg.inv(matrix) @ np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
     world = poses[0, :3, :3] @ (rays * depths[0][rows, columns]) + poses[0, :3, 3:]
@@ -161,27 +162,27 @@ def test_a_photograph_hangs_in_the_plane() -> None:
     assert error < 0.25 * (here - unmoved)[kept].abs().mean()
 
 
-def test_things_move_only_when_touched_and_stay_apart() -> None:
+def test_objects_move_only_when_touched_and_stay_apart() -> None:
     mesh = Mesh()
     kinds = [
-        things.Thing(mesh, 0.04, 0.08, True),
-        things.Thing(mesh, 0.08, 0.05, False),
-        things.Thing(mesh, 0.03, 0.1, True),
+        TableObject(mesh, 0.04, 0.08, True),
+        TableObject(mesh, 0.08, 0.05, False),
+        TableObject(mesh, 0.03, 0.1, True),
     ]
-    table = manipulation.Table(np.array([-0.34, -0.2]), np.array([0.34, 0.26]))
+    workspace = robot_arm.Workspace(np.array([-0.34, -0.2]), np.array([0.34, 0.26]))
     rng = np.random.default_rng(0)
-    places = manipulation.scatter(kinds, table, rng)
-    process = manipulation.states(kinds, places, table, rng, 25.0)
+    places = robot_arm.scatter(kinds, workspace, rng)
+    process = robot_arm.simulate_table(kinds, places, workspace, rng, 25.0)
     before, moved = next(process), 0
     for _ in range(1500):
         after = next(process)
-        step = np.abs(after.things - before.things).max(1)
-        reach = np.linalg.norm(after.things[:, :3] - after.tip, axis=1)
+        step = np.abs(after.objects - before.objects).max(1)
+        reach = np.linalg.norm(after.objects[:, :3] - after.tip, axis=1)
         far = reach > 0.35
         assert (step[far] == 0).all()
         assert np.linalg.norm(after.tip - before.tip) < 0.12
-        flat = after.things[:, [0, 2]]
-        assert ((flat >= table.low) & (flat <= table.high)).all()
+        flat = after.objects[:, [0, 2]]
+        assert ((flat >= workspace.low) & (flat <= workspace.high)).all()
         moved += bool(step.any())
         before = after
     assert moved > 100
@@ -244,3 +245,11 @@ def test_a_folder_holds_clips_of_one_recipe(tmp_path: Path) -> None:
     (tmp_path / "00000000.npy").touch()
     with pytest.raises(BadInput, match="unknown kinds"):
         make_data.claim_folder(tmp_path, {"house": 1.0})
+
+
+def test_no_texture_may_come_after_the_atlas() -> None:
+    textures = Textures()
+    assert textures.plain((0.1, 0.2, 0.3)) == 0
+    assert textures.atlas.size.tolist() == [[8, 8]]
+    with pytest.raises(AssertionError, match="the atlas is made"):
+        textures.plain((0.1, 0.2, 0.3))

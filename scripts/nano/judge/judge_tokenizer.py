@@ -26,7 +26,7 @@ from cosmos_adapter.tokenizer_net import TokenizerNet
 from scripts.nano.judge.clip_statistics import read_start
 from scripts.nano.render.preview import write_sheet
 from scripts.nano.train.encode_clips import load_tokenizer_net
-from scripts.nano.train.training_clips import RenderedClips, load_split
+from scripts.nano.train.training_clips import StoredClips, load_split
 from vidjacobi.errors import BadInput
 from vidjacobi.frames import as_seen, fit, to_uint8
 from vidjacobi.shapes import Frames
@@ -69,7 +69,7 @@ def judge_clips(net: TokenizerNet, clips: dict[str, list[Frames]], folder: Path)
     return found
 
 
-def heldout_groups(clips: RenderedClips, most: int) -> dict[str, list[Frames]]:
+def heldout_groups(clips: StoredClips, most: int) -> dict[str, list[Frames]]:
     """At most so many held-out clips of each kind."""
     groups: dict[str, list[Frames]] = defaultdict(list)
     for clip in clips:

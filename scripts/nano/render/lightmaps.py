@@ -1,6 +1,6 @@
-"""Light baked into maps: lamps and windows with shadows, sun through the windows, darker corners.
+"""Light baked into maps once for a scene: lamps and windows with shadows, sun through the windows, darker corners.
 
-Every quad has a map of its own with about ``density`` points a metre; all maps lie in one sheet.
+Every quad has a map of its own with about ``density`` points a metre; all maps lie side by side in one atlas.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from scripts.nano.render.mesh import Quads
-from scripts.nano.render.skins import Skins, pack
+from scripts.nano.render.textured_quads import Quads, Textures, pack
 
-MOST = 96  # points along one side of a light map
+MAX_SIDE = 96  # points along one side of a light map
 
 
 @dataclass(frozen=True)
@@ -37,25 +36,29 @@ class Sun:
 
 @dataclass(frozen=True)
 class Lights:
-    """All light of a scene. ``rooms`` are boxes whose inner edges are darker."""
+    """All light of a scene. ``rooms`` are boxes whose inner edges are darker (ambient occlusion)."""
 
     ambient: Float[np.ndarray, "3"]
     lamps: list[Lamp]
     suns: list[Sun]
     rooms: Float[np.ndarray, "r 2 3"]
-    shadow_reach: float = 0.3  # metres around solids that are darker
+    occlusion_reach: float = 0.3  # metres around solids that are darker
 
 
 def bake(
     quads: Quads, solids: Float[np.ndarray, "k 2 3"], lights: Lights, density: float
 ) -> tuple[Float[torch.Tensor, "1 3 h w"], Float[np.ndarray, "q 4"], Float[np.ndarray, "q 3"]]:
-    """The sheet of light maps, each map's place and steps in it, and the mean light of each quad."""
+    """The atlas of light maps, each map's place and steps in it, and the mean light of each quad.
+
+    A place is the (x, y) of a map's first point, in pixels of the atlas with centres at + 0.5; from it, u = 1 is
+    ``steps`` pixels to the right. So ``rasteriser.shade`` looks light up by (u, v) alone.
+    """
     lengths = np.stack([np.linalg.norm(quads.down, axis=1), np.linalg.norm(quads.right, axis=1)], 1)
-    counts = np.clip(np.ceil(lengths * density).astype(int) + 1, 2, MOST)
+    counts = np.clip(np.ceil(lengths * density).astype(int) + 1, 2, MAX_SIDE)
     places, extent = pack([(int(h), int(w)) for h, w in counts], 256)
     quad, down, right = grid_indices(counts)
     steps = np.maximum(counts - 1, 1).astype(np.float32)
-    # A little inside of the edges, where other quads begin.
+    # A little inside the edges: on them a point would touch other quads and be shadowed by their solids.
     v, u = (0.01 + 0.98 * i / steps[quad, a] for a, i in enumerate((down, right)))
     points = quads.corner[quad] + u[:, None] * quads.right[quad] + v[:, None] * quads.down[quad]
     normal = -np.cross(quads.right, quads.down)
@@ -63,25 +66,28 @@ def bake(
     values = illuminate(points.astype(np.float32), normal[quad].astype(np.float32), solids, lights)
     glow = quads.glow[quad][:, None]
     values = np.where(glow > 0, glow, values)
-    sheet = np.zeros((*extent, 3), np.float32)
+    atlas = np.zeros((*extent, 3), np.float32)
     origin = np.array(places)
-    sheet[origin[quad, 0] + down, origin[quad, 1] + right] = values
+    atlas[origin[quad, 0] + down, origin[quad, 1] + right] = values
     at = np.concatenate([origin[:, ::-1] + 0.5, steps[:, ::-1]], 1).astype(np.float32)
     means = np.stack([np.bincount(quad, values[:, c]) for c in range(3)], 1) / np.bincount(quad)[:, None]
-    return torch.from_numpy(sheet).permute(2, 0, 1)[None].contiguous(), at, means
+    return torch.from_numpy(atlas).permute(2, 0, 1)[None].contiguous(), at, means
 
 
 def grid_indices(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every point of every map its quad, row and column."""
+    """For every point of every map its quad, row and column.
+
+    Maps of (2, 1) and (1, 2) points: quads 0 0 1 1, rows 0 1 0 0, columns 0 0 0 1.
+    """
     total = counts.prod(1)
     quad = np.repeat(np.arange(len(counts)), total)
-    inner = np.arange(len(quad)) - np.repeat(np.cumsum(total) - total, total)
+    inner = np.arange(len(quad)) - np.repeat(np.cumsum(total) - total, total)  # number within its own map
     return quad, inner // counts[quad, 1], inner % counts[quad, 1]
 
 
 def illuminate(points: np.ndarray, normal: np.ndarray, solids: np.ndarray, lights: Lights) -> np.ndarray:
     """Linear light ``[n 3]`` that falls on points."""
-    light = lights.ambient.astype(np.float32) * nearness(points, normal, solids, lights)[:, None]
+    light = lights.ambient.astype(np.float32) * ambient_occlusion(points, normal, solids, lights)[:, None]
     for lamp in lights.lamps:
         chosen = np.nonzero(in_zone(points, lamp.zone))[0]
         to_lamp = lamp.place.astype(np.float32) - points[chosen]
@@ -91,13 +97,14 @@ def illuminate(points: np.ndarray, normal: np.ndarray, solids: np.ndarray, light
             cosine = cosine * np.maximum(-(to_lamp @ lamp.towards.astype(np.float32)) / np.sqrt(squared), 0)
         lit = cosine > 0
         chosen, to_lamp = chosen[lit], to_lamp[lit]
-        strength = cosine[lit] / (squared[lit] + 0.3) * clear(points[chosen], to_lamp, solids)
+        # + 0.3: a lamp is no point, and so never infinitely bright
+        strength = cosine[lit] / (squared[lit] + 0.3) * visibility(points[chosen], to_lamp, solids)
         light[chosen] += strength[:, None] * lamp.power.astype(np.float32)
     for sun in lights.suns:
         chosen = np.nonzero(in_zone(points, sun.zone) & (normal @ sun.towards.astype(np.float32) > 0))[0]
-        chosen = chosen[through(points[chosen], sun)]
+        chosen = chosen[through_openings(points[chosen], sun)]
         way = np.broadcast_to(sun.towards.astype(np.float32) * 20, (len(chosen), 3))
-        strength = (normal[chosen] @ sun.towards.astype(np.float32)) * clear(points[chosen], way, solids)
+        strength = (normal[chosen] @ sun.towards.astype(np.float32)) * visibility(points[chosen], way, solids)
         light[chosen] += strength[:, None] * sun.power.astype(np.float32)
     return light
 
@@ -112,8 +119,8 @@ def in_zone(points: np.ndarray, zone: np.ndarray | None, margin: float = 0.02) -
     return inside
 
 
-def through(points: np.ndarray, sun: Sun) -> np.ndarray:
-    """Which points see the sun through one of its openings."""
+def through_openings(points: np.ndarray, sun: Sun) -> np.ndarray:
+    """Which points see the sun through one of its openings: the ray is cut with the opening's plane."""
     if not len(sun.openings):
         return np.ones(len(points), bool)
     seen = np.zeros(len(points), bool)
@@ -127,8 +134,12 @@ def through(points: np.ndarray, sun: Sun) -> np.ndarray:
     return seen
 
 
-def clear(points: np.ndarray, way: np.ndarray, solids: np.ndarray) -> np.ndarray:
-    """1 where no solid lies on the way from a point (a little off it) to the light, else 0."""
+def visibility(points: np.ndarray, way: np.ndarray, solids: np.ndarray) -> np.ndarray:
+    """1 where no solid lies on the way from a point to the light, else 0.
+
+    The slab test: a ray is inside a box while it is between both planes of every axis, so from the last entry to the
+    first exit. Shares of the way below 0.004 do not count, so that a surface does not shade itself.
+    """
     blocked = np.zeros(len(points), bool)
     columns = [np.ascontiguousarray(points[:, a]) for a in range(3)]
     inverse = [1 / np.where(np.abs(way[:, a]) < 1e-6, np.float32(1e-6), way[:, a]) for a in range(3)]
@@ -142,8 +153,14 @@ def clear(points: np.ndarray, way: np.ndarray, solids: np.ndarray) -> np.ndarray
     return (~blocked).astype(np.float32)
 
 
-def nearness(points: np.ndarray, normal: np.ndarray, solids: np.ndarray, lights: Lights) -> np.ndarray:
-    """Share of ambient light: less in the corners of rooms and close to solids that stand out of the surface."""
+def ambient_occlusion(
+    points: np.ndarray, normal: np.ndarray, solids: np.ndarray, lights: Lights
+) -> np.ndarray:
+    """Share of ambient light that arrives: less in the corners of rooms and beside solids.
+
+    No rays are traced: the darkness fades exponentially with the distance from the walls, and with its square around
+    solids that stand out of the surface.
+    """
     share = np.ones(len(points), np.float32)
     for room in lights.rooms.astype(np.float32):
         inside = np.nonzero(in_zone(points, room))[0]
@@ -151,10 +168,9 @@ def nearness(points: np.ndarray, normal: np.ndarray, solids: np.ndarray, lights:
             column = points[inside, a]
             margin = np.maximum(np.minimum(column - room[0, a], room[1, a] - column), 0)
             dark = np.float32(0.35) * np.exp(margin / np.float32(-0.4))
-            share[inside] *= np.where(
-                np.abs(normal[inside, a]) > 0.7, 1, 1 - dark
-            )  # a wall is not its own corner
-    reach = np.float32(lights.shadow_reach)
+            # a wall is not its own corner
+            share[inside] *= np.where(np.abs(normal[inside, a]) > 0.7, 1, 1 - dark)
+    reach = np.float32(lights.occlusion_reach)
     for box in solids.astype(np.float32):
         chosen = np.nonzero(in_zone(points, box, 2.5 * reach))[0]
         near, facing = points[chosen], normal[chosen]
@@ -166,9 +182,9 @@ def nearness(points: np.ndarray, normal: np.ndarray, solids: np.ndarray, lights:
     return share
 
 
-def expose(quads: Quads, skins: Skins, light: Float[np.ndarray, "q 3"], brightness: float) -> float:
-    """The factor that gives all that is fixed and lit a mean linear brightness; ``light``: each quad's, from bake."""
-    albedo = np.array([skin.picture.mean((0, 1)) for skin in skins.entries])[quads.skin]
+def expose(quads: Quads, textures: Textures, light: Float[np.ndarray, "q 3"], brightness: float) -> float:
+    """The exposure at which all that is fixed and lit has a mean linear brightness; ``light``: each quad's mean."""
+    albedo = np.array([texture.picture.mean((0, 1)) for texture in textures.entries])[quads.texture]
     area = np.linalg.norm(np.cross(quads.right, quads.down), axis=1)
     area *= (quads.glow == 0) & (quads.body == 0)
     return float(brightness / max(np.average((light * albedo).mean(1), weights=area), 1e-3))

@@ -1,6 +1,6 @@
 """Camera moves over real photographs that ordinary packages carry: pan, zoom, perspective, sway. Training only.
 
-A photograph hangs in the plane z = 0 and a camera moves in front of it; poses and intrinsics are true. No picture
+A photograph hangs in the plane z = 0 and a camera moves before it; poses and intrinsics are true. No picture
 is copied into the project; they are read from where the packages are installed:
 
     scikit-image (skimage.data): astronaut (NASA, public domain), camera (CC0, Lav Varshney), brick, grass, gravel
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 
-from scripts.nano.render.camera_paths import Track, make_track, round_off
+from scripts.nano.render.camera_paths import CameraPath, cut_corners, key_pose_path
 from scripts.nano.render.rasteriser import Lens
 from vidjacobi.errors import BadInput
 
@@ -47,7 +47,6 @@ WEIGHTS = np.array([1, 1, 0.35, 0.35, 0.35, 1.4, 1.4, 1, 1.6, 1.4, 1])
 PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 WORLD_WIDTH = 2.0  # metres across a photograph
 TRIES = 200
-Rng = np.random.Generator
 
 
 @cache
@@ -73,23 +72,25 @@ def load_photo(number: int) -> list[torch.Tensor]:
     return sizes
 
 
-def sample_photo(rng: Rng, lens: Lens) -> tuple[list[torch.Tensor], Track]:
-    """A photograph and a track that never leaves it. Raises BadInput if a package is missing."""
+def sample_photo(rng: np.random.Generator, lens: Lens) -> tuple[list[torch.Tensor], CameraPath]:
+    """A photograph and a camera path that never leaves it. Raises BadInput if a package is missing."""
     for _ in range(TRIES):
         number = int(rng.choice(len(PHOTOS), p=WEIGHTS / WEIGHTS.sum()))
         height, width = load_photo(number)[0].shape[2:]
         extent = np.array([WORLD_WIDTH, WORLD_WIDTH * height / width])
-        keys = propose(extent, width, lens, rng)
-        seen = np.stack([corners(key, lens, extent) for key in round_off(keys)[::4]])
+        keys = propose_keys(extent, width, lens, rng)
+        seen = np.stack([corners(key, lens, extent) for key in cut_corners(keys)[::4]])
         if (np.abs(seen) < 0.97).all():
-            track = make_track("photo", keys, float(rng.uniform(0.08, 0.7)), rng, rng.random() < 0.15)
+            camera_path = key_pose_path(
+                "photo", keys, float(rng.uniform(0.08, 0.7)), rng, rng.random() < 0.15
+            )
             sizes = vary(load_photo(number), rng)
-            if shows_something(sizes, track, lens):
-                return sizes, track
+            if shows_something(sizes, camera_path, lens):
+                return sizes, camera_path
     raise RuntimeError(f"no camera move found that stays on a photograph in {TRIES} tries")
 
 
-def vary(sizes: list[torch.Tensor], rng: Rng) -> list[torch.Tensor]:
+def vary(sizes: list[torch.Tensor], rng: np.random.Generator) -> list[torch.Tensor]:
     """The photograph with its colours a little changed, and perhaps mirrored."""
     gain = torch.tensor(rng.uniform(0.85, 1.15, 3), dtype=torch.float32).view(1, 3, 1, 1)
     gamma, mirrored = float(rng.uniform(0.8, 1.25)), rng.random() < 0.5
@@ -97,15 +98,17 @@ def vary(sizes: list[torch.Tensor], rng: Rng) -> list[torch.Tensor]:
     return [picture.flip(3) for picture in changed] if mirrored else changed
 
 
-def shows_something(sizes: list[torch.Tensor], track: Track, lens: Lens) -> bool:
+def shows_something(sizes: list[torch.Tensor], camera_path: CameraPath, lens: Lens) -> bool:
     """Whether the first picture is neither flat nor nearly black or white (bare sky, a dark coat)."""
     small = Lens((16, max(4, round(16 * lens.size[1] / lens.size[0]))), lens.focal)
-    picture = render_photo(sizes, track.poses(1, 25.0)[0].numpy(), small).float()
+    picture = render_photo(sizes, camera_path.poses(1, 25.0)[0].numpy(), small).float()
     return bool(picture.std() > 22) and 40 < float(picture.mean()) < 215
 
 
-def propose(extent: np.ndarray, pixels: int, lens: Lens, rng: Rng) -> Float[np.ndarray, "3 5"]:
-    """Three key poses in front of the photograph: from near enough to see details to nearly all of it."""
+def propose_keys(
+    extent: np.ndarray, pixels: int, lens: Lens, rng: np.random.Generator
+) -> Float[np.ndarray, "3 5"]:
+    """Three key poses before the photograph: from near enough to see details to nearly all of it."""
     smallest = min(0.9, lens.size[1] / pixels)  # so near that a pixel is a pixel
     keys = np.zeros((3, 5))
     share = rng.uniform(smallest, 0.92)
@@ -147,11 +150,13 @@ def render_photo(sizes: list[torch.Tensor], pose: Float[np.ndarray, "4 4"], lens
     x = (np.arange(width) + 0.5 - width / 2) / (lens.focal * width)
     y = (np.arange(height) + 0.5 - height / 2) / (lens.focal * width)
     turn, eye = pose[:3, :3].astype(np.float64), pose[:3, 3].astype(np.float64)
+    # every ray runs to the plane z = 0: its length is -eye_z / ray_z
     rays = turn[:, 0, None, None] * x + turn[:, 1, None, None] * y[:, None] + turn[:, 2, None, None]
     scale = -eye[2] / rays[2]
     # The world's x runs to the left of a camera that looks along z.
     across = -(eye[0] + scale * rays[0]) * 2 / WORLD_WIDTH
     along = -(eye[1] + scale * rays[1]) * 2 / (WORLD_WIDTH * tall / wide)
+    # one mip level for the whole picture, by the texels between two pixels of its middle row
     texels = np.abs(np.diff(across[height // 2])).mean() * wide / 2
     level = int(np.clip(np.floor(np.log2(max(texels, 1e-6)) + 0.5), 0, len(sizes) - 1))
     grid = torch.from_numpy(np.stack([across, along], 2)[None].astype(np.float32))

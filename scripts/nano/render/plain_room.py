@@ -1,13 +1,11 @@
-"""Procedural clips: a camera flies through a calmly textured room with boxes. Deterministic by seed.
+"""Plain rooms: a camera moves through a calmly textured room with boxes. Deterministic by seed.
 
 Everything is ray-box intersection in plain tensors: the room is a box seen from inside; furniture, doors,
 windows, pictures and rugs are boxes in it. Most surfaces are smooth, few carry a low-frequency pattern,
 because fine random textures would dominate a loss and teach a model nothing.
 
-    from scripts.nano.render.plain_room import render_clip
-    clip = render_clip(seed=7, frames=33)      # clip.frames uint8 [33 128 160 3], clip.poses [33 4 4]
-
-    python scripts/nano/rooms.py --seed 7 --frames 97 --out room.png     # a contact sheet
+    from scripts.nano.render.plain_room import render_plain_room
+    clip = render_plain_room(seed=7, frames=33)      # clip.frames uint8 [33 128 160 3], clip.poses [33 4 4]
 """
 
 from dataclasses import dataclass
@@ -16,13 +14,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scripts.nano.render.flights import Flight, sample_flight
+from scripts.nano.render.camera_paths import sample_sinusoidal_path
 from vidjacobi.shapes import Frames
 
 FRAME_SIZE = (128, 160)
 FPS = 25.0
 FOCAL = 0.85  # focal length in picture widths: a field of view of 61 degrees
 OVERSAMPLE = 1.5  # rays per pixel and axis; averaging them softens the edges
+# Columns of a surface's row. Its pattern: 1 + depth * sin(wave_a . (x, y, z, 1)) * sin(wave_b . (x, y, z, 1)).
 SURFACE = {
     "colour": slice(0, 3),
     "normal": slice(3, 6),
@@ -34,7 +33,7 @@ SURFACE = {
 
 
 @dataclass(frozen=True)
-class Room:
+class PlainRoom:
     """A furnished room. Surface ``6 * object + face`` is face (-x +x -y +y -z +z); object 0 is the room."""
 
     size: Float[Tensor, "3"]  # width, height, depth in metres; a corner lies at 0
@@ -46,7 +45,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Clip:
+class PlainRoomClip:
     """A rendered clip and the truth behind it."""
 
     frames: Frames
@@ -56,7 +55,9 @@ class Clip:
     seed: int
 
 
-def render_clip(seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE, fps: float = FPS) -> Clip:
+def render_plain_room(
+    seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE, fps: float = FPS
+) -> PlainRoomClip:
     """The clip of a seed: ``frames`` frames of ``size`` (H, W) pixels at ``fps`` frames a second.
 
     The first frames do not depend on ``frames``: a long clip continues a short one.
@@ -65,10 +66,10 @@ def render_clip(seed: int, frames: int = 33, size: tuple[int, int] = FRAME_SIZE,
         raise ValueError(f"frames must be at least 1, got {frames}")
     generator = torch.Generator().manual_seed(seed)
     room = sample_room(generator)
-    flight: Flight = sample_flight(room.size, room.boxes[: room.solid], generator)
-    poses = flight.poses(frames, fps)
+    camera_path = sample_sinusoidal_path(room.size, room.boxes[: room.solid], generator)
+    poses = camera_path.poses(frames, fps)
     pictures = torch.stack([render_frame(room, pose, size) for pose in poses])
-    return Clip(pictures, poses, FOCAL * size[1], flight.motion, seed)
+    return PlainRoomClip(pictures, poses, FOCAL * size[1], camera_path.motion, seed)
 
 
 class Dice:
@@ -97,7 +98,7 @@ class Dice:
         return self.between(*value) * (1 - depth + depth * rainbow)
 
 
-def sample_room(generator: torch.Generator) -> Room:
+def sample_room(generator: torch.Generator) -> PlainRoom:
     """A random room: 3 to 6 pieces of furniture, 2 to 4 flat things on the walls, perhaps a rug."""
     dice = Dice(generator)
     size = torch.tensor([dice.between(3.6, 6.5), dice.between(2.4, 3.0), dice.between(3.6, 6.5)])
@@ -112,7 +113,7 @@ def sample_room(generator: torch.Generator) -> Room:
         [dice.between(0.25, 0.75), dice.between(0.78, 0.92), dice.between(0.25, 0.75)]
     )
     boxes = torch.stack(furniture + [box for box, _, _ in flats] + rugs)
-    return Room(size, boxes, torch.cat(parts), light, dice.between(0.45, 0.65), len(furniture))
+    return PlainRoom(size, boxes, torch.cat(parts), light, dice.between(0.45, 0.65), len(furniture))
 
 
 def sample_furniture(size: Float[Tensor, "3"], dice: Dice) -> Float[Tensor, "2 3"]:
@@ -205,7 +206,7 @@ def set_pattern(surface: Float[Tensor, "16"], along: tuple[int, int], dice: Dice
     surface[SURFACE["depth"]] = dice.between(0.06, 0.16)
 
 
-def render_frame(room: Room, pose: Float[Tensor, "4 4"], size: tuple[int, int]) -> Tensor:
+def render_frame(room: PlainRoom, pose: Float[Tensor, "4 4"], size: tuple[int, int]) -> Tensor:
     """One picture, uint8 ``[H W 3]``, of the room seen from ``pose``."""
     tall, wide = round(size[0] * OVERSAMPLE), round(size[1] * OVERSAMPLE)
     rays = pose[:3, :3] @ camera_rays(tall, wide)
@@ -227,10 +228,14 @@ def camera_rays(tall: int, wide: int) -> Float[Tensor, "3 n"]:
 
 
 def trace(
-    room: Room, eye: Float[Tensor, "3"], rays: Float[Tensor, "3 n"]
+    room: PlainRoom, eye: Float[Tensor, "3"], rays: Float[Tensor, "3 n"]
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Distance along each ray to the first surface, and that surface's number."""
-    rays = torch.where(rays.abs() < 1e-6, 1e-6, rays)
+    """Distance along each ray to the first surface, and that surface's number.
+
+    The slab test: a ray enters a box at the last of its entries between the planes of the three axes, and leaves at
+    the first exit. The room is left, the other boxes are entered.
+    """
+    rays = torch.where(rays.abs() < 1e-6, 1e-6, rays)  # no division by 0 for rays along an axis
     inverse, ahead = 1 / rays, rays > 0
     leave = torch.where(ahead, (room.size - eye)[:, None], -eye[:, None]) * inverse
     distance, axis = leave.min(0)
@@ -246,7 +251,7 @@ def trace(
     return distance, surface
 
 
-def shade(room: Room, points: Float[Tensor, "3 n"], surface: Int[Tensor, " n"]) -> Float[Tensor, "3 n"]:
+def shade(room: PlainRoom, points: Float[Tensor, "3 n"], surface: Int[Tensor, " n"]) -> Float[Tensor, "3 n"]:
     """Colours in [0, 1]: pattern, lamp with falling-off light, darker corners and contact shadows."""
     table = room.surfaces.t()[:, surface]
     waves = [
@@ -264,7 +269,9 @@ def shade(room: Room, points: Float[Tensor, "3 n"], surface: Int[Tensor, " n"]) 
     return table[SURFACE["colour"]] * pattern * (bright * (1 - glow) + glow)
 
 
-def floor_shadow(room: Room, points: Float[Tensor, "3 n"], surface: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+def floor_shadow(
+    room: PlainRoom, points: Float[Tensor, "3 n"], surface: Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
     """Factor in (0, 1]: the floor darkens softly around the feet of the furniture."""
     factor = torch.ones(points.shape[1])
     floor = (surface == 2).nonzero()[:, 0]

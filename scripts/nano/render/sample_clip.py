@@ -6,22 +6,14 @@ python scripts/nano sample-clip                             # writes vidjacobi/a
 import argparse
 from pathlib import Path
 
-import av
-
 from scripts.nano.render.make_data import FIRST_SEED
 from scripts.nano.render.plain_room import FPS
 from scripts.nano.render.scenes import render_clip
-from vidjacobi.shapes import Frames
+from vidjacobi.video_io import write_video
 
-
-def write_video(frames: Frames, path: Path) -> None:
-    """H.264 in an mp4 that browsers play, at the generator's frame rate and high quality."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=round(FPS), options={"crf": "12"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        for picture in frames.numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+QUALITY = (
+    12  # constant rate factor of H.264: finer than rollouts are written, because this clip is a model's input
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Render and write it."""
-    write_video(render_clip(arguments.seed, arguments.frames, kind="house").frames, arguments.out)
+    frames = render_clip(arguments.seed, arguments.frames, kind="house").frames
+    write_video(arguments.out, frames, FPS, QUALITY)
     arguments.out.chmod(0o644)
     print(f"{arguments.out.stat().st_size:>12,} {arguments.out}")

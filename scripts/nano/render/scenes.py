@@ -1,10 +1,10 @@
 """All kinds of rendered clips and how often each occurs in the training data. Deterministic by seed alone.
 
-from scripts.nano.render.scenes import render_clip
-clip = render_clip(seed=7, frames=33)                  # a kind drawn by MIXTURE
-clip = render_clip(seed=7, frames=33, kind="house")    # clip.frames uint8 [33 128 160 3], clip.poses [33 4 4]
+    from scripts.nano.render.scenes import render_clip
+    clip = render_clip(seed=7, frames=33)                  # a kind drawn by MIXTURE
+    clip = render_clip(seed=7, frames=33, kind="house")    # clip.frames uint8 [33 128 160 3], clip.poses [33 4 4]
 
-python scripts/nano/scenes.py --kind tabletop --seeds 8 --out sheet.png      # a row of pictures for each seed
+``python scripts/nano preview`` shows them.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,12 @@ import torch
 from jaxtyping import Float
 
 from scripts.nano.render import plain_room
-from scripts.nano.render.house import build_house
+from scripts.nano.render.house import build_house, sample_house_path
 from scripts.nano.render.photos import render_photo, sample_photo
 from scripts.nano.render.plain_room import FPS, FRAME_SIZE
 from scripts.nano.render.rasteriser import Lens, intrinsics, render
 from scripts.nano.render.softening import check_softness, soften_frames, soften_scene
-from scripts.nano.render.tabletop import bodies, build_workplace, move, shadowed
-from scripts.nano.render.tours import sample_tour
+from scripts.nano.render.tabletop import body_matrices, build_tabletop, light_with_shadows, place_quads
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
@@ -29,13 +28,12 @@ from vidjacobi.shapes import Frames
 MIXTURE = {"house": 0.5, "tabletop": 0.25, "photo": 0.15, "plain_room": 0.1}
 REVERSIBLE = ("house", "photo", "plain_room")  # as true when run backwards: nothing is pushed or falls
 SALT = {"house": 1, "tabletop": 2, "photo": 3}  # keeps the random numbers of the kinds apart
-SOFTNESS = (
-    1.0  # of house and tabletop, see softening.py: 0 is full texture and contrast; nano is trained on 1
-)
+# of house and tabletop, see softening.py: 0 is full texture and contrast; nano is trained on 1
+SOFTNESS = 1.0
 
 
 @dataclass(frozen=True)
-class Clip:
+class RenderedClip:
     """A rendered clip and the truth behind it."""
 
     frames: Frames
@@ -61,7 +59,7 @@ def render_clip(
     size: tuple[int, int] = FRAME_SIZE,
     kind: str | None = None,
     softness: float = SOFTNESS,
-) -> Clip:
+) -> RenderedClip:
     """The clip of a seed and kind: ``frames`` frames of ``size`` (H, W) pixels at 25 frames a second.
 
     Without a kind, the seed draws one by ``MIXTURE``. The first frames do not depend on ``frames``: a long clip
@@ -80,53 +78,54 @@ def draw_kind(seed: int, mixture: dict[str, float]) -> str:
     return str(np.random.default_rng([seed, 0]).choice(list(mixture), p=shares / shares.sum()))
 
 
-def house_clip(seed: int, shot: Shot) -> Clip:
-    """A tour of furnished rooms."""
+def house_clip(seed: int, shot: Shot) -> RenderedClip:
+    """A camera that moves through furnished rooms."""
     rng = np.random.default_rng([seed, SALT["house"]])
     house = build_house(rng)
-    track = sample_tour(house.rooms, house.door, house.solids, rng)
+    camera_path = sample_house_path(house.rooms, house.door, house.solids, rng)
     lens = Lens(shot.size, float(rng.uniform(0.5, 0.85)))
-    poses = track.poses(shot.frames, FPS)
+    poses = camera_path.poses(shot.frames, FPS)
     scene = soften_scene(house.scene, shot.softness)
     pictures = soften_frames(
         torch.stack([render(scene, pose, lens) for pose in poses.numpy()]), shot.softness
     )
-    return Clip(pictures, poses, intrinsics(lens), "house", track.motion, seed)
+    return RenderedClip(pictures, poses, intrinsics(lens), "house", camera_path.motion, seed)
 
 
-def tabletop_clip(seed: int, shot: Shot) -> Clip:
+def tabletop_clip(seed: int, shot: Shot) -> RenderedClip:
     """A robot arm that moves things on a table."""
     rng = np.random.default_rng([seed, SALT["tabletop"]])
-    place = build_workplace(rng, FPS)
+    tabletop = build_tabletop(rng, FPS)
     lens = Lens(shot.size, float(rng.uniform(0.75, 1.0)))
-    poses = place.track.poses(shot.frames, FPS)
-    soft = soften_scene(place.scene, shot.softness)
+    poses = tabletop.camera_path.poses(shot.frames, FPS)
+    soft = soften_scene(tabletop.scene, shot.softness)
     pictures = []
-    for pose, state in zip(poses.numpy(), place.states, strict=False):
-        scene = replace(soft, light=shadowed(place, state))
-        pictures.append(render(scene, pose, lens, move(place.local, bodies(place.arm, state))))
+    for pose, state in zip(poses.numpy(), tabletop.states, strict=False):
+        scene = replace(soft, light=light_with_shadows(tabletop, state))
+        quads = place_quads(tabletop.local, body_matrices(tabletop.arm, state))
+        pictures.append(render(scene, pose, lens, quads))
     frames = soften_frames(torch.stack(pictures), shot.softness)
-    return Clip(frames, poses, intrinsics(lens), "tabletop", place.track.motion, seed)
+    return RenderedClip(frames, poses, intrinsics(lens), "tabletop", tabletop.camera_path.motion, seed)
 
 
-def photo_clip(seed: int, shot: Shot) -> Clip:
+def photo_clip(seed: int, shot: Shot) -> RenderedClip:
     """A camera move over a photograph."""
     rng = np.random.default_rng([seed, SALT["photo"]])
     lens = Lens(shot.size, 0.85)
-    sizes, track = sample_photo(rng, lens)
-    poses = track.poses(shot.frames, FPS)
+    sizes, camera_path = sample_photo(rng, lens)
+    poses = camera_path.poses(shot.frames, FPS)
     pictures = torch.stack([render_photo(sizes, pose, lens) for pose in poses.numpy()])
-    return Clip(pictures, poses, intrinsics(lens), "photo", track.motion, seed)
+    return RenderedClip(pictures, poses, intrinsics(lens), "photo", camera_path.motion, seed)
 
 
-def plain_room_clip(seed: int, shot: Shot) -> Clip:
+def plain_room_clip(seed: int, shot: Shot) -> RenderedClip:
     """The first generator's calm rooms of single boxes (plain_room.py), unchanged."""
-    clip = plain_room.render_clip(seed, shot.frames, shot.size)
+    clip = plain_room.render_plain_room(seed, shot.frames, shot.size)
     lens = Lens(shot.size, plain_room.FOCAL)
-    return Clip(clip.frames, clip.poses, intrinsics(lens), "plain_room", clip.motion, seed)
+    return RenderedClip(clip.frames, clip.poses, intrinsics(lens), "plain_room", clip.motion, seed)
 
 
-KINDS: dict[str, Callable[[int, Shot], Clip]] = {
+KINDS: dict[str, Callable[[int, Shot], RenderedClip]] = {
     "house": house_clip,
     "tabletop": tabletop_clip,
     "photo": photo_clip,

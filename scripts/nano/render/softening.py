@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from scripts.nano.render.rasteriser import Scene
-from scripts.nano.render.skins import Skin, Skins
+from scripts.nano.render.textured_quads import Texture, Textures
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Frames
 
@@ -21,7 +21,7 @@ REPEATING = 0.6  # of the texture of floors, walls, cloth ... (as a power)
 STRETCHED = 0.4  # of that of doors, books, paintings ...
 CONTRAST = 0.2  # of the distance of every pixel from mid grey; and the whole S-curve of the film
 BLUR = 1.0  # standard deviation of the lens, in 1/160 of the picture's width
-FLOOR = 1e-3  # linear light added in front of the logarithm
+FLOOR = 1e-3  # linear light added before the logarithm
 
 
 def check_softness(softness: float) -> float:
@@ -32,20 +32,21 @@ def check_softness(softness: float) -> float:
 
 
 def soften_scene(scene: Scene, softness: float) -> Scene:
-    """The scene with paler skins and less of the film's contrast; shapes, light and exposure stay."""
+    """The scene with paler textures and less of the film's contrast; shapes, light and exposure stay."""
     if softness == 0:
         return scene
-    skins = Skins([soften_skin(skin, softness) for skin in scene.skins.entries])
-    return replace(scene, skins=skins, contrast=scene.contrast * (1 - softness))
+    textures = Textures([soften_texture(texture, softness) for texture in scene.textures.entries])
+    return replace(scene, textures=textures, contrast=scene.contrast * (1 - softness))
 
 
-def soften_skin(skin: Skin, softness: float) -> Skin:
-    """A skin whose texels lie nearer to their mean, which stays."""
-    power = 1 - softness * (STRETCHED if skin.density is None else REPEATING)
-    middle = np.exp(np.log(skin.picture + FLOOR).mean((0, 1)))
-    paler = middle * ((skin.picture + FLOOR) / middle) ** power
-    paler *= skin.picture.mean() / max(float(paler.mean()), FLOOR)
-    return replace(skin, picture=np.clip(paler, 0, 1).astype(np.float32))
+def soften_texture(texture: Texture, softness: float) -> Texture:
+    """A texture whose texels lie nearer to their mean, which stays."""
+    # a power below 1 of the ratio to the geometric mean: log contrast shrinks, dark and bright texels alike
+    power = 1 - softness * (STRETCHED if texture.density is None else REPEATING)
+    middle = np.exp(np.log(texture.picture + FLOOR).mean((0, 1)))
+    paler = middle * ((texture.picture + FLOOR) / middle) ** power
+    paler *= texture.picture.mean() / max(float(paler.mean()), FLOOR)
+    return replace(texture, picture=np.clip(paler, 0, 1).astype(np.float32))
 
 
 def soften_frames(frames: Frames, softness: float) -> Frames:
@@ -56,7 +57,8 @@ def soften_frames(frames: Frames, softness: float) -> Frames:
     reach = max(1, round(3 * deviation))
     bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
     bell /= bell.sum()
-    # colours of all frames as channels of one picture: several times as fast as a batch of grey ones
+    # A Gaussian is separable: across, then down. Colours of all frames are channels of one picture: several times as
+    # fast as a batch of grey ones.
     x = frames.permute(0, 3, 1, 2).flatten(0, 1)[None].float()
     count, bells = x.shape[1], bell.repeat(x.shape[1], 1)
     x = F.conv2d(F.pad(x, (reach, reach, 0, 0), "replicate"), bells[:, None, None, :], groups=count)

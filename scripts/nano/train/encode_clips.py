@@ -20,7 +20,7 @@ from torch import Tensor
 from cosmos_adapter.spec_tokenizer import TokenizerSpec
 from cosmos_adapter.tokenizer_net import TokenizerNet
 from scripts.nano.train.model_sizes import MODELS, frame_size
-from scripts.nano.train.training_clips import RenderedClips, load_split
+from scripts.nano.train.training_clips import StoredClips, load_split
 from scripts.nano.train.training_run import launch, trained_state, working_arguments
 from vidjacobi.errors import BadInput
 from vidjacobi.frames import fit
@@ -73,7 +73,7 @@ def encode_splits(rank: int, arguments: argparse.Namespace) -> None:
     encode_chunks(rank, arguments, "train", arguments.variants)
 
 
-def clips_with(variant: str, clips: RenderedClips, pixels: list[Tensor]) -> list[Tensor]:
+def clips_with(variant: str, clips: StoredClips, pixels: list[Tensor]) -> list[Tensor]:
     """The pixels of those clips that have a variant."""
     pairs = zip(clips, pixels, strict=True)
     return [own for clip, own in pairs if TIME not in VARIANTS[variant] or clip.reversible]

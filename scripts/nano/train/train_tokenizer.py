@@ -31,7 +31,7 @@ from scripts.nano.train.tokenizer_losses import (
 from scripts.nano.train.tokenizer_start import initialise
 from scripts.nano.train.training_clips import (
     Crops,
-    RenderedClips,
+    StoredClips,
     draw_batch,
     load_split,
     stack,
@@ -76,7 +76,7 @@ def tokenizer_loop(
 ) -> None:
     """The loop of both stages, until the budget is used up. Resumed, it goes on with the batches that come next."""
 
-    def split(name: str) -> RenderedClips:
+    def split(name: str) -> StoredClips:
         return load_split(arguments.data, name, arguments.device)
 
     clips, heldout = split("train"), split("heldout")
@@ -112,7 +112,7 @@ def tokenizer_loop(
 
 
 @torch.no_grad()
-def heldout_psnr(net: TokenizerNet, clips: RenderedClips) -> tuple[float, float]:
+def heldout_psnr(net: TokenizerNet, clips: StoredClips) -> tuple[float, float]:
     """Mean PSNR of the clips in dB, and the entropy of their tokens in nats."""
     psnrs, counts = [], torch.zeros(net.spec.vocab_size)
     for clip in clips:

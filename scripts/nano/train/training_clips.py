@@ -16,8 +16,8 @@ from vidjacobi.shapes import Frames, Pixels
 
 
 @dataclass(frozen=True)
-class RenderedClip:
-    """One clip; on a CPU it is read from disk when touched."""
+class StoredClip:
+    """One rendered clip as ``make-data`` stored it; on a CPU it is read from disk when touched."""
 
     seed: int
     kind: str
@@ -29,10 +29,10 @@ class RenderedClip:
         return self.kind in REVERSIBLE
 
 
-RenderedClips = list[RenderedClip]
+StoredClips = list[StoredClip]
 
 
-def load_split(data: Path, split: str, device: str = "cpu") -> RenderedClips:
+def load_split(data: Path, split: str, device: str = "cpu") -> StoredClips:
     """The clips of a split ("train" or "heldout") in the order of their seeds.
 
     Raises BadInput if ``make-data`` has not written any.
@@ -45,7 +45,7 @@ def load_split(data: Path, split: str, device: str = "cpu") -> RenderedClips:
     for shard in shards:
         for i, frames in enumerate(_read_shard(shard, device)):
             seed = int(shard.stem) + i
-            clips.append(RenderedClip(seed, draw_kind(seed, mixture), frames))
+            clips.append(StoredClip(seed, draw_kind(seed, mixture), frames))
     return clips
 
 
@@ -60,7 +60,7 @@ def to_pixels(clips: UInt8[Tensor, "b T H W c"]) -> Pixels:
     return clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def stack(clips: RenderedClips) -> UInt8[Tensor, "b T H W c"]:
+def stack(clips: StoredClips) -> UInt8[Tensor, "b T H W c"]:
     """Clips as one tensor."""
     return torch.stack([clip.frames for clip in clips])
 
@@ -75,7 +75,7 @@ class Crops:
     width: int
 
 
-def draw_batch(clips: RenderedClips, crops: Crops, generator: torch.Generator) -> Pixels:
+def draw_batch(clips: StoredClips, crops: Crops, generator: torch.Generator) -> Pixels:
     """Random crops: half are mirrored, half of the reversible ones run backwards, a quarter gets more contrast."""
     pixels = to_pixels(torch.stack([_crop(clips, crops, generator) for _ in range(crops.count)]))
     # real clips have more contrast than most rendered ones: distances from the mean grow by 0.8 to 1.6
@@ -85,7 +85,7 @@ def draw_batch(clips: RenderedClips, crops: Crops, generator: torch.Generator) -
     return (middles + gains.view(-1, 1, 1, 1, 1) * (pixels - middles)).clamp(-1, 1)
 
 
-def _crop(clips: RenderedClips, crops: Crops, generator: torch.Generator) -> UInt8[Tensor, "T H W c"]:
+def _crop(clips: StoredClips, crops: Crops, generator: torch.Generator) -> UInt8[Tensor, "T H W c"]:
     def draw(largest: int) -> int:
         return int(torch.randint(largest + 1, (), generator=generator))
 
