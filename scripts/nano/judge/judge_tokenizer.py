@@ -69,11 +69,11 @@ def judge_clips(net: TokenizerNet, clips: dict[str, list[Frames]], folder: Path)
     return found
 
 
-def heldout_groups(clips: StoredClips, most: int) -> dict[str, list[Frames]]:
+def heldout_groups(clips: StoredClips, limit: int) -> dict[str, list[Frames]]:
     """At most so many held-out clips of each kind."""
     groups: dict[str, list[Frames]] = defaultdict(list)
     for clip in clips:
-        if len(groups[clip.kind]) < most:
+        if len(groups[clip.kind]) < limit:
             groups[clip.kind].append(clip.frames)
     return dict(groups)
 
@@ -95,13 +95,13 @@ def judge_fvd(net: TokenizerNet, clips: list[Frames]) -> dict[str, Any]:
     from vidjacobi.eval.fvd import distance, floor, paired_difference
 
     extract = load_extractor()
-    of: dict[str, list[torch.Tensor]] = defaultdict(list)
+    features_of: dict[str, list[torch.Tensor]] = defaultdict(list)
     for truth in clips:
         frozen = truth[CONTEXT - 1 : CONTEXT].expand(len(truth) - CONTEXT, -1, -1, -1)
         shown = {"real": truth[CONTEXT:], "frozen": frozen, "tokenizer": reconstruct(net, truth)[CONTEXT:]}
         for name, frames in shown.items():
-            of[name].append(extract(frames[None].contiguous())[0])
-    features = {name: torch.stack(rows) for name, rows in of.items()}
+            features_of[name].append(extract(frames[None].contiguous())[0])
+    features = {name: torch.stack(rows) for name, rows in features_of.items()}
     real = features["real"]
     found: dict[str, Any] = {name: distance(features[name], real).value for name in ("tokenizer", "frozen")}
     found["clips"], found["floor_of_halves"] = len(clips), floor(real).mean

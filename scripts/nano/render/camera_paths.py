@@ -183,7 +183,7 @@ def is_free(points: Float[Tensor, "n 3"], room: Float[Tensor, "3"], boxes: Float
 def sample_sinusoidal_path(
     room: Float[Tensor, "3"], boxes: Float[Tensor, "k 2 3"], generator: torch.Generator
 ) -> SinusoidalPath:
-    """A random path that never touches a wall or a box, however long it goes on.
+    """A random path that never touches a wall or a box, however long it is travelled.
 
     Raises ``RuntimeError`` if no free place is found (a room filled with furniture).
     """

@@ -1,6 +1,6 @@
 """Furniture of a few boxes each. Every piece stands on y = 0 with its back at z = 0, x around 0, its front at + z.
 
-part = sofa(looks, rng)        # a Mesh in its own coordinates
+part = sofa(materials, rng)        # a Mesh in its own coordinates
 """
 
 from collections.abc import Callable

@@ -184,7 +184,7 @@ def hole_box(wall: Mesh, o: Opening) -> np.ndarray:
 def sample_house_path(
     rooms: Float[np.ndarray, "r 2 3"], door: RoomBox | None, solids: np.ndarray, rng: Rng
 ) -> CameraPath:
-    """A path that never leaves the rooms nor touches furniture, however long it goes on.
+    """A path that never leaves the rooms nor touches furniture, however long it is travelled.
 
     ``door`` is the box of free air in the doorway between the two rooms, if they are joined. Raises
     ``RuntimeError`` if there is no free place at all.

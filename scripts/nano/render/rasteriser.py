@@ -28,7 +28,7 @@ SEAM = 0.9995  # quads reach this much over their edge, so that neighbours leave
 
 @dataclass(frozen=True)
 class Scene:
-    """Quads with their look."""
+    """Textured quads under baked light, and the exposure and contrast of the film that sees them."""
 
     quads: Quads
     textures: Textures

@@ -1,7 +1,7 @@
 """Rendered clips to tokens with the trained tokenizer, once for all trainings of a model.
 
-``train-transformer`` does so itself before it trains. Run this beside it while rendering goes on: the training
-takes up new tokens every minute.
+``train-transformer`` does so itself before it trains. Run this beside it while make-data still renders: the
+training takes up new tokens every minute.
 
     python scripts/nano encode-clips
 """

@@ -68,7 +68,7 @@ def keep_current_frame(conv: nn.Conv3d) -> None:
 
 
 def latent_targets(pixels: Pixels, spec: TokenizerSpec) -> Float[Tensor, "b e t h w"]:
-    """What the latent channels shall be: the first principal components of the blocks, most variance first.
+    """What the latent channels are meant to be: the first principal components of the blocks, most variance first.
 
     Mostly brightness, its slopes across and down, and colours.
     """

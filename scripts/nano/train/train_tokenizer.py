@@ -74,7 +74,10 @@ class ReconstructionObjective:
 def tokenizer_loop(
     training: TrainingRun, arguments: argparse.Namespace, rank: int, objective: Objective
 ) -> None:
-    """The loop of both stages, until the budget is used up. Resumed, it goes on with the batches that come next."""
+    """The loop of both stages, until the budget is used up.
+
+    Resumed, it draws batches of its own: the seed of the draws includes the step that it resumes from.
+    """
 
     def split(name: str) -> StoredClips:
         return load_split(arguments.data, name, arguments.device)
@@ -96,7 +99,7 @@ def tokenizer_loop(
         if time.time() - reported > 60:
             training.log(f"train PSNR {torch.stack(recent).mean():.2f} dB, {budget.seconds / 60:.1f} minutes")
             training.save()
-            clips = split("train")  # rendering may still go on
+            clips = split("train")  # make-data may still run beside this
             reported, recent = time.time(), []
         if time.time() - evaluated > 300:
             if training.writes:
