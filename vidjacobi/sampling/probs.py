@@ -1,7 +1,8 @@
 """Sampling parameters, and logits to probs in plain form. Everything here is float32 or better.
 
-The functions on dense probs (``logits_to_probs``, ``gumbel_max``, ``residual``) are the definitions; AR decoding and the
-tests use them. truncated_probs.py, sampler.py and dense.py compute the same without sorting or copying a vocabulary.
+The functions on dense probs (``logits_to_probs``, ``gumbel_max``, ``residual``) are the definitions; AR decoding and
+the tests use them. truncated_probs.py, sampler.py and dense.py compute the same without sorting or copying a
+vocabulary.
 """
 
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
 
 
 def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
-    """What AR decoding samples from: temperature, top-k, top-p, renormalise (the definition; it sorts the vocabulary)."""
+    """What AR decoding samples from: temperature, top-k, top-p, renormalise. It sorts the vocabulary."""
     numbers = logits.to(probs_dtype(logits.dtype))
     if sampling.greedy:
         return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
@@ -150,7 +151,7 @@ def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> 
 
 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
-    """Every row in falling order. numpy's sort is vectorised: a third of torch's time on a CPU (docs/log/speed.md)."""
+    """Every row in falling order. numpy's sort is vectorised: on a CPU a third of torch's time (docs/log/speed.md)."""
     if numbers.device.type == "cpu" and not torch.compiler.is_compiling():
         return torch.from_numpy(np.sort(numbers.numpy(), -1)).flip(-1)
     return numbers.sort(-1, descending=True).values

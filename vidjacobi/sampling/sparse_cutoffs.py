@@ -53,7 +53,7 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
         probs,
         floor=torch.cat(floors).view_as(probs.peak),
         total=torch.cat(totals).view_as(probs.peak),
-        sparse_rows=tuple(in_portions(few)) if found <= KEPT else None,
+        sparse_rows=tuple(in_portions(kept)) if found <= KEPT else None,
     )
 
 
