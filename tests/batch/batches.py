@@ -43,7 +43,7 @@ def words_of(flags: dict[str, Any], out: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of a command that is started."""
+    """The environment of a command that is started: one thread."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 

@@ -34,7 +34,7 @@ from vidjacobi.batch.threads import (
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
-from vidjacobi.decoding.methods import refills
+from vidjacobi.decoding.scheduler import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 from vidjacobi.output.rows import RowLog

@@ -10,14 +10,14 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.state import Progress
+from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.models.codec import Detokenizer, IncrementalDetokenizer, WholeDetokenizer, fit
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
 from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -17,18 +17,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.api import context_ids, problem_of, settings
-from vidjacobi.decoding.methods import STEPS
-from vidjacobi.decoding.standing import PartialDecode, Steps
-from vidjacobi.decoding.state import Progress
-from vidjacobi.decoding.trace import Decoded
+from vidjacobi.decoding.api import Decoder, choose_decoder, context_ids, decode_steps
+from vidjacobi.decoding.recipe import Hooks, Progress
+from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.codec import Detokenizer, as_seen, frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer
-from vidjacobi.registry import lookup
 from vidjacobi.rollouts.stream import FrameGroup, Groups, RolloutSummary
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 
 
@@ -99,12 +96,12 @@ class RolloutRequest:
     observe: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.how  # refuses a decoder that does not exist before anything is decoded
+        _ = self.chosen  # refuses a decoder that does not exist before anything is decoded
 
     @cached_property
-    def how(self) -> tuple[DecoderConfig, SamplingParams]:
-        """The decoder at its window and the parameters at its temperature. Raises InvalidArgument."""
-        return settings(self.decoder, self.window, self.sampling)
+    def chosen(self) -> Decoder:
+        """The decoder at its window, with its sampling parameters. Raises InvalidArgument."""
+        return choose_decoder(self.decoder, self.window, self.sampling)
 
     def steps(self, chunk: Chunk, contexts: GridTokens, name: str) -> Steps:
         """The passes of one chunk, of all samples together.
@@ -117,8 +114,8 @@ class RolloutRequest:
         ids = [(name, self.start, sample, chunk.number) for sample in range(self.samples)]
         tokens = flatten(self.model, contexts).expand(self.samples, -1)
         new_tokens = chunk.latents * contexts[0, 0].numel()
-        method, problem = problem_of(self.model, tokens, new_tokens, self.how, ids)
-        return lookup("method", method, STEPS)(replace(problem, measure=self.measure, observe=self.observe))
+        hooks = Hooks(self.measure, self.observe)
+        return decode_steps(self.model, tokens, new_tokens, self.chosen, ids, hooks)
 
 
 class Timer:
