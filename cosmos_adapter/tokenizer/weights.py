@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content
+from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content, without_weights
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
@@ -51,7 +51,7 @@ def load_tokenizer(
         return CosmosTokenizer(spec, _script_codec(folder, torch.device(device), dtype))
     state = _read_weights(folder)
     _check_constants(spec, state, folder)
-    with torch.device("meta"):
+    with without_weights():
         net = TokenizerNet(spec)
     load_strict(net, {k: v for k, v in state.items() if k not in CONSTANTS}, _described(folder))
     net.requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last_3d)

@@ -25,7 +25,7 @@ def parser() -> ArgumentParser:
     options.add_decoder(add, "pathwise")
     add("--batch", type=int, default=1, metavar="N", help="rows of a batch: `vidjacobi batch --rows N` (1)")
     add("--samples", type=int, default=1, metavar="K", help="futures of one rollout (1)")
-    options.add_offload(add)
+    options.add_offload(add, False)
     add("--stream", action="store_true", help="frames are made group by group, between the passes")
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")

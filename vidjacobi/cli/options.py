@@ -83,10 +83,10 @@ def add_dtype(add: Add, default: str | None = None) -> None:
     add("--dtype", default=default, metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
 
 
-def add_offload(add: Add) -> None:
+def add_offload(add: Add, default: bool | None = None) -> None:
     """``--offload``."""
     what = "less memory: model and tokenizer take turns on the GPU"
-    add("--offload", action="store_true", default=None, help=what)
+    add("--offload", action="store_true", default=default, help=what)
 
 
 def add_compile(add: Add) -> None:
