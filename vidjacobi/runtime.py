@@ -57,6 +57,11 @@ def describe_device(device: torch.device) -> str:
     return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def gib(count: int) -> str:
+    """Bytes as people read them, such as ``1.50 GiB``; below 0.25 GiB in MiB."""
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
 def give_back(device: torch.device) -> None:
     """Let others have the memory that PyTorch keeps for later tensors."""
     if device.type == "cuda":

@@ -10,7 +10,6 @@ from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_cont
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.torchscript import read_torchscript
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 
 SCRIPTS = ("encoder.jit", "decoder.jit")
@@ -88,6 +87,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if single and (single[0].suffix == ".safetensors" or not all(path.is_file() for path in scripts)):
         return read_state_dict(single[0])
     _require_scripts(folder, f"{WEIGHTS[0]}, or {WEIGHTS[1]}, or both {SCRIPTS[0]} and {SCRIPTS[1]}")
+    from cosmos_adapter.tokenizer.torchscript import read_torchscript  # only the released files need it
+
     return read_torchscript(scripts[0]) | read_torchscript(scripts[1])
 
 

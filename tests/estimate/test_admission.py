@@ -12,10 +12,11 @@ from vidjacobi.cli.main import main
 from vidjacobi.config.settings import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import admission, memory_model
-from vidjacobi.estimate.admission import Ask, Place, admit, check, on_gpu
+from vidjacobi.estimate.admission import Ask, Place, admit, check
+from vidjacobi.estimate.doctor import on_gpu
 from vidjacobi.estimate.memory_model import Memory, Setting, memory_of
 from vidjacobi.estimate.outlines import outline, outline_to_load
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.loading import is_shipped
 from vidjacobi.models.outline import Outline
 

@@ -8,7 +8,7 @@ from vidjacobi.batch.settings import Plan
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.estimate.admission import Ask, check, here
 from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.models.offload import check_device
 from vidjacobi.runtime import choose
 

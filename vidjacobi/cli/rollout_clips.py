@@ -14,7 +14,7 @@ from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.admission import Ask, check, here
 from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.loading import Pair, load
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
@@ -22,7 +22,6 @@ from vidjacobi.output.names import output_names
 from vidjacobi.output.run_folder import appearing, prepare
 from vidjacobi.rollouts.api import Rollout, rollout
 from vidjacobi.rollouts.files import Extras, Job, describe, write_rollout
-from vidjacobi.rollouts.live_files import write_live
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
@@ -151,6 +150,8 @@ def roll_out_clip(job: Job, pair: Pair, folder: Path, output: Output) -> list[di
             "observe": bar,
         }
         if output.stream:
+            from vidjacobi.rollouts.live_files import write_live
+
             live = rollout(clip.frames, *pair, **asked, stream=True)
             return write_live(folder, job, live, output.extras, bar.say)
         rolled = rollout(clip.frames, *pair, **asked)

@@ -13,7 +13,8 @@ from vidjacobi.estimate.gpus import load_gpu
 from vidjacobi.estimate.laws import LawWork, law_work
 from vidjacobi.estimate.outlines import outline
 from vidjacobi.estimate.pass_model import Machine, PassShape, Speed, pass_seconds, peak, total
-from vidjacobi.estimate.simulate import Request, lengths_of, read_slots
+from vidjacobi.estimate.request import Request, lengths_of
+from vidjacobi.estimate.simulate import read_slots
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.sampling.dense import AS_IF_COMPILED
