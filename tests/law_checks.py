@@ -10,7 +10,7 @@ from torch import Tensor
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.state import Problem, Strategies
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index

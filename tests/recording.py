@@ -9,7 +9,7 @@ from torch import Tensor
 from vidjacobi.decoding import commit, step
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.state import DecodeState, Problem, Strategies, Window
-from vidjacobi.decoding.strategies.draft_tree import TreeDrafts
+from vidjacobi.decoding.strategies.draft_tree import Siblings
 from vidjacobi.decoding.window import (
     Inputs,
     chain_size,
@@ -23,7 +23,7 @@ from vidjacobi.decoding.window import (
 )
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import TreeModel
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
@@ -66,7 +66,7 @@ class Step:
     before: DecodeState
     drafted: DecodeState
     window: Window
-    siblings: TreeDrafts | None
+    siblings: Siblings | None
     inputs: Inputs
     logits: Tensor
     after: DecodeState

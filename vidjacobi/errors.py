@@ -23,9 +23,3 @@ class BadModelOutput(VidjacobiError):
 
 class BadOutput(VidjacobiError):
     """A result that cannot be written where it was asked for."""
-
-
-def check_whole(part: str, name: str, value: object, least: int) -> None:
-    """Refuse an option of a part that is no whole number of at least ``least``. Raises InvalidArgument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidArgument(f"{part}: {name} must be a whole number of at least {least}, not {value!r}")

@@ -30,3 +30,9 @@ def build(kind: str, options: Mapping[str, object], table: Mapping[str, type[T]]
         return entry(**arguments)
     except TypeError as error:
         raise InvalidArgument(f"{kind} {options['name']!r}: {error}") from error
+
+
+def check_whole(part: str, name: str, value: object, least: int) -> None:
+    """Refuse an option of a part that is no whole number of at least ``least``. Raises InvalidArgument."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidArgument(f"{part}: {name} must be a whole number of at least {least}, not {value!r}")

@@ -1,7 +1,6 @@
-"""Device, dtype and clock. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
+"""Device and dtype. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
 
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -97,15 +96,6 @@ def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[]
     return record
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Wall seconds; waits for the device first when ``measure`` is set."""
-
-    device: torch.device
-    measure: bool
-
-    def now(self) -> float:
-        """Seconds since some fixed moment."""
-        if self.measure and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
+    torch.cuda.synchronize(device)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidjacobi.config.settings import GUARANTEES, config_names, load_decoder, with_window
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS
 from vidjacobi.errors import InvalidArgument
@@ -31,7 +31,7 @@ def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
     assert config.window >= 1
     assert config.paper
     assert config.summary
-    parts = parts_of(config)
+    parts = strategies_of(config)
     assert (parts is None) == (config.method == "autoregressive")
     if parts:
         assert parts.guarantee == config.guarantee
@@ -47,7 +47,7 @@ def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
         with pytest.raises(
             InvalidArgument, match=f"says guarantee: {guarantee}, but its parts are {config.guarantee}"
         ):
-            parts_of(replace(config, guarantee=guarantee))
+            strategies_of(replace(config, guarantee=guarantee))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
 )
 def test_what_parts_prove_together(changed: dict[str, Any], guarantee: str) -> None:
     config = replace(load_decoder("mc_sjd"), guarantee=guarantee, **changed)
-    parts = parts_of(config)
+    parts = strategies_of(config)
     assert parts
     assert parts.guarantee == guarantee
 
@@ -96,7 +96,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     )
     config = load_decoder(str(path))
     assert (config.name, config.window) == ("mine", 3)
-    assert parts_of(config)
+    assert strategies_of(config)
 
 
 def test_unknown_decoders() -> None:
@@ -134,7 +134,7 @@ def test_unknown_decoders() -> None:
 )
 def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        parts_of(load_decoder("pathwise", overrides))
+        strategies_of(load_decoder("pathwise", overrides))
     assert words in str(caught.value)
 
 

@@ -15,7 +15,7 @@ from cosmos_adapter.transformer.weights import load_network
 from vidjacobi import rollout
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.models.protocol import flatten
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from vidjacobi.decoding.strategies.lanes import LANES, Rows
 from vidjacobi.decoding.strategies.verifiers import Pathwise
 from vidjacobi.decoding.window import BUCKET, choose_window, draft_window, plan, spare_slot
 from vidjacobi.sampling import sampler
-from vidjacobi.sampling.reference import logits_to_probs
+from vidjacobi.sampling.probs import logits_to_probs
 
 VOCAB = 6
 LANE_OPTIONS: dict[str, dict[str, Any]] = {

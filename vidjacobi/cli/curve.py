@@ -40,7 +40,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.bench.curve import measure_curve, write_curve
     from vidjacobi.bench.material import contexts_of
     from vidjacobi.config.settings import load_decoder
-    from vidjacobi.decoding.api import parts_of
+    from vidjacobi.decoding.api import strategies_of
     from vidjacobi.loading import load
     from vidjacobi.models.protocol import flatten
     from vidjacobi.rollouts.files import versions
@@ -49,7 +49,7 @@ def run(args: Namespace) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidArgument(f"a curve is a YAML file: {out} should end in .yaml")
-    parts_of(load_decoder(args.decoder))
+    strategies_of(load_decoder(args.decoder))
     runtime = choose(args.device, args.dtype)
     pair = load(args.model, args.device, args.dtype, args.tokenizer)
     grids = contexts_of(args.model, pair, clips=[Path(clip) for clip in args.clips])[: max(1, args.count)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.config.settings import DecoderConfig, RolloutConfig
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.admission import Ask, check, here
@@ -76,7 +76,7 @@ def roll_out(
 def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Runtime:
     """Device and dtype of a request that is possible as far as it can be told without reading a file."""
     check_numbers(config)
-    parts_of(decoder)  # builds its strategies, which refuse options that do not exist
+    strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime = choose(config.device, config.dtype)
     check_mode(config.compile, runtime.device, config.offload)
     if output.stream and config.run_torchscript:

@@ -12,7 +12,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 Settings = TypeVar("Settings")
 

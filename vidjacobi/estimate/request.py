@@ -6,7 +6,7 @@ from typing import Any
 from vidjacobi.config.settings import DecoderConfig
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.outline import Outline
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Request:
         rows: clips and futures decoded together, each with a row of the cache.
         contexts: different contexts among them; the futures of one share its prefill.
         context_frames, new_frames: of each clip; at most one chunk of the tokenizer is looked at.
-        sampling: logits to laws.
+        sampling: logits to probabilities.
     """
 
     decoder: DecoderConfig

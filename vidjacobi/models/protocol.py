@@ -1,7 +1,7 @@
 """What a model must offer to be decoded. Any object with these members will do; nothing is subclassed."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -91,36 +91,6 @@ class RowModel(VideoModel, Protocol):
         ``source`` has no more slots than ``cache``. It may be the same cache: then no row is in both lists.
         """
         ...
-
-
-def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
-    """Whether a clip's row may be any row of any cache of this model."""
-    return isinstance(model, RowModel) and model.rows_alike
-
-
-def prefill_once(
-    model: VideoModel, context: Tokens, sources: Sequence[int] | None, cache: Cache, keep: int
-) -> Iterator[Logits]:
-    """``model.prefill``, of each different context once: ``sources`` names the first row of each row's context.
-
-    The logits are those of the different contexts; their cache entries are in all rows when the last is out.
-    """
-    if sources is None:
-        yield from model.prefill(context, cache, keep)
-        return
-    if not has_free_rows(model):
-        raise RuntimeError("only a model that can copy rows shares a prefill")
-    first, places = different(sources)
-    own = model.make_cache(len(first), context.shape[1])
-    yield from model.prefill(context[first], own, keep)
-    rows = torch.arange(len(sources), device=context.device)
-    model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
-
-
-def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
-    """(the rows whose contexts are fed, for each row its place among them)."""
-    first = sorted(set(sources))
-    return first, [first.index(source) for source in sources]
 
 
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:

@@ -1,12 +1,30 @@
-"""From logits to laws, and draws from laws: the whole stage behind a pass, whichever way is taken."""
+"""From logits to tokens: truncated probs, draws by Gumbel-max, the likeliest tokens.
 
+There are two paths, which give the same tokens (``takes_sparse_path`` decides):
+
+- on a CPU only the tokens inside a row's nucleus are raced and get noise, some rows at a time (here, and where a
+  nucleus ends in sparse_cutoffs.py);
+- elsewhere, and in compiled code, every token of the vocabulary takes part (dense.py).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from vidjacobi.sampling import dense, sparse, top_p_cutoffs
+from vidjacobi.sampling import dense, sparse_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import SparseProbs, probs_dtype
-from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, takes_sparse_path
+from vidjacobi.sampling.probs import SamplingParams, SparseProbs, normalise, probs_dtype, weights_of
+from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
+from vidjacobi.sampling.truncated_probs import (
+    DraftProbs,
+    SparseRows,
+    TruncatedProbs,
+    is_inside,
+    takes_sparse_path,
+)
 from vidjacobi.shapes import Logits, Mask, Tokens
 
 
@@ -20,7 +38,7 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams) -> TruncatedPro
         )
     # where they end is not known yet
     nuclei = TruncatedProbs(logits, peak, peak, peak, divisor)
-    return (top_p_cutoffs if takes_sparse_path(logits) else dense).cut(nuclei, sampling)
+    return (sparse_cutoffs if takes_sparse_path(logits) else dense).cut(nuclei, sampling)
 
 
 def draw(
@@ -35,10 +53,134 @@ def draw(
     Rows that are not ``wanted`` may return anything.
     """
     if takes_sparse_path(target.logits):
-        return sparse.draw(target, noise, purpose, drawn, wanted)
+        return draw_sparse(target, noise, purpose, drawn, wanted)
     return dense.draw(target, noise, purpose, drawn)
 
 
 def top_k_probs(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
     """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
-    return (sparse if takes_sparse_path(nuclei.logits) else dense).top_k_probs(nuclei, keep)
+    return (sparse_top_k if takes_sparse_path(nuclei.logits) else dense.top_k_probs)(nuclei, keep)
+
+
+def portions(nuclei: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
+    """The tokens of the wanted rows, a few rows at a time."""
+    every = torch.arange(nuclei.logits.shape[:2].numel())
+    if nuclei.sparse_rows is not None:
+        for few in nuclei.sparse_rows:
+            yield few if wanted is None else few.part(wanted.flatten()[few.rows])
+        return
+    chosen = every if wanted is None else every[wanted.flatten()]
+    for rows in chosen.split(max(1, DRAW // nuclei.vocab_size)) if len(chosen) else ():
+        at = rows // nuclei.logits.shape[1], rows % nuclei.logits.shape[1]
+        logits, peak, floor, total, divisor, *only = (part[at] for part in nuclei.tensors)
+        numbers = logits.to(nuclei.dtype)
+        inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, only[0] if only else None)
+        yield sparse_rows_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
+
+
+def draw_sparse(
+    target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftProbs | None, wanted: Mask | None
+) -> Tokens:
+    """``draw``, with noise for the tokens inside only."""
+    shape = target.logits.shape[:2]
+    tokens = torch.zeros(shape.numel(), dtype=torch.long)
+    for few in portions(target, wanted):
+        if not len(few.ids):  # rows of NaN, which the decoders refuse
+            continue
+        weights = few.probs if drawn is None else gained(few, drawn)
+        scores = weights / noise.exponential_for(purpose, few.here, torch.from_numpy(few.ids))
+        tokens[few.rows] = winners(few, scores.numpy())
+    return tokens.view(shape)
+
+
+def gained(few: SparseRows, drawn: DraftProbs) -> Float[Tensor, " m"]:
+    """max(0, p - q) of the tokens; p itself in rows where nothing is left."""
+    left = (few.probs - mass_of_drafts(drawn, few)).clamp_(min=0)
+    some = np.ones(len(few.counts), bool)
+    some[few.counts > 0] = np.logical_or.reduceat(left.numpy() > 0, starts_of(few.counts))
+    return left if some.all() else torch.where(torch.from_numpy(some[few.row]), left, few.probs)
+
+
+def mass_of_drafts(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
+    """What ``q`` gives to the tokens."""
+    count, last = drawn.slot.shape[1], drawn.last
+    mass = torch.full_like(few.probs, drawn.fresh.floor)
+    if drawn.fresh.ids.shape[-1]:
+        mass += entries_of(drawn, few)
+    if last is None:
+        return mass
+
+    def each(rows: Tensor) -> Tensor:
+        """A number of every row for each of its tokens."""
+        return torch.from_numpy(np.repeat(rows.numpy(), few.counts))
+
+    clip, slot, ids = few.rows // count, drawn.slot.flatten()[few.rows], torch.from_numpy(few.ids)
+    at = clip, slot.clamp(min=0)
+    numbers = last.logits[each(at[0]), each(at[1]), ids].to(last.dtype)
+    peak, floor, total, divisor, *only = (each(part[at][:, 0]) for part in last.tensors[1:])
+    inside = is_inside(numbers, ids, floor, only[0] if only else None)
+    carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
+    return torch.where(each(slot) >= 0, carried, mass)
+
+
+def entries_of(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
+    """Mass of the tokens among the entries of fresh drafts' laws; 0 in rows whose drafts are not fresh."""
+    fresh = (drawn.slot < 0).flatten()[few.rows].numpy()
+    entries, probs = (x.flatten(0, 1)[few.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
+    size = drawn.vocab_size
+    rows = np.flatnonzero(fresh)[:, None] * size
+    keys, place = np.unique(rows + entries, return_inverse=True)  # a token may stand in several entries
+    sums = np.append(np.bincount(place.ravel(), probs.ravel(), len(keys)), 0.0)
+    wanted = few.row * size + few.ids
+    found = np.searchsorted(keys, wanted)
+    there = np.append(keys, -1)[found] == wanted
+    return torch.from_numpy(np.where(there, sums[found], 0.0)).to(few.probs.dtype)
+
+
+def starts_of(counts: np.ndarray) -> np.ndarray:
+    """Where the tokens of each row that has some begin."""
+    return (np.cumsum(counts) - counts)[counts > 0]
+
+
+def winners(few: SparseRows, scores: np.ndarray) -> Int[Tensor, " r"]:
+    """The token of each row with the largest score, the lowest id on ties."""
+    best = np.zeros(len(few.counts), scores.dtype)
+    best[few.counts > 0] = np.maximum.reduceat(scores, starts_of(few.counts))
+    hits = np.flatnonzero(scores == best[few.row])[::-1]  # the lowest id is written last
+    tokens = np.zeros(len(few.counts), np.int64)
+    tokens[few.row[hits]] = few.ids[hits]
+    return torch.from_numpy(tokens)
+
+
+def sparse_top_k(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+    """``top_k_probs``; of equally likely tokens the lower ids."""
+    shape = *nuclei.logits.shape[:2], min(keep, nuclei.vocab_size)
+    ids = torch.zeros(shape[0] * shape[1], shape[2], dtype=torch.long)
+    probs = torch.zeros(ids.shape, dtype=nuclei.dtype)
+    for few in portions(nuclei, None):
+        chosen = likeliest(few, shape[2])
+        row = few.row[chosen]
+        at = few.rows[torch.from_numpy(row)], torch.from_numpy(rank_in_row(row, len(few.counts)))
+        ids[at] = torch.from_numpy(few.ids[chosen])
+        probs[at] = few.probs[torch.from_numpy(chosen)]
+    return SparseProbs(ids.view(shape), normalise(probs.view(shape)))
+
+
+def likeliest(few: SparseRows, keep: int) -> np.ndarray:
+    """Indices of each row's ``keep`` likeliest tokens."""
+    widest, probs = few.counts.max(initial=0), few.probs.numpy()
+    if widest <= keep:
+        return np.arange(len(probs))
+    table = np.zeros((len(few.counts), widest), probs.dtype)
+    table[np.arange(widest) < few.counts[:, None]] = probs
+    least = np.partition(table, widest - keep, -1)[:, widest - keep]
+    above, ties = np.flatnonzero(probs > least[few.row]), np.flatnonzero(probs == least[few.row])
+    room = keep - np.bincount(few.row[above], minlength=len(few.counts))
+    row = few.row[ties]
+    return np.sort(np.concatenate([above, ties[rank_in_row(row, len(few.counts)) < room[row]]]))
+
+
+def rank_in_row(row: np.ndarray, rows: int) -> np.ndarray:
+    """How many entries of the same row stand in front of each; ``row`` rises."""
+    counts = np.bincount(row, minlength=rows)
+    return np.arange(len(row)) - (np.cumsum(counts) - counts)[row]

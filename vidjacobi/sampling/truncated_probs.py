@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import SparseProbs, weights_of
+from vidjacobi.sampling.probs import SparseProbs, weights_of
 from vidjacobi.shapes import Logits, Probs, Tokens
 
 
@@ -68,7 +68,7 @@ class TruncatedProbs:
         total: sum of the weights inside.
         divisor: the temperature; infinite where it is 0 (then one token is inside).
         only: at temperature 0 the lowest id with the largest logit, otherwise None.
-        few: the tokens inside, where they have been written down.
+        sparse_rows: the tokens inside, where they have been written down.
     """
 
     logits: Logits
@@ -77,7 +77,7 @@ class TruncatedProbs:
     total: Float[Tensor, "b n 1"]
     divisor: Float[Tensor, "b n 1"]
     only: Int[Tensor, "b n 1"] | None = None
-    few: tuple[SparseRows, ...] | None = None
+    sparse_rows: tuple[SparseRows, ...] | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -103,18 +103,18 @@ class TruncatedProbs:
 
     def alone(self) -> "TruncatedProbs":
         """Without the tokens that have been written down: what is kept from pass to pass."""
-        return of_parts(self.parts)
+        return from_tensors(self.tensors)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "TruncatedProbs":
         """Some slots of every clip, copied."""
         rows = torch.arange(len(slots), device=slots.device)[:, None]
-        return of_parts(part[rows, slots] for part in self.parts)
+        return from_tensors(part[rows, slots] for part in self.tensors)
 
     @property
-    def parts(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """The tensors, in the order of the fields."""
-        parts = self.logits, self.peak, self.floor, self.total, self.divisor
-        return parts if self.only is None else (*parts, self.only)
+        found = self.logits, self.peak, self.floor, self.total, self.divisor
+        return found if self.only is None else (*found, self.only)
 
     def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"]) -> Float[Tensor, "b n k"]:
         numbers = logits.to(self.dtype)
@@ -122,7 +122,7 @@ class TruncatedProbs:
         return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
 
 
-def of_parts(parts: Iterable[Tensor]) -> TruncatedProbs:
+def from_tensors(parts: Iterable[Tensor]) -> TruncatedProbs:
     """The record of these tensors, in the order of its fields."""
     logits, peak, floor, total, divisor, *only = parts
     return TruncatedProbs(logits, peak, floor, total, divisor, only[0] if only else None)
@@ -171,7 +171,7 @@ class DraftProbs:
             return found
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         at = rows, self.slot.clamp(min=0)
-        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.parts[1:])
+        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.tensors[1:])
         numbers = self.last.logits[(*at, tokens)].to(self.last.dtype)
         inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
