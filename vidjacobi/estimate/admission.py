@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate.environment import free_memory
 from vidjacobi.estimate.memory_model import (
     Adjustment,
     Memory,
@@ -21,7 +20,7 @@ from vidjacobi.estimate.memory_model import (
 )
 from vidjacobi.estimate.request import Request
 from vidjacobi.models.outline import Outline
-from vidjacobi.runtime import Runtime, describe_device, gib
+from vidjacobi.runtime import Runtime, describe_device, free_memory, gib
 
 # A setting whose weights and cache are at most this share of the memory is not simulated, which takes seconds:
 # everything together is 1.1 times as much for the 4B model and 4 times for nano.
