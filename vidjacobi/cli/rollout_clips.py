@@ -16,7 +16,6 @@ from vidjacobi.estimate.admission import Ask, check, here
 from vidjacobi.estimate.outlines import outline_to_load
 from vidjacobi.estimate.request import Request
 from vidjacobi.loading import Pair, load
-from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
 from vidjacobi.output.run_folder import appearing, prepare
@@ -82,6 +81,8 @@ def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Ru
     if output.stream and config.run_torchscript:
         raise InvalidArgument("--stream: a TorchScript tokenizer makes frames of whole clips only")
     if config.offload:
+        from vidjacobi.models.offload import check_device
+
         check_device(runtime.device)
     return runtime
 
