@@ -51,9 +51,11 @@ def roll_out(
 
     Raises VidjacobiError, before anything is loaded where the request alone shows that it cannot be done.
     """
+    # What is cheap to check comes first: the request alone, then the clips, memory, and the output folders.
     runtime = checked(config, decoder, output)
     with ExitStack() as stack:
         if not sources:
+            # the sample may lie in a zip file: as_file unpacks it until the stack is closed
             sample = resources.files("vidjacobi.assets") / "sample.mp4"
             sources = [stack.enter_context(resources.as_file(sample))]
         lengths = [context_length(config, source) for source in sources]
@@ -64,7 +66,7 @@ def roll_out(
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])
         if output.stream:
-            streaming(pair[1])
+            streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
         outputs = []
         for source, length, folder in zip(sources, lengths, folders, strict=True):
             job = Job(config, decoder, read_context(source, length, config), runtime)

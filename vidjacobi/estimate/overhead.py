@@ -53,6 +53,7 @@ def predicted(name: str, gpu_name: str, decoders: Sequence[str], window: int, co
     for decoder in decoders:
         request = Request(with_window(load_decoder(decoder), window))
         work, lengths = counted(model, request, compiled), lengths_of(model, request)
+        # the pass in the middle of the rollout, when half of the new tokens are decided
         slots = read_slots((lengths.context + lengths.end) // 2, work.inputs, lengths.end)
         shape = PassShape(1, work.inputs, slots, work.each_pass.moved, 0)
         parts = pass_seconds(machine, model.arithmetic, shape)
@@ -75,7 +76,8 @@ def counted(model: Outline, request: Request, compiled: bool) -> LawWork:
 
 
 def measured(model: VideoModel, tokens: int, window: int) -> list[Share]:
-    """Seconds of a pass on this machine, the prefill and the first pass behind it left out."""
+    """Seconds of a pass on this machine, without the prefill and the first pass after it."""
+    # any context will do; steps of a large prime spread its tokens over the vocabulary
     context = (torch.arange(CONTEXT, device=model.device) * 7919 % model.vocab_size)[None]
     shares = []
     for name, width in (("ar", None), ("pathwise", 16), ("pathwise", window)):

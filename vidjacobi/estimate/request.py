@@ -54,6 +54,8 @@ def lengths_of(outline: Outline, request: Request) -> Lengths:
         )
     if request.new_frames < 1:
         raise InvalidArgument(f"frames must be at least 1, not {request.new_frames}")
+    # nano takes 33 frames at most, 8 for each latent frame after the first: 9 + 24 frames are 1 + ceil(32 / 8) = 5
+    # latent frames, of which 1 + 8 / 8 = 2 are given
     frames = min(request.context_frames + request.new_frames, most)
     given, latents = (1 + -(-(count - 1) // step) for count in (request.context_frames, frames))
     frame = outline.model.grid_for(1).frame_tokens
