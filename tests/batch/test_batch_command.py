@@ -221,7 +221,7 @@ def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> 
             os.link(one, data / f"{index}.mp4")
         mine = {**flags, "data": str(data), "starts": "first", "samples": 1, "frames": 1, "decoder": "fast"}
         code = (
-            "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi import cli; "
+            "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi.cli import main; "
             "status = main.main(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
         )

@@ -30,7 +30,7 @@ from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import VidjacobiError
 from vidjacobi.estimate.admission import Ask, check, here
 from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.loading import Pair, load
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
