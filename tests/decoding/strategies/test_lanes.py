@@ -26,7 +26,7 @@ EARLY = {"context": 1, "width": 3, "frames": 1}  # lanes in two frames at once
 
 
 def places(picture: str, mark: str, offset: int) -> Tensor:
-    """``mark`` by position. ``offset`` special tokens come first and are given; the last column belongs to no clip."""
+    """``mark`` by position. ``offset`` special tokens come first and are given; the last column is no clip's."""
     body = [letter == mark for letter in "".join(picture.split())]
     edge = mark == "#"
     return torch.tensor([[edge] * offset + body + [edge]])
