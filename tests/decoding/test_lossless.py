@@ -140,7 +140,7 @@ def test_every_lossless_combination_has_the_joint_probs(case: Case) -> None:
 
 
 def test_the_product_is_complete() -> None:
-    """Every entry of the registries that promises the probs of AR is in a case, lanes and draft trees with every pair."""
+    """Every entry that promises the probs of AR is in a case, lanes and draft trees with every pair."""
     assert {case.draft["name"] for case in CASES} == set(DRAFTS)
     lossless = {"coupling": COUPLINGS, "verifier": VERIFIERS, "lanes": LANES}
     for kind, table in lossless.items():

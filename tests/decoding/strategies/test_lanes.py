@@ -197,8 +197,7 @@ def test_what_an_input_sees(options: dict[str, Any], window: int) -> None:
             decided, tokens = state.decided[clip].tolist(), state.tokens[clip].tolist()
             drafted = {int(at) for at, ok in zip(here.targets[clip], here.valid[clip], strict=True) if ok}
             ahead += (
-                len({int(lane) for lane, ok in zip(here.lane[clip], here.valid[clip], strict=True) if ok})
-                > 2
+                len({int(lane) for lane, ok in zip(here.lane[clip], here.valid[clip], strict=True) if ok}) > 2
             )
             for slot, at in enumerate(here.inputs[clip].tolist()):
                 if not here.used[clip, slot]:
