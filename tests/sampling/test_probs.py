@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_checks import chi_square
 from safetensors.torch import load_file
+from sample_checks import chi_square
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
