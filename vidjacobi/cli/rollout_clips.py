@@ -143,7 +143,7 @@ def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> lis
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip
     with ProgressBar(folder.name, config.samples) as bar:
-        asked = {
+        asked: dict[str, Any] = {
             "new_frames": config.frames,
             "samples": config.samples,
             "start": clip.start,
