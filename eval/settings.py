@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.settings import BenchConfig
-from vidjacobi.config.settings import load_settings
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.estimate.counting import counted
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.estimate.measuring import expected, fill, measure_decoding, measured, one_pass

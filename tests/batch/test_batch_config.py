@@ -9,7 +9,7 @@ import pytest
 from vidjacobi.batch.future_files import digest_of, open_out
 from vidjacobi.batch.manifest import Log, Row
 from vidjacobi.batch.settings import Plan, load_plan
-from vidjacobi.config.settings import config_names, differences
+from vidjacobi.config.yaml_files import config_names, differences
 from vidjacobi.errors import BadOutput, InvalidArgument
 
 

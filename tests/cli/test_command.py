@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import GUARANTEES, config_names
+from vidjacobi.config.decoder import GUARANTEES
+from vidjacobi.config.yaml_files import config_names
 
 
 def test_the_console_script_exists() -> None:

@@ -13,7 +13,8 @@ from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.weights import load_network
 from vidjacobi import rollout
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.models.protocol import flatten
 from vidjacobi.sampling.params import SamplingParams
 

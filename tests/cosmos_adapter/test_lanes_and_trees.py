@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import decode
-from vidjacobi.config.settings import DecoderConfig, load_decoder
+from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import step
 from vidjacobi.decoding.state import DecodeState
 from vidjacobi.models.protocol import TreeModel

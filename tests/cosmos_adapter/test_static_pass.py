@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.records import tensors

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from law_checks import Setting, p_value, seed_of
 
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS

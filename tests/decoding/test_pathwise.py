@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.state import Problem, Strategies

@@ -9,7 +9,7 @@ import torch
 import vidjacobi
 from cosmos_adapter.tokenizer.stream_state import Past
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import admission, memory_model
 from vidjacobi.estimate.admission import Ask, Place, admit, check, on_gpu

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.grid import Grid
 from vidjacobi.models.guidance import Guided

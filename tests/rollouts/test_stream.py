@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import context_ids, problem_of, settings
 from vidjacobi.decoding.methods import METHODS, STEPS
 from vidjacobi.errors import BadModelOutput, InvalidArgument

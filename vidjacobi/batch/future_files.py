@@ -30,7 +30,7 @@ from torch import Tensor
 from vidjacobi.batch.items import Item
 from vidjacobi.batch.manifest import FAILURES, LOGS, MANIFEST, Row, sync_folder
 from vidjacobi.batch.settings import Plan
-from vidjacobi.config.settings import differences
+from vidjacobi.config.yaml_files import differences
 from vidjacobi.datasets import folder_name
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadOutput

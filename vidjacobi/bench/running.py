@@ -20,7 +20,7 @@ from vidjacobi.bench.decode_rows import AR, Key, Measurement, append, read, toke
 from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
 from vidjacobi.bench.settings import BenchConfig, Case, cases_of, lane_rule
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import decode
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.bars import BARS, Bar
-from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.strategies.lanes import Raster
 from vidjacobi.errors import InvalidArgument

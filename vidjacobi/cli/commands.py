@@ -14,14 +14,9 @@ from vidjacobi.bench.bench_folder import TEXT, open_folder, write_results
 from vidjacobi.bench.curve import measure_curve, write_curve
 from vidjacobi.bench.material import Source, contexts_of
 from vidjacobi.bench.settings import load_bench
-from vidjacobi.config.settings import (
-    GUARANTEES,
-    DecoderConfig,
-    RolloutConfig,
-    config_names,
-    load_decoder,
-    load_rollout,
-)
+from vidjacobi.config.decoder import GUARANTEES, DecoderConfig, load_decoder
+from vidjacobi.config.rollout import RolloutConfig, load_rollout
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.state import Problem, Progress, Strategies, Watch
 from vidjacobi.decoding.trace import Decoded

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import Clips, check_clips, context_ids, noise_key_of, parts_of, settings
 from vidjacobi.decoding.methods import server_of
 from vidjacobi.decoding.scheduler import Done, Order

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vidjacobi.cli.options import new_parser
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.fusing import Fusing

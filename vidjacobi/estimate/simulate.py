@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import parts_of
 from vidjacobi.decoding.commit import verify_and_commit
 from vidjacobi.decoding.prefill import start

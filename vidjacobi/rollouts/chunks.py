@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import context_ids, problem_of
 from vidjacobi.decoding.methods import STEPS
 from vidjacobi.decoding.standing import PartialDecode, Steps

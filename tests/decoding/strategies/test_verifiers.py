@@ -7,7 +7,7 @@ import torch
 from law_checks import drafted, nuclei
 from torch import Tensor
 
-from vidjacobi.config.settings import GUARANTEES
+from vidjacobi.config.decoder import GUARANTEES
 from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
 from vidjacobi.decoding.strategies.evidence import DraftEvidence
 from vidjacobi.decoding.strategies.verifiers import (
