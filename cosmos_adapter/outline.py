@@ -11,7 +11,7 @@ from torch import nn
 from cosmos_adapter.tokenizer.model import NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from cosmos_adapter.tokenizer.weights import read_spec
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
@@ -93,11 +93,11 @@ def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dt
 
 def stream_bytes(net: NetCodec, spec: ModelSpec) -> int:
     """What the decoder's layers keep of a clip that goes through latent frame by latent frame."""
-    past, latent = Past(), torch.zeros(1, 1, spec.grid.h, spec.grid.w, dtype=torch.long, device=META)
+    state, latent = StreamState(), torch.zeros(1, 1, spec.grid.h, spec.grid.w, dtype=torch.long, device=META)
     with torch.no_grad():
         for _ in range(2):
-            net.next_pixels(latent, past)
-    return past.nbytes
+            net.next_pixels(latent, state)
+    return state.nbytes
 
 
 def tensor_bytes(module: nn.Module) -> int:

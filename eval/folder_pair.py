@@ -67,7 +67,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ClipPair:
     """A clip of both folders."""
 
     name: str
@@ -76,7 +76,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scores:
+class MeanScores:
     """PSNR (dB, frames that differ) and SSIM of a pair, means over frames; how many frames are identical."""
 
     psnr: float | None
@@ -99,7 +99,7 @@ def measure(
     options = options or Options()
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-    scores: list[Scores] = []
+    scores: list[MeanScores] = []
     for done, pair in enumerate(pairs, 1):
         features, found, remarks = measure_pair(pair, extractor, options)
         rows.append(features)
@@ -117,8 +117,8 @@ def measure(
 
 
 def measure_pair(
-    pair: Pair, extractor: Extractor, options: Options
-) -> tuple[tuple[torch.Tensor, torch.Tensor], Scores | None, list[str]]:
+    pair: ClipPair, extractor: Extractor, options: Options
+) -> tuple[tuple[torch.Tensor, torch.Tensor], MeanScores | None, list[str]]:
     """((features of the generated clip, of the real one), per-frame means if wanted, remarks)."""
     features, remarks = [], []
     readers = [cache(side.read) for side in (pair.generated, pair.real)]
@@ -136,17 +136,17 @@ def measure_pair(
     return (features[0], features[1]), scores, remarks
 
 
-def compare(frames: Frames, truth: Frames) -> Scores:
+def compare(frames: Frames, truth: Frames) -> MeanScores:
     """Per-frame distances of one pair, as means."""
     psnr = per_frame.psnr(frames, truth)
     finite = psnr[psnr.isfinite()]
     mean = float(finite.mean()) if len(finite) else None
-    return Scores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
+    return MeanScores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
 
 
-def _means(scores: list[Scores]) -> dict[str, Any]:
+def _means(scores: list[MeanScores]) -> dict[str, Any]:
     psnr = [score.psnr for score in scores if score.psnr is not None]
-    mean = Scores(
+    mean = MeanScores(
         sum(psnr) / len(psnr) if psnr else None,
         sum(score.ssim for score in scores) / len(scores),
         sum(score.identical_frames for score in scores),
@@ -154,7 +154,7 @@ def _means(scores: list[Scores]) -> dict[str, Any]:
     return asdict(mean)
 
 
-def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[Pair], list[str]]:
+def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[ClipPair], list[str]]:
     """Clips of both folders by name, checked, and notes on what was left out. Raises BadInput."""
     made, true = clips_in(generated), clips_in(real)
     names = [name for name in made if name in true]
@@ -212,7 +212,7 @@ def _has_images(folder: Path) -> bool:
     return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
 
 
-def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
+def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:
     """Both sides of a clip. Raises BadInput where their sizes differ or frames are missing."""
     clips = [open_clip(path) for path in (generated, real)]
     sizes = [f"{clip.width}x{clip.height}" for clip in clips]
@@ -229,7 +229,7 @@ def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
                 f"{clip.source}: has {clip.frames} frames, but {options.start + max(count, 1)} are needed"
             )
         sides.append(Side(clip, options.start, count))
-    return Pair(name, *sides)
+    return ClipPair(name, *sides)
 
 
 def _written(sides: list[Side]) -> str:
@@ -242,7 +242,7 @@ def _image_kinds(side: Side) -> str:
     return "/".join(sorted({file.suffix.lower()[1:] for file in frame_files(side.clip.source)}))
 
 
-def _check_lengths(pairs: list[Pair], least: int) -> None:
+def _check_lengths(pairs: list[ClipPair], least: int) -> None:
     """Raise BadInput where clips have different numbers of frames, or too few."""
     sides = [side for pair in pairs for side in (pair.generated, pair.real)]
     shortest, longest = min(sides, key=lambda s: s.count), max(sides, key=lambda s: s.count)

@@ -13,14 +13,14 @@ from vidjacobi.eval.feature_cache import file_sha256
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
-Scores = Float[Tensor, " T"]
+PerFrame = Float[Tensor, " T"]
 Picture = Float[Tensor, "1 3 H W"]  # 0-255
 Others = UInt8[Tensor, "S h w k"]  # frames that should be alike, which is checked with a message
 TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 SSIM_WINDOW = 11
 
 
-def psnr(frames: Frames, truth: Others) -> Scores:
+def psnr(frames: Frames, truth: Others) -> PerFrame:
     """Peak signal-to-noise ratio of each frame in dB; infinite where a frame equals the truth."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -28,7 +28,7 @@ def psnr(frames: Frames, truth: Others) -> Scores:
     return torch.stack([peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in pairs])
 
 
-def ssim(frames: Frames, truth: Others) -> Scores:
+def ssim(frames: Frames, truth: Others) -> PerFrame:
     """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
@@ -46,7 +46,7 @@ def _ssim(a: Picture, b: Picture) -> Float[Tensor, ""]:
     return score
 
 
-def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> Scores:
+def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:
     """Learned perceptual distance of each frame. Raises InvalidArgument where ``lpips_missing`` has a reason."""
     reason = lpips_missing(trunk)
     if reason:

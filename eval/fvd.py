@@ -61,7 +61,7 @@ class Spread:
     warning: str = BIAS
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A 95 % interval around the number itself."""
 
     low: float
@@ -121,7 +121,9 @@ def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
     return Floor(float(found.mean()), float(found.std()), half, splits)
 
 
-def paired_difference(a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0) -> Interval:
+def paired_difference(
+    a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0
+) -> ConfidenceInterval:
     """distance(a, real) - distance(b, real), with a 95 % interval from a bootstrap over clips.
 
     Row i of all three belongs to one clip; each draw takes the same clips of all three. The interval is the
@@ -140,7 +142,7 @@ def paired_difference(a: Features, b: Other, real: Third, draws: int = 1000, see
         of_a, of_b, of_real = (_resampled(features, counts) for features in sets)
         found.append(_between(of_a, of_real) - _between(of_b, of_real))
     reach = NORMAL_95 * float(torch.stack(found).std())
-    return Interval(value - reach, value, value + reach)
+    return ConfidenceInterval(value - reach, value, value + reach)
 
 
 def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0) -> Spread:

@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.bench.decode_rows import tokens_file
-from vidjacobi.bench.settings import Case
+from vidjacobi.bench.settings import BenchCase
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.feature_cache import cached
 from vidjacobi.eval.features import Extractor
-from vidjacobi.eval.prediction import REFERENCES, Source, as_the_model_sees, predicted, reference
+from vidjacobi.eval.prediction import REFERENCES, SourceFrames, as_the_model_sees, predicted, reference
 from vidjacobi.eval.quality import ROWS, Key, Quality, append, read
 from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.models.tokenizer import VideoTokenizer
@@ -43,7 +43,7 @@ class Measurer:
     config: EvalConfig
     out: Path
     decodes: Path
-    cases: tuple[Case, ...]
+    cases: tuple[BenchCase, ...]
     contexts: GridTokens
     tokenizer: VideoTokenizer
     extractor: Extractor
@@ -58,7 +58,7 @@ class Measurer:
         key = (self.config.model, *name, self.config.seed, clip)
         return torch.from_numpy(np.load(tokens_file(self.decodes, key)).astype(np.int64))
 
-    def predicted(self, name: Name, clip: int, source: Source) -> Frames:
+    def predicted(self, name: Name, clip: int, source: SourceFrames) -> Frames:
         """Predicted frames of one decoder or reference."""
         first, count = self.config.context, self.config.frames
         if name[0] in REFERENCES:

@@ -8,7 +8,7 @@ from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
 from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
-Source = UInt8[Tensor, "S H W 3"]  # as read
+SourceFrames = UInt8[Tensor, "S H W 3"]  # as read
 
 # name -> what it stands for in a table; both are made of the ground truth alone
 REFERENCES = {
@@ -17,13 +17,13 @@ REFERENCES = {
 }
 
 
-def as_the_model_sees(source: Source, tokenizer: VideoTokenizer) -> Frames:
-    """Source frames at the model's size: resized, centre cropped, no video codec."""
+def as_the_model_sees(source: SourceFrames, tokenizer: VideoTokenizer) -> Frames:
+    """SourceFrames frames at the model's size: resized, centre cropped, no video codec."""
     return as_seen(fit(source, tokenizer.frame_size))
 
 
 @torch.inference_mode()
-def encode(source: Source, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
+def encode(source: SourceFrames, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
     """Latent grid of source frames; the last one is repeated to fill a latent frame."""
     missing = -(len(source) - 1) % tokenizer.stride_t
     whole = torch.cat([source, source[-1:].expand(missing, -1, -1, -1)])
@@ -49,7 +49,7 @@ def predicted(
     return to_frames(torch.cat([context, new]), first, count, tokenizer)
 
 
-def reference(name: str, source: Source, first: int, tokenizer: VideoTokenizer) -> Frames:
+def reference(name: str, source: SourceFrames, first: int, tokenizer: VideoTokenizer) -> Frames:
     """What stands for a prediction under a ``name`` of REFERENCES; ``source`` is context and ground truth."""
     count = len(source) - first
     if name == "frozen":

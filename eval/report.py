@@ -11,8 +11,7 @@ from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval.measure import Measurer, Name
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees
 from vidjacobi.eval.results import Line
-from vidjacobi.html_report.figures import Level, Point, over_window
-from vidjacobi.html_report.figures import Line as Curve
+from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, over_window
 from vidjacobi.html_report.page import (
     Clip,
     Column,
@@ -88,7 +87,7 @@ def figures(lines: Sequence[Line], label: str) -> list[Figure]:
     for key, text, log in (("passes", "NFE", True), ("seconds", "latency [s]", True), ("fvd", label, False)):
         curves = [curve(lines, name, key) for name in names]
         levels = [
-            Level(line["decoder"], line[key])
+            ReferenceLevel(line["decoder"], line[key])
             for line in lines
             if line["decoder"] in (AR, *REFERENCES) and line[key] is not None
         ]

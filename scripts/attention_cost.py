@@ -32,7 +32,7 @@ def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) 
     visible = torch.arange(slots, device=keys.device) <= positions[..., None]
     mask = network._fold_mask(visible)
     folded, plain = queries.reshape(1, kv_heads, -1, SPEC.head_size), mask[:, :, :n]
-    shared = network._pass(positions, slots=positions, mask=mask)
+    shared = network._pass_inputs(positions, slots=positions, mask=mask)
     hidden = cache.keys.new_empty(1, n, SPEC.dim).normal_()
     ways = {
         "folded": lambda: attend(folded, keys, values, mask),

@@ -13,7 +13,7 @@ from vidjacobi.grid import Grid
 from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
-from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
+from vidjacobi.testing import SMALL, TinyVideoModel, joint_probs, sequence_index
 
 SAMPLES = 100_000
 SAMPLING = SamplingParams(temperature=1.0, top_p=0.95)
@@ -58,7 +58,7 @@ def p_value(setting: Setting, parts: Strategies | None, seed: int = 0, samples: 
     """How likely so large a distance from the joint law is by chance; 0 if an impossible sequence came out."""
     method = METHODS["autoregressive" if parts is None else "jacobi"]
     tokens = method(setting.problem(parts, samples, seed)).tokens
-    law = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
+    law = joint_probs(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
     counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(law))
     return chi_square(counts, law)
 

@@ -10,7 +10,7 @@ from cosmos_adapter.tokenizer.fsq import Indices
 from cosmos_adapter.tokenizer.haar import Video
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.shapes import GridTokens, Pixels
 
@@ -32,27 +32,31 @@ class NetCodec:
         self.net = net.eval()
 
     def to_tokens(self, pixels: Video) -> Indices:
-        weight, group, past = self.net.quant_conv.conv3d.weight, self.net.spec.temporal_compression, Past()
+        weight, group, state = (
+            self.net.quant_conv.conv3d.weight,
+            self.net.spec.temporal_compression,
+            StreamState(),
+        )
         pieces = pixels.split([1] + [group] * (pixels.shape[2] // group), 2)
         tokens = []
         for number, piece in enumerate(pieces, 1):
-            past.ends = number == len(pieces)
-            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), past)
+            state.ends = number == len(pieces)
+            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), state)
             tokens.append(self.net.quantise(latent)[1])
         return torch.cat(tokens, 1)
 
     def to_pixels(self, tokens: Indices) -> Video:
-        past, pixels = Past(), []
+        state, pixels = StreamState(), []
         for number, latent in enumerate(tokens.split(1, 1), 1):
-            past.ends = number == tokens.shape[1]
-            pixels.append(self.next_pixels(latent, past))
+            state.ends = number == tokens.shape[1]
+            pixels.append(self.next_pixels(latent, state))
         return torch.cat(pixels, 2)
 
-    def next_pixels(self, tokens: Indices, past: Past) -> Video:
+    def next_pixels(self, tokens: Indices, state: StreamState) -> Video:
         """Of the clip's next latent frames."""
         weight = self.net.quant_conv.conv3d.weight
         codes = self.net.quantizer.codes_of(tokens.to(weight.device))
-        return self.net.to_video(codes.to(weight.dtype), past)
+        return self.net.to_video(codes.to(weight.dtype), state)
 
 
 class ScriptCodec:
@@ -128,7 +132,7 @@ class CosmosTokenizer:
                 "a TorchScript tokenizer makes frames of whole clips only: to stream, load it without "
                 "--run-torchscript (the same weights in our own network)"
             )
-        return CosmosFrameStream(self, self.codec, Past())
+        return CosmosFrameStream(self, self.codec, StreamState())
 
     def _check_tokens(self, tokens: GridTokens) -> None:
         if self._strays(tokens):
@@ -168,8 +172,10 @@ class CosmosFrameStream:
     frames so far: ``nbytes``.
     """
 
-    def __init__(self, tokenizer: CosmosTokenizer, codec: NetCodec, past: Past, latents: int = 0) -> None:
-        self._tokenizer, self._codec, self._past, self._latents = tokenizer, codec, past, latents
+    def __init__(
+        self, tokenizer: CosmosTokenizer, codec: NetCodec, state: StreamState, latents: int = 0
+    ) -> None:
+        self._tokenizer, self._codec, self._state, self._latents = tokenizer, codec, state, latents
 
     @torch.no_grad()
     def add(self, tokens: GridTokens) -> Float[Tensor, "1 rgb T2 H2 W2"]:
@@ -185,18 +191,18 @@ class CosmosFrameStream:
             )
         self._tokenizer._check_tokens(tokens)
         self._tokenizer._check_frames(1 + self._tokenizer.stride_t * (self._latents + count - 1))
-        parts = [self._codec.next_pixels(latent, self._past).float() for latent in tokens.split(1, 1)]
+        parts = [self._codec.next_pixels(latent, self._state).float() for latent in tokens.split(1, 1)]
         self._latents += count
         return _in_unit(torch.cat(parts, 2))
 
     def fork(self) -> "CosmosFrameStream":
         """Another stream that goes on from here."""
-        return CosmosFrameStream(self._tokenizer, self._codec, self._past.fork(), self._latents)
+        return CosmosFrameStream(self._tokenizer, self._codec, self._state.fork(), self._latents)
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
-        return self._past.nbytes
+        return self._state.nbytes
 
 
 def _in_unit(video: Video) -> Video:

@@ -5,7 +5,7 @@ Module names are those of the official checkpoints (``encoder.``, ``quant_conv.`
 (``b t h w c`` in memory), where a (1, 3, 3) convolution is a 2-D convolution over ``b t`` pictures and a
 (3, 1, 1) convolution is a 2-D convolution over ``t x (h w)``, both without copies.
 
-Everything is causal in time. With a ``Past`` a clip may come in pieces, and each layer goes on where it stopped.
+Everything is causal in time. With a ``StreamState`` a clip may come in pieces, and each layer goes on where it stopped.
 """
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cosmos_adapter.tokenizer.fsq import FiniteScalarQuantizer, Indices, Latent
 from cosmos_adapter.tokenizer.haar import Video, patch, unpatch
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Act, Past, behind, is_start
+from cosmos_adapter.tokenizer.stream_state import Act, StreamState, behind, is_start
 
 Wider = Float[Tensor, "b c2 t h w"]  # another number of channels
 Resized = Float[Tensor, "b c2 t2 h2 w2"]  # another size
@@ -34,7 +34,7 @@ def _unfold_time(pictures: Pictures, batch: int) -> Act:
 
 
 class CausalConv3d(nn.Module):
-    """A convolution over space or over time, causal in time: the past is the first frame repeated."""
+    """A convolution over space or over time, causal in time: the state is the first frame repeated."""
 
     def __init__(self, width_in: int, width_out: int, kernel: tuple[int, int, int], stride: int = 1) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class CausalConv3d(nn.Module):
         if self.over_time and kernel[1:] != (1, 1):
             raise ValueError(f"kernel {kernel} mixes time and space")
 
-    def forward(self, x: Act, past: Past | None = None, pad_space: int = 0) -> Resized:
+    def forward(self, x: Act, state: StreamState | None = None, pad_space: int = 0) -> Resized:
         weight, bias = self.conv3d.weight, self.conv3d.bias
         if self.over_time:
-            x = behind(x, weight.shape[2] - self.stride, self, past)
+            x = behind(x, weight.shape[2] - self.stride, self, state)
             height = x.shape[3]
             rows = x.flatten(3).contiguous(memory_format=torch.channels_last)
             kernel = weight.squeeze(-1).contiguous(memory_format=torch.channels_last)
@@ -65,8 +65,8 @@ class FactorisedConv(nn.Sequential):
             CausalConv3d(width_in, width_out, (1, 3, 3)), CausalConv3d(width_out, width_out, (3, 1, 1))
         )
 
-    def forward(self, x: Act, past: Past | None = None) -> Wider:
-        return self[1](self[0](x, pad_space=1), past)
+    def forward(self, x: Act, state: StreamState | None = None) -> Wider:
+        return self[1](self[0](x, pad_space=1), state)
 
 
 def _pointwise(width_in: int, width_out: int) -> CausalConv3d:
@@ -96,12 +96,12 @@ class ResBlock(nn.Module):
         self.conv2 = FactorisedConv(width_out, width_out)
         self.nin_shortcut = _pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 
-    def forward(self, x: Act, past: Past | None = None) -> Wider:
-        y = self.conv1(F.silu(self.norm1(x)), past)
-        return self.nin_shortcut(x) + self.conv2(F.silu(self.norm2(y)), past)
+    def forward(self, x: Act, state: StreamState | None = None) -> Wider:
+        y = self.conv1(F.silu(self.norm1(x)), state)
+        return self.nin_shortcut(x) + self.conv2(F.silu(self.norm2(y)), state)
 
 
-class Attention(nn.Module):
+class SingleHeadAttention(nn.Module):
     """Single-head attention, within each frame or, causally, along time at each place."""
 
     def __init__(self, width: int, over_time: bool) -> None:
@@ -113,15 +113,15 @@ class Attention(nn.Module):
         self.proj_out = _pointwise(width, width)
         self.over_time = over_time
 
-    def forward(self, x: Act, past: Past | None = None) -> Act:
+    def forward(self, x: Act, state: StreamState | None = None) -> Act:
         y = self.norm(x)
         q, k, v = (self._rows(head(y)) for head in (self.q, self.k, self.v))
         visible = None
-        if self.over_time and past is not None:
-            k, v = past.join(self.k, k, 2), past.join(self.v, v, 2)
+        if self.over_time and state is not None:
+            k, v = state.join(self.k, k, 2), state.join(self.v, v, 2)
             new, all_ = q.shape[2], k.shape[2]
             visible = torch.ones(new, all_, dtype=torch.bool, device=x.device).tril(all_ - new)
-        causal = self.over_time and past is None
+        causal = self.over_time and state is None
         mixed = F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
         return x + self.proj_out(self._unrows(mixed, x))
 
@@ -143,14 +143,16 @@ class Middle(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.block_1 = ResBlock(width, width)
-        self.attn_1 = nn.Sequential(Attention(width, over_time=False), Attention(width, over_time=True))
+        self.attn_1 = nn.Sequential(
+            SingleHeadAttention(width, over_time=False), SingleHeadAttention(width, over_time=True)
+        )
         self.block_2 = ResBlock(width, width)
 
-    def forward(self, x: Act, past: Past | None = None) -> Act:
-        x = self.block_1(x, past)
+    def forward(self, x: Act, state: StreamState | None = None) -> Act:
+        x = self.block_1(x, state)
         for attention in self.attn_1:
-            x = attention(x, past)
-        return self.block_2(x, past)
+            x = attention(x, state)
+        return self.block_2(x, state)
 
 
 class Downsample(nn.Module):
@@ -165,15 +167,15 @@ class Downsample(nn.Module):
         self.conv3 = _pointwise(width, width)
         self.space, self.time = space, time
 
-    def forward(self, x: Act, past: Past | None = None) -> Resized:
+    def forward(self, x: Act, state: StreamState | None = None) -> Resized:
         if self.space:
             x = F.pad(x, (0, 1, 0, 1))  # zeros to the right and below only
             pooled = F.avg_pool2d(_fold_time(x), 2)
             x = self.conv1(x) + _unfold_time(pooled, x.shape[0])
         if self.time:
-            if is_start(past):
+            if is_start(state):
                 x = torch.cat([x[:, :, :1], x], 2)
-            x = self.conv2(x, past) + (x[:, :, ::2] + x[:, :, 1::2]) * 0.5
+            x = self.conv2(x, state) + (x[:, :, ::2] + x[:, :, 1::2]) * 0.5
         return self.conv3(x)
 
 
@@ -189,11 +191,11 @@ class Upsample(nn.Module):
         self.conv3 = _pointwise(width, width)
         self.space, self.time = space, time
 
-    def forward(self, x: Act, past: Past | None = None) -> Resized:
+    def forward(self, x: Act, state: StreamState | None = None) -> Resized:
         if self.time:
             # the first latent frame stands for a single frame
-            x = x.repeat_interleave(2, dim=2)[:, :, 1 if is_start(past) else 0 :]
-            x = self.conv1(x, past) + x
+            x = x.repeat_interleave(2, dim=2)[:, :, 1 if is_start(state) else 0 :]
+            x = self.conv1(x, state) + x
         if self.space:
             pictures = _fold_time(x).contiguous(memory_format=torch.channels_last)
             x = _unfold_time(F.interpolate(pictures, scale_factor=2, mode="nearest"), x.shape[0])
@@ -211,11 +213,11 @@ class Level(nn.Module):
         if step is not None:
             self.add_module(step_name, step)
 
-    def forward(self, x: Act, past: Past | None = None) -> Resized:
+    def forward(self, x: Act, state: StreamState | None = None) -> Resized:
         for block in self.block:
-            x = block(x, past)
+            x = block(x, state)
         step = self._modules.get(self.step_name)
-        return x if step is None else step(x, past)
+        return x if step is None else step(x, state)
 
 
 def down_steps(spec: TokenizerSpec, level: int) -> tuple[bool, bool]:
@@ -252,11 +254,11 @@ class Encoder(nn.Module):
         self.norm_out = FrameNorm(width)
         self.conv_out = FactorisedConv(width, spec.z_channels)
 
-    def forward(self, video: Video, past: Past | None = None) -> Act:
-        x = self.conv_in(patch(video, self.patch_size, is_start(past)), past)
+    def forward(self, video: Video, state: StreamState | None = None) -> Act:
+        x = self.conv_in(patch(video, self.patch_size, is_start(state)), state)
         for level in self.down:
-            x = level(x, past)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x, past))), past)
+            x = level(x, state)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x, state))), state)
 
 
 class Decoder(nn.Module):
@@ -280,11 +282,11 @@ class Decoder(nn.Module):
         self.norm_out = FrameNorm(width)
         self.conv_out = FactorisedConv(width, spec.out_channels * spec.patch_channels)
 
-    def forward(self, latent: Act, past: Past | None = None) -> Video:
-        x = self.mid(self.conv_in(latent, past), past)
+    def forward(self, latent: Act, state: StreamState | None = None) -> Video:
+        x = self.mid(self.conv_in(latent, state), state)
         for level in reversed(self.up):
-            x = level(x, past)
-        return unpatch(self.conv_out(F.silu(self.norm_out(x)), past), self.patch_size, is_start(past))
+            x = level(x, state)
+        return unpatch(self.conv_out(F.silu(self.norm_out(x)), state), self.patch_size, is_start(state))
 
 
 class TokenizerNet(nn.Module):
@@ -302,22 +304,22 @@ class TokenizerNet(nn.Module):
         self.post_quant_conv = _pointwise(spec.embedding_dim, spec.z_channels)
         self.decoder = Decoder(spec)
 
-    def to_latent(self, video: Video, past: Past | None = None) -> Latent:
-        """Pixels in [-1, 1] to the latents in front of the quantiser; with a ``past``, of the clip's next piece."""
-        latent = self.quant_conv(self.encoder(video, past))
-        if past is not None:
-            past.started = True
+    def to_latent(self, video: Video, state: StreamState | None = None) -> Latent:
+        """Pixels in [-1, 1] to the latents in front of the quantiser; with a ``state``, of the clip's next piece."""
+        latent = self.quant_conv(self.encoder(video, state))
+        if state is not None:
+            state.started = True
         return latent
 
     def quantise(self, latent: Latent) -> tuple[Latent, Indices]:
         """(codes in [-1, 1] with straight-through gradient, int32 token ids)."""
         return self.quantizer(latent)
 
-    def to_video(self, codes: Latent, past: Past | None = None) -> Video:
-        """Codes to pixels of about [-1, 1], not clamped; with a ``past``, of the clip's next piece."""
-        video = self.decoder(self.post_quant_conv(codes), past)
-        if past is not None:
-            past.started = True
+    def to_video(self, codes: Latent, state: StreamState | None = None) -> Video:
+        """Codes to pixels of about [-1, 1], not clamped; with a ``state``, of the clip's next piece."""
+        video = self.decoder(self.post_quant_conv(codes), state)
+        if state is not None:
+            state.started = True
         return video
 
     def forward(self, video: Video) -> tuple[Video, Indices]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 Act = Float[Tensor, "b c t h w"]
 
 
-class Past:
+class StreamState:
     """The memory of one clip on its way through an encoder or a decoder, piece after piece.
 
     The first piece is a clip's first frame (or latent frame) and whatever follows it, later ones are whole groups
@@ -20,9 +20,9 @@ class Past:
         self.ends = False  # the piece that goes through is the last: what is kept is given up on the way
         self._kept: dict[nn.Module, Tensor] = {}
 
-    def fork(self) -> "Past":
+    def fork(self) -> "StreamState":
         """The same memory, for another continuation of the clip."""
-        other = Past()
+        other = StreamState()
         other.started, other._kept = self.started, dict(self._kept)
         return other
 
@@ -42,18 +42,18 @@ class Past:
         return x
 
 
-def is_start(past: Past | None) -> bool:
-    """Whether a piece is a clip's first: the only one where no past is kept."""
-    return past is None or not past.started
+def is_start(state: StreamState | None) -> bool:
+    """Whether a piece is a clip's first: the only one where no state is kept."""
+    return state is None or not state.started
 
 
-def behind(x: Act, frames: int, layer: nn.Module, past: Past | None) -> Float[Tensor, "b c t2 h w"]:
+def behind(x: Act, frames: int, layer: nn.Module, state: StreamState | None) -> Float[Tensor, "b c t2 h w"]:
     """``x`` with ``frames`` frames in front of it: the last ones of the piece before, or its first one repeated."""
     if not frames:
         return x
     rows = x.permute(0, 2, 3, 4, 1)  # as it lies in memory
-    if past is None or not past.started:
+    if state is None or not state.started:
         rows = torch.cat([rows[:, :1].expand(-1, frames, -1, -1, -1), rows], 1)
-    if past is not None:
-        rows = past.join(layer, rows, 1, frames)
+    if state is not None:
+        rows = state.join(layer, rows, 1, frames)
     return rows.permute(0, 4, 1, 2, 3)

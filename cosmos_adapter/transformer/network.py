@@ -18,7 +18,7 @@ KVHeads = Float[Tensor, "b n m d"]  # fewer heads than the queries have
 ContextEntry = tuple[Tensor, Tensor]  # keys and values [b kv_heads context head_size] of one layer
 
 
-class Pass(NamedTuple):
+class PassInputs(NamedTuple):
     """What all layers share in one pass. A tuple, so that accelerate's hooks can move it between devices."""
 
     cos: Tensor  # [b n head_size/2]
@@ -68,7 +68,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
 
 
-class Attention(nn.Module):
+class GroupedQueryAttention(nn.Module):
     """Grouped-query attention with RMS-normed queries and keys; self or cross."""
 
     def __init__(self, spec: ModelSpec, key_dim: int):
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         keys = self.k_norm(self.wk(x).unflatten(-1, (-1, self.head_size)))
         return keys, self.wv(x).unflatten(-1, (-1, self.head_size))
 
-    def forward(self, x: Hidden, shared: Pass, cache: LayerCache | None) -> Hidden:
+    def forward(self, x: Hidden, shared: PassInputs, cache: LayerCache | None) -> Hidden:
         """Self-attention; writes the inputs' entries into ``cache`` first if there is one."""
         queries = rotate(self.queries(x), shared.cos, shared.sin)
         keys, values = self.keys_values(x)
@@ -112,7 +112,7 @@ class Attention(nn.Module):
         return self.wo(_masked(queries, keys, values, mask))
 
 
-def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, shared: Pass) -> None:
+def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, shared: PassInputs) -> None:
     """Entry (b, i) goes to slot ``slots[b, i]``, or i, over whatever was there."""
     for stored, new in ((cache.keys, keys), (cache.values, values)):
         if shared.slots is None:
@@ -156,17 +156,17 @@ class Layer(nn.Module):
 
     def __init__(self, spec: ModelSpec, index: int):
         super().__init__()
-        self.attention = Attention(spec, spec.dim)
+        self.attention = GroupedQueryAttention(spec, spec.dim)
         self.attention_norm = RMSNorm(spec.dim, spec.norm_eps)
         self.has_cross_attention = spec.has_cross_attention(index)
         if self.has_cross_attention:
-            self.cross_attention = Attention(spec, spec.context_dim)
+            self.cross_attention = GroupedQueryAttention(spec, spec.context_dim)
             self.cross_attention_norm = RMSNorm(spec.dim, spec.norm_eps)
         self.feed_forward = FeedForward(spec)
         self.ffn_norm = RMSNorm(spec.dim, spec.norm_eps)
 
     def forward(
-        self, h: Hidden, shared: Pass, cache: LayerCache | None, context: ContextEntry | None
+        self, h: Hidden, shared: PassInputs, cache: LayerCache | None, context: ContextEntry | None
     ) -> Hidden:
         if shared.absolute is not None:
             h = h + shared.absolute
@@ -210,7 +210,7 @@ class CosmosTransformer(nn.Module):
         """Hidden states of whole sequences at positions and slots 0..n-1, causally."""
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         seen = None if context_mask is None else context_mask[:, None, None]
-        return self._run(tokens, self._pass(positions, context_mask=seen), cache, entries)
+        return self._run(tokens, self._pass_inputs(positions, context_mask=seen), cache, entries)
 
     def window(
         self,
@@ -224,7 +224,7 @@ class CosmosTransformer(nn.Module):
     ) -> Hidden:
         """Hidden states of a window: entries are written at ``slots``, then ``visible`` slots are read."""
         mask = self._fold_mask(visible)
-        return self._run(tokens, self._pass(positions, slots=slots, mask=mask), cache, entries)
+        return self._run(tokens, self._pass_inputs(positions, slots=slots, mask=mask), cache, entries)
 
     def head(self, hidden: Hidden) -> Logits:
         """Logits of hidden states."""
@@ -260,21 +260,21 @@ class CosmosTransformer(nn.Module):
         mask.masked_fill_(~visible, torch.finfo(dtype).min)
         return mask.repeat(1, self.spec.query_group, 1).unsqueeze(1)
 
-    def _pass(
+    def _pass_inputs(
         self,
         positions: Positions,
         slots: Slots | None = None,
         mask: Tensor | None = None,
         context_mask: Tensor | None = None,
-    ) -> Pass:
+    ) -> PassInputs:
         rows = self.tables.rows(positions, self.tok_embeddings.weight.dtype)
         clips = None if slots is None else torch.arange(slots.shape[0], device=slots.device).unsqueeze(1)
-        return Pass(*rows, clips, slots, mask, context_mask)
+        return PassInputs(*rows, clips, slots, mask, context_mask)
 
     def _run(
         self,
         tokens: Tokens,
-        shared: Pass,
+        shared: PassInputs,
         cache: tuple[LayerCache, ...] | None,
         entries: tuple[ContextEntry | None, ...] | None,
     ) -> Hidden:

@@ -9,7 +9,7 @@ from vidjacobi.bench.bars import (
     AheadOnce,
     Falling,
     FewerPasses,
-    Lanes,
+    LanesAtEqualPositions,
     LevelsOff,
     Names,
     Verdict,
@@ -99,16 +99,16 @@ def test_bars() -> None:
     rows = sheet()
     fewer = FewerPasses("fast", {16: 0.78, 32: 0.7, 128: 0.8}).judge(rows, NAMES)
     assert [verdict.met for verdict in fewer] == [True, False, None]
-    passes, nll, excess = Lanes("lane", 0.70, 0.02).judge(rows, NAMES)
+    passes, nll, excess = LanesAtEqualPositions("lane", 0.70, 0.02).judge(rows, NAMES)
     assert passes.met
     assert passes.measured is not None
     assert passes.measured.mean == pytest.approx(91.5 / 150, rel=1e-3)
     assert nll.met
     assert nll.measured is not None
     assert nll.measured.mean == pytest.approx(0.01)
-    assert not Lanes("lane", 0.5, 0.005).judge(rows, NAMES)[1].met
+    assert not LanesAtEqualPositions("lane", 0.5, 0.005).judge(rows, NAMES)[1].met
     assert excess.met
-    assert [v.met for v in Lanes("none", 0.5, 0.005).judge(rows, NAMES)] == [None, None, None]
+    assert [v.met for v in LanesAtEqualPositions("none", 0.5, 0.005).judge(rows, NAMES)] == [None, None, None]
     assert [v.met for v in AheadOnce("fast", "gs_sjd", 32).judge(rows, NAMES)] == [True, True, True]
     assert Falling("gs_sjd", [16, 32, 64]).judge(rows, NAMES)[0].met
     assert Falling("gs_sjd", [16, 32, 128]).judge(rows, NAMES)[0].met is None

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.estimate.counting import Counter
 from vidjacobi.estimate.simulate import FusedAttention
@@ -55,11 +55,11 @@ def test_any_pieces_make_the_whole(stride, latents):
     )
     video = torch.randn(2, 3, 1 + 3 * stride, 16, 32, dtype=torch.float64)
     sizes = [1 + (latents[0] - 1) * stride] + [count * stride for count in latents[1:]]
-    past, whole = Past(), net.to_latent(video)
-    parts = [net.to_latent(piece, past) for piece in video.split(sizes, 2)]
+    state, whole = StreamState(), net.to_latent(video)
+    parts = [net.to_latent(piece, state) for piece in video.split(sizes, 2)]
     torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-10, rtol=0)
-    past, codes = Past(), torch.rand_like(whole) * 2 - 1
-    parts = [net.to_video(piece, past) for piece in codes.split(latents, 2)]
+    state, codes = StreamState(), torch.rand_like(whole) * 2 - 1
+    parts = [net.to_video(piece, state) for piece in codes.split(latents, 2)]
     torch.testing.assert_close(torch.cat(parts, 2), net.to_video(codes), atol=1e-10, rtol=0)
 
 

@@ -17,7 +17,7 @@ import torch
 from sample_page import HOSTILE, heat, sample_page, square
 
 from vidjacobi.errors import BadInput, BadOutput, InvalidArgument
-from vidjacobi.html_report.figures import Level, Line, Point, histogram, over_window, throughput
+from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, histogram, over_window, throughput
 from vidjacobi.html_report.media import film
 from vidjacobi.html_report.page import (
     Clip,
@@ -211,10 +211,16 @@ def test_cells(cell: object, column: Column, text: str, inside: str, key: str) -
         (lambda: Clip("c", 0, [Track("a", "a.mp4")]), "'c': 0 frames per second"),
         (lambda: Clip("c", 10, [Track("a", "a.mp4")], context=-1), "-1 context frames"),
         (lambda: over_window("FVD", []), "FVD: nothing to draw"),
-        (lambda: over_window("NFE", [], [Level("ar", 0)], log=True), "NFE: 0 cannot be drawn; .*positive"),
-        (lambda: over_window("NFE", [], [Level("ar", float("nan"))]), "nan cannot be drawn"),
-        (lambda: over_window("NFE", [Line("a", [Point(0, 1)])]), "windows: 0 cannot be drawn"),
-        (lambda: over_window("NFE", [Line("a", [])], [Level("a", 1)]), "two lines of the same name: a, a"),
+        (
+            lambda: over_window("NFE", [], [ReferenceLevel("ar", 0)], log=True),
+            "NFE: 0 cannot be drawn; .*positive",
+        ),
+        (lambda: over_window("NFE", [], [ReferenceLevel("ar", float("nan"))]), "nan cannot be drawn"),
+        (lambda: over_window("NFE", [Curve("a", [Point(0, 1)])]), "windows: 0 cannot be drawn"),
+        (
+            lambda: over_window("NFE", [Curve("a", [])], [ReferenceLevel("a", 1)]),
+            "two lines of the same name: a, a",
+        ),
         (lambda: histogram("NFE", []), "NFE: nothing to draw"),
         (lambda: throughput([]), "times: nothing to draw"),
         (lambda: throughput([1.0, -2.0]), "-2.0 seconds after the start"),
@@ -266,12 +272,12 @@ def test_one_clip_at_a_time_is_in_memory(tmp_path: Path) -> None:
 
 def test_plots_take_the_pages_colours_and_are_the_same_again() -> None:
     lines = [
-        Line("pathwise", [Point(16, 200, 190, 212), Point(64, 95, 90, 101)]),
-        Line("_$x^2$ & <b>", [Point(16, 300)], lossy=True),  # neither hidden nor a formula nor markup
-        Line("left out", []),
+        Curve("pathwise", [Point(16, 200, 190, 212), Point(64, 95, 90, 101)]),
+        Curve("_$x^2$ & <b>", [Point(16, 300)], lossy=True),  # neither hidden nor a formula nor markup
+        Curve("left out", []),
     ]
-    drawn = over_window("NFE", lines, [Level("ar", 960, 950, 970)], log=True)
-    assert drawn == over_window("NFE", lines, [Level("ar", 960, 950, 970)], log=True)
+    drawn = over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
+    assert drawn == over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
     root = ElementTree.fromstring(drawn)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for text in ("pathwise", "_$x^2$ & <b>", "ar", "16", "64", "NFE", "256", "512"):

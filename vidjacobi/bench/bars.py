@@ -68,7 +68,7 @@ class FewerPasses:
 
 
 @dataclass(frozen=True)
-class Lanes:
+class LanesAtEqualPositions:
     """At equal mean positions passes over the reference's at most ``passes``; nll within ``nll`` of AR's.
 
     nll differs between any two samples by far more than within a sample, so the excess, whose interval is
@@ -159,7 +159,7 @@ class LevelsOff:
 
 BARS: dict[str, type] = {
     "fewer_passes": FewerPasses,
-    "lanes": Lanes,
+    "lanes": LanesAtEqualPositions,
     "ahead_once": AheadOnce,
     "falling": Falling,
     "levels_off": LevelsOff,

@@ -19,7 +19,7 @@ from vidjacobi.bench.bench_folder import ROWS
 from vidjacobi.bench.decode_rows import AR, Key, Measurement, append, read, tokens_file
 from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
-from vidjacobi.bench.settings import BenchConfig, Case, cases_of, lane_rule
+from vidjacobi.bench.settings import BenchCase, BenchConfig, cases_of, lane_rule
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import decode
 from vidjacobi.decoding.compiled import check_mode
@@ -42,9 +42,9 @@ class Bench:
     source: Source = SHIPPED
 
     @property
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[BenchCase]:
         """AR first."""
-        return [Case(load_decoder(AR)), *cases_of(self.config)]
+        return [BenchCase(load_decoder(AR)), *cases_of(self.config)]
 
     def count(self) -> int:
         """Clips of each model."""
@@ -52,12 +52,12 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Group:
+class PendingBatch:
     """The decodes of a batch of clips with one model and seed that are still to be done, AR's first."""
 
     model: str
     seed: int
-    todo: tuple[tuple[Case, tuple[int, ...]], ...]  # with the clips that each is missing for
+    todo: tuple[tuple[BenchCase, tuple[int, ...]], ...]  # with the clips that each is missing for
 
 
 def check(bench: Bench) -> None:
@@ -87,7 +87,7 @@ def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
 
 
 def share(
-    bench: Bench, groups: Sequence[Group], places: Sequence[str], tell: Callable[[str], None]
+    bench: Bench, groups: Sequence[PendingBatch], places: Sequence[str], tell: Callable[[str], None]
 ) -> Iterator[int]:
     """Batches of clips spread over processes; ``tell`` must be a module's function."""
     threads = max(1, torch.get_num_threads() // bench.config.workers)
@@ -118,7 +118,7 @@ def leave_with_the_parent() -> None:
     os._exit(1)
 
 
-def plan(bench: Bench, done: set[Key]) -> list[Group]:
+def plan(bench: Bench, done: set[Key]) -> list[PendingBatch]:
     """Batches with what is missing in each. Seed by seed, so that a bench that is stopped has many clips."""
     config, groups = bench.config, []
     starts = range(0, bench.count(), config.batch)
@@ -134,11 +134,11 @@ def plan(bench: Bench, done: set[Key]) -> list[Group]:
                     if missing:
                         todo.append((case, missing))
                 if todo:
-                    groups.append(Group(model, seed, tuple(todo)))
+                    groups.append(PendingBatch(model, seed, tuple(todo)))
     return groups
 
 
-def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None]) -> None:
+def run_group(bench: Bench, group: PendingBatch, place: str, tell: Callable[[str], None]) -> None:
     """Decode, measure and write one batch of clips with every decoder."""
     material = material_of(group.model, bench.config, bench.source)
     for case, clips in group.todo:
@@ -153,7 +153,7 @@ def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None
 
 
 def run_case(
-    bench: Bench, group: Group, case: Case, clips: Sequence[int], material: Material
+    bench: Bench, group: PendingBatch, case: BenchCase, clips: Sequence[int], material: Material
 ) -> list[Measurement]:
     """One decode of a batch, and its likelihood."""
     config, (model, _) = bench.config, material.pair
@@ -221,7 +221,9 @@ def map_cases(bench: Bench) -> set[tuple[str, int]]:
     }
 
 
-def draw_map(bench: Bench, case: Case, clips: Sequence[int], material: Material, decoded: Decoded) -> None:
+def draw_map(
+    bench: Bench, case: BenchCase, clips: Sequence[int], material: Material, decoded: Decoded
+) -> None:
     """Acceptance map of the first clip, if it is among them."""
     if 0 not in clips:
         return

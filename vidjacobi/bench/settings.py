@@ -79,7 +79,7 @@ class BenchConfig:
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchCase:
     """One decoder at one window."""
 
     decoder: DecoderConfig
@@ -107,12 +107,12 @@ def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
     return config
 
 
-def cases_of(config: BenchConfig) -> list[Case]:
+def cases_of(config: BenchConfig) -> list[BenchCase]:
     """Every decoder at every window. AR is not among them: it always runs. Raises InvalidArgument."""
-    found: dict[tuple[str, int], Case] = {}
+    found: dict[tuple[str, int], BenchCase] = {}
     for entry in config.decoders:
         for decoder in decoders_of(entry, config.windows):
-            case = Case(decoder)
+            case = BenchCase(decoder)
             if decoder.method == "autoregressive":
                 continue
             if found.setdefault(case.key, case) != case:

@@ -38,7 +38,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Clip:
+class PosedClip:
     """A pose file, the split it belongs to, and its caption where there is one."""
 
     poses: Path
@@ -125,13 +125,13 @@ def _posed(root: Path, folders: list[Folder], split: str | None, media: Path) ->
     return (_entry(clip, found.get(clip.name, []), media) for clip in clips)
 
 
-def _clips(root: Path, folders: list[Folder]) -> list[Clip]:
+def _clips(root: Path, folders: list[Folder]) -> list[PosedClip]:
     notes = _annotations(root)
     clips = []
     for folder in folders:
         for path in sorted(folder.path.glob("*.txt")):
             split, text = notes.get(path.stem, (None, None))
-            clips.append(Clip(path, folder.split or split, text))
+            clips.append(PosedClip(path, folder.split or split, text))
     return sorted(clips, key=lambda clip: (clip.split or "", clip.name))
 
 
@@ -173,7 +173,7 @@ def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _entry(clip: Clip, places: list[Path], media: Path) -> Entry:
+def _entry(clip: PosedClip, places: list[Path], media: Path) -> Entry:
     made = episode_id(*([clip.split] if clip.split else []), clip.name)
     if clip.split and len(places) > 1:  # the same clip under another split's name is another thing
         places = [p for p in places if clip.split in p.relative_to(media).parts] or places

@@ -62,7 +62,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One decoder over its windows; lossy ones are dashed."""
 
     label: str
@@ -71,7 +71,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceLevel:
     """A value that has no window: AR, the floor of FVD, freezing the last frame. Drawn across the plot."""
 
     label: str
@@ -80,7 +80,9 @@ class Level:
     high: int | float | None = None
 
 
-def over_window(label: str, lines: Sequence[Line], levels: Sequence[Level] = (), log: bool = False) -> str:
+def over_window(
+    label: str, lines: Sequence[Curve], levels: Sequence[ReferenceLevel] = (), log: bool = False
+) -> str:
     """NFE, latency or FVD over the window, one line per decoder: SVG text.
 
     A decoder looks the same in every plot whose ``lines`` have the same order. Raises InvalidArgument
@@ -90,7 +92,7 @@ def over_window(label: str, lines: Sequence[Line], levels: Sequence[Level] = (),
     if len(set(labels)) < len(labels):
         raise InvalidArgument(f"{label}: two lines of the same name: {', '.join(labels)}")
     points = [point for line in lines for point in line.points]
-    marks: list[Point | Level] = [*points, *levels]
+    marks: list[Point | ReferenceLevel] = [*points, *levels]
     values = [x for mark in marks for x in (mark.value, mark.low, mark.high) if x is not None]
     windows = sorted({point.window for point in points})
     _check(label, values, positive=log)
@@ -207,7 +209,7 @@ def _blank(y: str, x: str) -> "tuple[Figure, Axes]":
     return figure, axis
 
 
-def _draw_lines(axis: "Axes", lines: Sequence[Line], apart: float) -> "dict[str, Line2D]":
+def _draw_lines(axis: "Axes", lines: Sequence[Curve], apart: float) -> "dict[str, Line2D]":
     """What the legend shows, by name. ``apart``: octaves between decoders at most, so that their intervals
     do not hide each other where values are alike."""
     step, middle = min(apart, 0.4 / max(1, len(lines))), (len(lines) - 1) / 2
@@ -218,7 +220,7 @@ def _draw_lines(axis: "Axes", lines: Sequence[Line], apart: float) -> "dict[str,
     }
 
 
-def _draw_line(axis: "Axes", line: Line, index: int, shift: float) -> "Line2D":
+def _draw_line(axis: "Axes", line: Curve, index: int, shift: float) -> "Line2D":
     colour = _SERIES[index % len(_SERIES)]
     points = sorted(line.points, key=lambda point: point.window)
     windows = [point.window * shift for point in points]
@@ -237,7 +239,7 @@ def _draw_line(axis: "Axes", line: Line, index: int, shift: float) -> "Line2D":
     return handle
 
 
-def _draw_level(axis: "Axes", level: Level, index: int) -> "Line2D":
+def _draw_level(axis: "Axes", level: ReferenceLevel, index: int) -> "Line2D":
     dashes = ("-", (0, (1, 2)), (0, (6, 2, 1, 2)))[index % 3]
     if level.low is not None and level.high is not None:
         axis.axhspan(level.low, level.high, color=_SOFT, alpha=0.15, linewidth=0)
