@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as attend
 
-from cosmos_adapter.transformer.network import CosmosTransformer, LayerCache
+from cosmos_adapter.transformer.attention import LayerCache
+from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec
 
 SPEC = replace(ModelSpec(), n_layers=1, vocab_size=64)

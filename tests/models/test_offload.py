@@ -165,7 +165,7 @@ def is_on_the_host(module: nn.Module) -> Any:
     return torch.no_grad()
 
 
-def test_threads_get_their_shared_in_order() -> None:
+def test_threads_get_their_turns_in_order() -> None:
     """While one module works the others wait, and they get their turns in the order in which they asked."""
     shared = SharedDevice({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
     started, release, order = Event(), Event(), []
