@@ -1,4 +1,4 @@
-"""Statistics of a bench: clips are the unit, ratios are paired."""
+"""Statistics of a bench: the clip is the unit, and ratios are paired."""
 
 import math
 
@@ -62,7 +62,8 @@ def test_seeds_of_a_clip_are_averaged_first() -> None:
 
 def test_a_ratio_is_paired_and_turns_around() -> None:
     rows = [row("a", 16, clip, 50 * (clip + 1)) for clip in range(3)]
-    rows += [row("b", 16, clip, 100 * (clip + 1)) for clip in range(2)]  # clip 2 has no partner
+    # clip 2 has no decode to be paired with
+    rows += [row("b", 16, clip, 100 * (clip + 1)) for clip in range(2)]
     found, back = ratio(rows, ("a", 16), ("b", 16)), ratio(rows, ("b", 16), ("a", 16))
     assert found is not None
     assert back is not None

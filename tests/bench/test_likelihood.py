@@ -1,4 +1,4 @@
-"""Likelihoods of decoded tokens, and the laws that decided them."""
+"""Likelihoods of decoded tokens, and the probs that decided them."""
 
 import pytest
 import torch
@@ -38,12 +38,12 @@ def test_is_what_one_by_one_feeding_gives() -> None:
 
 
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "sjd_pac"])
-def test_exact_decoders_decide_by_the_models_own_laws(decoder: str) -> None:
+def test_lossless_decoders_decide_by_the_models_own_probs(decoder: str) -> None:
     _, _, kl = scored(decoder)
     assert kl.abs().max() < 1e-5
 
 
-def test_early_lanes_decide_by_others() -> None:
+def test_lanes_that_open_early_decide_by_other_probs() -> None:
     _, _, kl = scored("pjd_temporal")
     assert kl.min() > 0.01
 

@@ -1,4 +1,4 @@
-"""Records become one HTML file: what stands in it, what is escaped, what is refused."""
+"""Records become a single HTML file: what it holds, what is escaped, and what is refused."""
 
 import gc
 import re
@@ -40,7 +40,7 @@ NUMBER, INTERVAL, TEXT = Column("n", "number"), Column("i", "interval", 1), Colu
 
 
 class Reader(HTMLParser):
-    """Every element with its attributes, the text, and elements left open."""
+    """Collects every element with its attributes, the text, and elements that are not closed."""
 
     EMPTY = ("meta", "link", "img", "input", "path", "use")
 
@@ -166,7 +166,7 @@ def test_without_scripts_videos_have_the_browsers_controls(html: str) -> None:
     assert len(videos) == 10
     for video in videos:
         assert {"controls", "muted", "playsinline"} <= set(video)
-        assert video["preload"] == "none"  # hundreds of players would be too many
+        assert video["preload"] == "none"  # a browser could not show hundreds of players
 
 
 @pytest.mark.parametrize(
@@ -264,16 +264,18 @@ def test_one_clip_at_a_time_is_in_memory(tmp_path: Path) -> None:
             yield Clip(str(seed), 10, [Track("ar", frames)])
             del frames
             gc.collect()
-            assert sum(ref() is not None for ref in alive) <= 2  # this one and the one before
+            assert sum(ref() is not None for ref in alive) <= 2  # this clip and the one before it
 
     write_page(tmp_path / "a.html", Page("title", [Section("Clips", clips())]))
     assert len(alive) == 6
 
 
-def test_plots_take_the_pages_colours_and_are_the_same_again() -> None:
+def test_plots_take_the_pages_colours_and_are_reproducible() -> None:
     lines = [
         Curve("pathwise", [Point(16, 200, 190, 212), Point(64, 95, 90, 101)]),
-        Curve("_$x^2$ & <b>", [Point(16, 300)], lossy=True),  # neither hidden nor a formula nor markup
+        Curve(
+            "_$x^2$ & <b>", [Point(16, 300)], lossy=True
+        ),  # a name that must not be hidden, or read as a formula or as markup
         Curve("left out", []),
     ]
     drawn = over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
@@ -283,15 +285,15 @@ def test_plots_take_the_pages_colours_and_are_the_same_again() -> None:
     for text in ("pathwise", "_$x^2$ & <b>", "ar", "16", "64", "NFE", "256", "512"):
         assert text in texts
     assert "left out" not in texts
-    assert re.findall(r"(?<!, )#[0-9a-f]{6}", drawn) == []  # no colour but as a variable's fallback
+    assert re.findall(r"(?<!, )#[0-9a-f]{6}", drawn) == []  # colours only occur as fallbacks of variables
     for variable in ("series-0", "series-1", "ink", "soft", "rule"):
         assert f"var(--{variable}, #" in drawn
-    assert set(root.attrib) == {"viewBox"}  # its size is the page's to choose
+    assert set(root.attrib) == {"viewBox"}  # the page decides on its size
 
 
 def test_throughput_counts_everything_once() -> None:
     drawn = throughput([60.0 * (1 + i // 2) for i in range(100)])
-    assert "mean 2<" in drawn  # per minute
+    assert "mean 2<" in drawn  # clips per minute
     assert "minutes since the start" in drawn
     assert "seconds since the start" in throughput([0.0])
 
