@@ -223,9 +223,8 @@ def from_torchscript(content: bytes, path: Path) -> Scripted:
     """Run the program in the file. Raises BadCheckpoint where it is damaged."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # TorchScript is deprecated, but this file is what there is
+            # TorchScript is deprecated, but this file is what there is
+            warnings.simplefilter("ignore", FutureWarning)
             program = torch.jit.load(io.BytesIO(content), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -40,9 +40,8 @@ class CausalConv3d(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, kernel: tuple[int, int, int], stride: int = 1) -> None:
         super().__init__()
-        self.conv3d = nn.Conv3d(
-            width_in, width_out, kernel
-        )  # only holds the weights, under the official name
+        # only holds the weights, under the official name
+        self.conv3d = nn.Conv3d(width_in, width_out, kernel)
         self.over_time = kernel[0] > 1
         self.stride = stride
         if self.over_time and kernel[1:] != (1, 1):

@@ -62,9 +62,8 @@ def with_history(
     # the convolution over them yields the same five frames.
     if not frames:
         return x
-    rows = x.permute(
-        0, 2, 3, 4, 1
-    )  # b t h w c, as it lies in memory: concatenating along t copies whole blocks
+    # b t h w c, as it lies in memory: concatenating along t copies whole blocks
+    rows = x.permute(0, 2, 3, 4, 1)
     if is_start(state):
         rows = torch.cat([rows[:, :1].expand(-1, frames, -1, -1, -1), rows], 1)
     if state is not None:

@@ -34,14 +34,8 @@ WAITING = {
     "lift_fresh",
 }
 HOST_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.tolist, Tensor.item)
-EACH_KIND = (
-    "pathwise",
-    "fast",
-    "sjd",
-    "gsd",
-    "pjd_temporal",
-    "adaptive",
-)  # the other decoders are made of the same parts
+# the other decoders are made of the same parts
+EACH_KIND = ("pathwise", "fast", "sjd", "gsd", "pjd_temporal", "adaptive")
 DECODERS = [
     pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow)
     for name in config_names("decoder")

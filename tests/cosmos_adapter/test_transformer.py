@@ -153,9 +153,8 @@ def test_clips_with_their_own_frontiers_equal_each_clip_alone(name: str) -> None
     n, starts, size = tokens.shape[1], [4, 11, 20], 6
     full = prefill(model, tokens, model.make_cache(3, n))
     cache = model.make_cache(3, n)
-    prefill(
-        model, tokens, cache
-    )  # every slot is filled, and those at the frontiers and after them are hidden
+    # every slot is filled, and those at the frontiers and after them are hidden
+    prefill(model, tokens, cache)
     for entry in cache:
         for clip, start in enumerate(starts):
             entry.keys[clip, :, start:] = 1e3

@@ -116,9 +116,8 @@ def test_any_name_is_text(html: str) -> None:
     page = Page(HOSTILE, [Section(HOSTILE, text=HOSTILE)], HOSTILE, {HOSTILE: HOSTILE}, [HOSTILE])
     texts = Reader("".join(render(page)))
     assert [tag for tag, _ in texts.elements].count("script") == 1
-    assert (
-        texts.text.count(HOSTILE) == 8
-    )  # title twice, summary, warning, link, heading, paragraph, facts twice
+    # title twice, summary, warning, link, heading, paragraph, facts twice
+    assert texts.text.count(HOSTILE) == 8
 
 
 def test_videos_are_what_every_browser_plays(tmp_path: Path) -> None:

@@ -201,9 +201,8 @@ def test_threads_get_their_turns_in_order() -> None:
 
 
 def test_others_may_come_between_the_chunks_of_a_prefill(loaded: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(
-        "cosmos_adapter.transformer.model.HEAD_CHUNK", 64
-    )  # the logits of one input at a time
+    # the logits of one input at a time
+    monkeypatch.setattr("cosmos_adapter.transformer.model.HEAD_CHUNK", 64)
     model, tokenizer = offload_pair(*loaded, modules_of(*loaded), CPU)
     tokens = torch.arange(10)[None]
     whole = torch.cat(list(loaded[0].prefill(tokens, loaded[0].make_cache(1, 10), 4)), 1)

@@ -121,9 +121,8 @@ def index_video(path: Path, exactly: bool = False) -> VideoIndex:
     if not len(scan.keys):
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
     if not scan.timed:
-        rates = rates[
-            ::-1
-        ]  # without time stamps the average rate is a guess, and the rate in the codec is not
+        # without time stamps the average rate is a guess, and the rate in the codec is not
+        rates = rates[::-1]
     seconds = (scan.keys - scan.keys[0]) * float(base) if scan.timed else scan.keys / float(_first(rates))
     orientation = _orientation(first)
     size = (first.width, first.height) if orientation.transpose else (first.height, first.width)
