@@ -1,4 +1,4 @@
-"""FVD of two folders of clips, of any model: GENERATED/a.mp4 against REAL/a.mp4, b/ (its frames) against b/."""
+"""FVD of two folders of clips of any model: GENERATED/a.mp4 against REAL/a.mp4, or a folder b of frames against b."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,22 +21,23 @@ from vidjacobi.video.images import IMAGE_SUFFIXES, frame_files
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]
 )
-LISTED = 5  # names in a message
+LISTED = 5  # most names in a message
 CODEC = (
-    "the two folders hold differently written clips ({0} against {1}): compression alone moves the distance; "
-    "compare files that were written alike, or folders of png images"
+    "the two folders hold clips that were written differently ({0} against {1}): compression alone changes the "
+    "distance; compare files that were written in the same way, or folders of png images"
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What of each clip is compared, and how.
+    """Which frames of each clip are compared, and how.
 
     Attributes:
-        start, count: frames; count None takes all that follow, which all clips must then have alike.
-        cache: folder of features, so that nothing is computed twice; None keeps none.
-        per_frame: also PSNR and SSIM of each clip against its real one.
-        draws, seed: of the bootstrap and the floor.
+        start: first frame.
+        count: number of frames; None for all that follow, of which all clips must then have the same number.
+        cache: folder of features, so that none is computed twice; None keeps none.
+        per_frame: whether PSNR and SSIM of each clip against its real one are measured too.
+        draws, seed: number of draws of the bootstrap, and the seed of bootstrap and floor.
     """
 
     start: int = 0
@@ -49,18 +50,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Side:
-    """One of a pair's two clips: ``count`` frames from ``start`` on of a video or a folder of images."""
+    """One of the two clips of a pair: ``count`` frames from ``start`` on, of a video or a folder of images."""
 
     clip: ClipInfo
     start: int
     count: int
 
     def read(self) -> Frames:
-        """Its frames."""
+        """The frames."""
         return read_frames(self.clip.source, self.start, self.count).frames
 
     def key(self) -> str:
-        """Its key in the cache, by content."""
+        """The key of the frames in the feature cache, by the content of the files."""
         path = Path(self.clip.source)
         files = frame_files(path) if self.clip.kind is Kind.FOLDER else [path]
         return feature_cache.key_of_files(files, self.start, self.count)
@@ -68,7 +69,7 @@ class Side:
 
 @dataclass(frozen=True)
 class ClipPair:
-    """A clip of both folders."""
+    """A clip that is in both folders."""
 
     name: str
     generated: Side
@@ -77,7 +78,7 @@ class ClipPair:
 
 @dataclass(frozen=True)
 class MeanScores:
-    """PSNR (dB, frames that differ) and SSIM of a pair, means over frames; how many frames are identical."""
+    """Means over the frames of a pair: PSNR in dB (of frames that differ), SSIM, and the number of equal frames."""
 
     psnr: float | None
     ssim: float
@@ -91,10 +92,10 @@ def measure(
     options: Options | None = None,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """The record of two folders' distance: value, floor, spread, per-frame means, warnings, protocol, notes.
+    """The record of the distance between two folders: value, floor, spread, means, warnings, protocol and notes.
 
-    ``observe(clips done, clips in all)`` is told after each pair. Raises BadInput where the folders have nothing
-    in common or a single clip, and where clips are too short, unreadable or of different sizes.
+    ``observe(clips done, clips in all)`` is called after each pair. Raises BadInput where the folders share no clip
+    or a single one, and where clips are too short, unreadable or of different sizes.
     """
     options = options or Options()
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
@@ -119,8 +120,9 @@ def measure(
 def measure_pair(
     pair: ClipPair, extractor: Extractor, options: Options
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], MeanScores | None, list[str]]:
-    """((features of the generated clip, of the real one), per-frame means if wanted, remarks)."""
+    """((features of the generated clip, of the real one), per-frame means if they are wanted, remarks)."""
     features, remarks = [], []
+    # The frames are needed for the features and for the per-frame means, and are read at most once.
     readers = [cache(side.read) for side in (pair.generated, pair.real)]
     for side, read in zip((pair.generated, pair.real), readers, strict=True):
         if options.cache is None:
@@ -137,7 +139,8 @@ def measure_pair(
 
 
 def compare(frames: Frames, truth: Frames) -> MeanScores:
-    """Per-frame distances of one pair, as means."""
+    """The means over the frames of one pair."""
+    # The PSNR of equal frames is infinite, so they are counted apart.
     psnr = per_frame.psnr(frames, truth)
     finite = psnr[psnr.isfinite()]
     mean = float(finite.mean()) if len(finite) else None
@@ -155,7 +158,7 @@ def _means(scores: list[MeanScores]) -> dict[str, Any]:
 
 
 def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[ClipPair], list[str]]:
-    """Clips of both folders by name, checked, and notes on what was left out. Raises BadInput."""
+    """The clips that both folders have, by name and checked, and notes about what was left out. Raises BadInput."""
     made, true = clips_in(generated), clips_in(real)
     names = [name for name in made if name in true]
     if not names:
@@ -170,6 +173,7 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
     pairs = [_pair(name, made[name], true[name], options) for name in names]
     _check_lengths(pairs, least)
     notes = []
+    # Clips that only one folder has are left out with a note: rollouts of a part of a dataset are the usual case.
     for folder, clips, others in ((generated, made, true), (real, true, made)):
         alone = [name for name in clips if name not in others]
         notes += [f"left out, in {folder} only: {_some(alone)}"] if alone else []
@@ -180,7 +184,7 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
 
 
 def clips_in(folder: Path) -> dict[str, Path]:
-    """Video files by stem and folders of images by name, sorted. Raises BadInput where there are none."""
+    """Video files by name without ending, and folders of images by name, sorted. Raises BadInput without any."""
     if not folder.is_dir():
         raise BadInput(
             f"{folder}: {'a file' if folder.exists() else 'no such folder'}; name a folder of clips"
@@ -190,6 +194,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
         is_clip = _has_images(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES
         if not is_clip:
             continue
+        # a.mp4 is clip "a"; a folder keeps its whole name, since "take.1" has no ending
         name = entry.name if entry.is_dir() else entry.stem
         if name in found:
             raise BadInput(f"{folder}: both {found[name].name} and {entry.name} would be clip {name!r}")
@@ -201,7 +206,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is visible in a folder, sorted."""
+    """The entries of a folder that are not hidden, sorted."""
     try:
         return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     except PermissionError as error:
@@ -233,7 +238,7 @@ def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:
 
 
 def _written(sides: list[Side]) -> str:
-    """Codecs or image kinds of some clips."""
+    """The codecs or kinds of images of some clips, for messages."""
     found = {side.clip.codec if side.clip.kind is Kind.VIDEO else _image_kinds(side) for side in sides}
     return ", ".join(sorted(found))
 
@@ -243,7 +248,7 @@ def _image_kinds(side: Side) -> str:
 
 
 def _check_lengths(pairs: list[ClipPair], least: int) -> None:
-    """Raise BadInput where clips have different numbers of frames, or too few."""
+    """Raise BadInput where clips have different numbers of frames, or fewer than ``least``."""
     sides = [side for pair in pairs for side in (pair.generated, pair.real)]
     shortest, longest = min(sides, key=lambda s: s.count), max(sides, key=lambda s: s.count)
     if shortest.count < least:

@@ -1,4 +1,4 @@
-"""Frames to compare: the ground truth of a clip, what a decoder predicted, and references that decode nothing."""
+"""Frames to compare: the ground truth of a clip, the prediction of a decoder, and references without a decoder."""
 
 import torch
 from jaxtyping import Int, UInt8
@@ -8,23 +8,24 @@ from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
 from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
-SourceFrames = UInt8[Tensor, "S H W 3"]  # as read
+SourceFrames = UInt8[Tensor, "S H W 3"]  # as they were read
 
-# name -> what it stands for in a table; both are made of the ground truth alone
+# name -> its meaning in tables; both are made from the ground truth alone
 REFERENCES = {
     "frozen": "the last context frame, repeated",
-    "tokenizer": "the ground truth, encoded and turned into frames again: the best that any decoder can do",
+    "tokenizer": "the ground truth, encoded and turned into frames again: the best that any decoder can reach",
 }
 
 
 def as_the_model_sees(source: SourceFrames, tokenizer: VideoTokenizer) -> Frames:
-    """SourceFrames frames at the model's size: resized, centre cropped, no video codec."""
+    """Source frames at the size of the model: resized and cropped to the centre, without a video codec."""
     return as_seen(fit(source, tokenizer.frame_size))
 
 
 @torch.inference_mode()
 def encode(source: SourceFrames, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
-    """Latent grid of source frames; the last one is repeated to fill a latent frame."""
+    """The latent grid of source frames, whose last frame is repeated until it fills a latent frame."""
+    # 30 frames with stride 8: 1 + 29, and 29 lacks 3 frames to be a multiple of 8.
     missing = -(len(source) - 1) % tokenizer.stride_t
     whole = torch.cat([source, source[-1:].expand(missing, -1, -1, -1)])
     return tokenizer.encode(fit(whole, tokenizer.frame_size)[None])[0]
@@ -32,7 +33,8 @@ def encode(source: SourceFrames, tokenizer: VideoTokenizer) -> Int[Tensor, "t h 
 
 @torch.inference_mode()
 def to_frames(grid: Int[Tensor, "t h w"], first: int, count: int, tokenizer: VideoTokenizer) -> Frames:
-    """``count`` frames of a latent grid, from frame ``first`` on."""
+    """``count`` frames of a latent grid, from frame ``first`` on, on the CPU."""
+    # The whole grid goes through the tokenizer: predicted frames depend on those of the context.
     pixels = next(iter(tokenizer.to_frames(grid[None])))
     return to_uint8(pixels)[first : first + count].cpu()
 
@@ -44,15 +46,15 @@ def predicted(
     count: int,
     tokenizer: VideoTokenizer,
 ) -> Frames:
-    """``count`` frames of the decided ``tokens`` (raster order) behind a context of ``first`` frames."""
+    """``count`` frames after a context of ``first`` frames, from the decided ``tokens`` in raster order."""
     new = tokens.to(context.device, context.dtype).unflatten(0, (-1, *context.shape[1:]))
     return to_frames(torch.cat([context, new]), first, count, tokenizer)
 
 
 def reference(name: str, source: SourceFrames, first: int, tokenizer: VideoTokenizer) -> Frames:
-    """What stands for a prediction under a ``name`` of REFERENCES; ``source`` is context and ground truth."""
+    """The frames of the reference ``name`` of REFERENCES; ``source`` are the frames of context and ground truth."""
     count = len(source) - first
-    if name == "frozen":
+    if name == "frozen":  # what a model would give that predicts no motion at all
         last = as_the_model_sees(source[first - 1 : first], tokenizer)
         return last.expand(count, -1, -1, -1).contiguous()
     return to_frames(encode(source, tokenizer), first, count, tokenizer)

@@ -1,4 +1,4 @@
-"""How close predicted frames are to the ground truth, clip by clip; kept, so that nothing is measured twice."""
+"""How close predicted frames are to the ground truth, clip by clip, kept in a file so that none is measured twice."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,12 @@ class Quality:
     """One prediction against the ground truth, frame by frame.
 
     Attributes:
-        decoder: or the name of a reference; window 0 for those.
-        psnr: dB per frame, None where a frame equals the truth; ssim: in [-1, 1]; lpips: None where its weights are
-            not there.
+        decoder: name of a decoder or of a reference.
+        window: positions per pass; 0 for a reference.
+        clip: number of the clip, from 0.
+        psnr: in dB for each frame; None where a frame equals the ground truth.
+        ssim: for each frame, in [-1, 1].
+        lpips: for each frame; None where the weights of its network are missing.
     """
 
     decoder: str
@@ -29,20 +32,21 @@ class Quality:
 
     @property
     def key(self) -> Key:
-        """What was measured."""
+        """(decoder, window, clip)."""
         return self.decoder, self.window, self.clip
 
 
 def append(path: Path, rows: Sequence[Quality]) -> None:
-    """Add lines in one write."""
+    """Append lines to a file in a single write."""
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def read(path: Path) -> dict[Key, Quality]:
-    """All whole lines, the later one where two are of the same; the last line may have been cut off."""
+    """All whole lines by key; of two with the same key the later one. The last line may be cut off."""
     if not path.is_file():
         return {}
+    # a dict keeps the last of equal keys
     return {row.key: row for row in _rows(path)}
 
 
@@ -52,4 +56,4 @@ def _rows(path: Path) -> Iterator[Quality]:
             values: dict[str, Any] = json.loads(line)
             yield Quality(**values)
         except (ValueError, TypeError):
-            continue  # cut off when the run was killed: measured again
+            continue  # cut off when the run was killed; it is measured again
