@@ -28,22 +28,22 @@ bench: $(STAMP)
 	$(BIN)/vidjacobi bench --config readme --out out/bench
 
 # nano as it ships and micro, from nothing into out/: needs a GPU (half an hour of an H100 for nano; then an hour
-# of two cores for micro). Stopped or killed, the same call goes on
+# of two cores for micro). Stopped or killed, the same call resumes
 NANO := $(BIN)/python scripts/nano
 GPU := --device cuda --batch 32
 
 nano: nano-gpu nano-data
-	$(NANO)/train_tokenizer.py --device cuda --batch 2 --steps 5000 --out runs/nano/start
-	$(NANO)/train_tokenizer.py $(GPU) --start runs/nano/start/last.pt --rate 4e-4 --steps 3000
-	$(NANO)/sharpen_tokenizer.py $(GPU) --rate 2e-4 --deceit 0.08 --steps 5500
-	$(NANO)/train_transformer.py $(GPU) --rate 4e-3 --warmup 150 --steps 3000
+	$(NANO) train-tokenizer --device cuda --batch 2 --steps 5000 --out runs/nano/start
+	$(NANO) train-tokenizer $(GPU) --start runs/nano/start/last.pt --rate 4e-4 --steps 3000
+	$(NANO) sharpen-tokenizer $(GPU) --rate 2e-4 --adversarial 0.08 --steps 5500
+	$(NANO) train-transformer $(GPU) --rate 4e-3 --warmup 150 --steps 3000
 	$(MAKE) nano-export
 
 # a lesser nano without a GPU: about a day on two cores
 nano-cpu: nano-data
-	$(NANO)/train_tokenizer.py
-	$(NANO)/sharpen_tokenizer.py
-	$(NANO)/train_transformer.py
+	$(NANO) train-tokenizer
+	$(NANO) sharpen-tokenizer
+	$(NANO) train-transformer
 	$(MAKE) nano-export
 
 nano-gpu: $(STAMP)
@@ -51,14 +51,14 @@ nano-gpu: $(STAMP)
 
 nano-data: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[nano]" $(CONSTRAINTS)
-	$(NANO)/make_data.py
+	$(NANO) make-data
 
 nano-export:
-	$(NANO)/export.py
-	$(NANO)/train_tokenizer.py --model micro --steps 1500
-	$(NANO)/train_transformer.py --model micro --steps 1200 --variants plain
-	$(NANO)/export.py --model micro
-	$(NANO)/judge_tokenizer.py --tokenizer runs/nano/sharp/last.pt
+	$(NANO) export
+	$(NANO) train-tokenizer --model micro --steps 1500
+	$(NANO) train-transformer --model micro --steps 1200 --variants plain
+	$(NANO) export --model micro
+	$(NANO) judge-tokenizer --tokenizer runs/nano/sharp/last.pt
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

@@ -1,7 +1,7 @@
 """Write a small dataset of rendered clips in RealEstate10k's layout, with their true cameras.
 
 With it everybody can run the evaluation offline. The seeds are the upper half of those that nano's data keeps for
-held-out clips (scripts/nano/make_data.py), with the same mixture of kinds, so no bundled model was trained or
+held-out clips (scripts/nano/render/make_data.py), with the same mixture of kinds, so no bundled model was trained or
 validated on them. Pictures are PNG by default, because a metric should not see the losses of a video codec.
 
     python scripts/make_realestate10k.py --out runs/rooms --clips 64 --frames 33   # test/ID.txt, frames/test/ID/*.png
@@ -20,11 +20,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).with_name("nano")))
-from make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
-from rooms import FPS
-from scenes import KINDS, Clip, draw_kind, render_clip
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python knows only this folder
+from scripts.nano.render.make_data import FIRST_SEED, TRAIN_ONLY, split_mixture
+from scripts.nano.render.plain_room import FPS
+from scripts.nano.render.scenes import KINDS, RenderedClip, draw_kind, render_clip
 from vidjacobi.datasets.cameras import Cameras, write_cameras
 from vidjacobi.datasets.pixelsplat import record_of
 from vidjacobi.video.clips import write_video
@@ -32,7 +31,7 @@ from vidjacobi.video.clips import write_video
 SEEDS = range(FIRST_SEED["heldout"] + 500_000, FIRST_SEED["heldout"] + 1_000_000)
 
 
-def cameras_of(clip: Clip) -> Cameras:
+def cameras_of(clip: RenderedClip) -> Cameras:
     """The true cameras of a clip: world to camera, and intrinsics in units of the picture's sides."""
     height, width = clip.frames.shape[1:3]
     across, down = clip.intrinsics[0, 0] / width, clip.intrinsics[1, 1] / height
@@ -43,7 +42,7 @@ def cameras_of(clip: Clip) -> Cameras:
     return Cameras(f"rendered {clip.kind} {clip.seed}", stamps, lens.repeat(len(stamps), 1), poses)
 
 
-def write_images(folder: Path, clip: Clip, cameras: Cameras) -> None:
+def write_images(folder: Path, clip: RenderedClip, cameras: Cameras) -> None:
     """Write every frame as TIMESTAMP.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for stamp, picture in zip(cameras.timestamps.tolist(), clip.frames.numpy(), strict=True):

@@ -17,12 +17,11 @@ from statistics import NormalDist, median
 
 import torch
 
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import (
+from vidjacobi.sampling.probs import (
+    SamplingParams,
     SparseProbs,
     gumbel_max,
     logits_to_probs,
@@ -52,8 +51,8 @@ def plain(now, before, slot, fresh, drafts, noise):
 def ours(now, nuclei, slot, fresh, drafts, noise):
     """The way of the decoders. ``nuclei`` are the truncated probs of the last pass."""
     p = to_truncated_probs(now, SamplingParams())
-    trial = DraftEvidence(drafts, DraftProbs(nuclei, slot, fresh, p.vocab_size), p, noise)
-    verdict, redraft = trial.draw(Maximal()), trial.draw(Gumbel())
+    evidence = DraftEvidence(drafts, DraftProbs(nuclei, slot, fresh, p.vocab_size), p, noise)
+    verdict, redraft = evidence.draw(Maximal()), evidence.draw(Gumbel())
     return verdict.tokens, redraft.tokens, top_k_probs(p, KEEP)
 
 

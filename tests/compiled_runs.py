@@ -18,7 +18,7 @@ from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi.decoding.compiled import CompiledRunner, compiled
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 SPEC = replace(MODEL, n_layers=1, video_latent_shape=(5, 6, 8))
 

@@ -30,7 +30,7 @@ def shared() -> Path:
 def ticking_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves at every look: some machines' own is so coarse that a tiny pass takes 0 seconds."""
     ticks = itertools.count()
-    monkeypatch.setattr("vidjacobi.runtime.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("vidjacobi.decoding.trace.time.perf_counter", lambda: float(next(ticks)))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vidjacobi.rollouts.api import rollout as rollout
     from vidjacobi.rollouts.stream import FrameGroup as FrameGroup
     from vidjacobi.rollouts.stream import RolloutStream as RolloutStream
-    from vidjacobi.sampling.params import SamplingParams as SamplingParams
+    from vidjacobi.sampling.probs import SamplingParams as SamplingParams
 
 # The public names and where they live (no module has the name of a function: the import of a submodule
 # would hide the function). Torch is imported with the first of them, so that --help is quick.
@@ -39,7 +39,7 @@ _HOMES = {
     "Grid": "vidjacobi.grid",
     "Guided": "vidjacobi.models.guidance",
     "RolloutStream": "vidjacobi.rollouts.stream",
-    "SamplingParams": "vidjacobi.sampling.params",
+    "SamplingParams": "vidjacobi.sampling.probs",
     "VideoModel": "vidjacobi.models.protocol",
     "VideoTokenizer": "vidjacobi.models.tokenizer",
 }

@@ -23,10 +23,3 @@ class BadModelOutput(VidjacobiError):
 
 class BadOutput(VidjacobiError):
     """A result cannot be written where it was asked for."""
-
-
-def check_whole(part: str, name: str, value: object, least: int) -> None:
-    """Raise InvalidArgument unless ``value``, the option ``name`` of ``part``, is a whole number >= ``least``."""
-    # True and False are integers to Python, but YAML's "yes" as a width is a mistake.
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidArgument(f"{part}: {name} must be a whole number of at least {least}, not {value!r}")

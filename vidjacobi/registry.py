@@ -34,3 +34,10 @@ def build(kind: str, options: Mapping[str, object], table: Mapping[str, type[T]]
         return entry(**arguments)
     except TypeError as error:  # an argument that is missing or unknown, or of the wrong type
         raise InvalidArgument(f"{kind} {options['name']!r}: {error}") from error
+
+
+def check_whole(part: str, name: str, value: object, least: int) -> None:
+    """Raise InvalidArgument unless ``value``, the option ``name`` of ``part``, is a whole number >= ``least``."""
+    # True and False are integers to Python, but YAML's "yes" as a width is a mistake.
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidArgument(f"{part}: {name} must be a whole number of at least {least}, not {value!r}")

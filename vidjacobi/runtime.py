@@ -1,7 +1,6 @@
-"""Device, dtype and clock. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
+"""Device and dtype. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
 
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -98,15 +97,6 @@ def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[]
     return record
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Wall seconds. With ``measure`` it first waits for the device, whose work is otherwise only queued."""
-
-    device: torch.device
-    measure: bool
-
-    def now(self) -> float:
-        """Seconds since some fixed moment; only differences mean something."""
-        if self.measure and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished all work that it was given."""
+    torch.cuda.synchronize(device)

@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import logits_to_probs
+from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 SMALL = Grid(3, 1, 2)  # three frames of one row of two tokens

@@ -6,8 +6,7 @@ import torch
 from vidjacobi.bench.likelihood import Watched, divergence, score
 from vidjacobi.decoding.api import decode
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import logits_to_probs
+from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.testing import TinyVideoModel
 
 MODEL = TinyVideoModel(5, Grid(6, 3, 4), seed=1)

@@ -8,7 +8,7 @@ import pytest
 
 from vidjacobi.cli.main import main
 from vidjacobi.config.decoder import load_decoder
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import Adaptive
 
 GPU = """
@@ -74,7 +74,7 @@ def test_plan_of_a_bench_writes_a_curve(gpu: Any, bench: str, tmp_path: Path, ca
     assert (slow["decoder"], slow["passes"]) == ("ar", 960)
     assert [(line["window"], line["passes"]) for line in fast] == [(16, 240), (64, 120)]
     lanes = load_decoder("adaptive", {"lanes.curve": str(curve)})
-    parts = parts_of(lanes)
+    parts = strategies_of(lanes)
     assert parts is not None
     assert isinstance(parts.lanes, Adaptive)
     assert parts.lanes.sizes == (16, 64)

@@ -8,7 +8,7 @@ import pytest
 
 from vidjacobi.config.decoder import GUARANTEES, load_decoder, with_window
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS
 from vidjacobi.errors import InvalidArgument
@@ -32,7 +32,7 @@ def test_a_shipped_decoder_loads_and_proves_its_guarantee(name: str) -> None:
     assert config.window >= 1
     assert config.paper
     assert config.summary
-    parts = parts_of(config)
+    parts = strategies_of(config)
     assert (parts is None) == (config.method == "autoregressive")
     if parts:
         assert parts.guarantee == config.guarantee
@@ -48,7 +48,7 @@ def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
         with pytest.raises(
             InvalidArgument, match=f"says guarantee: {guarantee}, but its parts are {config.guarantee}"
         ):
-            parts_of(replace(config, guarantee=guarantee))
+            strategies_of(replace(config, guarantee=guarantee))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
 )
 def test_what_parts_prove_together(changed: dict[str, Any], guarantee: str) -> None:
     config = replace(load_decoder("mc_sjd"), guarantee=guarantee, **changed)
-    parts = parts_of(config)
+    parts = strategies_of(config)
     assert parts
     assert parts.guarantee == guarantee
 
@@ -101,7 +101,7 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
     )
     config = load_decoder(str(path))
     assert (config.name, config.window) == ("mine", 3)
-    assert parts_of(config)
+    assert strategies_of(config)
 
 
 def test_unknown_decoders() -> None:
@@ -139,7 +139,7 @@ def test_unknown_decoders() -> None:
 )
 def test_bad_settings_are_refused(overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        parts_of(load_decoder("pathwise", overrides))
+        strategies_of(load_decoder("pathwise", overrides))
     assert words in str(caught.value)
 
 

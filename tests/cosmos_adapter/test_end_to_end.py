@@ -16,7 +16,7 @@ from vidjacobi import rollout
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.models.protocol import flatten
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 
 @pytest.fixture(scope="module")

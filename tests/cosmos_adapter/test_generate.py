@@ -7,7 +7,7 @@ from tiny_cosmos import TINY, TINY_YARN, tiny_network
 from cosmos_adapter.transformer.hf import CosmosARForCausalLM
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import decode
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 
 @pytest.mark.parametrize("spec", [TINY, TINY_YARN], ids=["base", "yarn"])

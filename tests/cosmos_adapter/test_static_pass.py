@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from vidjacobi.decoding.records import tensors
 
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.records import tensors
 from vidjacobi.decoding.state import Problem
 from vidjacobi.decoding.step import look, one_pass
 from vidjacobi.decoding.window import Size, spare_slot
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
 WAITING = {
@@ -78,7 +78,7 @@ def problem(decoder: str, spec: Any = TINY) -> Problem:
             model = model.with_context(torch.empty(2, 7, spec.context_dim))
         context, streams = torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, dtype=torch.long)
     return Problem(
-        model, context, 22, SamplingParams(1.0, 0.8), 8, 0, streams, parts_of(load_decoder(decoder))
+        model, context, 22, SamplingParams(1.0, 0.8), 8, 0, streams, strategies_of(load_decoder(decoder))
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.decoding import batch_ops, jacobi
 from vidjacobi.decoding.state import DecodeState, Window
-from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
+from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.testing import TinyVideoModel
 

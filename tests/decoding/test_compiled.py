@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from vidjacobi.decoding.records import tensors
 
 import vidjacobi
 from vidjacobi.decoding import compiled as module
 from vidjacobi.decoding.compiled import PREFIXES, CompiledRunner, check_mode, compiled
-from vidjacobi.decoding.records import tensors
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked

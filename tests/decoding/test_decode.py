@@ -18,7 +18,7 @@ from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 DECODERS = config_names("decoder")

@@ -8,7 +8,7 @@ from law_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal, Reuse
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
@@ -28,7 +28,7 @@ LOSSY = [name for name in config_names("decoder") if load_decoder(name).guarante
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_shipped_decoder_labelled_lossy_is(name: str) -> None:
-    parts = parts_of(load_decoder(name))
+    parts = strategies_of(load_decoder(name))
     found = [p_value(setting, parts, seed_of(name), SAMPLES) for setting in (WIDE, SMALL)]
     assert min(found) < 1e-9, (
         f"{name} is labelled lossy, but follows the law of AR in every setting of this test ({found}): relabel it, "

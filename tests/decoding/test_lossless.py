@@ -8,7 +8,7 @@ from law_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.state import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
@@ -130,7 +130,7 @@ THRESHOLD = CHANCE / (len(CASES) + len(SHIPPED))
 def test_a_shipped_decoder_has_the_joint_law(name: str) -> None:
     """With its own lanes and siblings."""
     config = load_decoder(name)
-    assert p_value(SETTINGS[10 if config.draft_tree else 2], parts_of(config), seed_of(name)) > THRESHOLD
+    assert p_value(SETTINGS[10 if config.draft_tree else 2], strategies_of(config), seed_of(name)) > THRESHOLD
 
 
 @pytest.mark.slow

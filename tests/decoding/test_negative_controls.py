@@ -14,13 +14,19 @@ from torch import Tensor
 
 from vidjacobi.decoding import commit, prefill, step, window
 from vidjacobi.decoding.state import Strategies
-from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal
-from vidjacobi.decoding.strategies.drafts import DraftRule, Fresh, Past, PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.evidence import Coupling, DraftEvidence, Redraft
+from vidjacobi.decoding.strategies.couplings import (
+    Coupling,
+    DraftEvidence,
+    Gumbel,
+    Independent,
+    Maximal,
+    Redraft,
+)
+from vidjacobi.decoding.strategies.drafts import Draft, DraftContext, DraftRule, PreviousFrameProbs, Uniform
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler, Verifier
 from vidjacobi.sampling import noise
 from vidjacobi.sampling.noise import FIXED, Noise, Purpose
-from vidjacobi.sampling.reference import normalise, residual
+from vidjacobi.sampling.probs import normalise, residual
 from vidjacobi.shapes import Probs
 
 pytestmark = pytest.mark.unchecked
@@ -36,10 +42,10 @@ class CorrectedFromTarget:
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        kept = trial.draw(Maximal()).kept
-        redrawn = trial.from_target(Purpose.REDRAW)
-        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        kept = evidence.draw(Maximal()).kept
+        redrawn = evidence.from_target(Purpose.REDRAW)
+        return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,12 @@ class AcceptNoiseReused:
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        kept = trial.draw(Maximal()).kept
-        steps = normalise(residual(trial.target.dense(), trial.laws.dense())).cumsum(-1)
-        u = trial.noise.uniform(Purpose.ACCEPT)[..., None]
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        kept = evidence.draw(Maximal()).kept
+        steps = normalise(residual(evidence.target_probs.dense(), evidence.draft_probs.dense())).cumsum(-1)
+        u = evidence.noise.uniform(Purpose.ACCEPT)[..., None]
         redrawn = (steps <= u).sum(-1).clamp(max=steps.shape[-1] - 1)
-        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
+        return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,13 @@ class ThresholdReuse:
 
     threshold: float = 0.5
     guarantee: ClassVar[str] = "lossless"
-    fresh: ClassVar[Purpose] = Purpose.FRESH
+    draft_noise: ClassVar[Purpose] = Purpose.FRESH
     reads_draft_probs: ClassVar[bool] = True
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        p, q = trial.target.of(trial.drafts), trial.laws.of(trial.drafts)
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        p, q = evidence.target_probs.of(evidence.drafts), evidence.draft_probs.of(evidence.drafts)
         kept = p > self.threshold * q
-        return Redraft(torch.where(kept, trial.drafts, trial.draw(Independent()).tokens), kept)
+        return Redraft(torch.where(kept, evidence.drafts, evidence.draw(Independent()).tokens), kept)
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,10 @@ class WrongLaw:
 
     keeps_probs: ClassVar[int] = 256
 
-    def __call__(self, past: Past) -> Fresh:
+    def __call__(self, past: DraftContext) -> Draft:
         fresh = PreviousFrameProbs()(past)
-        probs = normalise(fresh.laws.probs.sqrt())
-        return Fresh(fresh.tokens, type(fresh.laws)(fresh.laws.ids, probs))
+        probs = normalise(fresh.probs.probs.sqrt())
+        return Draft(fresh.tokens, type(fresh.probs)(fresh.probs.ids, probs))
 
 
 def with_laws(change: Callable[[DraftEvidence, Probs], Probs]) -> Patch:
@@ -107,10 +113,10 @@ def with_laws(change: Callable[[DraftEvidence, Probs], Probs]) -> Patch:
     return patch_loop
 
 
-def stale(trial: DraftEvidence, laws: Probs) -> Probs:
+def stale(evidence: DraftEvidence, laws: Probs) -> Probs:
     """A draft that its redraft left alone keeps the law of the pass before."""
-    kept = trial.draw(Maximal()).kept
-    return torch.where(kept[..., None], trial.laws.dense(), laws)
+    kept = evidence.draw(Maximal()).kept
+    return torch.where(kept[..., None], evidence.draft_probs.dense(), laws)
 
 
 def flattened(_: DraftEvidence, laws: Probs) -> Probs:

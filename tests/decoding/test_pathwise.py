@@ -12,14 +12,14 @@ from torch import Tensor
 from vidjacobi import decode
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.state import Problem, Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.grid import Grid
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -271,7 +271,7 @@ def test_at_temperature_zero_every_decoder_is_greedy(name: str) -> None:
     config = load_decoder(name)
     if config.guarantee == "lossy":
         pytest.skip("a lossy decoder need not be AR's argmax")
-    parts = parts_of(config)
+    parts = strategies_of(config)
     assert parts
     for window in (1, 64):
         assert_ar(some_clips(name, window), seed=5, window=window, parts=parts, sampling=GREEDY)

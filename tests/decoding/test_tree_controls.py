@@ -11,15 +11,13 @@ from torch import Tensor
 
 from vidjacobi.decoding import commit, jacobi, step, window
 from vidjacobi.decoding.state import Strategies
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.draft_tree import DraftTree, RejectedDraft, TreeDrafts, TreeVerdict, unit
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal, Redraft
+from vidjacobi.decoding.strategies.draft_tree import DraftTree, RejectedDraft, Siblings, TreeVerdict, unit
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import gumbel_max, probability, residual
+from vidjacobi.sampling.probs import SamplingParams, gumbel_max, probability, residual
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
@@ -45,8 +43,8 @@ class Trying:
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        return trial.draw(Maximal())
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        return evidence.draw(Maximal())
 
     def uniform(self, rejected: RejectedDraft, index: int) -> Tensor:
         """One number of its own per test, or the one that the draft was rejected with."""
@@ -55,9 +53,9 @@ class Trying:
         every = rejected.noise.uniforms(Purpose.SIBLING_ACCEPT, rejected.siblings.shape[-1])
         return every[..., index]
 
-    def among(self, rejected: RejectedDraft) -> TreeVerdict:
-        left = unit(residual(rejected.target, rejected.laws))
-        law = rejected.laws
+    def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict:
+        left = unit(residual(rejected.target_probs, rejected.draft_probs))
+        law = rejected.draft_probs
         hit = torch.full_like(rejected.draft[:, 0], -1)
         for index in range(rejected.siblings.shape[-1]):
             tried = rejected.draft if index == 0 else rejected.siblings[:, index - 1, None]
@@ -85,12 +83,12 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
     verify_tree = commit.verify_tree
 
     def chained(*args: Any) -> Any:
-        *rest, trial, final, siblings, logits = args
+        *rest, evidence, final, siblings, logits = args
         width = siblings.tokens.shape[-1]
         depth = logits.shape[1] // width
-        chain = trial.target.logits
+        chain = evidence.target_probs.logits
         behind = chain[:, [min(level + 1, chain.shape[1] - 1) for level in range(depth)]]
-        return verify_tree(*rest, trial, final, siblings, behind.repeat_interleave(width, 1))
+        return verify_tree(*rest, evidence, final, siblings, behind.repeat_interleave(width, 1))
 
     patch.setattr(commit, "verify_tree", chained)
 
@@ -98,11 +96,11 @@ def follow_the_chain(patch: pytest.MonkeyPatch) -> None:
 def with_replacement(patch: pytest.MonkeyPatch) -> None:
     """Every sibling is a draw of its own from q without the draft, so that two may be the same token."""
 
-    def choose(laws: Tensor, drafts: Tensor, count: int, exponential: Tensor) -> TreeDrafts:
+    def choose(laws: Tensor, drafts: Tensor, count: int, exponential: Tensor) -> Siblings:
         rest = laws.scatter(-1, drafts[..., None], 0)
         draws = [gumbel_max(rest, exponential.roll(shift, 0)) for shift in range(count)]
         tokens = torch.stack(draws, -1)
-        return TreeDrafts(tokens, rest.sum(-1, keepdim=True).expand(tokens.shape) > 0)
+        return Siblings(tokens, rest.sum(-1, keepdim=True).expand(tokens.shape) > 0)
 
     patch.setattr(window, "choose", choose)
 

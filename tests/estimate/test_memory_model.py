@@ -28,7 +28,7 @@ from vidjacobi.estimate.memory_model import (
 from vidjacobi.estimate.outlines import outline
 from vidjacobi.estimate.simulate import Request
 from vidjacobi.models.outline import Outline
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 PARAMETERS = {"4b": 4_014_088_192, "5b": 4_584_845_312, "12b": 11_560_975_360, "13b": 13_323_125_760}
 

@@ -7,11 +7,11 @@ from torch import Tensor
 from vidjacobi import decode
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.grid import Grid
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import TreeModel, VideoModel
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID, VOCAB = Grid(4, 3, 4), 8
@@ -61,7 +61,7 @@ def test_identical_decoders_give_the_guided_ar_tokens(name: str) -> None:
 def test_siblings_move_entries_of_both_branches() -> None:
     model = Guided(*MODELS, scale=1.7)
     config = load_decoder("pathwise", {"draft_tree": {"depth": 2, "width": 3}})
-    assert parts_of(config)
+    assert strategies_of(config)
     fast, slow = decode(model, CONTEXT, 36, config, window=12), decode(model, CONTEXT, 36, "ar")
     assert torch.equal(fast.tokens, slow.tokens)
 

@@ -15,7 +15,7 @@ from vidjacobi.decoding.methods import METHODS, STEPS
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 pytestmark = pytest.mark.unchecked
 

@@ -8,12 +8,11 @@ import torch
 from law_checks import nuclei
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import (
+from vidjacobi.sampling.probs import (
+    SamplingParams,
     SparseProbs,
     gumbel_max,
     logits_to_probs,
@@ -122,14 +121,14 @@ def test_verdicts_are_those_of_the_plain_form(
         p = logits_to_probs(logits, SamplingParams())
         drafts = gumbel_max(q, noise.exponential(Purpose.FRESH, size))
         assert torch.equal(laws.of(drafts), probability(q, drafts))
-        trial = DraftEvidence(drafts, laws, to_truncated_probs(logits, SamplingParams()), noise)
+        evidence = DraftEvidence(drafts, laws, to_truncated_probs(logits, SamplingParams()), noise)
         kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
         left = gumbel_max(residual(p, q), noise.exponential(Purpose.REDRAW, size))
-        verdict = trial.draw(Maximal())
+        verdict = evidence.draw(Maximal())
         assert torch.equal(verdict.kept, kept)
         assert torch.equal(verdict.tokens, torch.where(kept, drafts, left))
         assert torch.equal(
-            trial.draw(Gumbel()).tokens, gumbel_max(p, noise.exponential(Purpose.GUMBEL, size))
+            evidence.draw(Gumbel()).tokens, gumbel_max(p, noise.exponential(Purpose.GUMBEL, size))
         )
 
 

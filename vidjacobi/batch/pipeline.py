@@ -22,7 +22,7 @@ from vidjacobi.batch.threads import CancelToken, Halted, Line, in_thread
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
-from vidjacobi.decoding.methods import refills
+from vidjacobi.decoding.scheduler import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 

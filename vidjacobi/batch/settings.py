@@ -13,10 +13,10 @@ from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
 from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
-from vidjacobi.decoding.api import parts_of
-from vidjacobi.errors import InvalidArgument, check_whole
-from vidjacobi.registry import lookup
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.decoding.api import strategies_of
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import check_whole, lookup
+from vidjacobi.sampling.probs import SamplingParams
 
 OUTPUTS = {
     "videos": "an mp4, the context first, and the tokens",
@@ -155,7 +155,7 @@ def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) ->
     except OmegaConfBaseException as error:
         raise InvalidArgument(f"decoder settings: {error}") from error
     decoder = with_window(load_decoder(config.decoder, overrides), config.window)
-    parts_of(decoder)
+    strategies_of(decoder)
     return Plan(config, decoder)
 
 

@@ -7,8 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.models.protocol import VideoModel
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import logits_to_probs
+from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.shapes import Logits, Mask, Positions, Probs, Tokens
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from vidjacobi.bench.bars import BARS, Bar
 from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
 from vidjacobi.config.yaml_files import load_settings
-from vidjacobi.decoding.api import parts_of
-from vidjacobi.decoding.strategies.lanes import Raster
+from vidjacobi.decoding.api import strategies_of
+from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 # Settings that no single decode depends on: a bench that is resumed may ask for more, fewer or other ones.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
@@ -135,9 +135,9 @@ def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
     if options or not isinstance(name, str) or (one is not None and several is not None):
         raise InvalidArgument(f"a bench's decoder is a name or {{name, window or windows}}, not {entry!r}")
     decoder = load_decoder(name)
-    parts = parts_of(decoder)
+    parts = strategies_of(decoder)
     if one is None and several is None:
-        lanes = parts is not None and not isinstance(parts.lanes, Raster)
+        lanes = parts is not None and not isinstance(parts.lanes, RasterLane)
         several = [decoder.window] if lanes else windows
     wanted = [one] if several is None else several
     tree = parts.draft_tree if parts else None

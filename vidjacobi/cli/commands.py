@@ -17,7 +17,7 @@ from vidjacobi.bench.settings import load_bench
 from vidjacobi.config.decoder import GUARANTEES, DecoderConfig, load_decoder
 from vidjacobi.config.rollout import RolloutConfig, load_rollout
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import parts_of
+from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.admission import Ask, check, here
@@ -42,7 +42,7 @@ def run_rollout(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     """``vidjacobi rollout``: predict futures of clips, one folder each; what can be checked is checked first."""
     config, decoder = load_rollout(args.config, flags, [word for word in args.clips if is_setting(word)])
     check_numbers(config)
-    parts_of(decoder)
+    strategies_of(decoder)
     runtime = choose(config.device, config.dtype)
     check_mode(config.compile, runtime.device, config.offload)
     if args.stream and config.run_torchscript:
@@ -181,7 +181,7 @@ def run_curve(args: Namespace, flags: dict[str, Any]) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidArgument(f"a curve is a YAML file: {out} should end in .yaml")
-    parts_of(load_decoder(args.decoder))
+    strategies_of(load_decoder(args.decoder))
     runtime = choose(args.device, args.dtype)
     pair = load(args.model, args.device, args.dtype, args.tokenizer)
     grids = contexts_of(args.model, pair, clips=[Path(clip) for clip in args.clips])[: max(1, args.count)]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
-from vidjacobi.errors import BadInput, check_whole
+from vidjacobi.errors import BadInput
+from vidjacobi.registry import check_whole
 
 LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from vidjacobi.datasets import bridge, folder, jsonl, lerobot, realestate10k, webdataset
 from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
 from vidjacobi.datasets.contract import Entry, distinct
-from vidjacobi.errors import BadInput, InvalidArgument, check_whole
-from vidjacobi.registry import lookup, suggest
+from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.registry import check_whole, lookup, suggest
 
 
 @dataclass(frozen=True)

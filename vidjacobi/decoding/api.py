@@ -2,30 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Problem, Progress, Strategies, Watch
-from vidjacobi.decoding.trace import Decoded
+from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
+from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.protocol import VideoModel, has_free_rows
+from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
-from vidjacobi.shapes import Counts, Tokens
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.shapes import Tokens
 
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
+Contexts = Tokens | Sequence[Int[Tensor, "_"]]
 
 
 def decode(
     model: VideoModel,
-    context: Tokens | Sequence[Int[Tensor, "_"]],
+    context: Contexts,
     new_tokens: int | Sequence[int],
     decoder: str | DecoderConfig = "pathwise",
     window: int | None = None,
@@ -36,7 +37,7 @@ def decode(
     observe: Callable[[Progress], None] | None = None,
     watch: Watch | None = None,
 ) -> Decoded:
-    """Decide ``new_tokens`` tokens behind each context.
+    """Decide ``new_tokens`` tokens after each context.
 
     Args:
         model: anything that satisfies ``vidjacobi.VideoModel``.
@@ -52,117 +53,72 @@ def decode(
             share one prefill if the model can copy rows (``vidjacobi.models.protocol.RowModel``).
         measure: synchronise a GPU around every pass so that the trace's seconds mean something.
         observe: called once per pass with the progress.
-        watch: called once per pass with the logits that decided tokens; see ``vidjacobi.decoding.state.Problem``.
+        watch: called once per pass with the logits that decided tokens; see ``vidjacobi.decoding.recipe.Hooks``.
 
     Returns:
-        ``Decoded(tokens [b, new_tokens], stats, trace)``; tokens are -1 behind the end of a shorter clip.
+        ``Decoded(tokens [b, new_tokens], stats, trace)``; tokens are -1 after the end of a shorter clip.
 
     Raises:
         InvalidArgument: a number or name is out of range.
         BadModelOutput: the model returned NaN or infinite logits.
     """
-    method, problem = problem_of(model, context, new_tokens, settings(decoder, window, sampling), clip_ids)
-    return lookup("method", method, METHODS)(replace(problem, measure=measure, observe=observe, watch=watch))
-
-
-def problem_of(
-    model: VideoModel,
-    context: Tokens | Sequence[Int[Tensor, "_"]],
-    new_tokens: int | Sequence[int],
-    how: tuple[DecoderConfig, SamplingParams],
-    clip_ids: Sequence[ClipId] | None,
-) -> tuple[str, Problem]:
-    """What is asked of a decoder, checked, and its method. ``how``: see ``settings``."""
-    config, sampling = how
-    clips = Clips.of(context, new_tokens)
-    check_clips(model, clips)
-    ids = context_ids(clips) if clip_ids is None else list(clip_ids)
-    if len(ids) != len(clips.tokens):
-        raise InvalidArgument(f"there are {len(clips.tokens)} clips but {len(ids)} clip ids")
-    parts = parts_of(config)
-    device = model.device
-    return config.method, Problem(
-        model=model,
-        context=clips.padded().to(device),
-        new_tokens=max(clips.counts),
-        sampling=sampling,
-        window=config.window,
-        seed=sampling.seed,
-        noise_keys=torch.tensor([noise_key_of(clip) for clip in ids], dtype=torch.long, device=device),
-        parts=parts,
-        lengths=clips.lengths_on(device),
-        counts=clips.counts_on(device),
-        sources=clips.sources() if has_free_rows(model) else None,
-    )
-
-
-def settings(
-    decoder: str | DecoderConfig,
-    window: int | None,
-    sampling: SamplingParams,
-) -> tuple[DecoderConfig, SamplingParams]:
-    """The decoder at a window, and how logits become laws. Raises InvalidArgument."""
-    config = with_window(load_decoder(decoder) if isinstance(decoder, str) else decoder, window)
-    if config.window < 1:
-        raise InvalidArgument(f"window must be at least 1, not {config.window}")
-    return config, sampling.resolve(config.temperature)
+    chosen = choose_decoder(decoder, window, sampling)
+    return finish(decode_steps(model, context, new_tokens, chosen, clip_ids, Hooks(measure, observe, watch)))
 
 
 @dataclass(frozen=True)
-class Clips:
-    """The contexts of a batch, one ``[c]`` each, and how many tokens each clip is to get."""
+class Decoder:
+    """A decoder at a window, ready to be applied to a model.
 
-    tokens: list[Int[Tensor, "_"]]
-    counts: list[int]
+    Attributes:
+        config: as it was loaded.
+        parts: what it is made of; None for AR.
+        method: the entry of METHODS that runs it.
+        window: positions per pass, >= 1.
+        sampling: with a temperature.
+    """
 
-    @classmethod
-    def of(cls, context: Tokens | Sequence[Int[Tensor, "_"]], new_tokens: int | Sequence[int]) -> "Clips":
-        """Check shapes and kinds. Raises InvalidArgument."""
-        if isinstance(context, Tensor) and context.ndim != 2:
-            raise InvalidArgument(
-                f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
-            )
-        rows = list(context)
-        for row in rows:
-            if row.ndim != 1 or row.is_floating_point():
-                raise InvalidArgument(
-                    f"a context must be integer token ids [tokens], not {row.dtype} {list(row.shape)}"
-                )
-        counts = [new_tokens] * len(rows) if isinstance(new_tokens, int) else list(new_tokens)
-        if len(counts) != len(rows):
-            raise InvalidArgument(f"there are {len(rows)} clips but {len(counts)} numbers of new tokens")
-        return cls([row.to("cpu", torch.long) for row in rows], counts)
+    config: DecoderConfig
+    parts: Strategies | None
+    method: Callable[..., Steps]
+    window: int
+    sampling: SamplingParams
 
-    def padded(self) -> Tokens:
-        """All contexts, filled up with zeros on the right."""
-        return torch.nn.utils.rnn.pad_sequence(self.tokens, batch_first=True)
-
-    def sources(self) -> tuple[int, ...] | None:
-        """For each clip the first one of the same context; None where all differ."""
-        first: dict[str, int] = {}
-        found = tuple(first.setdefault(name, index) for index, name in enumerate(context_ids(self)))
-        return found if len(first) < len(found) else None
-
-    def lengths_on(self, device: torch.device) -> Counts | None:
-        """Context lengths, None where they are all the same."""
-        return _unless_equal([len(row) for row in self.tokens], device)
-
-    def counts_on(self, device: torch.device) -> Counts | None:
-        """New tokens, None where they are all the same."""
-        return _unless_equal(self.counts, device)
+    def recipe(self, model: VideoModel, room: int) -> Recipe:
+        """Of clips with at most ``room`` positions. Seeds are the clips' own."""
+        return Recipe(model, replace(self.sampling, seed=0), self.window, room, self.parts)
 
 
-def _unless_equal(numbers: list[int], device: torch.device) -> Counts | None:
-    return None if len(set(numbers)) == 1 else torch.tensor(numbers, dtype=torch.long, device=device)
+def choose_decoder(decoder: str | DecoderConfig, window: int | None, sampling: SamplingParams) -> Decoder:
+    """Raises InvalidArgument for an unknown name, parts that do not prove the guarantee, or a window below 1."""
+    if isinstance(decoder, DecoderConfig):
+        config, parts, method = built(decoder)
+    elif decoder.endswith((".yaml", ".yml")):  # a file of the user's, which may change
+        config, parts, method = built(load_decoder(decoder))
+    else:
+        config, parts, method = _shipped(decoder)
+    width = config.window if window is None else window
+    if width < 1:
+        raise InvalidArgument(f"window must be at least 1, not {width}")
+    return Decoder(config, parts, method, width, sampling.resolve(config.temperature))
 
 
-def noise_key_of(clip: ClipId) -> int:
-    """The noise stream of a clip: its first start, sample and chunk unless they are given."""
-    return noise_key(clip, 0, 0, 0) if isinstance(clip, str) else noise_key(*clip)
+Built = tuple[DecoderConfig, Strategies | None, Callable[..., Steps]]
 
 
-def parts_of(config: DecoderConfig) -> Strategies | None:
-    """Build the parts that a configuration names; its law label must be what they prove."""
+def built(config: DecoderConfig) -> Built:
+    """A configuration with what it names. Raises InvalidArgument."""
+    return config, strategies_of(config), lookup("method", config.method, METHODS)
+
+
+@lru_cache
+def _shipped(name: str) -> Built:
+    """A decoder of the package; its YAML is parsed once."""
+    return built(load_decoder(name))
+
+
+def strategies_of(config: DecoderConfig) -> Strategies | None:
+    """Build the parts that a configuration names; its guarantee must be what they prove. Raises InvalidArgument."""
     if config.draft is None or config.coupling is None or config.verifier is None:
         return None
     parts = Strategies.named(config.draft, config.coupling, config.verifier, config.lanes, config.draft_tree)
@@ -173,11 +129,56 @@ def parts_of(config: DecoderConfig) -> Strategies | None:
     return parts
 
 
-def check_clips(model: VideoModel, clips: Clips) -> None:
-    """Refuse what cannot be decoded."""
-    if not clips.tokens or min(map(len, clips.tokens)) < 1:
+def decode_steps(
+    model: VideoModel,
+    context: Contexts,
+    new_tokens: int | Sequence[int],
+    decoder: Decoder,
+    clip_ids: Sequence[ClipId] | None,
+    hooks: Hooks,
+) -> Steps:
+    """A decode that is run pass by pass: ``decode`` takes all of them. Raises InvalidArgument at once."""
+    contexts = context_rows(context)
+    counts = [new_tokens] * len(contexts) if isinstance(new_tokens, int) else list(new_tokens)
+    if len(counts) != len(contexts):
+        raise InvalidArgument(f"there are {len(contexts)} clips but {len(counts)} numbers of new tokens")
+    check_clips(model, contexts, counts)
+    hashes = context_ids(contexts)
+    ids = hashes if clip_ids is None else list(clip_ids)
+    if len(ids) != len(contexts):
+        raise InvalidArgument(f"there are {len(contexts)} clips but {len(ids)} clip ids")
+    clips = Clips.of(
+        contexts,
+        counts,
+        decoder.sampling.seed,
+        [noise_key_of(clip) for clip in ids],
+        model.device,
+        sources=equal_contexts(hashes) if has_free_rows(model) else None,
+    )
+    room = min(clips.context.shape[1] + clips.new_tokens, model.max_positions)
+    return decoder.method(decoder.recipe(model, room), clips, hooks)
+
+
+def context_rows(context: Contexts) -> list[Int[Tensor, "_"]]:
+    """The contexts one by one, on the CPU. Raises InvalidArgument for what is no list of token ids."""
+    if isinstance(context, Tensor) and context.ndim != 2:
+        raise InvalidArgument(
+            f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
+        )
+    rows = list(context)
+    for row in rows:
+        if row.ndim != 1 or row.is_floating_point():
+            raise InvalidArgument(
+                f"a context must be integer token ids [tokens], not {row.dtype} {list(row.shape)}"
+            )
+    return [row.to("cpu", torch.long) for row in rows]
+
+
+def check_clips(model: VideoModel, contexts: Sequence[Int[Tensor, "_"]], counts: Sequence[int]) -> None:
+    """Refuse what cannot be decoded. Raises InvalidArgument."""
+    if not contexts or min(map(len, contexts)) < 1:
         raise InvalidArgument("the context is empty: a clip needs at least one token to go on from")
-    for row, count in zip(clips.tokens, clips.counts, strict=True):
+    for row, count in zip(contexts, counts, strict=True):
         if count < 1:
             raise InvalidArgument(f"there must be at least 1 new token, not {count}")
         if len(row) + count > model.max_positions:
@@ -191,7 +192,18 @@ def check_clips(model: VideoModel, clips: Clips) -> None:
             )
 
 
-def context_ids(clips: "Clips | Tokens") -> list[str]:
+def noise_key_of(clip: ClipId) -> int:
+    """The key of a clip's noise: its first start, sample and chunk unless they are given."""
+    return noise_key(clip, 0, 0, 0) if isinstance(clip, str) else noise_key(*clip)
+
+
+def context_ids(contexts: Sequence[Int[Tensor, "_"]] | Tokens) -> list[str]:
     """sha256 of each clip's context tokens."""
-    rows: Any = clips.tokens if isinstance(clips, Clips) else clips
-    return [sha256(row.to("cpu", torch.int32).numpy().tobytes()).hexdigest() for row in rows]
+    return [sha256(row.to("cpu", torch.int32).numpy().tobytes()).hexdigest() for row in contexts]
+
+
+def equal_contexts(hashes: Sequence[str]) -> list[int] | None:
+    """For each clip the first one of the same context; None where all differ."""
+    first: dict[str, int] = {}
+    found = [first.setdefault(name, index) for index, name in enumerate(hashes)]
+    return found if len(first) < len(found) else None

@@ -1,88 +1,83 @@
 """Decoding one token per pass: slow, plain, and the oracle of every test. Shares no code with the window loop."""
 
 import torch
+from torch import Tensor
 
-from vidjacobi.decoding.standing import PartialDecode, Steps, finish
-from vidjacobi.decoding.state import Problem, Progress
-from vidjacobi.decoding.trace import Decoded, Trace, decoded_of
+from vidjacobi.decoding.prefill import different, feed_contexts
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe
+from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache, different, prefill_once
-from vidjacobi.runtime import Clock
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max, is_finite, logits_to_probs, probs_dtype
+from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Counts, Logits, Tokens
 
 
-def run(problem: Problem) -> Decoded:
-    """Decide every clip's new tokens."""
-    return finish(steps(problem))
-
-
 @torch.inference_mode()
-def steps(problem: Problem) -> Steps:
-    """Sample each token from the model's law with the position's own Gumbel noise.
+def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
+    """Sample each token from the model's probs with the position's own Gumbel noise.
 
-    ``problem.window`` is the number of inputs fed per pass: 1, or more to run the forward at the shape of a
+    ``recipe.window`` is the number of inputs fed per pass: 1, or more to run the forward at the shape of a
     window decoder (the extra inputs repeat the last token and decide nothing), which tells rounding that
     depends on the shape from everything else.
     """
-    model, context, width = problem.model, problem.context, problem.window
-    cache = model.make_cache(len(context), problem.end + 1)
-    clock = Clock(context.device, problem.measure)
-    new, counts = context[:, :0], (problem.ends - problem.starts).tolist()
+    model, context, width, end = recipe.model, clips.context, recipe.window, recipe.room
+    cache = model.make_cache(len(clips), end + 1)
+    clock = Clock(context.device, hooks.measure)
+    new, counts = context[:, :0], (clips.ends - clips.starts).tolist()
     seconds, forward_seconds = [], []
-    for count in range(problem.new_tokens):
-        started = clock.now()
+    for count in range(clips.new_tokens):
+        began = clock.now()
         if count == 0:
-            logits = _law_of_the_first(problem, cache)
+            logits = _first_logits(recipe, clips, cache)
         else:
-            position = torch.arange(width, device=context.device) + problem.starts[:, None] + count - 1
-            inside = position.clamp(max=problem.end - 1)
-            slots = torch.where(position < problem.end, position, problem.end)
-            visible = torch.arange(problem.end, device=context.device) <= inside[..., None]
+            # All clips run for as long as the longest: what a shorter one gets after its end is cut off below.
+            # A position beyond the room is padding: it is written to the spare slot, which nobody sees.
+            position = torch.arange(width, device=context.device) + clips.starts[:, None] + count - 1
+            inside = position.clamp(max=end - 1)
+            slots = torch.where(position < end, position, end)
+            visible = torch.arange(end, device=context.device) <= inside[..., None]
             logits = model.forward(new[:, -1:].expand(-1, width), inside, slots, visible, cache)[:, :1]
-        forward_seconds.append(clock.now() - started)
-        new = torch.cat([new, _draw(problem, logits, problem.starts + count)], 1)
-        seconds.append(clock.now() - started)
-        if problem.observe:
-            batch = len(context)
-            problem.observe(Progress(count + 1, (count + 1) * batch, problem.new_tokens * batch))
+        forward_seconds.append(clock.now() - began)
+        new = torch.cat([new, _draw(recipe, clips, logits, clips.starts + count)], 1)
+        seconds.append(clock.now() - began)
+        if hooks.observe:
+            rows = len(clips)
+            hooks.observe(Progress(count + 1, (count + 1) * rows, clips.new_tokens * rows))
         yield PartialDecode([min(count + 1, most) for most in counts], new.__getitem__)
-    return _decoded(problem, new, torch.tensor(seconds), torch.tensor(forward_seconds))
+    return _decoded(clips, new, torch.tensor(seconds), torch.tensor(forward_seconds))
 
 
-def _law_of_the_first(problem: Problem, cache: Cache) -> Logits:
-    """Logits behind the last token of each context; shorter contexts are padded on the right."""
-    starts, width = problem.starts, problem.context.shape[1]
-    rows = width - int(starts.min()) + 1
-    chunks = prefill_once(problem.model, problem.context, problem.sources, cache, rows)
-    logits = torch.cat(list(chunks), 1)
-    if problem.sources is not None:  # the logits of each different context
-        logits = logits[different(problem.sources)[1]]
-    last = starts - 1 - (width - rows)
+def _first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
+    """Logits after the last token of each context; shorter contexts are padded on the right."""
+    width = clips.context.shape[1]
+    rows = width - clips.shortest + 1
+    logits = torch.cat(list(feed_contexts(recipe, clips, cache, rows)), 1)
+    if clips.sources is not None:  # the logits of each different context
+        logits = logits[different(clips.sources)[1]]
+    last = clips.starts - 1 - (width - rows)
     return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
 
 
-def _draw(problem: Problem, logits: Logits, positions: Counts) -> Tokens:
+def _draw(recipe: Recipe, clips: Clips, logits: Logits, positions: Counts) -> Tokens:
     if not is_finite(logits).all():
         raise BadModelOutput(
             f"the model's logits at position {int(positions[0])} are not finite: check its weights"
         )
-    passes = torch.zeros_like(problem.noise_keys)
-    noise = Noise(problem.seed, problem.noise_keys, positions[:, None], passes, probs_dtype(logits.dtype))
-    laws = logits_to_probs(logits, problem.sampling)
-    return gumbel_max(laws, noise.exponential(Purpose.GUMBEL, laws.shape[-1]))
+    passes = torch.zeros_like(clips.noise_keys)
+    dtype = probs_dtype(logits.dtype)
+    noise = Noise(clips.seeds, clips.noise_keys, positions[:, None], passes, dtype)
+    probs = logits_to_probs(logits, recipe.sampling)
+    return gumbel_max(probs, noise.exponential(Purpose.GUMBEL, probs.shape[-1]))
 
 
-def _decoded(
-    problem: Problem, tokens: Tokens, seconds: torch.Tensor, forward_seconds: torch.Tensor
-) -> Decoded:
-    """All clips run for as long as the longest; what a shorter one got behind its end is cut off."""
-    count, nfe = tokens.shape[1], problem.ends - problem.starts
+def _decoded(clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Tensor) -> Decoded:
+    """Without what a shorter clip got after its end."""
+    count, nfe = tokens.shape[1], clips.ends - clips.starts
     order = torch.arange(1, count + 1, device=tokens.device).expand_as(tokens)
     inside = order <= nfe[:, None]
     one = inside.T.long().cpu()
-    evaluated = torch.cat([problem.starts[None].cpu(), one[1:]])
+    evaluated = torch.cat([clips.starts[None].cpu(), one[1:]])
     marks = torch.where(inside, order, 0).cpu()
     trace = Trace(one, 0 * one, 0 * one, 0 * one, evaluated, seconds, forward_seconds, marks, 0 * marks)
-    return decoded_of("identical", torch.where(inside, tokens, -1), trace, nfe.tolist(), problem.shared_by)
+    return decoded_of("identical", torch.where(inside, tokens, -1), trace, nfe.tolist(), clips.shared_by)

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import Clips, check_clips, context_ids, noise_key_of, parts_of, settings
-from vidjacobi.decoding.methods import server_of
-from vidjacobi.decoding.scheduler import Done, Order
-from vidjacobi.decoding.state import Problem
+from vidjacobi.decoding.api import check_clips, choose_decoder, context_ids, context_rows, noise_key_of
+from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
+from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.models.protocol import RowModel, VideoModel
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +105,7 @@ def decode_each(
         InvalidArgument: a number or name is out of range, or (without ``keep_going``) a request's.
         BadModelOutput: the model returned NaN or infinite logits (without ``keep_going``).
     """
-    config, sampling = settings(decoder, window, sampling)
+    chosen = choose_decoder(decoder, window, sampling)
     if rows < 1:
         raise InvalidArgument(f"rows must be at least 1, not {rows}")
     if positions is not None and not 1 < positions <= model.max_positions:
@@ -117,46 +114,37 @@ def decode_each(
         raise InvalidArgument(
             "each row of this model has a condition of its own: decode such clips together, with vidjacobi.decode"
         )
-    problem = partial(
-        Problem,
-        model,
-        sampling=sampling,
-        window=config.window,
-        seed=sampling.seed,
-        parts=parts_of(config),
-        room=positions or model.max_positions,
-        measure=measure,
-    )
-    done = server_of(config.method, model)((_order(problem, request) for request in requests), rows)
+    recipe = chosen.recipe(model, positions or model.max_positions)
+    orders = (_order(recipe, chosen.sampling.seed, request) for request in requests)
+    done = decode_orders(Job(chosen.config.method, recipe, Hooks(measure)), orders, rows)
     return (_handed(part, keep_going) for part in done)
 
 
-def _order(problem: "partial[Problem]", request: Request | None) -> Order | Done | None:
+def _order(recipe: Recipe, seed: int, request: Request | None) -> Order | Done | None:
     """What the decoders are asked for, or why they are not."""
     if request is None:
         return None
     try:
-        return _checked(problem, request)
+        return _checked(recipe, seed, request)
     except VidjacobiError as error:
         return Done(request, None, error=type(error)(f"{_named(request)}: {error}"))
 
 
-def _checked(problem: "partial[Problem]", request: Request) -> Order:
-    model, room, numbers = problem.args[0], problem.keywords["room"], request.numbers
-    clips = Clips.of([request.context], request.new_tokens)
-    check_clips(model, clips)
-    longest = len(request.context) + request.new_tokens
-    if longest > room:
-        raise InvalidArgument(f"{longest} positions, context and new tokens, are more than positions={room}")
-    if not numbers or len(set(numbers)) < len(numbers):
+def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
+    (context,), numbers = context_rows([request.context]), request.numbers
+    check_clips(recipe.model, [context], [request.new_tokens])
+    longest = len(context) + request.new_tokens
+    if longest > recipe.room:
+        raise InvalidArgument(
+            f"{longest} positions, context and new tokens, are more than positions={recipe.room}"
+        )
+    count = len(numbers)
+    if not numbers or len(set(numbers)) < count:
         raise InvalidArgument(f"samples must be at least 1, or different numbers, not {request.samples}")
-    name = context_ids(clips)[0] if request.name is None else request.name
-    ids = [(name, request.start, sample, request.chunk) for sample in numbers]
-    noise_keys = torch.tensor([noise_key_of(clip) for clip in ids], dtype=torch.long, device=model.device)
-    context = clips.padded().to(model.device).expand(len(ids), -1)
-    return Order(
-        request, problem(context, request.new_tokens, noise_keys=noise_keys, sources=(0,) * len(ids))
-    )
+    name = context_ids([context])[0] if request.name is None else request.name
+    keys = [noise_key_of((name, request.start, sample, request.chunk)) for sample in numbers]
+    counts, sources = [request.new_tokens] * count, [0] * count
+    return Order(request, Clips.of([context] * count, counts, seed, keys, recipe.model.device, sources))
 
 
 def _handed(done: Done, keep_going: bool) -> Finished | Failed:

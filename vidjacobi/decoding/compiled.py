@@ -1,8 +1,8 @@
 """Passes as one compiled function each, and on a GPU as one captured graph each.
 
-What is compiled is the whole pass (``vidjacobi.decoding.step``): window, drafts, forward call, laws, verdicts,
-redrafts, the next state and plan. Rows and widths of a batch stay what they are. The prefix that attention reads
-grows in buckets; in the compiled code it is a symbol, so nothing is compiled again when it grows.
+What is compiled is the whole pass (step.py): drafts, forward call, verdicts, the next state and plan. Rows and
+widths of a batch stay what they are. The prefix that attention reads grows in buckets; in the compiled code it is a
+symbol, so nothing is compiled again when it grows.
 """
 
 import os
@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from vidjacobi.decoding.batch_ops import widened
-from vidjacobi.decoding.cuda_graph import GraphRunner, Recorder
-from vidjacobi.decoding.state import DecodeState, Problem, Strategies
-from vidjacobi.decoding.step import Status, StepOutput, one_pass
-from vidjacobi.decoding.window import BUCKET, Plan, Size, chain_size, slots_to_read, spare_slot
+from vidjacobi.decoding.cuda_graph import GraphRecorder, GraphRunner
+from vidjacobi.decoding.recipe import BUCKET, Recipe
+from vidjacobi.decoding.state import DecodeState, widen
+from vidjacobi.decoding.step import HostView, StepFunctions, StepOutput, step
+from vidjacobi.decoding.trace import Clock
+from vidjacobi.decoding.window import PassPlan, PassSize
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.registry import lookup
-from vidjacobi.runtime import Clock, graph_recorder
+from vidjacobi.runtime import graph_recorder
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 MODES = {
@@ -40,7 +41,7 @@ OPTIONAL = ("move", "copy_rows", "rows_alike", "recommended_top_p", "spec")
 
 
 def compiled(
-    model: VideoModel, mode: str = "default", backend: str = "inductor", recorder: Recorder | None = None
+    model: VideoModel, mode: str = "default", backend: str = "inductor", recorder: GraphRecorder | None = None
 ) -> VideoModel:
     """The same model, whose passes are compiled when a decoder first makes one of their shape.
 
@@ -95,7 +96,7 @@ def check_compiler(device: torch.device) -> None:
 class CompiledModel:
     """A model whose passes are compiled, and ``forward`` for one-by-one decoding. Prefills are not."""
 
-    def __init__(self, model: VideoModel, backend: str, recorder: Recorder | None) -> None:
+    def __init__(self, model: VideoModel, backend: str, recorder: GraphRecorder | None) -> None:
         self.model, self._backend, self._recorder = model, backend, recorder
         self.vocab_size, self.max_positions = model.vocab_size, model.max_positions
         self.prefix_tokens = model.prefix_tokens
@@ -103,7 +104,7 @@ class CompiledModel:
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
         self._forwards: dict[Hashable, Callable[..., Logits]] = {}
-        self._made: dict[Hashable, CompiledRunner] = {}
+        self._runners: dict[Hashable, CompiledRunner] = {}
 
     @property
     def device(self) -> torch.device:
@@ -141,38 +142,38 @@ class CompiledModel:
         with explained(self.model):
             return self._forwards[shapes](self.model, *inputs, cache)
 
-    def passes(self, problem: Problem, parts: Strategies, clock: Clock) -> "CompiledRunner":
-        """The passes of a problem; what an earlier one of the same numbers compiled is used again."""
-        bare = without_clips(problem, self.model)
-        key = (parts, bare.sampling, bare.window, bare.room, problem.columns, len(problem.noise_keys))
-        made = self._made.pop(key, None)
+    def runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> "CompiledRunner":
+        """Runs the passes of ``rows`` clips of a recipe; what was compiled for an equal one is used again."""
+        bare = replace(recipe, model=self.model)
+        key = (bare, rows, using)
+        made = self._runners.pop(key, None)
         if made is None:
-            run = compile_whole(_pass, self._backend)
+            run = compile_whole(_step, self._backend)
             captured = GraphRunner(run, self._recorder) if self._recorder else None
-            made = CompiledRunner(bare, parts, captured or run, keeps_cache=captured is not None)
-        made.lend(clock, lambda: self._made.update({key: made}))
+            made = CompiledRunner(bare, using, captured or run, keeps_cache=captured is not None)
+        made.lend(clock, lambda: self._runners.update({key: made}))
         return made
 
 
 class CompiledRunner:
-    """The compiled passes of problems with the same numbers. One decode uses them at a time."""
+    """Runs compiled passes of one recipe. One decode uses it at a time."""
 
     keeps_rows = True
 
     def __init__(
-        self, problem: Problem, parts: Strategies, run: Callable[..., StepOutput], keeps_cache: bool
+        self, recipe: Recipe, using: StepFunctions, run: Callable[..., StepOutput], keeps_cache: bool
     ) -> None:
-        self._problem, self._parts, self._run, self._keeps_cache = problem, parts, run, keeps_cache
-        self._clock = Clock(problem.model.device, False)
+        self._recipe, self._using, self._run, self._keeps_cache = recipe, using, run, keeps_cache
+        self._clock = Clock(recipe.model.device, False)
         self._cache: Cache = None
         self._give_back: Callable[[], None] | None = None
 
     def lend(self, clock: Clock, give_back: Callable[[], None]) -> None:
-        """To a decode, until it is done."""
+        """To a decode, until it releases the runner."""
         self._clock, self._give_back = clock, give_back
 
-    def done(self) -> None:
-        """The next decode may have them."""
+    def release(self) -> None:
+        """The next decode may have it."""
         if self._give_back:
             self._give_back()
         self._give_back = None
@@ -183,48 +184,46 @@ class CompiledRunner:
             for entries in tree_leaves(self._cache):
                 entries.zero_()
             return self._cache
-        cache = self._problem.model.make_cache(rows, slots)
+        cache = self._recipe.model.make_cache(rows, slots)
         self._cache = cache if self._keeps_cache else None
         return cache
 
-    def size(self, status: Status) -> Size:
+    def size(self, seen: HostView) -> PassSize:
         """The smallest halving of the window that holds all inputs, and few different prefixes."""
-        chain = chain_size(self._problem, self._parts)
-        wanted, width = self._parts.lanes.nodes(status.width, chain), chain
+        recipe = self._recipe
+        wanted, width = recipe.strategies.lanes.pass_width(seen.width, recipe.chain), recipe.chain
         while width % 2 == 0 and width // 2 >= wanted:
             width //= 2
-        buckets = spare_slot(self._problem, self._parts) // BUCKET
-        step = BUCKET * -(-buckets // PREFIXES)
-        return Size(width, slots_to_read(self._problem, self._parts, status.furthest, step))
+        step = BUCKET * -(-(recipe.spare_slot // BUCKET) // PREFIXES)
+        return PassSize(width, recipe.slots_to_read(seen.furthest, step))
 
-    def make(self, state: DecodeState, planned: Plan, size: Size, cache: Cache) -> tuple[StepOutput, float]:
-        """The pass; all of its seconds count as the model's. A clip's first one, which finds no window, is eager."""
+    def run(
+        self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache
+    ) -> tuple[StepOutput, float]:
+        """The pass; all of its seconds count as the model's."""
         began = self._clock.now()
-        full = min(chain_size(self._problem, self._parts), self._problem.columns)
-        if state.window is None:
-            made = one_pass(self._problem, self._parts, state, planned, replace(size, width=full), cache)
-        else:
-            blocks = state.passes.new_empty(size.slots // BUCKET + 1)
-            torch._dynamo.mark_dynamic(blocks, 0)
-            with explained(self._problem.model):
-                made = self._run(self._problem, self._parts, state, planned, cache, blocks, size.width)
-        return made, self._clock.now() - began
+        # Only the length of ``blocks`` counts: a symbol in the compiled code, so that it is not compiled again
+        # when the prefix grows. Example: 192 slots to read are 3 buckets of 64, so blocks has 4 entries.
+        blocks = state.passes.new_empty(size.slots // BUCKET + 1)
+        torch._dynamo.mark_dynamic(blocks, 0)
+        with explained(self._recipe.model):
+            output = self._run(self._recipe, self._using, state, plan, cache, blocks, size.width)
+        return output, self._clock.now() - began
 
 
-def _pass(
-    problem: Problem,
-    parts: Strategies,
+def _step(
+    recipe: Recipe,
+    using: StepFunctions,
     state: DecodeState,
-    planned: Plan,
+    plan: PassPlan,
     cache: Cache,
     blocks: Tensor,
     width: int,
 ) -> StepOutput:
     """A pass whose state keeps its shapes. Of ``blocks`` only the length counts: buckets to read, plus one."""
-    size = Size(width, (blocks.shape[0] - 1) * BUCKET)
-    made = one_pass(problem, parts, state, planned, size, cache)
-    assert state.window is not None
-    return replace(made, state=widened(made.state, state.window.inputs.shape[1]))
+    size = PassSize(width, (blocks.shape[0] - 1) * BUCKET)
+    output = step(recipe, state, plan, size, cache, using)
+    return replace(output, state=widen(output.state, state.window.width))
 
 
 def _forward(
@@ -238,24 +237,6 @@ def compile_whole(function: Callable[..., Any], backend: str) -> Callable[..., A
     assert isinstance(function, FunctionType)
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
     return torch.compile(own, fullgraph=True, dynamic=False, backend=backend)
-
-
-def without_clips(problem: Problem, model: VideoModel) -> Problem:
-    """What all problems with the same numbers have in common: nothing that the compiled code would depend on."""
-    return replace(
-        problem,
-        model=model,
-        context=problem.context[:0],
-        noise_keys=problem.noise_keys[:0],
-        seed=0,
-        sampling=replace(problem.sampling, seed=0),
-        lengths=None,
-        counts=None,
-        sources=None,
-        room=problem.end,
-        observe=None,
-        watch=None,
-    )
 
 
 @contextmanager

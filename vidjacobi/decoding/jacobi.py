@@ -1,6 +1,7 @@
-"""Decoding a window per pass: evaluate guesses, keep what verification lets through, redraft the rest.
+"""The loop over passes: draft a window, evaluate it, keep what verification accepts, redraft the rest.
 
-Every decoder of this family is this loop with other parts (lanes, draft rule, coupling, verifier, siblings).
+Every decoder of this family is this loop with other parts (lanes, draft rule, coupling, verifier, draft tree). One
+pass is in step.py.
 """
 
 from dataclasses import dataclass
@@ -11,53 +12,54 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.batch_ops import beside, rows_of
 from vidjacobi.decoding.compiled import CompiledModel
-from vidjacobi.decoding.group import Group, Pass
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.standing import PartialDecode, Steps, finish
-from vidjacobi.decoding.state import DecodeState, Problem, Progress, Strategies, Watch
-from vidjacobi.decoding.step import EagerRunner, NextPass, Status, StepOutput, StepRunner, look, read
-from vidjacobi.decoding.trace import Decoded, PassRecord
-from vidjacobi.decoding.window import spare_slot
-from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.models.protocol import Cache, has_free_rows
-from vidjacobi.runtime import Clock
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch, has_free_rows
+from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
+from vidjacobi.decoding.step import (
+    STEP,
+    EagerRunner,
+    HostView,
+    NextPass,
+    StepFunctions,
+    StepOutput,
+    StepRunner,
+    plan_next,
+    read,
+)
+from vidjacobi.decoding.trace import ClipGroup, Clock, GroupPass, PartialDecode, PassRecord, Steps
+from vidjacobi.errors import BadModelOutput
+from vidjacobi.models.protocol import Cache
 from vidjacobi.shapes import RowIndex
 
 
-def run(problem: Problem) -> Decoded:
-    """Decide every clip's new tokens."""
-    return finish(steps(problem))
-
-
 @torch.inference_mode()
-def steps(problem: Problem) -> Steps:
-    """The same, pass by pass."""
-    batch = Batch(problem, len(problem.noise_keys))
+def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS, using: StepFunctions = STEP) -> Steps:
+    """Decide every clip's new tokens, pass by pass. ``using``: where tests hand in a broken step."""
+    batch = RowBatch(recipe, len(clips), hooks, using)
     try:
-        group = batch.begin(problem)
-        while batch.seated:
-            for landed in batch.step():
-                if landed.error:
-                    raise landed.error
+        group = batch.begin(clips)
+        while batch.active:
+            for retired in batch.step():
+                if retired.error:
+                    raise retired.error
             yield PartialDecode(group.reach.tolist(), partial(batch.tokens_of, group))
-        return group.decoded(batch.parts.guarantee)
+        return group.decoded(recipe.strategies.guarantee)
     finally:
-        batch.passes.done()
+        batch.runner.release()
 
 
 @dataclass(frozen=True)
 class Retired:
-    """Clips of a group that left the batch: finished, or the model returned something that is no law."""
+    """Clips of a group that left the batch: finished, or the model returned something that is no distribution."""
 
-    group: Group
+    group: ClipGroup
     clips: list[int]
     error: BadModelOutput | None
 
 
 @dataclass(frozen=True)
-class Passed:
+class Unread:
     """A pass that was made and whose counts have not been read yet."""
 
     record: PassRecord
@@ -65,36 +67,40 @@ class Passed:
     forward_seconds: float
 
 
-class Batch:
+class RowBatch:
     """Clips that are decoded together, one in each row of the state and of the cache.
 
     Where the model can copy rows, those of finished clips are taken out, so that nothing is fed in vain, and
-    others may be seated; elsewhere they stay, as padding.
+    others may be admitted; elsewhere they stay, as padding.
 
     Args:
-        problem: whose model, numbers and room every clip of the batch has.
+        recipe: of every clip of the batch.
         rows: most clips at a time.
+        hooks: who wants to know.
+        using: the functions of a step.
     """
 
-    def __init__(self, problem: Problem, rows: int) -> None:
-        self.problem, self.parts, self.rows = problem, parts_of(problem), rows
-        self.slots = spare_slot(problem, self.parts) + 1
-        self.clock = Clock(problem.context.device, problem.measure)
-        self.passes = passes_of(problem, self.parts, self.clock)
-        self.cache = self.passes.make_cache(rows, self.slots)
-        self._groups: dict[int, Group] = {}
-        self._seats = np.zeros(
-            (2, 0), np.int64
-        )  # of each row: number of the group (-1: none), clip in the group
+    def __init__(
+        self, recipe: Recipe, rows: int, hooks: Hooks = NO_HOOKS, using: StepFunctions = STEP
+    ) -> None:
+        self.recipe, self.rows, self._hooks, self._using = recipe, rows, hooks, using
+        self.slots = recipe.spare_slot + 1
+        self.clock = Clock(recipe.model.device, hooks.measure)
+        self.runner = runner_of(recipe, rows, self.clock, using)
+        self.cache = self.runner.make_cache(rows, self.slots)
+        # Of each row: the number of its group (-1 where the row is free), and its clip within that group.
+        # Arrays instead of a record per row: a batch may have 100,000 rows of a tiny model.
+        self._group_of, self._clip_of = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._groups: dict[int, ClipGroup] = {}
         self._state: DecodeState | None = None
-        self._ahead: NextPass | None = None  # of the state; None where its rows have changed since
-        self._passed: Passed | None = None
-        self._begun = self._count = self._decided = self._wanted = 0
+        self._next: NextPass | None = None  # of the state; None where its rows have changed since
+        self._unread: Unread | None = None
+        self._begun = self._passes = self._decided = self._wanted = 0
 
     @property
-    def seated(self) -> int:
+    def active(self) -> int:
         """Clips that are not finished."""
-        return int((self._seats[0] >= 0).sum())
+        return int((self._group_of >= 0).sum())
 
     @property
     def state(self) -> DecodeState:
@@ -102,159 +108,163 @@ class Batch:
         assert self._state is not None
         return self._state
 
-    def tokens_of(self, group: Group, clip: int) -> Int[Tensor, " n"]:
-        """New tokens of a clip of a group, those behind its reach not final."""
-        for row, (number, seated) in enumerate(self._seats.T.tolist()):
-            if seated == clip and self._groups.get(number) is group:
+    def tokens_of(self, group: ClipGroup, clip: int) -> Int[Tensor, " n"]:
+        """New tokens of a clip of a group, those after its reach not final."""
+        for row in np.flatnonzero(self._clip_of == clip).tolist():
+            if self._groups.get(int(self._group_of[row])) is group:
                 return self.state.tokens[row, group.starts[clip] : group.ends[clip]]
         return group.tokens_of(clip)
 
-    def begin(self, problem: Problem) -> Group:
-        """Prefill all clips of a problem at once, into the rows of an empty batch."""
-        started = self.clock.now()
-        self._state = start(problem, self.parts, self.cache)
-        group = Group(problem, self.clock.now() - started, len(problem.noise_keys), problem.shared_by)
+    def begin(self, clips: Clips) -> ClipGroup:
+        """Prefill all clips at once, into the rows of an empty batch."""
+        began = self.clock.now()
+        self._state = start(self.recipe, clips, self.cache, self._using.noise)
+        group = ClipGroup(clips, self.clock.now() - began, len(clips), clips.shared_by)
         self._add(group)
         self._observe()
         return group
 
-    def seat(self, group: Group, state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
+    def admit(self, group: ClipGroup, state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
         """Give free rows to clips whose contexts lie in rows of another cache."""
-        self._close_ranks()
-        model, device, taken = self.problem.model, state.tokens.device, self._seats.shape[1]
+        self._compact()
+        model, device, taken = self.recipe.model, state.tokens.device, len(self._group_of)
         assert has_free_rows(model)
         rows = torch.arange(taken, taken + len(group), device=device)
         model.copy_rows(self.cache, rows, cache, torch.tensor(source_rows, device=device))
-        self._state, self._ahead = beside(self.state, state) if taken else state, None
+        self._state, self._next = cat_states(self.state, state) if taken else state, None
         self._add(group)
 
     @torch.inference_mode()
     def step(self) -> list[Retired]:
-        """Make a pass; or none where the last one finished clips: these are returned, and their rows are free."""
-        started = self.clock.now()
-        record = self._passed.record if self._passed else None
-        ahead = self._ahead or look(self.problem, self.parts, self.state, record)
-        status = self._read(ahead)
-        landed = self._land(status)
-        if landed:
-            self._close_ranks()
-        else:
-            self._pass(ahead, status, started)
-        return landed
+        """Run a pass. Where the last one finished clips, these are returned instead, and their rows are free."""
+        began = self.clock.now()
+        # 1. Plan, unless the last pass has done so already.
+        record = self._unread.record if self._unread else None
+        upcoming = self._next or plan_next(self.recipe, self.state, record)
+        # 2. Read what the host needs: the one time in a pass that it waits for the device.
+        seen = self._read(upcoming)
+        # 3. Retire clips that are finished.
+        retired = self._retire(seen)
+        if retired:
+            self._compact()
+            return retired
+        # 4. Run the pass.
+        size = self.runner.size(seen)
+        output, forward_seconds = self.runner.run(self.state, upcoming.plan, size, self.cache)
+        self._state, self._next = output.state, output.next
+        if self._hooks.watch:
+            show(self._hooks.watch, output)
+        self._unread = Unread(output.record, self.clock.now() - began, forward_seconds)
+        return []
 
-    def _pass(self, ahead: NextPass, status: Status, started: float) -> None:
-        made, seconds = self.passes.make(self.state, ahead.planned, self.passes.size(status), self.cache)
-        self._state, self._ahead = made.state, made.ahead
-        if self.problem.watch:
-            show(self.problem.watch, made)
-        self._passed = Passed(made.record, self.clock.now() - started, seconds)
-
-    def _read(self, ahead: NextPass) -> Status:
+    def _read(self, upcoming: NextPass) -> HostView:
         """Read the state, and with it the counts of the pass that was made last."""
-        passed, self._passed = self._passed, None
-        status = read(ahead, len(self.state.noise_keys))
+        unread, self._unread = self._unread, None
+        seen = read(upcoming, len(self.state.noise_keys))
         for number, group in self._groups.items():
-            rows = self._seats[0] == number
-            group.reached(self._seats[1][rows], status.left[rows])
-        if passed:
-            # rows that were seated since have no counts
-            seats, counts = self._seats[:, : status.counts.shape[1]], status.counts
-            mates = int((seats[0] >= 0).sum())
-            for number in np.unique(seats[0][seats[0] >= 0]).tolist():
-                rows = seats[0] == number
-                made = Pass(seats[1][rows], counts[:, rows], passed.seconds, passed.forward_seconds, mates)
-                self._groups[number].passes.append(made)
-            self._decided += int(counts[0, seats[0] >= 0].sum())
-            self._count += 1
+            rows = self._group_of == number
+            group.reached(self._clip_of[rows], seen.left[rows])
+        if unread:
+            counted = seen.counts.shape[1]  # rows that were admitted since have no counts
+            group_of, clip_of = self._group_of[:counted], self._clip_of[:counted]
+            mates = int((group_of >= 0).sum())
+            for number in np.unique(group_of[group_of >= 0]).tolist():
+                rows = group_of == number
+                counts, seconds = seen.counts[:, rows], (unread.seconds, unread.forward_seconds)
+                self._groups[number].passes.append(GroupPass(clip_of[rows], counts, *seconds, mates))
+            self._decided += int(seen.counts[0, group_of >= 0].sum())
+            self._passes += 1
             self._observe()
-        return status
+        return seen
 
-    def _land(self, status: Status) -> list[Retired]:
-        """Take out the clips that are finished, or whose model returned something that is no law."""
-        landed, device = [], self.state.tokens.device
-        for lost, which in ((True, status.finite == 0), (False, status.left == 0)):
-            leaving = np.flatnonzero(which & (self._seats[0] >= 0))
-            for number in np.unique(self._seats[0, leaving]).tolist():
-                rows = leaving[self._seats[0, leaving] == number]
-                group, clips = self._groups[number], self._seats[1, rows]
+    def _retire(self, seen: HostView) -> list[Retired]:
+        """Take out the clips that are finished, or whose model returned something that is no distribution."""
+        found, device = [], self.state.tokens.device
+        for lost, which in ((True, seen.finite == 0), (False, seen.left == 0)):
+            leaving = np.flatnonzero(which & (self._group_of >= 0))
+            for number in np.unique(self._group_of[leaving]).tolist():
+                rows = leaving[self._group_of[leaving] == number]
+                group, clips = self._groups[number], self._clip_of[rows]
                 here = torch.tensor(rows, device=device)
                 if lost:
                     self._wipe(here)
                 else:
-                    group.land(torch.tensor(clips, device=device), self.state, here)
-                landed.append(Retired(group, clips.tolist(), not_finite(group) if lost else None))
-            self._seats[0, leaving] = -1
-        self._groups = {number: self._groups[number] for number in np.unique(self._seats[0]) if number >= 0}
-        return landed
+                    group.retire(torch.tensor(clips, device=device), self.state, here)
+                found.append(Retired(group, clips.tolist(), not_finite(group) if lost else None))
+            self._group_of[leaving] = -1
+        there = np.unique(self._group_of).tolist()
+        self._groups = {number: group for number, group in self._groups.items() if number in there}
+        return found
 
     def _wipe(self, rows: RowIndex) -> None:
         """Forget cache entries that may not be finite: one that nobody sees still counts 0 times itself."""
-        model = self.problem.model
+        model = self.recipe.model
         if has_free_rows(model):
             model.copy_rows(self.cache, rows, model.make_cache(1, self.slots), 0 * rows)
 
-    def _close_ranks(self) -> None:
-        """Free the rows without a clip: those at the end move into the gaps in front of them."""
-        model, taken = self.problem.model, np.flatnonzero(self._seats[0] >= 0)
+    def _compact(self) -> None:
+        """Drop the rows without a clip: those at the end move into the gaps before them.
+
+        Example: of the rows A - B - C (two are free) three stay. C moves into the first gap: A C B.
+        """
+        model, taken = self.recipe.model, np.flatnonzero(self._group_of >= 0)
         left = len(taken)
-        if left == self._seats.shape[1] or self.problem.watch or self.passes.keeps_rows:
+        if left == len(self._group_of) or self._hooks.watch or self.runner.keeps_rows:
             return
         if not has_free_rows(model):
             return
-        gaps = np.flatnonzero(self._seats[0, :left] < 0)
+        gaps = np.flatnonzero(self._group_of[:left] < 0)
         order = np.arange(left)
         order[gaps] = taken[taken >= left]
-        self._seats = self._seats[:, order]
+        self._group_of, self._clip_of = self._group_of[order], self._clip_of[order]
         if not left:
             return
         index = torch.tensor(order, device=self.state.tokens.device)
         if len(gaps):
             to = torch.tensor(gaps, device=index.device)
             model.copy_rows(self.cache, to, self.cache, index[to])
-        self._state, self._ahead = rows_of(self.state, index), None
+        self._state, self._next = select_rows(self.state, index), None
 
-    def _add(self, group: Group) -> None:
-        seats = np.stack([np.full(len(group), self._begun), np.arange(len(group))])
+    def _add(self, group: ClipGroup) -> None:
         self._groups[self._begun] = group
-        self._seats = np.concatenate([self._seats, seats], 1)
+        self._group_of = np.concatenate([self._group_of, np.full(len(group), self._begun)])
+        self._clip_of = np.concatenate([self._clip_of, np.arange(len(group))])
         self._begun += 1
         self._decided += len(group)
         self._wanted += int((group.ends - group.starts).sum())
 
     def _observe(self) -> None:
-        if self.problem.observe:
-            self.problem.observe(Progress(self._count + 1, self._decided, self._wanted))
+        if self._hooks.observe:
+            self._hooks.observe(Progress(self._passes + 1, self._decided, self._wanted))
 
 
-def not_finite(group: Group) -> BadModelOutput:
+def cat_states(first: DecodeState, second: DecodeState) -> DecodeState:
+    """The rows of both states; their last windows are made equally wide."""
+    width = max(first.window.width, second.window.width)
+    return cat_rows(widen(first, width), widen(second, width))
+
+
+def not_finite(group: ClipGroup) -> BadModelOutput:
     """What is wrong with clips of a group."""
     passes = len(group.passes)
     return BadModelOutput(f"the model's logits of pass {passes} are not finite: check its weights and dtype")
 
 
-def show(watch: Watch, made: StepOutput) -> None:
-    """Tell the watcher which logits decided which tokens; once more, rightly, for the one behind a sibling.
+def show(watch: Watch, output: StepOutput) -> None:
+    """Tell the watcher which logits decided which tokens; once more, rightly, for the one after a sibling.
 
     The first new token, which the prefill decides, is never shown.
     """
-    window, branch, logits = made.state.window, made.branch, made.logits
-    assert window is not None
-    size = made.new.shape[1]
-    watch(window.targets, made.new, logits[:, :size])
+    window, branch, logits = output.state.window, output.branch, output.logits
+    size = output.new.shape[1]
+    watch(window.targets[:, :size], output.new, logits[:, :size])
     if branch:
         row = branch.node[:, None, None].expand(-1, -1, logits.shape[-1])
         watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))
 
 
-def passes_of(problem: Problem, parts: Strategies, clock: Clock) -> StepRunner:
-    """How the passes of a problem are made: as its model wants it."""
-    if isinstance(problem.model, CompiledModel):
-        return problem.model.passes(problem, parts, clock)
-    return EagerRunner(problem, parts, clock)
-
-
-def parts_of(problem: Problem) -> Strategies:
-    """The parts, which this method cannot do without."""
-    if problem.parts is None:
-        raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")
-    return problem.parts
+def runner_of(recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> StepRunner:
+    """How the passes of a recipe are run: as its model wants it."""
+    if isinstance(recipe.model, CompiledModel):
+        return recipe.model.runner(recipe, rows, clock, using)
+    return EagerRunner(recipe, clock, using)

@@ -1,19 +1,21 @@
-"""The first pass: feed the context, decide the first token, remember the laws that drafts will come from."""
+"""The first pass: feed the contexts, decide the first token, remember the probs that drafts will come from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.state import DecodeState, Problem, Strategies
-from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
+from vidjacobi.decoding.recipe import Clips, Recipe, has_free_rows
+from vidjacobi.decoding.state import DecodeState, Window, select_rows
+from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
-from vidjacobi.models.protocol import Cache, different, prefill_once
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import is_finite, probs_dtype
+from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
+from vidjacobi.sampling.truncated_probs import TruncatedProbs, from_tensors
 from vidjacobi.shapes import Logits
 
 
@@ -22,91 +24,129 @@ class Prefilled:
     """What the prefill leaves, a row for each different context.
 
     Attributes:
-        logits: those of the first new position, ``[b 1 v]``.
-        memory: laws of the context's last frame, where the draft rule keeps them.
+        first_logits: those of the first new position, ``[b 1 v]``.
+        frame_probs: probs of the context's last frame, where the draft rule keeps them.
         finite: whether all its logits were.
     """
 
-    logits: Logits
-    memory: FrameProbsCache | None
+    first_logits: Logits
+    frame_probs: FrameProbsCache | None
     finite: Bool[Tensor, " b"]
 
     def rows(self, rows: Sequence[int]) -> "Prefilled":
         """Some rows, in this order."""
-        index = torch.tensor(rows, device=self.logits.device)
-        memory = None if self.memory is None else self.memory.rows(index)
-        return Prefilled(self.logits[index], memory, self.finite[index])
+        return select_rows(self, torch.tensor(rows, device=self.finite.device))
 
 
-def prefill(problem: Problem, keeps_probs: int, cache: Cache) -> Prefilled:
-    """Feed every different context (padding on the right is never visible to anything)."""
-    own = problem if problem.sources is None else problem.part(different(problem.sources)[0])
+def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
+    """(the rows whose contexts are fed, for each row its place among them)."""
+    first = sorted(set(sources))
+    return first, [first.index(source) for source in sources]
+
+
+def feed_contexts(recipe: Recipe, clips: Clips, cache: Cache, keep: int) -> Iterator[Logits]:
+    """``model.prefill`` of each different context once; the logits are those of the different contexts.
+
+    Their cache entries are in all rows when the last logits are out.
+    """
+    model, context = recipe.model, clips.context
+    if clips.sources is None:
+        yield from model.prefill(context, cache, keep)
+        return
+    if not has_free_rows(model):
+        raise RuntimeError("only a model that can copy rows shares a prefill")
+    first, places = different(clips.sources)
+    own = model.make_cache(len(first), context.shape[1])
+    yield from model.prefill(context[first], own, keep)
+    rows = torch.arange(len(clips), device=context.device)
+    model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
+
+
+def prefill(recipe: Recipe, clips: Clips, cache: Cache) -> Prefilled:
+    """Feed every different context (padding on the right is never visible to anything).
+
+    Only the last rows of logits are asked for: one per context, or a frame's where probs are kept. Example, contexts
+    of 7 and 5 tokens and frames of 3 (x: context, -: padding; the rows asked for are the last 5 inputs)::
+
+        position        0 1 2 3 4 5 6
+        context 0       x x x x x x x      first logits after position 6, frame probs of 5 6 7
+        context 1       x x x x x - -      first logits after position 4, frame probs of 3 4 5
+        asked for           * * * * *      which give the probs of the positions 3 ... 7
+    """
+    own = clips if clips.sources is None else clips.select(different(clips.sources)[0])
     context, starts = own.context, own.starts
-    width, frame = context.shape[1], problem.grid.frame_tokens
-    shortest = width if problem.lengths is None else int(starts.min())
-    memory = None
-    if keeps_probs:
-        keep = min(keeps_probs, problem.model.vocab_size)
-        memory = FrameProbsCache.of_context(context, frame, keep, probs_dtype(problem.model.dtype), starts)
-    rows = width - shortest + (min(frame, shortest) if memory else 1)
-    first = width - rows + 1  # position whose law the first kept row gives
-    finite, law = torch.ones_like(starts, dtype=torch.bool), None  # law: logits of the first new position
-    for logits in prefill_once(problem.model, problem.context, problem.sources, cache, rows):
-        positions = first + torch.arange(logits.shape[1], device=context.device).expand(len(context), -1)
+    width, frame = context.shape[1], recipe.grid.frame_tokens
+    keep, frame_probs = recipe.strategies.draft.keeps_probs, None
+    if keep:
+        keep = min(keep, recipe.model.vocab_size)
+        dtype = probs_dtype(recipe.model.dtype)
+        frame_probs = FrameProbsCache.of_context(context, frame, keep, dtype, starts)
+    rows = width - clips.shortest + (min(frame, clips.shortest) if keep else 1)
+    position = width - rows + 1  # whose probs the first row gives
+    finite, first_logits = torch.ones_like(starts, dtype=torch.bool), None
+    for logits in feed_contexts(recipe, clips, cache, rows):
+        positions = position + torch.arange(logits.shape[1], device=context.device).expand(len(context), -1)
         inside = positions <= starts[:, None]
         finite = finite & is_finite(logits, inside)
-        if memory:
-            clean = logits if problem.lengths is None else torch.where(inside[..., None], logits, 0)
+        if frame_probs:
+            clean = torch.where(inside[..., None], logits, 0) if clips.ragged else logits
             recent = inside & (positions > starts[:, None] - frame)
-            memory = memory.remember(positions, to_truncated_probs(clean, problem.sampling), recent)
-        slot = (starts - first)[:, None, None].clamp(0, logits.shape[1] - 1)
+            frame_probs = frame_probs.remember(positions, to_truncated_probs(clean, recipe.sampling), recent)
+        # the logits after a context's last token, if they are in this chunk
+        slot = (starts - position)[:, None, None].clamp(0, logits.shape[1] - 1)
         found = logits.gather(1, slot.expand(-1, -1, logits.shape[-1]))
         here = (positions == starts[:, None]).any(-1)[:, None, None]
-        law = found if law is None else torch.where(here, found, law)
-        first += logits.shape[1]
-    assert law is not None
-    return Prefilled(law, memory, finite)
+        first_logits = found if first_logits is None else torch.where(here, found, first_logits)
+        position += logits.shape[1]
+    assert first_logits is not None
+    return Prefilled(first_logits, frame_probs, finite)
 
 
-def start(problem: Problem, parts: Strategies, cache: Cache) -> DecodeState:
-    """The state in front of the first window: the contexts are in the cache and one token is decided."""
-    begun = prefill(problem, parts.draft.keeps_probs, cache)
-    if problem.sources is not None:
-        begun = begun.rows(different(problem.sources)[1])
-    return begin(problem, parts, begun)
+def start(recipe: Recipe, clips: Clips, cache: Cache, noise: type[Noise] = Noise) -> DecodeState:
+    """The state before the first window: the contexts are in the cache and one token is decided."""
+    prefilled = prefill(recipe, clips, cache)
+    if clips.sources is not None:
+        prefilled = prefilled.rows(different(clips.sources)[1])
+    return first_state(recipe, clips, prefilled, noise)
 
 
-def begin(problem: Problem, parts: Strategies, begun: Prefilled) -> DecodeState:
-    """The state in front of the first window, from what the prefill left of each clip."""
-    starts, ends = problem.starts, problem.ends
-    empty = torch.zeros(len(starts), problem.columns, dtype=torch.long, device=starts.device)
+def first_state(
+    recipe: Recipe, clips: Clips, prefilled: Prefilled, noise: type[Noise] = Noise
+) -> DecodeState:
+    """The state before the first window, from what the prefill left of each clip."""
+    parts, starts, ends = recipe.strategies, clips.starts, clips.ends
+    none = torch.zeros(len(clips), recipe.columns, dtype=torch.long, device=starts.device)
     one = torch.ones_like(starts)
-    law = to_truncated_probs(begun.logits, problem.sampling)
-    token = draw(
-        law, Noise(problem.seed, problem.noise_keys, starts[:, None], 0 * one, law.dtype), Purpose.GUMBEL
-    )
-    tokens = empty.clone()
-    tokens[:, : problem.context.shape[1]] = problem.context
-    tokens = tokens.scatter(1, starts[:, None], token)
-    position = torch.arange(problem.columns, device=starts.device)
+    probs = to_truncated_probs(prefilled.first_logits, recipe.sampling)
+    own = noise(clips.seeds, clips.noise_keys, starts[:, None], 0 * one, probs.dtype)
+    tokens = none.clone()
+    tokens[:, : clips.context.shape[1]] = clips.context
+    tokens = tokens.scatter(1, starts[:, None], draw(probs, own, Purpose.GUMBEL))
+    position = torch.arange(recipe.columns, device=starts.device)
+    width = min(recipe.chain, recipe.columns)
+    lanes = parts.lanes
     return DecodeState(
-        seeds=torch.full_like(starts, problem.seed),
-        noise_keys=problem.noise_keys,
+        seeds=clips.seeds,
+        noise_keys=clips.noise_keys,
         starts=starts,
         ends=ends,
         tokens=tokens,
         decided=(position <= starts[:, None]) | (position >= ends[:, None]),
-        written=(position < starts[:, None]) | (position >= ends[:, None] - 1),
+        cached=(position < starts[:, None]) | (position >= ends[:, None] - 1),
         exact_prefix=starts,
         frontier=starts + 1,
-        window=None,
-        laws=None,
+        window=Window.empty(len(clips), width, starts.device),
+        probs=unread(probs, width) if parts.reads_draft_probs else None,
         passes=one,
-        memory=begun.memory,
-        decided_in=empty.scatter(1, starts[:, None], one[:, None]),
-        redrafted=empty,
-        finite=begun.finite,
-        pace=parts.lanes.begin(len(starts), starts.device)
-        if isinstance(parts.lanes, StatefulLanes)
-        else None,
+        frame_probs=prefilled.frame_probs,
+        decided_in=none.scatter(1, starts[:, None], one[:, None]),
+        redrafted=none,
+        finite=prefilled.finite,
+        lane_state=lanes.init(len(clips), starts.device) if isinstance(lanes, StatefulLanes) else None,
     )
+
+
+def unread(like: TruncatedProbs, width: int) -> TruncatedProbs:
+    """Probs of an empty window: of the right shape, and finite, but no slot of them is ever read."""
+    rows = len(like.logits)
+    return from_tensors(part.new_ones(rows, width, *part.shape[2:]) for part in like.tensors)

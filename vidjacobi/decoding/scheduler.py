@@ -2,29 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from vidjacobi.decoding.group import Group
-from vidjacobi.decoding.jacobi import Batch, Retired, parts_of
-from vidjacobi.decoding.prefill import Prefilled, begin, prefill
-from vidjacobi.decoding.state import Problem
-from vidjacobi.decoding.trace import Decoded, clip_of
+from vidjacobi.decoding.compiled import CompiledModel
+from vidjacobi.decoding.jacobi import Retired, RowBatch
+from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.prefill import Prefilled, first_state, prefill
+from vidjacobi.decoding.recipe import Clips, Hooks, Recipe, has_free_rows
+from vidjacobi.decoding.trace import ClipGroup, Clock, Decoded, clip_of, finish
 from vidjacobi.errors import BadModelOutput, VidjacobiError
-from vidjacobi.models.protocol import Cache, has_free_rows
-from vidjacobi.runtime import Clock
+from vidjacobi.models.protocol import Cache, VideoModel
+from vidjacobi.registry import lookup
 
 
 @dataclass(frozen=True)
 class Order:
-    """Futures of one context: the clips of ``problem``, whose ``room`` is that of the whole queue.
-
-    ``key`` is the caller's, who finds it in ``Done``.
-    """
+    """Futures of one context. ``key`` is the caller's, who finds it in ``Done``."""
 
     key: Any
-    problem: Problem
+    clips: Clips
 
 
 @dataclass(frozen=True)
@@ -44,50 +43,68 @@ class Done:
 Orders = Iterator[Order | Done | None]  # Done: refused, and handed on. None: nothing is ready yet
 
 
-def continuous_batching(orders: Orders, rows: int) -> Iterator[Done]:
-    """Decode with at most ``rows`` clips at a time; a clip that is finished makes room for the next between passes.
+@dataclass(frozen=True)
+class Job:
+    """What all orders of a queue have in common."""
 
-    Orders are taken when a row is free. The model must have free rows (``vidjacobi.models.protocol.has_free_rows``).
+    method: str
+    recipe: Recipe
+    hooks: Hooks
+
+
+def decode_orders(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
+    """Decode with at most ``rows`` clips at a time: rows are refilled at once where method and model can."""
+    serve = continuous_batching if refills(job.method, job.recipe.model) else static_batching
+    return serve(job, orders, rows)
+
+
+def refills(method: str, model: VideoModel) -> bool:
+    """Whether a free row takes the next clip at once. Compiled passes keep their rows to the end."""
+    return method == "jacobi" and has_free_rows(model) and not isinstance(model, CompiledModel)
+
+
+def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
+    """Decode with at most ``rows`` clips at a time; a finished clip makes room for the next between two passes.
+
+    Orders are taken when a row is free. The model must have free rows (``models.protocol.has_free_rows``).
     """
-    counter = Counter(orders)
-    batch: Batch | None = None
+    waiting = WaitingOrders(job, orders)
+    batch = RowBatch(job.recipe, rows, job.hooks)
     while True:
-        while (batch is None or batch.seated < rows) and (found := counter.next()):
+        while batch.active < rows and (found := waiting.next()):
             if isinstance(found, Done):
                 yield found
-                continue
-            batch = batch or Batch(found.order.problem, rows)
-            found.seat(batch)
-        if batch is None or not batch.seated:
-            if counter.closed:
+            else:
+                found.admit(batch)
+        if not batch.active:
+            if waiting.closed:
                 return
             continue
-        for landed in batch.step():
-            yield from each_of(landed, batch.parts.guarantee)
+        for retired in batch.step():
+            yield from each_of(retired, job.recipe.strategies.guarantee)
 
 
-def each_of(landed: Retired, guarantee: str) -> Iterator[Done]:
+def each_of(retired: Retired, guarantee: str) -> Iterator[Done]:
     """The clips that left a batch, one by one."""
-    group = landed.group
-    whole = None if landed.error else group.decoded(guarantee)
-    for clip in landed.clips:
+    group = retired.group
+    whole = None if retired.error else group.decoded(guarantee)
+    for clip in retired.clips:
         alone = whole and clip_of(whole, clip)
         share = group.share(alone.stats.passes if alone else len(group.passes))
-        yield Done(group.key, group.names[clip], alone, landed.error, share)
+        yield Done(group.key, group.names[clip], alone, retired.error, share)
 
 
-class Ready:
+class PrefilledOrder:
     """An order whose context is prefilled, in a cache of one row, and its futures that have no row yet."""
 
     @torch.inference_mode()
-    def __init__(self, order: Order) -> None:
-        self.order, problem = order, order.problem
-        self._parts = parts_of(problem)
-        clock = Clock(problem.context.device, problem.measure)
-        started = clock.now()
-        self._cache: Cache = problem.model.make_cache(1, problem.context.shape[1])
-        self._begun: Prefilled = prefill(problem.part([0]), self._parts.draft.keeps_probs, self._cache)
-        self._waiting, self._seconds = list(range(len(problem.noise_keys))), clock.now() - started
+    def __init__(self, job: Job, order: Order) -> None:
+        self._recipe, self._order, clips = job.recipe, order, order.clips
+        clock = Clock(clips.context.device, job.hooks.measure)
+        began = clock.now()
+        self._cache: Cache = job.recipe.model.make_cache(1, clips.context.shape[1])
+        self._prefilled: Prefilled = prefill(job.recipe, clips.select([0]), self._cache)
+        self._waiting, self._seconds = list(range(len(clips))), clock.now() - began
 
     @property
     def waiting(self) -> int:
@@ -95,30 +112,28 @@ class Ready:
         return len(self._waiting)
 
     @torch.inference_mode()
-    def seat(self, batch: Batch) -> None:
-        """Seat as many futures as there are free rows."""
-        problem, count = self.order.problem, batch.rows - batch.seated
-        clips, self._waiting = self._waiting[:count], self._waiting[count:]
-        part, futures = problem.part(clips), len(problem.noise_keys)
-        shared_by = [futures] * len(clips)
-        group = Group(part, self._seconds, futures, shared_by, self.order.key, clips)
-        first = [0] * len(clips)
-        batch.seat(group, begin(part, self._parts, self._begun.rows(first)), self._cache, first)
+    def admit(self, batch: RowBatch) -> None:
+        """Give rows to as many futures as there are free rows."""
+        count, futures = batch.rows - batch.active, len(self._order.clips)
+        names, self._waiting = self._waiting[:count], self._waiting[count:]
+        clips, first = self._order.clips.select(names), [0] * len(names)
+        group = ClipGroup(clips, self._seconds, futures, [futures] * len(names), self._order.key, names)
+        batch.admit(group, first_state(self._recipe, clips, self._prefilled.rows(first)), self._cache, first)
 
 
-class Counter:
-    """Hands out orders that still have futures to be seated; takes a new one only when there are none left."""
+class WaitingOrders:
+    """Hands out orders that still have futures without a row; takes a new one only when there are none left."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
-        self._ready: Ready | None = None
+    def __init__(self, job: Job, orders: Orders) -> None:
+        self._job, self._orders = job, orders
+        self._current: PrefilledOrder | None = None
         self.closed = False
 
-    def next(self) -> Ready | Done | None:
+    def next(self) -> PrefilledOrder | Done | None:
         """The order in hand or the next one; None if there is none, now or (``closed``) at all."""
-        if self._ready and self._ready.waiting:
-            return self._ready
-        self._ready = None
+        if self._current and self._current.waiting:
+            return self._current
+        self._current = None
         try:
             order = next(self._orders)
         except StopIteration:
@@ -126,40 +141,46 @@ class Counter:
             return None
         if not isinstance(order, Order):
             return order
-        self._ready = Ready(order)
-        return self._ready
+        self._current = PrefilledOrder(self._job, order)
+        return self._current
 
 
-def static_batching(run: Callable[[Problem], Decoded], orders: Orders, rows: int) -> Iterator[Done]:
+Run = Callable[[Clips], Decoded]
+
+
+def static_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
     """Decode ``rows`` clips at a time, each batch to its end. An order may be spread over several batches."""
+    method = lookup("method", job.method, METHODS)
+    shares = has_free_rows(job.recipe.model)
+    run = partial(decode_batch, lambda clips: finish(method(job.recipe, clips, job.hooks)), shares)
     batch: list[tuple[Order, int]] = []
     for order in orders:
         if isinstance(order, Done):
             yield order
             continue
         if order is not None:
-            for clip in range(len(order.problem.noise_keys)):
+            for clip in range(len(order.clips)):
                 batch.append((order, clip))
                 if len(batch) == rows:
-                    yield from finished(run, batch)
+                    yield from run(batch)
                     batch = []
         elif batch:
-            yield from finished(run, batch)
+            yield from run(batch)
             batch = []
     if batch:
-        yield from finished(run, batch)
+        yield from run(batch)
 
 
-def finished(run: Callable[[Problem], Decoded], batch: list[tuple[Order, int]]) -> Iterator[Done]:
-    """Decode one batch; if the model returned no law, each clip alone, to see whose it is."""
+def decode_batch(run: Run, shares: bool, batch: list[tuple[Order, int]]) -> Iterator[Done]:
+    """Decode one batch; if the model returned no distribution, each clip alone, to see whose it is."""
     try:
-        decoded = run(one_problem(batch))
+        decoded = run(one_batch(batch, shares))
     except BadModelOutput as error:
         if len(batch) == 1:
             yield Done(batch[0][0].key, batch[0][1], error=error)
             return
         for one in batch:
-            yield from finished(run, [one])
+            yield from decode_batch(run, shares, [one])
         return
     for index, (order, clip) in enumerate(batch):
         alone = clip_of(decoded, index)
@@ -172,23 +193,8 @@ def share_of(decoded: Decoded, index: int) -> float:
     return float((decoded.trace.seconds * part[:, index] / part.sum(1).clamp(min=1)).sum())
 
 
-def one_problem(batch: list[tuple[Order, int]]) -> Problem:
-    """Clips of several orders as one problem; those of one order share its prefill where the model can."""
-    parts = [order.problem.part([clip]) for order, clip in batch]
-    lengths, counts = (torch.cat([getattr(part, name) for part in parts]) for name in ("starts", "ends"))
+def one_batch(batch: list[tuple[Order, int]], shares: bool) -> Clips:
+    """Clips of several orders in one record; those of one order share its prefill where the model ``shares``."""
     keys = [id(order) for order, _ in batch]
-    shares = len(set(keys)) < len(keys) and has_free_rows(parts[0].model)
-    return Problem(
-        model=parts[0].model,
-        context=torch.nn.utils.rnn.pad_sequence([part.context[0] for part in parts], True),
-        new_tokens=max(part.new_tokens for part in parts),
-        sampling=parts[0].sampling,
-        window=parts[0].window,
-        seed=parts[0].seed,
-        noise_keys=torch.cat([part.noise_keys for part in parts]),
-        parts=parts[0].parts,
-        lengths=lengths if len({part.context.shape[1] for part in parts}) > 1 else None,
-        counts=counts - lengths if len({part.new_tokens for part in parts}) > 1 else None,
-        sources=tuple(keys.index(key) for key in keys) if shares else None,
-        measure=parts[0].measure,
-    )
+    sources = [keys.index(key) for key in keys] if shares and len(set(keys)) < len(keys) else None
+    return Clips.cat([order.clips.select([clip]) for order, clip in batch], sources)

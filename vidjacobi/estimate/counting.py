@@ -45,6 +45,7 @@ class Counter(TorchDispatchMode):
         super().__init__()
         self.live: dict[int, int] = {}
         self.now = self.peak = self.moved = self.kernels = 0
+        self._lap = (0, 0, 0)
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -60,10 +61,16 @@ class Counter(TorchDispatchMode):
 
     def of(self, work: Callable[[], Any]) -> tuple[Any, Work]:
         """Do ``work`` and say what it took; its result stays alive."""
-        before, moved, kernels = self.now, self.moved, self.kernels
-        self.peak = self.now
+        self.lap()
         result = work()
-        return result, Work(self.peak - before, self.moved - moved, self.kernels - kernels)
+        return result, self.lap()
+
+    def lap(self) -> Work:
+        """What was done since the last lap (or the beginning), and begin the next one."""
+        now, moved, kernels = self._lap
+        work = Work(self.peak - now, self.moved - moved, self.kernels - kernels)
+        self._lap, self.peak = (self.now, self.moved, self.kernels), self.now
+        return work
 
     def _hold(self, tensor: Tensor, known: set[int]) -> None:
         storage = tensor.untyped_storage()

@@ -8,28 +8,18 @@ import torch
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import parts_of
-from vidjacobi.decoding.commit import verify_and_commit
-from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Problem, Strategies
-from vidjacobi.decoding.window import (
-    BUCKET,
-    chain_size,
-    choose_window,
-    draft_window,
-    pass_inputs,
-    pick_siblings,
-    plan,
-    slots_to_read,
-    spare_slot,
-)
+from vidjacobi.decoding.api import strategies_of
+from vidjacobi.decoding.prefill import feed_contexts, start
+from vidjacobi.decoding.recipe import BUCKET, Clips, Recipe
+from vidjacobi.decoding.state import DecodeState
+from vidjacobi.decoding.step import STEP, plan_next, step
+from vidjacobi.decoding.window import PassSize, StepInputs
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
 from vidjacobi.models.outline import Outline
-from vidjacobi.models.protocol import prefill_once
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import gumbel_max, logits_to_probs, probs_dtype
+from vidjacobi.sampling.probs import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
 
 
 @dataclass(frozen=True)
@@ -111,91 +101,87 @@ def decoding(outline: Outline, request: Request, counting: Counter | None = None
     ``counting``: another way to count than a Counter's.
     """
     lengths = lengths_of(outline, request)
-    problem = _problem(outline, request, lengths)
+    recipe, clips = _recipe(outline, request, lengths), _clips(request, lengths)
     model = outline.model
-    slots = (problem.end if problem.parts is None else spare_slot(problem, problem.parts)) + 1
+    slots = (recipe.room if recipe.parts is None else recipe.spare_slot) + 1
     with torch.no_grad(), FusedAttention(), counting or Counter() as counter:
         cache, _ = counter.of(lambda: model.make_cache(request.rows, slots))
         held = counter.now
-        if problem.parts is None:
-            return _one_by_one(problem, cache, counter)
-        parts = problem.parts
-        state, prefill = counter.of(lambda: start(problem, parts, cache))
-        # the first pass makes the draft laws that later ones carry on: what is counted is the second
-        state, _, _, _ = _pass(problem, parts, state, cache, counter, feeds=False)
+        if recipe.parts is None:
+            return _one_by_one(recipe, clips, cache, counter)
+        state, prefill = counter.of(lambda: start(recipe, clips, cache))
         kept = counter.now - held
-        state, forward, laws, logits = _pass(problem, parts, state, cache, counter)
-    return Decoding(held, kept, prefill, forward, laws, logits)
+        state, forward, outside, logits = _pass(recipe, state, cache, counter)
+    return Decoding(held, kept, prefill, forward, outside, logits)
 
 
-def _problem(outline: Outline, request: Request, lengths: Lengths) -> Problem:
+def _recipe(outline: Outline, request: Request, lengths: Lengths) -> Recipe:
+    return Recipe(
+        outline.model, request.sampling, request.window, lengths.end, strategies_of(request.decoder)
+    )
+
+
+def _clips(request: Request, lengths: Lengths) -> Clips:
     futures = -(-request.rows // request.contexts)
     firsts = tuple(row // futures * futures for row in range(request.rows))
-    return Problem(
-        model=outline.model,
+    each = _empty(request.rows)
+    return Clips(
         context=_empty(request.rows, lengths.context),
+        starts=each,
+        ends=each,
+        seeds=each,
+        noise_keys=each,
         new_tokens=lengths.end - lengths.context,
-        sampling=request.sampling,
-        window=request.window,
-        seed=0,
-        noise_keys=_empty(request.rows),
-        parts=parts_of(request.decoder),
+        shortest=lengths.context,
         sources=firsts if len(set(firsts)) < request.rows else None,
     )
 
 
 def _pass(
-    problem: Problem, parts: Strategies, state: DecodeState, cache: Any, counter: Counter, feeds: bool = True
+    recipe: Recipe, state: DecodeState, cache: Cache, counter: Counter
 ) -> tuple[DecodeState, Work, Work, int]:
-    """A pass as ``vidjacobi.decoding.jacobi`` makes it, without its host read; without forward if it feeds not."""
+    """A pass, the very one that decoders run, at the end of the clip: (state, forward, everything else, logits)."""
+    size = PassSize(recipe.chain, recipe.slots_to_read(recipe.room))
+    laps: list[Work] = []
 
-    def before() -> tuple[DecodeState, Any, Any]:
-        window = choose_window(plan(problem, parts, state), chain_size(problem, parts))
-        drafted = draft_window(problem, parts, state, window)
-        siblings = pick_siblings(problem, parts, drafted)
-        size = slots_to_read(problem, parts, problem.end)
-        return drafted, siblings, pass_inputs(problem, parts, drafted, siblings, size)
+    def counted_forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
+        laps.append(counter.lap())
+        logits = STEP.forward(recipe, inputs, cache)
+        laps.append(counter.lap())
+        return logits
 
-    (drafted, siblings, fed), drafting = counter.of(before)
-
-    def feed() -> Tensor:
-        if feeds:
-            return problem.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
-        shape = *fed.tokens.shape, problem.model.vocab_size
-        return torch.empty(shape, dtype=problem.model.dtype, device="meta")
-
-    logits, forward = counter.of(feed)
-    (after, _, _), settling = counter.of(
-        lambda: verify_and_commit(problem, parts, drafted, logits, fed.tokens, siblings)
+    plan, using = plan_next(recipe, state).plan, replace(STEP, forward=counted_forward)
+    counter.lap()
+    output = step(recipe, state, plan, size, cache, using)
+    drafting, forward, deciding = (*laps, counter.lap())
+    outside = Work(
+        max(drafting.peak, deciding.peak),
+        drafting.moved + deciding.moved,
+        drafting.kernels + deciding.kernels,
     )
-    laws = Work(
-        max(drafting.peak, settling.peak),
-        drafting.moved + settling.moved,
-        drafting.kernels + settling.kernels,
-    )
-    return after, forward, laws, logits.nbytes
+    return output.state, forward, outside, output.logits.nbytes
 
 
-def _one_by_one(problem: Problem, cache: Any, counter: Counter) -> Decoding:
+def _one_by_one(recipe: Recipe, clips: Clips, cache: Cache, counter: Counter) -> Decoding:
     """AR: it reads the whole clip's slots in every pass."""
-    model, rows = problem.model, len(problem.noise_keys)
+    model, rows = recipe.model, len(clips)
     held = counter.now
 
     def first() -> Tensor:
-        return torch.cat(list(prefill_once(model, problem.context, problem.sources, cache, 1)), 1)
+        return torch.cat(list(feed_contexts(recipe, clips, cache, 1)), 1)
 
     _, prefill = counter.of(first)
     one = _empty(rows, 1)
-    visible = torch.empty(rows, 1, problem.end, dtype=torch.bool, device="meta")
+    visible = torch.empty(rows, 1, recipe.room, dtype=torch.bool, device="meta")
     logits, forward = counter.of(lambda: model.forward(one, one, one, visible, cache))
 
     def draw() -> Tensor:
-        law = logits_to_probs(logits, problem.sampling)
-        noise = Noise(problem.seed, problem.noise_keys, one, problem.noise_keys, probs_dtype(model.dtype))
-        return gumbel_max(law, noise.exponential(Purpose.GUMBEL, model.vocab_size))
+        probs = logits_to_probs(logits, recipe.sampling)
+        noise = Noise(clips.seeds, clips.noise_keys, one, clips.noise_keys, probs_dtype(model.dtype))
+        return gumbel_max(probs, noise.exponential(Purpose.GUMBEL, model.vocab_size))
 
-    _, laws = counter.of(draw)
-    return Decoding(held, problem.context.nbytes, prefill, forward, laws, logits.nbytes)
+    _, outside = counter.of(draw)
+    return Decoding(held, clips.context.nbytes, prefill, forward, outside, logits.nbytes)
 
 
 @lru_cache(maxsize=64)

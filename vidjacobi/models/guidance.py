@@ -8,7 +8,7 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import TreeModel, VideoModel, has_free_rows
+from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
@@ -104,14 +104,14 @@ class Guided:
     @property
     def rows_alike(self) -> bool:
         """Whether both branches can copy rows and have rows that are alike."""
-        return all(map(has_free_rows, self.branches))
+        return all(isinstance(branch, RowModel) and branch.rows_alike for branch in self.branches)
 
     def copy_rows(
         self, cache: tuple[Any, Any], rows: RowIndex, source: tuple[Any, Any], source_rows: RowIndex
     ) -> None:
         """Copy rows in both caches."""
         for branch, part, other in zip(self.branches, cache, source, strict=True):
-            assert has_free_rows(branch)
+            assert isinstance(branch, RowModel)
             branch.copy_rows(part, rows, other, source_rows)
 
     def _mix(self, conditional: Logits, unconditional: Logits) -> Logits:

@@ -26,8 +26,8 @@ Say that the draft at 5 is accepted and the one at 6 is replaced by another toke
 token at position 6. Slots 4 and 5 are right already; slots 6 and 7 are overwritten.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -130,44 +130,6 @@ class RowModel(VideoModel, Protocol):
         ``source`` has no more slots than ``cache``. It may be the same cache; then no row is in both lists.
         """
         ...
-
-
-def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
-    """Whether a clip may lie in any row of any cache of this model."""
-    return isinstance(model, RowModel) and model.rows_alike
-
-
-def prefill_once(
-    model: VideoModel, context: Tokens, sources: Sequence[int] | None, cache: Cache, keep: int
-) -> Iterator[Logits]:
-    """``model.prefill``, but of equal contexts only once.
-
-    Args:
-        context: ``[b n]``, a row for each clip.
-        sources: for each row the first row that has the same context; None where no two rows share one.
-        cache: cache of all rows. Its entries are complete when the last chunk has been yielded.
-        keep: as for ``prefill``.
-
-    Yields the logits of the different contexts only, in the order of their first rows.
-    """
-    if sources is None:
-        yield from model.prefill(context, cache, keep)
-        return
-    if not has_free_rows(model):
-        raise RuntimeError("only a model that can copy rows shares a prefill")
-    # Four futures of two clips, sources (0, 0, 2, 2): rows 0 and 2 are prefilled in a cache of two rows, and then
-    # copied over rows (0, 1) and (2, 3): first = [0, 2], places = [0, 0, 1, 1].
-    first, places = different(sources)
-    own = model.make_cache(len(first), context.shape[1])
-    yield from model.prefill(context[first], own, keep)
-    rows = torch.arange(len(sources), device=context.device)
-    model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
-
-
-def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
-    """(the rows whose contexts are fed, for each row the place of its context among them)."""
-    first = sorted(set(sources))
-    return first, [first.index(source) for source in sources]
 
 
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:

@@ -9,14 +9,14 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import settings
-from vidjacobi.decoding.state import Progress
+from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Ask, Key, groups_of
 from vidjacobi.rollouts.stream import RolloutStream, Summary, streaming
-from vidjacobi.sampling.params import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames
 from vidjacobi.video.pixels import as_seen, fit
 
@@ -135,7 +135,7 @@ def rollout(
         context=fit(frames, tokenizer.frame_size),
         new_frames=new_frames,
         samples=samples,
-        how=settings(decoder, window, sampling),
+        decoder=choose_decoder(decoder, window, sampling),
         key=Key(clip_id, start),
         measure=measure,
         observe=observe,

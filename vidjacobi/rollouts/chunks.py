@@ -9,17 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import context_ids, problem_of
-from vidjacobi.decoding.methods import STEPS
-from vidjacobi.decoding.standing import PartialDecode, Steps
-from vidjacobi.decoding.state import Progress
-from vidjacobi.decoding.trace import Decoded
+from vidjacobi.decoding.api import Decoder, context_ids, decode_steps
+from vidjacobi.decoding.recipe import Hooks, Progress
+from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, latent_frames
-from vidjacobi.registry import lookup
 from vidjacobi.rollouts.stream import FrameGroup, Groups, PaintEach, Painter, PaintWhole, Summary, streaming
-from vidjacobi.sampling.params import SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
@@ -41,7 +36,7 @@ class Ask:
     context: Float[Tensor, "c T H W"]
     new_frames: int
     samples: int
-    how: tuple[DecoderConfig, SamplingParams]
+    decoder: Decoder
     key: Key
     measure: bool
     observe: Callable[[Progress], None] | None
@@ -53,8 +48,8 @@ class Ask:
         assert key.clip is not None
         ids = [(key.clip, key.start, sample, chunk) for sample in range(self.samples)]
         grid = flatten(self.model, given).expand(self.samples, -1)
-        method, problem = problem_of(self.model, grid, new_tokens, self.how, ids)
-        return lookup("method", method, STEPS)(replace(problem, measure=self.measure, observe=self.observe))
+        hooks = Hooks(self.measure, self.observe)
+        return decode_steps(self.model, grid, new_tokens, self.decoder, ids, hooks)
 
     def named(self, given: GridTokens) -> "Ask":
         """The same with a clip id: by default that of the first chunk's context, whose tokens are ``given``."""

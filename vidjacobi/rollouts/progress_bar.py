@@ -5,7 +5,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from vidjacobi.decoding.state import Progress
+from vidjacobi.decoding.recipe import Progress
 
 
 class ProgressBar:

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
-from vidjacobi.sampling.params import SamplingParams
-from vidjacobi.sampling.reference import (
+from vidjacobi.sampling.probs import (
+    SamplingParams,
     SparseProbs,
     floor_of,
     gumbel_max,
@@ -25,7 +25,7 @@ from vidjacobi.sampling.reference import (
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, of_parts
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, from_tensors
 from vidjacobi.shapes import Probs, Tokens
 
 DIGIT = 3  # bits of a logit that a pass over the logits settles
@@ -129,12 +129,12 @@ def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
 
 def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftProbs | None) -> Tokens:
     """As ``vidjacobi.sampling.sampler.draw``."""
-    count, parts = len(target.parts), [*target.parts, noise.keys(purpose)[..., None]]
+    count, parts = len(target.tensors), [*target.tensors, noise.keys(purpose)[..., None]]
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
     tokens = []
     for rows in in_blocks(*parts):
-        law, key = of_parts(part[None] for part in rows[:count]), rows[count]
+        law, key = from_tensors(part[None] for part in rows[:count]), rows[count]
         ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
         exponential = exponential_of(key[None], ids, law.dtype)
         if drawn is None:
@@ -168,7 +168,7 @@ def laws_of_drafts(
     if drawn.last is None:
         return fresh.dense(drawn.vocab_size)
     rows = source[:, 0].clamp(min=0)
-    carried = of_parts(part.flatten(0, 1)[rows][None] for part in drawn.last.parts)
+    carried = from_tensors(part.flatten(0, 1)[rows][None] for part in drawn.last.tensors)
     return fresh.instead_of(carried.dense(), (source < 0)[None, :, 0])
 
 

@@ -1,11 +1,6 @@
-"""The laws of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
+"""Probs of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
 
-``logits_to_probs`` in reference.py says the same in plain form. Two ways lead from logits to a draw, and they give
-the same tokens (``takes_sparse_path`` decides which):
-
-- on a CPU (top_p_cutoffs.py, sparse.py): only the tokens of the nuclei are sorted, raced and get noise;
-- elsewhere, and in compiled code (vidjacobi.sampling.dense): every token takes part, with static shapes and no host
-  read; what is written down there operation by operation is meant to be fused by a compiler.
+``logits_to_probs`` in probs.py says the same in plain form.
 """
 
 from collections.abc import Iterable
@@ -16,21 +11,24 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.reference import SparseProbs, weights_of
+from vidjacobi.sampling.probs import SparseProbs, weights_of
 from vidjacobi.shapes import Logits, Probs, Tokens
 
 
 def takes_sparse_path(logits: Logits) -> bool:
-    """Whether only the tokens of nuclei are looked at: it takes host reads, and shapes that depend on numbers."""
+    """Whether only the tokens inside nuclei are looked at: it takes host reads, and shapes that depend on values."""
     return logits.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)
 class SparseRows:
-    """The tokens inside the nuclei of some rows, by row and with rising ids.
+    """The tokens inside the nuclei of some rows in compressed sparse rows (CSR), with rising ids.
+
+    Example: row 3 keeps the tokens 2 and 7, row 5 keeps token 0. Then rows = [3, 5], row = [0, 0, 1],
+    ids = [2, 7, 0] and counts = [2, 1].
 
     Attributes:
-        rows: which, all clips one behind the other.
+        rows: which rows, counted through all clips.
         row: index in ``rows`` of each token's row.
         ids, probs: the tokens and their mass.
         counts: of each row.
@@ -44,7 +42,7 @@ class SparseRows:
 
     @property
     def here(self) -> Int[Tensor, " m"]:
-        """The row of each token, all clips one behind the other."""
+        """The row of each token, counted through all clips."""
         return self.rows[torch.from_numpy(self.row)]
 
     def part(self, wanted: Bool[Tensor, " r"]) -> "SparseRows":
@@ -59,7 +57,7 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class TruncatedProbs:
-    """Probabilities of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
+    """Probs of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
 
     Attributes:
         logits: as the model returned them.
@@ -68,7 +66,7 @@ class TruncatedProbs:
         total: sum of the weights inside.
         divisor: the temperature; infinite where it is 0 (then one token is inside).
         only: at temperature 0 the lowest id with the largest logit, otherwise None.
-        few: the tokens inside, where they have been written down.
+        sparse_rows: the tokens inside, where they have been written down.
     """
 
     logits: Logits
@@ -77,7 +75,7 @@ class TruncatedProbs:
     total: Float[Tensor, "b n 1"]
     divisor: Float[Tensor, "b n 1"]
     only: Int[Tensor, "b n 1"] | None = None
-    few: tuple[SparseRows, ...] | None = None
+    sparse_rows: tuple[SparseRows, ...] | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -86,7 +84,7 @@ class TruncatedProbs:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the laws: float32 or better, whatever the logits are."""
+        """Of the probs: float32 or better, whatever the logits are."""
         return self.total.dtype
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
@@ -103,18 +101,18 @@ class TruncatedProbs:
 
     def alone(self) -> "TruncatedProbs":
         """Without the tokens that have been written down: what is kept from pass to pass."""
-        return of_parts(self.parts)
+        return from_tensors(self.tensors)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "TruncatedProbs":
         """Some slots of every clip, copied."""
         rows = torch.arange(len(slots), device=slots.device)[:, None]
-        return of_parts(part[rows, slots] for part in self.parts)
+        return from_tensors(part[rows, slots] for part in self.tensors)
 
     @property
-    def parts(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """The tensors, in the order of the fields."""
-        parts = self.logits, self.peak, self.floor, self.total, self.divisor
-        return parts if self.only is None else (*parts, self.only)
+        found = self.logits, self.peak, self.floor, self.total, self.divisor
+        return found if self.only is None else (*found, self.only)
 
     def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"]) -> Float[Tensor, "b n k"]:
         numbers = logits.to(self.dtype)
@@ -122,7 +120,7 @@ class TruncatedProbs:
         return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
 
 
-def of_parts(parts: Iterable[Tensor]) -> TruncatedProbs:
+def from_tensors(parts: Iterable[Tensor]) -> TruncatedProbs:
     """The record of these tensors, in the order of its fields."""
     logits, peak, floor, total, divisor, *only = parts
     return TruncatedProbs(logits, peak, floor, total, divisor, only[0] if only else None)
@@ -140,12 +138,12 @@ def is_inside(
 
 @dataclass(frozen=True)
 class DraftProbs:
-    """The laws ``q`` that a window's drafts were drawn from.
+    """The distributions q that a window's drafts were drawn from.
 
     Attributes:
-        last: the laws of the last pass, None in front of the first.
+        last: the target probs of the last pass, which its redrafts follow.
         slot: the slot of each draft in it, -1 for fresh ones.
-        fresh: laws of the fresh ones; what stands in the other rows is not used.
+        fresh: probs of the fresh ones; what stands in the other rows is not used.
         vocab_size: number of tokens.
     """
 
@@ -155,12 +153,12 @@ class DraftProbs:
     vocab_size: int
 
     @classmethod
-    def of_pass(cls, nuclei: TruncatedProbs) -> "DraftProbs":
+    def of_pass(cls, probs: TruncatedProbs) -> "DraftProbs":
         """Drafts that are all redrafts of one pass, slot by slot."""
-        batch, size = nuclei.logits.shape[:2]
-        slot = torch.arange(size, device=nuclei.logits.device).expand(batch, -1)
+        batch, size = probs.logits.shape[:2]
+        slot = torch.arange(size, device=probs.logits.device).expand(batch, -1)
         none = slot[..., None][..., :0]
-        return cls(nuclei, slot, SparseProbs(none, none.to(nuclei.dtype)), nuclei.vocab_size)
+        return cls(probs, slot, SparseProbs(none, none.to(probs.dtype)), probs.vocab_size)
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
         """The mass that each row gives to its token."""
@@ -171,7 +169,7 @@ class DraftProbs:
             return found
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         at = rows, self.slot.clamp(min=0)
-        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.parts[1:])
+        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.tensors[1:])
         numbers = self.last.logits[(*at, tokens)].to(self.last.dtype)
         inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
@@ -181,8 +179,8 @@ class DraftProbs:
         """As ``[b n v]``."""
         if self.last is None:
             return self.fresh.dense(self.vocab_size)
-        laws = self.last.slots(self.slot.clamp(min=0)).dense()
-        return self.fresh.instead_of(laws, self.slot < 0)
+        probs = self.last.slots(self.slot.clamp(min=0)).dense()
+        return self.fresh.instead_of(probs, self.slot < 0)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "DraftProbs":
         """Some slots of every clip."""

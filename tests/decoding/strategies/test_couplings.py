@@ -8,11 +8,10 @@ from law_checks import chi_square, drafted, nuclei, seed_of
 from scipy.stats import norm
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.couplings import COUPLINGS, Mixture
-from vidjacobi.decoding.strategies.evidence import Coupling, DraftEvidence, Redraft
+from vidjacobi.decoding.strategies.couplings import COUPLINGS, Coupling, DraftEvidence, Mixture, Redraft
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max
+from vidjacobi.sampling.probs import gumbel_max
 
 CLIPS = 100_000
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -154,22 +153,22 @@ def test_a_rule_is_evaluated_once_per_trial() -> None:
     calls = []
 
     class Counting:
-        def __call__(self, trial: DraftEvidence) -> Redraft:
-            calls.append(trial)
-            return Redraft(trial.drafts, trial.drafts == 0)
+        def __call__(self, evidence: DraftEvidence) -> Redraft:
+            calls.append(evidence)
+            return Redraft(evidence.drafts, evidence.drafts == 0)
 
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
     rule = Counting()
-    assert trial.draw(rule) is trial.draw(rule)
+    assert evidence.draw(rule) is evidence.draw(rule)
     assert len(calls) == 1
 
 
 def test_missing_laws_are_an_error() -> None:
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    trial = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
     with pytest.raises(RuntimeError, match="reads_draft_probs"):
-        trial.draw(COUPLINGS["maximal"]())
+        evidence.draw(COUPLINGS["maximal"]())
 
 
 @pytest.mark.parametrize(("name", "options"), ENTRIES)

@@ -1,4 +1,4 @@
-"""TreeDrafts beside the drafts: how they are chosen, and the law of what comes out."""
+"""Siblings beside the drafts: how they are chosen, and the law of what comes out."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -22,7 +22,7 @@ from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max, one_hot, probability, residual
+from vidjacobi.sampling.probs import gumbel_max, one_hot, probability, residual
 
 CLIPS = 200_000
 LAWS = {  # pairs (q, p)
@@ -153,7 +153,7 @@ def test_the_pathwise_verifier_takes_the_one_that_is_right() -> None:
     exists = torch.tensor([[True, True], [True, True], [True, True], [True, False]])
     law = one_hot(corrected, 5, torch.float64)
     case = RejectedDraft(law, law, corrected, corrected, siblings, exists, noise_of(0, 4))
-    verdict = Pathwise().among(case)
+    verdict = Pathwise().choose_sibling(case)
     assert torch.equal(verdict.tokens, corrected)
     assert verdict.hit.tolist() == [1, 0, -1, -1]
 

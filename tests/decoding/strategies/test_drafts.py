@@ -11,14 +11,14 @@ from torch import Tensor
 from vidjacobi.decoding.strategies.drafts import (
     DRAFTS,
     Above,
+    DraftContext,
     DraftRule,
+    FrameProbsCache,
     Left,
-    Past,
     PreviousFrame,
     PreviousFrameProbs,
     Uniform,
 )
-from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid, nearest_left
 from vidjacobi.registry import build
@@ -35,7 +35,7 @@ def past(
     memory: FrameProbsCache | None = None,
     clips: int = 1,
     fresh: Purpose = Purpose.FRESH,
-) -> Past:
+) -> DraftContext:
     """Tokens by position; what is not ``known`` (all of them by default) is rubbish."""
     mask = torch.zeros(clips, 40, dtype=torch.bool)
     mask[:, torch.tensor(list(range(len(tokens)) if known is None else known))] = True
@@ -43,10 +43,10 @@ def past(
     rows[:, : len(tokens)] = torch.tensor(tokens)
     positions = torch.tensor(list(window)).repeat(clips, 1)
     noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 2), torch.float64)
-    return Past(rows, mask, positions, noise, fresh, GRID, memory, VOCAB)
+    return DraftContext(rows, mask, positions, noise, fresh, GRID, memory, VOCAB)
 
 
-def drawn(rule: DraftRule, past: Past) -> list[int]:
+def drawn(rule: DraftRule, past: DraftContext) -> list[int]:
     return rule(past).tokens[0].tolist()
 
 
@@ -115,7 +115,7 @@ def test_nearest_left() -> None:
 @pytest.mark.parametrize("rule", [Left(), Above(), PreviousFrame()])
 def test_copies_are_certain(rule: DraftRule) -> None:
     fresh = rule(past([3, 1, 4, 1, 5], range(5, 9)))
-    law = fresh.laws.dense(VOCAB)
+    law = fresh.probs.dense(VOCAB)
     assert torch.equal(law.gather(-1, fresh.tokens[..., None])[..., 0], torch.ones(1, 4, dtype=torch.float64))
     assert torch.equal(law.sum(-1), torch.ones(1, 4, dtype=torch.float64))
 
@@ -138,7 +138,7 @@ def test_previous_law_draws_from_the_place_one_frame_back() -> None:
     memory, laws = remembered(1)
     fresh = PreviousFrameProbs()(past(list(range(12)), range(12, 22), memory=memory))
     expected = laws[[i % 6 for i in range(12, 22)]]  # longer than a frame: the newest law of the place again
-    assert torch.allclose(fresh.laws.dense(VOCAB)[0], expected)
+    assert torch.allclose(fresh.probs.dense(VOCAB)[0], expected)
     assert (expected.gather(-1, fresh.tokens[0][:, None]) > 0).all()
 
 
@@ -162,7 +162,7 @@ def test_tokens_follow_their_stated_law(name: str, fresh: Purpose) -> None:
     memory = MEMORIES.get(name, lambda _: None)(clips)
     draft = DRAFTS[name]()(past(list(range(12)), range(12, 16), memory=memory, clips=clips, fresh=fresh))
     for slot in range(4):
-        law = draft.laws.dense(VOCAB)[0, slot]
+        law = draft.probs.dense(VOCAB)[0, slot]
         counts = draft.tokens[:, slot].bincount(minlength=VOCAB)
         assert float(law.sum()) == pytest.approx(1)
         assert chi_square(counts, law) > 1e-3 / (8 * len(DRAFTS))

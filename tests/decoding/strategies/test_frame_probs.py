@@ -5,8 +5,8 @@ import torch
 from law_checks import nuclei
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
-from vidjacobi.sampling.reference import one_hot
+from vidjacobi.decoding.strategies.drafts import FrameProbsCache
+from vidjacobi.sampling.probs import one_hot
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 
 FRAME, VOCAB = 6, 40

@@ -8,8 +8,7 @@ from law_checks import drafted, nuclei
 from torch import Tensor
 
 from vidjacobi.config.decoder import GUARANTEES
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
-from vidjacobi.decoding.strategies.evidence import DraftEvidence
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.decoding.strategies.verifiers import (
     VERIFIERS,
     Grouped,
@@ -21,7 +20,7 @@ from vidjacobi.decoding.strategies.verifiers import (
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import gumbel_max, normalise
+from vidjacobi.sampling.probs import gumbel_max, normalise
 
 
 def mask(text: str) -> Tensor:
@@ -89,7 +88,7 @@ def test_clips_do_not_meet() -> None:
         assert torch.equal(alone.decided[0], final.decided[row])
 
 
-def trial(clips: int = 3000) -> DraftEvidence:
+def evidence(clips: int = 3000) -> DraftEvidence:
     generator = torch.Generator().manual_seed(0)
     laws, target = ((2 * torch.randn(clips, 2, 5, generator=generator)).softmax(-1) for _ in range(2))
     target[..., 4] = 0
@@ -103,9 +102,9 @@ def trial(clips: int = 3000) -> DraftEvidence:
 
 
 def test_pathwise_keeps_what_ar_draws() -> None:
-    case = trial()
+    case = evidence()
     verdict = Pathwise()(case)
-    ar = gumbel_max(case.target.dense(), case.noise.exponential(Purpose.GUMBEL, 5))
+    ar = gumbel_max(case.target_probs.dense(), case.noise.exponential(Purpose.GUMBEL, 5))
     assert torch.equal(verdict.tokens, ar)
     assert torch.equal(verdict.kept, ar == case.drafts)
     assert verdict.kept.any()
@@ -113,18 +112,20 @@ def test_pathwise_keeps_what_ar_draws() -> None:
 
 
 def test_speculative_keeps_or_corrects() -> None:
-    case = trial()
+    case = evidence()
     verdict = RejectionSampler()(case)
     assert torch.equal(verdict.tokens[verdict.kept], case.drafts[verdict.kept])
     # a correction comes from where p exceeds q, so it is never the rejected draft
     assert (verdict.tokens != case.drafts)[~verdict.kept].all()
-    gained = (case.target.dense() > case.laws.dense()).gather(-1, verdict.tokens[..., None])[..., 0]
+    gained = (case.target_probs.dense() > case.draft_probs.dense()).gather(-1, verdict.tokens[..., None])[
+        ..., 0
+    ]
     assert gained[~verdict.kept].all()
     assert not verdict.kept[case.drafts == 4].any()  # p = 0
 
 
 def test_a_verifier_and_a_coupling_of_one_rule_share_their_work() -> None:
-    case = trial(2)
+    case = evidence(2)
     assert case.draw(RejectionSampler()).tokens is case.draw(Maximal()).tokens
     assert case.draw(Pathwise()).tokens is case.draw(Gumbel()).tokens
 
@@ -163,7 +164,7 @@ def test_the_group_of_a_token() -> None:
 
 def test_grouped_keeps_more_than_speculative() -> None:
     """It accepts by the group's mass, and corrects from the token's own residual."""
-    case = trial()
+    case = evidence()
     grouped, plain = Grouped(closeness=1.0, size=9)(case), RejectionSampler()(case)
     assert grouped.kept.all()  # one group of all tokens: u < 1
     alone = Grouped(closeness=1e-7, size=1)(case)

@@ -1,7 +1,7 @@
-"""The first guess for a position that enters the window.
+"""The first draft of a position that enters the window.
 
-A rule sees only what is known left of a fresh position, so its guess is a draft with a law ``q`` that the
-verifier can judge: one-hot for a copied token, uniform, or the model's law of the same place one frame earlier.
+A rule sees only what is known to the left of a position, so its token is a draft with probs q that the verifier
+can judge: one-hot for a copied token, uniform, or the model's own probs of the same place one frame earlier.
 """
 
 from dataclasses import dataclass
@@ -11,34 +11,101 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.frame_probs import FrameProbsCache
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid, nearest_left
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.reference import SparseProbs
-from vidjacobi.shapes import Positions, Tokens
+from vidjacobi.sampling.probs import SparseProbs
+from vidjacobi.sampling.sampler import top_k_probs
+from vidjacobi.sampling.truncated_probs import TruncatedProbs
+from vidjacobi.shapes import Counts, Mask, Positions, Tokens
 
 
 @dataclass(frozen=True)
-class Fresh:
-    """Guessed tokens and the laws they were drawn from."""
+class Draft:
+    """Guessed tokens and the distributions q that they were drawn from."""
 
     tokens: Tokens
-    laws: SparseProbs
+    probs: SparseProbs
 
 
 @dataclass(frozen=True)
-class Past:
+class FrameProbsCache:
+    """The newest probs of every place in the frame, kept sparse; place = position modulo the frame's tokens.
+
+    A place that was never evaluated holds a token instead (mass 1): the context's token there, since nothing
+    comes before the first input that could give its probs.
+
+    Memory: b * frame_tokens * keep * 12 bytes (Cosmos 4B, keep 256: 8 MB a clip; dense it would be 655 MB).
+
+    Attributes:
+        ids, probs: the ``keep`` likeliest tokens of each place and their probabilities, renormalised.
+    """
+
+    ids: Int[Tensor, "b f k"]
+    probs: Float[Tensor, "b f k"]
+
+    @classmethod
+    def of_context(
+        cls,
+        context: Tokens,
+        frame_tokens: int,
+        keep: int,
+        dtype: torch.dtype,
+        lengths: Counts | None = None,
+    ) -> "FrameProbsCache":
+        """The cache before the first pass; shorter contexts are padded on the right."""
+        batch, width = context.shape
+        lengths = torch.full_like(context[:, 0], width) if lengths is None else lengths
+        # The newest position of each place before the context's end. Example: frames of 4 tokens and a context
+        # of 6 (positions 0-5). Places 0 and 1 were last seen at 4 and 5, places 2 and 3 at 2 and 3.
+        place = torch.arange(frame_tokens, device=context.device)
+        newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - place) % frame_tokens
+        ids = context.gather(1, newest.clamp(min=0))[..., None].repeat(1, 1, keep)
+        probs = torch.zeros(batch, frame_tokens, keep, dtype=dtype, device=context.device)
+        probs[..., 0] = 1
+        return cls(ids, probs)
+
+    @property
+    def frame_tokens(self) -> int:
+        """Places in the frame."""
+        return self.ids.shape[1]
+
+    @property
+    def keep(self) -> int:
+        """Entries of each place."""
+        return self.ids.shape[2]
+
+    def remember(self, positions: Positions, probs: TruncatedProbs, valid: Mask) -> "FrameProbsCache":
+        """With the probs of rising ``positions`` where ``valid``; of two at one place the later one stays."""
+        new = top_k_probs(probs, self.keep)
+        place = positions % self.frame_tokens
+        # A scatter in which two slots write one place has no order. So the slots' numbers are scattered with
+        # a maximum, and each place then gathers from the newest slot that named it (-1: none did).
+        order = torch.where(valid, torch.arange(positions.shape[1], device=place.device), -1)
+        newest = torch.full_like(self.ids[..., 0], -1).scatter_reduce(1, place, order, "amax")
+        slot = newest.clamp(min=0)[..., None].expand_as(self.ids)
+        replaced = (newest >= 0)[..., None]
+        ids = torch.where(replaced, new.ids.gather(1, slot), self.ids)
+        return FrameProbsCache(ids, torch.where(replaced, new.probs.gather(1, slot), self.probs))
+
+    def recall(self, positions: Positions) -> SparseProbs:
+        """The newest probs of the places of ``positions``."""
+        place = (positions % self.frame_tokens)[..., None].expand(-1, -1, self.keep)
+        return SparseProbs(self.ids.gather(1, place), self.probs.gather(1, place))
+
+
+@dataclass(frozen=True)
+class DraftContext:
     """What a draft rule may look at.
 
     Attributes:
         tokens: decided tokens and drafts of the clip by position; meaningless where not ``known``.
         known: positions that are decided or hold a draft.
-        positions: the window. Slots that are known get a guess too, which is not used (static shapes).
+        positions: of the window. Known ones get a draft too, which is not used (static shapes).
         noise: of the window.
-        fresh: which noise the coupling wants a law to be drawn with.
+        purpose: which noise the coupling wants a first draft to be drawn with.
         grid: frame shape.
-        memory: laws by place in the frame, where the rule keeps them.
+        frame_probs: probs by place in the frame, where the rule keeps them.
         vocab_size: number of tokens.
     """
 
@@ -46,22 +113,22 @@ class Past:
     known: Bool[Tensor, "b p"]
     positions: Positions
     noise: Noise
-    fresh: Purpose
+    purpose: Purpose
     grid: Grid
-    memory: FrameProbsCache | None
+    frame_probs: FrameProbsCache | None
     vocab_size: int
 
 
 @runtime_checkable
 class DraftRule(Protocol):
-    """A guess for every position of ``past.positions`` that is not known, from what lies to its left."""
+    """A guess for every position of ``context.positions`` that is not known, from what lies to its left."""
 
     @property
     def keeps_probs(self) -> int:
-        """Entries per law that the rule wants remembered, 0 for none."""
+        """Entries of each place that the rule wants a FrameProbsCache to keep, 0 for no cache."""
         ...
 
-    def __call__(self, past: Past) -> Fresh: ...
+    def __call__(self, context: DraftContext) -> Draft: ...
 
 
 @dataclass(frozen=True)
@@ -70,11 +137,11 @@ class Uniform:
 
     keeps_probs: ClassVar[int] = 0
 
-    def __call__(self, past: Past) -> Fresh:
-        tokens = past.noise.integer(Purpose.FRESH, past.vocab_size)
+    def __call__(self, context: DraftContext) -> Draft:
+        tokens = context.noise.integer(Purpose.FRESH, context.vocab_size)
         none = tokens[..., None][..., :0]
-        laws = SparseProbs(none, none.to(past.noise.dtype), floor=1 / past.vocab_size)
-        return Fresh(tokens, laws)
+        probs = SparseProbs(none, none.to(context.noise.dtype), floor=1 / context.vocab_size)
+        return Draft(tokens, probs)
 
 
 @dataclass(frozen=True)
@@ -83,8 +150,8 @@ class Left:
 
     keeps_probs: ClassVar[int] = 0
 
-    def __call__(self, past: Past) -> Fresh:
-        return copied(past, 1)
+    def __call__(self, context: DraftContext) -> Draft:
+        return copied(context, 1)
 
 
 @dataclass(frozen=True)
@@ -93,8 +160,8 @@ class Above:
 
     keeps_probs: ClassVar[int] = 0
 
-    def __call__(self, past: Past) -> Fresh:
-        return copied(past, past.grid.w)
+    def __call__(self, context: DraftContext) -> Draft:
+        return copied(context, context.grid.w)
 
 
 @dataclass(frozen=True)
@@ -103,17 +170,17 @@ class PreviousFrame:
 
     keeps_probs: ClassVar[int] = 0
 
-    def __call__(self, past: Past) -> Fresh:
-        return copied(past, past.grid.frame_tokens)
+    def __call__(self, context: DraftContext) -> Draft:
+        return copied(context, context.grid.frame_tokens)
 
 
 @dataclass(frozen=True)
 class PreviousFrameProbs:
-    """A draw from the model's own law of the same place one latent frame earlier.
+    """A draw from the model's own probs of the same place one latent frame earlier.
 
-    Its newest law: of the decided token, or of a draft where the window reaches past one frame. ``keep``
-    (>= 1) likeliest tokens of every law are remembered; q is that shortened law, so nothing is lost but
-    acceptance.
+    The newest probs are taken: of the decided token, or of a draft where the window reaches past one frame.
+    ``keep`` (>= 1) likeliest tokens of every place are remembered; q is that shortened distribution, so nothing
+    is lost but acceptance.
     """
 
     keep: int = 256
@@ -126,11 +193,11 @@ class PreviousFrameProbs:
     def keeps_probs(self) -> int:
         return self.keep
 
-    def __call__(self, past: Past) -> Fresh:
-        if past.memory is None:
-            raise RuntimeError("previous_frame_probs needs a law memory")
-        laws = past.memory.recall(past.positions)
-        return Fresh(sample_sparse(laws, past.noise.exponential_at(past.fresh, laws.ids)), laws)
+    def __call__(self, context: DraftContext) -> Draft:
+        if context.frame_probs is None:
+            raise RuntimeError("previous_frame_probs needs a FrameProbsCache")
+        probs = context.frame_probs.recall(context.positions)
+        return Draft(sample_sparse(probs, context.noise.exponential_at(context.purpose, probs.ids)), probs)
 
 
 DRAFTS: dict[str, type] = {
@@ -142,17 +209,16 @@ DRAFTS: dict[str, type] = {
 }
 
 
-def copied(past: Past, distance: int) -> Fresh:
+def copied(context: DraftContext, distance: int) -> Draft:
     """The nearest known token a multiple of ``distance`` to the left; the nearest of all where there is none."""
-    source = nearest_left(past.known, distance)
-    source = torch.where(source >= 0, source, nearest_left(past.known, 1)).clamp(min=0)
-    tokens = past.tokens.gather(1, source.gather(1, past.positions))
-    return Fresh(
-        tokens, SparseProbs(tokens[..., None], torch.ones_like(tokens[..., None], dtype=past.noise.dtype))
-    )
+    source = nearest_left(context.known, distance)
+    source = torch.where(source >= 0, source, nearest_left(context.known, 1)).clamp(min=0)
+    tokens = context.tokens.gather(1, source.gather(1, context.positions))
+    certain = torch.ones_like(tokens[..., None], dtype=context.noise.dtype)
+    return Draft(tokens, SparseProbs(tokens[..., None], certain))
 
 
-def sample_sparse(laws: SparseProbs, exponential: Float[Tensor, "b n k"]) -> Tokens:
-    """argmax(log q + G) over the entries of a sparse law without floor."""
-    winner = (laws.probs / exponential).argmax(-1, keepdim=True)
-    return laws.ids.gather(-1, winner)[..., 0]
+def sample_sparse(probs: SparseProbs, exponential: Float[Tensor, "b n k"]) -> Tokens:
+    """argmax(log q + G) over the entries of sparse probs without floor."""
+    winner = (probs.probs / exponential).argmax(-1, keepdim=True)
+    return probs.ids.gather(-1, winner)[..., 0]

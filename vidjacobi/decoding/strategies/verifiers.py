@@ -1,4 +1,4 @@
-"""Which drafts become final. A verdict says, slot by slot, whether the draft is kept, and the token if not."""
+"""Which drafts become final: accepted ones, and the corrected token where the first rejection fell."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -7,23 +7,23 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.couplings import Gumbel, Maximal
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal, Redraft, RedraftRule
 from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeVerdict, try_in_turn
-from vidjacobi.decoding.strategies.evidence import DraftEvidence, Redraft, Rule
-from vidjacobi.errors import InvalidArgument, check_whole
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import check_whole
 from vidjacobi.sampling.noise import Purpose
-from vidjacobi.sampling.reference import sort_falling
+from vidjacobi.sampling.probs import sort_falling
 from vidjacobi.shapes import Mask, Probs
 
 
 @runtime_checkable
-class Verifier(Rule, Protocol):
-    """A rule of acceptance.
+class Verifier(RedraftRule, Protocol):
+    """A rule of acceptance: slot by slot, whether the draft is kept, and the token in its place if not.
 
     The decided tokens of a lane are the verdict's tokens up to and including the first slot that was not
-    kept; what the verdict says behind it is not used. ``guarantee`` is what it proves for drafts of the law q:
-    "identical" (the very tokens of AR), "lossless" (its distribution) or "lossy". ``noise`` is what a token is
-    drawn with where no draft is in the way.
+    kept; what the verdict says after it is not used. ``guarantee`` is what it proves for drafts of the
+    distribution q: "identical" (the very tokens of AR), "lossless" (its distribution) or "lossy".
+    ``noise`` is what a token is drawn with where no draft is in the way.
     """
 
     @property
@@ -38,46 +38,50 @@ class Verifier(Rule, Protocol):
 
 @runtime_checkable
 class TreeVerifier(Verifier, Protocol):
-    """A verifier that can also choose among siblings of the first rejected draft."""
+    """A verifier that can also choose among the siblings of the first rejected draft."""
 
     @property
     def sibling_noise(self) -> Purpose:
         """Noise that the siblings of a draft are drawn with."""
         ...
 
-    def among(self, rejected: RejectedDraft) -> TreeVerdict: ...
+    def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict: ...
 
 
 @dataclass(frozen=True)
 class RejectionSampler:
-    """Rejection sampling: accept x if u q(x) < p(x), correct from the residual (Leviathan et al. 2023)."""
+    """Accept x if u q(x) < p(x), correct from the residual norm(max(0, p - q)) (Leviathan et al. 2023).
+
+    Example: drafts a b c d e, of which c is the first that fails. a and b are *accepted*, the token drawn from
+    c's residual is the *corrected* one, and d and e are redrafted by the coupling.
+    """
 
     guarantee: ClassVar[str] = "lossless"
     reads_draft_probs: ClassVar[bool] = True
     noise: ClassVar[Purpose] = Purpose.REDRAW
     sibling_noise: ClassVar[Purpose] = Purpose.SIBLING
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        return trial.draw(Maximal())
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        return evidence.draw(Maximal())
 
-    def among(self, rejected: RejectedDraft) -> TreeVerdict:
+    def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict:
         """Sibling by sibling: p becomes norm(max(0, p - q)), q loses the token that was tried (SJD-PAC)."""
         return try_in_turn(rejected)
 
 
 @dataclass(frozen=True)
 class Pathwise:
-    """Accept x iff it is argmax(log p + G_position), the token that AR draws from the same noise."""
+    """Accept x iff it is argmax(log p + G), G the position's own noise: the token that AR draws from it."""
 
     guarantee: ClassVar[str] = "identical"
     reads_draft_probs: ClassVar[bool] = False
     noise: ClassVar[Purpose] = Purpose.GUMBEL
     sibling_noise: ClassVar[Purpose] = Purpose.GUMBEL
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        return trial.draw(Gumbel())
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        return evidence.draw(Gumbel())
 
-    def among(self, rejected: RejectedDraft) -> TreeVerdict:
+    def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict:
         """A sibling is right iff it is the token that AR draws."""
         right = rejected.exists & (rejected.siblings == rejected.corrected)
         return TreeVerdict(rejected.corrected, torch.where(right.any(-1), right.long().argmax(-1), -1))
@@ -103,22 +107,22 @@ class Grouped:
         if not 0 < self.closeness <= 1:
             raise InvalidArgument(f"grouped: closeness must lie in (0, 1], not {self.closeness!r}")
 
-    def __call__(self, trial: DraftEvidence) -> Redraft:
-        target = trial.target.dense()
-        group = self.group(target, trial.target.of(trial.drafts)[..., None])
-        p, q = (torch.where(group, laws, 0).sum(-1) for laws in (target, trial.laws.dense()))
-        kept = trial.noise.uniform(Purpose.ACCEPT) * q < p
-        redrawn = trial.from_residual(Purpose.REDRAW, ~kept)
-        return Redraft(torch.where(kept, trial.drafts, redrawn), kept)
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        target = evidence.target_probs.dense()
+        group = self.group(target, evidence.target_probs.of(evidence.drafts)[..., None])
+        p, q = (torch.where(group, probs, 0).sum(-1) for probs in (target, evidence.draft_probs.dense()))
+        kept = evidence.noise.uniform(Purpose.ACCEPT) * q < p
+        redrawn = evidence.from_residual(Purpose.REDRAW, ~kept)
+        return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
 
-    def group(self, laws: Probs, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:
+    def group(self, probs: Probs, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:
         """The tokens grouped with one of probability ``of``."""
-        falling = sort_falling(laws)
-        rank = (laws > of).sum(-1, keepdim=True)
-        last = laws.shape[-1] - 1
+        falling = sort_falling(probs)
+        rank = (probs > of).sum(-1, keepdim=True)
+        last = probs.shape[-1] - 1
         highest = falling.gather(-1, (rank - self.size).clamp(0, last))
         lowest = falling.gather(-1, (rank + self.size - 1).clamp(0, last))
-        return (laws <= highest) & (laws >= lowest) & ((laws - of).abs() < self.closeness)
+        return (probs <= highest) & (probs >= lowest) & ((probs - of).abs() < self.closeness)
 
 
 VERIFIERS: dict[str, type] = {
@@ -139,14 +143,24 @@ class AcceptedPrefix:
 def accept_prefix(
     kept: Mask, valid: Mask, lane: Int[Tensor, "b n"] | None = None, corrects: Mask | None = None
 ) -> AcceptedPrefix:
-    """Per lane the kept drafts in front of its first rejected one, and that one's correction where ``corrects``.
+    """Per lane the kept drafts before its first rejected one, and that one's correction where ``corrects``.
 
-    Slots are sorted by lane; those that are not ``valid`` decide nothing and break no run. One lane and
-    corrections everywhere by default.
+    Slots are sorted by lane; those that are not ``valid`` decide nothing and break no run. By default there is
+    one lane, and corrections everywhere.
+
+    Example with two lanes, A at slots 0-2 and B at slots 3-4 (1: yes)::
+
+        lane       A A A B B
+        kept       1 0 1 1 1
+        rejected   0 1 0 0 0
+        before     0 0 1 0 0    rejections before each slot, within its lane
+        accepted   1 0 0 1 1
+        decided    1 1 0 1 1    slot 1 is corrected
     """
     rejected = (valid & ~kept).long()
     before = rejected.cumsum(-1) - rejected
     if lane is not None:
+        # The running count at a lane's first slot belongs to earlier lanes: take it off the lane's other slots.
         starts = torch.cat([torch.ones_like(valid[:, :1]), lane[:, 1:] != lane[:, :-1]], 1)
         before = before - torch.where(starts, before, 0).cummax(-1).values
     run = valid & (before == 0)

@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
-from vidjacobi.decoding.strategies.lanes.raster import Raster, one_lane
+from vidjacobi.decoding.strategies.lanes.raster import LanePlan, LaneView, RasterLane, one_lane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Counts
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class AdaptiveLane:
     """Every ``block`` passes the size that promises most tokens per second for the next ones.
 
     The promise of a size is its tokens per pass in the curve, times how this clip did against the curve
@@ -52,25 +51,25 @@ class Adaptive:
         if self.block < 1 or not 0 < self.trust <= 1:
             raise InvalidArgument("adaptive: block must be at least 1 and trust in (0, 1]")
 
-    def __call__(self, board: LaneView) -> LanePlan:
-        assert board.pace is not None
-        chosen = entry(self.sizes, board.pace[:, 0]).long().clamp(max=board.window)
-        return one_lane(board, chosen)
+    def __call__(self, view: LaneView) -> LanePlan:
+        assert view.lane_state is not None
+        chosen = entry(self.sizes, view.lane_state[:, 0]).long().clamp(max=view.window)
+        return one_lane(view, chosen)
 
-    def nodes(self, wanted: int, window: int) -> int:
+    def pass_width(self, wanted: int, window: int) -> int:
         """The smallest size that holds them all: what a clip gets must not depend on its mates in the batch."""
         return min([size for size in self.sizes if wanted <= size <= window], default=window)
 
-    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
+    def placeholder(self, view: LaneView) -> Int[Tensor, "b p"]:
         """None, as in raster."""
-        return Raster().placeholder(board)
+        return RasterLane().placeholder(view)
 
-    def begin(self, batch: int, device: torch.device) -> Float[Tensor, "b k"]:
+    def init(self, batch: int, device: torch.device) -> Float[Tensor, "b k"]:
         """Columns: index of the size, passes and tokens of the block, then how each size did (1: as the curve)."""
-        pace = torch.ones(batch, 3 + len(self.sizes), dtype=torch.float64, device=device)
-        pace[:, 0] = self.best(pace[:, 3:])
-        pace[:, 1:3] = 0
-        return pace
+        state = torch.ones(batch, 3 + len(self.sizes), dtype=torch.float64, device=device)
+        state[:, 0] = self.best(state[:, 3:])
+        state[:, 1:3] = 0
+        return state
 
     def best(self, record: Float[Tensor, "b s"]) -> Float[Tensor, " b"]:
         """Index of the size with most tokens per second."""
@@ -78,12 +77,12 @@ class Adaptive:
         promised = [column * rate for column, rate in zip(record.unbind(-1), rates, strict=True)]
         return torch.stack(promised, -1).argmax(-1).to(record.dtype)
 
-    def after(self, pace: Float[Tensor, "b k"], decided: Counts) -> Float[Tensor, "b k"]:
+    def update(self, state: Float[Tensor, "b k"], decided: Counts) -> Float[Tensor, "b k"]:
         """Count the pass; at the end of a block learn from it and choose again."""
-        index, passes, tokens, record = pace[:, 0], pace[:, 1], pace[:, 2], pace[:, 3:]
+        index, passes, tokens, record = state[:, 0], state[:, 1], state[:, 2], state[:, 3:]
         passes, tokens = passes + (decided > 0), tokens + decided
         did = tokens / (passes * entry(self.tokens, index)).clamp(min=1e-9)
-        steps = (torch.arange(len(self.sizes), device=pace.device) - index[:, None]).abs()
+        steps = (torch.arange(len(self.sizes), device=state.device) - index[:, None]).abs()
         learned = record + self.trust * 0.5**steps * (did[:, None] - record)
         full = (passes >= self.block)[:, None]
         record = torch.where(full, learned, record)

@@ -6,17 +6,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
+from vidjacobi.decoding.strategies.lanes.raster import LanePlan, LaneView
 from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
-from vidjacobi.errors import check_whole
+from vidjacobi.registry import check_whole
 
 
 @dataclass(frozen=True)
-class Frames:
+class FrameLanes:
     """One lane per frame, in raster order inside it, opened before the frame before is complete (lossy).
 
     Inside a frame every token but the first has its true left neighbour: what rows lose at their beginnings
-    (most of their distance from AR on a model without row-end tokens, LOG.md) is kept.
+    (most of their distance from AR on a model without row-end tokens, docs/log/decoders.md) is kept.
 
     Args:
         width: positions of a lane, >= 1; None: the window, shared equally by the lanes that can go on.
@@ -38,10 +38,10 @@ class Frames:
         """Exact only if a frame waits for the whole frame before."""
         return "lossless" if self.reach is None else "lossy"
 
-    def __call__(self, board: LaneView) -> LanePlan:
-        grid, size = board.grid, board.decided.shape[1]
-        frames = (size - board.offset) // grid.frame_tokens
-        body = board.decided[:, board.offset : board.offset + frames * grid.frame_tokens]
+    def __call__(self, view: LaneView) -> LanePlan:
+        grid, size = view.grid, view.decided.shape[1]
+        frames = (size - view.offset) // grid.frame_tokens
+        body = view.decided[:, view.offset : view.offset + frames * grid.frame_tokens]
         count = body.unflatten(1, (-1, grid.frame_tokens)).long().cumprod(-1).sum(-1)
         complete = count // grid.w
         before = torch.cat([torch.full_like(complete[:, :1], grid.h), complete[:, :-1]], 1)
@@ -52,19 +52,19 @@ class Frames:
         width = self.width
         if width is None:
             going = (count < last) & (count < grid.frame_tokens)
-            width = (board.window // going.sum(-1, keepdim=True).clamp(min=1)).clamp(min=1)
+            width = (view.window // going.sum(-1, keepdim=True).clamp(min=1)).clamp(min=1)
         end = torch.minimum(count + width, last)
         inside = (place >= count[..., None]) & (place < end[..., None])
-        targets = in_positions(inside.flatten(1), board.offset, size) & ~board.decided
+        targets = in_positions(inside.flatten(1), view.offset, size) & ~view.decided
         position = torch.arange(size, device=count.device)
-        frame = (position - board.offset).div(grid.frame_tokens, rounding_mode="floor")
-        lane = (frame * grid.frame_tokens + board.offset).clamp(min=0)[None]
-        return LanePlan(targets, never_fed(board, targets), lane, torch.ones_like(targets))
+        frame = (position - view.offset).div(grid.frame_tokens, rounding_mode="floor")
+        lane = (frame * grid.frame_tokens + view.offset).clamp(min=0)[None]
+        return LanePlan(targets, never_fed(view, targets), lane, torch.ones_like(targets))
 
-    def nodes(self, wanted: int, window: int) -> int:
+    def pass_width(self, wanted: int, window: int) -> int:
         """The next multiple of 8."""
         return few_widths(wanted, window)
 
-    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
+    def placeholder(self, view: LaneView) -> Int[Tensor, "b p"]:
         """The nearest decided token of the same place."""
-        return same_place(board)
+        return same_place(view)

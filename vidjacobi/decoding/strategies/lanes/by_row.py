@@ -6,16 +6,17 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import LanePlan, LaneView
+from vidjacobi.decoding.strategies.lanes.raster import LanePlan, LaneView
 from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
-from vidjacobi.errors import InvalidArgument, check_whole
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import nearest_left
+from vidjacobi.registry import check_whole
 
 STAND_INS = ("frame", "row")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowLanes:
     """One lane per row of the grid (ZipAR, PJD), opened before the row above is complete (lossy).
 
     Args:
@@ -53,30 +54,30 @@ class Rows:
         """Exact only if a row waits for the whole row above and a frame for the whole frame before."""
         return "lossless" if self.context is None and self.frames is None and not self.refresh else "lossy"
 
-    def __call__(self, board: LaneView) -> LanePlan:
-        width = board.grid.w
-        size, device = board.decided.shape[1], board.decided.device
-        count, is_open, above = self.progress(board)
+    def __call__(self, view: LaneView) -> LanePlan:
+        width = view.grid.w
+        size, device = view.decided.shape[1], view.decided.device
+        count, is_open, above = self.progress(view)
         column = torch.arange(width, device=device)
         rows = (column >= count[..., None]) & (column < (count + self.width)[..., None]) & is_open[..., None]
         if self.lead is not None:
             limit = torch.where(above < width, above - self.lead, width)
             rows &= column <= limit[..., None]
-        targets = in_positions(rows.flatten(1), board.offset, size) & ~board.decided
+        targets = in_positions(rows.flatten(1), view.offset, size) & ~view.decided
         position = torch.arange(size, device=device)
-        row = (position - board.offset).div(width, rounding_mode="floor")
-        lane = (row * width + board.offset).clamp(min=0)[None]
+        row = (position - view.offset).div(width, rounding_mode="floor")
+        lane = (row * width + view.offset).clamp(min=0)[None]
         corrects = torch.ones_like(targets)
         if self.correct == "top":
-            top = (board.frontier[:, None] - board.offset).div(width, rounding_mode="floor")
+            top = (view.frontier[:, None] - view.offset).div(width, rounding_mode="floor")
             corrects = row[None] == top
-        return LanePlan(targets, self.feeds(board, targets, position), lane, corrects)
+        return LanePlan(targets, self.feeds(view, targets, position), lane, corrects)
 
-    def progress(self, board: LaneView) -> tuple[Int[Tensor, "b r"], Bool[Tensor, "b r"], Int[Tensor, "b r"]]:
+    def progress(self, view: LaneView) -> tuple[Int[Tensor, "b r"], Bool[Tensor, "b r"], Int[Tensor, "b r"]]:
         """(decided tokens, whether it may be worked on, decided tokens of the row above) of every row."""
-        grid = board.grid
-        frames = (board.decided.shape[1] - board.offset) // grid.frame_tokens
-        body = board.decided[:, board.offset : board.offset + frames * grid.frame_tokens]
+        grid = view.grid
+        frames = (view.decided.shape[1] - view.offset) // grid.frame_tokens
+        body = view.decided[:, view.offset : view.offset + frames * grid.frame_tokens]
         count = body.unflatten(1, (-1, grid.w)).long().cumprod(-1).sum(-1)
         first = torch.arange(count.shape[1], device=count.device) % grid.h == 0
         above = torch.where(first, grid.w, count.roll(1, 1))
@@ -89,22 +90,22 @@ class Rows:
         return count, ready & (before[..., None] >= needed).flatten(1), above
 
     def feeds(
-        self, board: LaneView, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
+        self, view: LaneView, targets: Bool[Tensor, "b p"], position: Int[Tensor, " p"]
     ) -> Bool[Tensor, "b p"]:
         """Decided tokens that were never fed, and the first ones whose entry is not AR's if they are refreshed."""
-        feed = never_fed(board, targets)
+        feed = never_fed(view, targets)
         if self.refresh:
             followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
-            ahead = (position >= board.exact_prefix[:, None]) & (position < board.frontier[:, None])
-            feed |= ahead & (position < board.exact_prefix[:, None] + self.refresh) & ~followed
+            ahead = (position >= view.exact_prefix[:, None]) & (position < view.frontier[:, None])
+            feed |= ahead & (position < view.exact_prefix[:, None] + self.refresh) & ~followed
         return feed
 
-    def nodes(self, wanted: int, window: int) -> int:
+    def pass_width(self, wanted: int, window: int) -> int:
         """The next multiple of 8."""
         return few_widths(wanted, window)
 
-    def placeholder(self, board: LaneView) -> Int[Tensor, "b p"]:
+    def placeholder(self, view: LaneView) -> Int[Tensor, "b p"]:
         """The nearest decided position of the same place, or of the row."""
         if self.stand_in_of == "row":
-            return nearest_left(board.decided, 1)
-        return same_place(board)
+            return nearest_left(view.decided, 1)
+        return same_place(view)

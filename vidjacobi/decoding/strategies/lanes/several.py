@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.contract import LaneView
+from vidjacobi.decoding.strategies.lanes.raster import LaneView
 from vidjacobi.grid import nearest_left
 
 
-def never_fed(board: LaneView, targets: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
+def never_fed(view: LaneView, targets: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
     """Decided tokens without a cache entry that no target follows, so that other lanes may see them."""
     followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
-    return board.decided & ~board.written & ~followed
+    return view.decided & ~view.cached & ~followed
 
 
 def few_widths(wanted: int, window: int) -> int:
@@ -19,10 +19,10 @@ def few_widths(wanted: int, window: int) -> int:
     return min(-(-wanted // 8) * 8, window)
 
 
-def same_place(board: LaneView) -> Int[Tensor, "b p"]:
+def same_place(view: LaneView) -> Int[Tensor, "b p"]:
     """The nearest decided position at the same place of an earlier frame; the nearest of all where there is none."""
-    earlier = nearest_left(board.decided, board.grid.frame_tokens)
-    return torch.where(earlier >= 0, earlier, nearest_left(board.decided, 1))
+    earlier = nearest_left(view.decided, view.grid.frame_tokens)
+    return torch.where(earlier >= 0, earlier, nearest_left(view.decided, 1))
 
 
 def in_positions(body: Bool[Tensor, "b g"], offset: int, size: int) -> Bool[Tensor, "b p"]:

@@ -1,0 +1,1 @@
+"""Programs beside the package: what makes its models and its tables."""

@@ -1,0 +1,216 @@
+"""How a redraft depends on the draft it replaces, and the evidence that couplings and verifiers judge by.
+
+Famous decoders are a coupling and a verifier: SJD = Independent + RejectionSampler, MC-SJD = Maximal +
+RejectionSampler, SCD's pi_GS = Gumbel + RejectionSampler, Jacobi = Gumbel + Pathwise.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import lookup
+from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.sampler import draw
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
+from vidjacobi.shapes import Mask, Tokens
+
+
+@dataclass(frozen=True)
+class Redraft:
+    """New tokens of a window, each drawn from the target, and where the draft was kept."""
+
+    tokens: Tokens
+    kept: Mask
+
+
+@runtime_checkable
+class RedraftRule(Protocol):
+    """Anything that turns evidence into new tokens: a coupling or a verifier. Equal rules are evaluated once."""
+
+    def __call__(self, evidence: "DraftEvidence") -> Redraft: ...
+
+    def __hash__(self) -> int: ...
+
+
+class DraftEvidence:
+    """One pass seen from the drafts of its window: what was guessed, what the model says now, and the noise.
+
+    Each rule is evaluated at most once per pass, so a verifier and a coupling that rest on the same rule share
+    its work (``RejectionSampler`` and ``Maximal`` do).
+
+    Args:
+        drafts: the guessed tokens.
+        draft_probs: the distributions q that they were drawn from, or None where nothing reads them.
+        target_probs: the distributions p of this pass.
+        noise: of this window and pass.
+    """
+
+    def __init__(
+        self, drafts: Tokens, draft_probs: DraftProbs | None, target_probs: TruncatedProbs, noise: Noise
+    ) -> None:
+        self.drafts, self._draft_probs = drafts, draft_probs
+        self.target_probs, self.noise = target_probs, noise
+        self._memo: dict[RedraftRule, Redraft] = {}
+
+    @property
+    def draft_probs(self) -> DraftProbs:
+        """The distributions q of the drafts."""
+        if self._draft_probs is None:
+            raise RuntimeError(
+                "draft probs were not stored: a part that reads them must say reads_draft_probs = True"
+            )
+        return self._draft_probs
+
+    def draw(self, rule: RedraftRule) -> Redraft:
+        """What ``rule`` makes of this pass."""
+        if rule not in self._memo:
+            self._memo[rule] = rule(self)
+        return self._memo[rule]
+
+    def from_target(self, purpose: Purpose) -> Tokens:
+        """Draws from p."""
+        return draw(self.target_probs, self.noise, purpose)
+
+    def from_residual(self, purpose: Purpose, wanted: Mask) -> Tokens:
+        """Draws from norm(max(0, p - q)), or from p where nothing is left; anything where not ``wanted``."""
+        return draw(self.target_probs, self.noise, purpose, self.draft_probs, wanted)
+
+
+@runtime_checkable
+class Coupling(RedraftRule, Protocol):
+    """The joint distribution of a position's draft and its redraft.
+
+    Contract: given everything to the left of the position and all earlier passes, if the draft follows q then
+    the new token follows the target p, at every position, whatever the joint distribution. Only noise of this
+    window and of the coupling's own purposes may be used. A rule that breaks this says ``guarantee = "lossy"``.
+    """
+
+    @property
+    def guarantee(self) -> str:
+        """ "lossless" if the contract holds, else "lossy"."""
+        ...
+
+    @property
+    def draft_noise(self) -> Purpose:
+        """Noise that a position's first draft is drawn with."""
+        ...
+
+    @property
+    def reads_draft_probs(self) -> bool:
+        """Whether the distributions q are looked at (otherwise they are not stored)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Redraft from p with noise of this pass; it agrees with the draft by chance only (SJD, Teng et al. 2024)."""
+
+    draft_noise: ClassVar[Purpose] = Purpose.FRESH
+    reads_draft_probs: ClassVar[bool] = False
+    guarantee: ClassVar[str] = "lossless"
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        tokens = evidence.from_target(Purpose.REDRAW)
+        return Redraft(tokens, tokens == evidence.drafts)
+
+
+@dataclass(frozen=True)
+class Maximal:
+    """Keep the draft as often as any coupling can: with probability 1 - TV(p, q) (MC-SJD, algorithm 2).
+
+    The one home of the rejection test: ``RejectionSampler`` reads its verdict from here.
+    """
+
+    draft_noise: ClassVar[Purpose] = Purpose.FRESH
+    reads_draft_probs: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "lossless"
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        p, q = evidence.target_probs.of(evidence.drafts), evidence.draft_probs.of(evidence.drafts)
+        # Accept x if u < p(x) / q(x), written without the division, which q(x) = 0 would break.
+        # With p(x) = 0.3, q(x) = 0.4 and u = 0.7: 0.7 * 0.4 = 0.28 < 0.3, accepted.
+        kept = evidence.noise.uniform(Purpose.ACCEPT) * q < p
+        # Otherwise draw from norm(max(0, p - q)), which makes up for what was kept too often.
+        redrawn = evidence.from_residual(Purpose.REDRAW, ~kept)
+        return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """Redraft argmax(log p + G), G the position's own Gumbel noise, the same in every pass (SCD's pi_GS).
+
+    Two passes agree with probability at least (1 - TV) / (1 + TV).
+    """
+
+    draft_noise: ClassVar[Purpose] = Purpose.GUMBEL
+    reads_draft_probs: ClassVar[bool] = False
+    guarantee: ClassVar[str] = "lossless"
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        tokens = evidence.from_target(Purpose.GUMBEL)
+        return Redraft(tokens, tokens == evidence.drafts)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """With probability ``alpha`` (0..1) the coupling named ``of``, else an independent redraft (MC-SJD, sec. 5)."""
+
+    alpha: float
+    of: str = "maximal"
+    coupled: Coupling = field(init=False)
+    guarantee: ClassVar[str] = "lossless"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise InvalidArgument(f"alpha must lie in [0, 1], not {self.alpha}")
+        entry = lookup("coupling", self.of, {"maximal": Maximal, "gumbel": Gumbel})
+        object.__setattr__(self, "coupled", entry())
+
+    @property
+    def draft_noise(self) -> Purpose:
+        return self.coupled.draft_noise
+
+    @property
+    def reads_draft_probs(self) -> bool:
+        return self.coupled.reads_draft_probs
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        heads = evidence.noise.uniform(Purpose.COIN) < self.alpha
+        coupled, free = evidence.draw(self.coupled), evidence.draw(Independent())
+        return Redraft(
+            torch.where(heads, coupled.tokens, free.tokens), torch.where(heads, coupled.kept, free.kept)
+        )
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Keep the draft x if p(x) > ``threshold`` q(x), else draw from p anew (SJD++). Lossy.
+
+    This is a test on the token's own value, so what stays no longer follows p, although p is stored as its
+    distribution as everywhere here. The only public code keeps the old q, which is further off.
+    """
+
+    threshold: float = 0.5
+    draft_noise: ClassVar[Purpose] = Purpose.FRESH
+    reads_draft_probs: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "lossy"
+
+    def __post_init__(self) -> None:
+        if not self.threshold >= 0:
+            raise InvalidArgument(f"reuse: threshold must be at least 0, not {self.threshold!r}")
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        p, q = evidence.target_probs.of(evidence.drafts), evidence.draft_probs.of(evidence.drafts)
+        kept = p > self.threshold * q
+        return Redraft(torch.where(kept, evidence.drafts, evidence.draw(Independent()).tokens), kept)
+
+
+COUPLINGS: dict[str, type] = {
+    "independent": Independent,
+    "maximal": Maximal,
+    "gumbel": Gumbel,
+    "mixture": Mixture,
+    "reuse": Reuse,
+}

@@ -1,0 +1,197 @@
+"""Where nuclei end, found on a CPU by sorting only tokens that can be inside.
+
+Rows are taken a few at a time, so that what is written down for them stays in a core's cache, and memory beside
+the logits is small whatever the window.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidjacobi.sampling.probs import SamplingParams, floor_of, share_of, to_fixed_point, total_of, weights_of
+from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
+
+BLOCK = 1 << 18  # logits at a time while nuclei are cut
+DRAW = 1 << 19  # tokens at a time while some are drawn
+KEPT = 1 << 20  # most tokens of nuclei that are written down from the cut to the last draw
+MARGIN = 0.05  # tokens are looked for that are so many nats less likely than any inside a nucleus so far
+
+
+def joined(parts: list[SparseRows]) -> SparseRows:
+    """Rows of several records in one, in this order."""
+    counts = np.concatenate([part.counts for part in parts])
+    return SparseRows(
+        torch.cat([part.rows for part in parts]),
+        np.repeat(np.arange(len(counts)), counts),
+        np.concatenate([part.ids for part in parts]),
+        torch.cat([part.probs for part in parts]),
+        counts,
+    )
+
+
+def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
+    """The top-p (and top-k) cutoffs: with floors, totals and, unless they are too many, the tokens inside."""
+    count = probs.logits.shape[1]
+    floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
+    kept: list[SparseRows] = []
+    found, least = 0, expected_end(probs, sampling)
+    for at in blocks(*probs.logits.shape):
+        peak, divisor = probs.peak[at].flatten(0, 1), probs.divisor[at].flatten(0, 1)
+        block = cut_block(probs.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, sampling, least)
+        if found <= KEPT:
+            kept.append(block.inside(at[0].start * count + at[1].start))
+            found += len(kept[-1].ids)
+        floors.append(block.floor)
+        totals.append(block.total)
+        least = torch.minimum(least, block.end())
+    return replace(
+        probs,
+        floor=torch.cat(floors).view_as(probs.peak),
+        total=torch.cat(totals).view_as(probs.peak),
+        sparse_rows=tuple(in_portions(kept)) if found <= KEPT else None,
+    )
+
+
+def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
+    """Where the first row's nucleus ends, as ``Block.end``: so the others' are looked for at first."""
+    if not probs.peak.numel():
+        return torch.zeros((), dtype=probs.dtype)
+    peak, divisor = probs.peak[0, :1], probs.divisor[0, :1]
+    return cut_block(probs.logits[0, :1].to(peak.dtype), peak, divisor, sampling, None).end()
+
+
+def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, slice]]:
+    """Clips and rows in order, about ``BLOCK`` logits at a time: some rows of one clip, or some whole clips."""
+    most = max(1, BLOCK // vocab_size)
+    together = max(1, most // max(1, count))
+    for clip in range(0, clips, together):
+        for first in range(0, count, most):
+            yield slice(clip, min(clip + together, clips)), slice(first, min(first + most, count))
+
+
+def in_portions(parts: list[SparseRows]) -> Iterator[SparseRows]:
+    """Rows joined into records of about ``DRAW`` tokens."""
+    waiting: list[SparseRows] = []
+    tokens = 0
+    for part in parts:
+        waiting.append(part)
+        tokens += len(part.ids)
+        if tokens >= DRAW:
+            yield joined(waiting)
+            waiting, tokens = [], 0
+    if waiting:
+        yield joined(waiting)
+
+
+@dataclass(frozen=True)
+class Likely:
+    """Tokens that may be inside, of a few rows.
+
+    Attributes:
+        flat: where they stand in all rows laid end to end.
+        counts: of each row.
+        values: their logits.
+    """
+
+    flat: Int[np.ndarray, " m"]
+    counts: Int[np.ndarray, " r"]
+    values: Float[np.ndarray, " m"]
+
+    def falling(self) -> Float[Tensor, "r k"]:
+        """The logits of each row in falling order, then -inf."""
+        table = np.full((len(self.counts), max(1, self.counts.max())), -np.inf, self.values.dtype)
+        table[np.arange(table.shape[1]) < self.counts[:, None]] = self.values
+        table.sort(-1)
+        return torch.from_numpy(table).flip(-1)
+
+
+def likely_of(numbers: Float[Tensor, "r v"], least: Float[Tensor, "r 1"]) -> Likely:
+    """The tokens whose logits are at least so large."""
+    values = numbers.numpy()
+    flat = np.flatnonzero(values >= least.numpy())
+    counts = np.diff(np.searchsorted(flat, np.arange(len(values) + 1) * values.shape[1]))
+    return Likely(flat, counts, values.ravel()[flat])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A few rows, small enough for a processor's cache, and where their nuclei end.
+
+    Attributes:
+        weights: exp((x - peak) / divisor) of the logits x.
+        floor, total: as in ``TruncatedProbs``.
+        likely: all tokens inside and some others.
+        lowest: log of the share of all mass that the least likely token inside has.
+    """
+
+    weights: Float[Tensor, "r v"]
+    floor: Float[Tensor, "r 1"]
+    total: Float[Tensor, "r 1"]
+    likely: Likely
+    lowest: Float[Tensor, "r 1"]
+
+    def end(self) -> Float[Tensor, ""]:
+        """The lowest of ``lowest``; what is no number does not count."""
+        return self.lowest.nan_to_num(0, 0, 0).amin()
+
+    def inside(self, first: int) -> SparseRows:
+        """The tokens inside; ``first``: the number of the first row."""
+        likely, size = self.likely, len(self.floor)
+        floors = np.repeat(self.floor.numpy()[:, 0], likely.counts)
+        flat = likely.flat[likely.values >= floors]
+        return sparse_rows_at(torch.arange(first, first + size), flat, self.weights, self.total)
+
+
+def sparse_rows_at(
+    rows: Int[Tensor, " r"],
+    flat: Int[np.ndarray, " m"],
+    weights: Float[Tensor, "r v"],
+    total: Float[Tensor, "r 1"],
+) -> SparseRows:
+    """Tokens by where they stand in some rows laid end to end."""
+    size = weights.shape[1]
+    counts = np.diff(np.searchsorted(flat, np.arange(len(rows) + 1) * size))
+    row = np.repeat(np.arange(len(rows)), counts)
+    probs = weights.numpy().ravel()[flat] / total.numpy()[row, 0]
+    return SparseRows(rows, row, flat - row * size, torch.from_numpy(probs), counts)
+
+
+def cut_block(
+    numbers: Float[Tensor, "r v"],
+    peak: Float[Tensor, "r 1"],
+    divisor: Float[Tensor, "r 1"],
+    sampling: SamplingParams,
+    least: Float[Tensor, ""] | None,
+) -> Block:
+    """Of a few rows. ``least``: log of the share of the mass at which a nucleus is expected to end."""
+    size = numbers.shape[-1]
+    floor = torch.full_like(peak, -torch.inf)
+    if sampling.top_k is not None and sampling.top_k < size:
+        floor = torch.from_numpy(
+            np.partition(numbers.numpy(), size - sampling.top_k)[:, [size - sampling.top_k]]
+        )
+        numbers = numbers.masked_fill(numbers < floor, -torch.inf)
+    weights = weights_of(numbers, peak, divisor)
+    whole = to_fixed_point(weights, size).sum(-1, keepdim=True)
+    total = total_of(whole, size, peak.dtype)
+    if sampling.top_p == 1:
+        return Block(weights, floor, total, likely_of(numbers, floor), torch.zeros_like(peak))
+    allowed, log_total = share_of(whole, sampling.top_p, peak.dtype), total.log()
+    # tokens with a smaller share than this have less than 1 - top_p together, so that none of them is inside
+    bound = math.log((1 - sampling.top_p) / size)
+    guesses = [bound, -math.inf] if least is None else [max(bound, float(least)), bound, -math.inf]
+    for guess in guesses:
+        likely = likely_of(numbers, peak + divisor * (log_total + (guess - MARGIN)))
+        falling = likely.falling()
+        upper = to_fixed_point(weights_of(falling, peak, divisor), size)
+        if bool((upper.sum(-1, keepdim=True) > allowed).all()):
+            break
+    border = floor_of(falling, upper, allowed)
+    inside = total_of(torch.where(falling >= border, upper, 0).sum(-1, keepdim=True), size, peak.dtype)
+    lowest = (border - peak) / divisor - log_total
+    return Block(weights, torch.maximum(border, floor), inside, likely, lowest)
