@@ -11,7 +11,7 @@ from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
 from vidjacobi.config.yaml_files import read_config
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
-from vidjacobi.sampling.params import SamplingParams
+from vidjacobi.sampling.probs import SamplingParams
 
 
 @dataclass
