@@ -93,7 +93,7 @@ def _pairs(frames: Frames, truth: Others) -> list[tuple[Picture, Picture]]:
     """The frames of both clips in pairs, 0 to 255. Raises BadInput where they do not belong together."""
     if frames.shape != truth.shape:
         raise BadInput(
-            f"frames to compare must be alike: {len(frames)} of {_size(frames)} against "
+            f"frames to compare must have the same number and size: {len(frames)} of {_size(frames)} against "
             f"{len(truth)} of {_size(truth)}"
         )
     if not len(frames):

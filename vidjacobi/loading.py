@@ -52,7 +52,7 @@ def load(
             because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
-        tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.
+        tokenizer: folder or repository of the video tokenizer, where it is not beside the model.
         run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
             are programs, so use this only for files that you trust.
         offload: keep both weights in the host's memory and let model and tokenizer take turns on the device.

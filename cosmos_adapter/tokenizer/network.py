@@ -249,7 +249,7 @@ def up_steps(spec: TokenizerSpec, level: int) -> tuple[bool, bool]:
     return level > 0 and (time or extra_space), time
 
 
-class Encoder(nn.Module):
+class PixelEncoder(nn.Module):
     """Pixels in [-1, 1] to latents of ``z_channels`` channels."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -276,7 +276,7 @@ class Encoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(self.mid(x, state))), state)
 
 
-class Decoder(nn.Module):
+class PixelDecoder(nn.Module):
     """Latents of ``z_channels`` channels to pixels of about [-1, 1], not clamped."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -314,11 +314,11 @@ class TokenizerNet(nn.Module):
     def __init__(self, spec: TokenizerSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = Encoder(spec)
+        self.encoder = PixelEncoder(spec)
         self.quant_conv = _pointwise(spec.z_channels, spec.embedding_dim)
         self.quantizer = FiniteScalarQuantizer(spec.levels)
         self.post_quant_conv = _pointwise(spec.embedding_dim, spec.z_channels)
-        self.decoder = Decoder(spec)
+        self.decoder = PixelDecoder(spec)
 
     def to_latent(self, video: Video, state: StreamState | None = None) -> Latent:
         """Pixels in [-1, 1] to the quantiser's latents. With a ``state``, ``video`` is the next piece of a clip."""

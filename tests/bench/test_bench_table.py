@@ -7,12 +7,12 @@ from scipy import stats
 
 from vidjacobi.bench.bars import (
     AheadOnce,
+    BarResult,
     Falling,
     FewerPasses,
     LanesAtEqualPositions,
     LevelsOff,
     Names,
-    Verdict,
     bars_table,
 )
 from vidjacobi.bench.decode_rows import Measurement
@@ -130,7 +130,7 @@ def test_tables_say_what_is_missing() -> None:
     assert any("| fast | lossless | 16 |" in line and "0.66" in line for line in lines)
     assert "not between pathwise's windows" in text
     assert all(line.count("|") == lines[0].count("|") for line in lines[: lines.index("")])
-    table = bars_table([Verdict("x", None, None), Verdict("y", Estimate(0.5, 0.4, 0.6), True)])
+    table = bars_table([BarResult("x", None, None), BarResult("y", Estimate(0.5, 0.4, 0.6), True)])
     assert "| x |  |  | not measured |" in table
     assert "| y | 0.500 | 0.400 to 0.600 | met |" in table
 

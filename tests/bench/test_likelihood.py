@@ -28,8 +28,8 @@ def test_is_what_one_by_one_feeding_gives() -> None:
     expected = torch.zeros(3)
     for position in range(12, 72):
         logits = list(MODEL.prefill(clips[:, :position], MODEL.make_cache(3, position), 1))[-1]
-        laws = logits_to_probs(logits / 0.7, SamplingParams(1.0, 1.0))[:, 0]
-        expected -= laws.gather(1, clips[:, position, None])[:, 0].log() / NEW
+        probs = logits_to_probs(logits / 0.7, SamplingParams(1.0, 1.0))[:, 0]
+        expected -= probs.gather(1, clips[:, position, None])[:, 0].log() / NEW
     assert cache.shape == (3, 72)
     found = score(MODEL, clips, NEW, SamplingParams(0.7, 0.8))
     assert torch.allclose(found.nll, expected, atol=1e-5)

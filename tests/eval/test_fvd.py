@@ -1,4 +1,4 @@
-"""What stands beside a distance is right: floors, intervals and warnings."""
+"""What accompanies a distance is right: floors, intervals and warnings."""
 
 import json
 

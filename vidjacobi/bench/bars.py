@@ -26,7 +26,7 @@ from vidjacobi.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BarResult:
     """The judgement on one bar. ``met`` is None where nothing was measured, as before a bench has finished."""
 
     bar: str
@@ -53,7 +53,7 @@ class Names:
 class Bar(Protocol):
     """Something to reach, judged on the decodes of one model."""
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         """The judgements of this bar on all decodes ``rows``."""
         ...
 
@@ -65,12 +65,12 @@ class FewerPasses:
     decoder: str
     most: Mapping[int, float]
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         found = []
         for window, most in self.most.items():
             measured = ratio(rows, (self.decoder, window), (names.baseline, window))
             bar = f"{self.decoder} / {names.baseline}, passes at window {window}: at most {most:.2f}"
-            found.append(verdict(bar, measured, partial(reaches, most)))
+            found.append(judged(bar, measured, partial(reaches, most)))
         return found
 
 
@@ -87,7 +87,7 @@ class LanesAtEqualPositions:
     passes: float
     nll: float
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         found = []
         # [0]: without any decode the bars are still listed, as not measured.
         for window in sorted({row.window for row in rows if row.decoder == self.decoder}) or [0]:
@@ -95,12 +95,12 @@ class LanesAtEqualPositions:
             passes = ratio_at_equal_positions(rows, key, names.reference)
             nll = nll_above_ar(rows, key)
             bar = f"{whose} / {names.reference}, passes at equal mean positions: at most {self.passes:.2f}"
-            found.append(verdict(bar, passes, partial(reaches, self.passes)))
+            found.append(judged(bar, passes, partial(reaches, self.passes)))
             bar = f"{whose}, nll above {AR}'s: within {self.nll:.2f} nats a token"
-            found.append(verdict(bar, nll, lambda e: abs(e.mean) <= self.nll))
+            found.append(judged(bar, nll, lambda e: abs(e.mean) <= self.nll))
             excess = over_clips((row.clip, row.excess) for row in of(rows, key).values())
             bar = f"{whose}, nll above its own expectation (excess): within {self.nll:.2f} nats a token"
-            found.append(verdict(bar, excess, lambda e: abs(e.mean) <= self.nll))
+            found.append(judged(bar, excess, lambda e: abs(e.mean) <= self.nll))
         return found
 
 
@@ -112,13 +112,13 @@ class AheadOnce:
     of: str
     least: int
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         windows = sorted(
             {row.window for row in rows if row.decoder == self.decoder and row.window >= self.least}
         )
         ratios = [(window, ratio(rows, (self.decoder, window), (self.of, window))) for window in windows]
         found = [
-            verdict(f"{self.decoder} / {self.of}, passes at window {window}: below 1", estimate, below_one)
+            judged(f"{self.decoder} / {self.of}, passes at window {window}: below 1", estimate, below_one)
             for window, estimate in ratios
         ]
         # The window whose interval ends lowest is the best evidence; one clip alone has a mean only.
@@ -126,7 +126,7 @@ class AheadOnce:
             (e for _, e in ratios if e), key=lambda e: e.mean if e.high is None else e.high, default=None
         )
         bar = f"{self.decoder} / {self.of}, passes at one window >= {self.least}: below 1"
-        return [*found, verdict(bar, best, below_one)]
+        return [*found, judged(bar, best, below_one)]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Falling:
     decoder: str
     windows: Sequence[int]
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         steps = list(pairwise(self.windows))
         ratios = [ratio(rows, (self.decoder, after), (self.decoder, before)) for before, after in steps]
         known = [found for found in ratios if found]
@@ -144,7 +144,7 @@ class Falling:
         worst = max(known, key=lambda e: e.mean) if len(known) == len(ratios) else None
         windows = ", ".join(map(str, self.windows))
         bar = f"{self.decoder}, passes from one window to the next ({windows}), worst step: below 1"
-        return [verdict(bar, worst, below_one)]
+        return [judged(bar, worst, below_one)]
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ class LevelsOff:
         if len(self.windows) != 2:
             raise InvalidArgument(f"bar levels_off: two windows, not {list(self.windows)}")
 
-    def judge(self, rows: Rows, names: Names) -> list[Verdict]:
+    def judge(self, rows: Rows, names: Names) -> list[BarResult]:
         before, after = self.windows
         measured = ratio(rows, (self.decoder, after), (self.decoder, before))
         bar = (
             f"{self.decoder}, passes at window {after} / at {before}: at least {self.least:.2f} (levels off)"
         )
-        return [verdict(bar, measured, lambda e: e.mean >= self.least)]
+        return [judged(bar, measured, lambda e: e.mean >= self.least)]
 
 
 # names in the configuration of a bench -> bars
@@ -188,11 +188,11 @@ def reaches(most: float, estimate: Estimate) -> bool:
     return estimate.mean <= most and below_one(estimate)
 
 
-def verdict(bar: str, measured: Estimate | None, test: Callable[[Estimate], bool]) -> Verdict:
+def judged(bar: str, measured: Estimate | None, test: Callable[[Estimate], bool]) -> BarResult:
     """The judgement on a bar by a ``test`` of what was measured, if anything was."""
-    return Verdict(bar, measured, None if measured is None else test(measured))
+    return BarResult(bar, measured, None if measured is None else test(measured))
 
 
-def bars_table(verdicts: Sequence[Verdict]) -> str:
+def bars_table(results: Sequence[BarResult]) -> str:
     """A Markdown table of all judgements."""
-    return markdown(["bar", "measured", "95 % interval", ""], [verdict.cells() for verdict in verdicts])
+    return markdown(["bar", "measured", "95 % interval", ""], [result.cells() for result in results])

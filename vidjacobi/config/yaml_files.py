@@ -27,7 +27,7 @@ def read_config(kind: str, name: str) -> str:
         InvalidArgument: there is no such file, or no shipped configuration of this name.
     """
     # Only the ending tells a path from a name, so that a file called "pathwise" in the working folder cannot
-    # replace the shipped decoder without anybody noticing.
+    # replace the shipped decoder unnoticed.
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise InvalidArgument(f"there is no {kind} file {name}")

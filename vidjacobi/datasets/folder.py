@@ -42,7 +42,7 @@ def _places(root: Path) -> Iterator[Path]:
         for match in sorted(iglob(str(root), recursive=True)):
             path = Path(match)
             if path.is_dir():
-                # a folder that matches is a clip only if its images lie in it directly
+                # a folder that matches is a clip only if the images are directly in it
                 yield from [path] if _holds_images(os.listdir(path)) else []
             elif path.suffix.lower() in VIDEO_SUFFIXES:
                 yield path

@@ -174,7 +174,7 @@ def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
         for name in below:
             if name in names:
                 found.setdefault(name, []).append(Path(folder, name))
-        # os.walk goes on into what is left in ``below``: not into the folders of clips, nor into hidden ones.
+        # os.walk enters only what is left in ``below``: neither folders of clips nor hidden ones.
         below[:] = sorted(name for name in below if name not in names and not name.startswith("."))
     return found
 

@@ -103,7 +103,7 @@ class Guided:
 
     @property
     def rows_alike(self) -> bool:
-        """Whether both branches can copy rows and have rows that are alike."""
+        """Whether both branches can copy rows, and neither has rows with conditions of their own."""
         return all(isinstance(branch, RowModel) and branch.rows_alike for branch in self.branches)
 
     def copy_rows(
