@@ -170,9 +170,9 @@ def test_other_weights_are_never_fvd(random_network: I3D, tmp_path: Path) -> Non
     """The same architecture with other weights, and a program whose answers differ slightly."""
     path = tmp_path / "rgb_imagenet.pt"
     torch.save(pytorch_i3d_state(random_network), path)
-    with pytest.raises(BadCheckpoint, match="would be not be FVD"):
+    with pytest.raises(BadCheckpoint, match="would not be FVD"):
         load(path)
-    with pytest.raises(BadCheckpoint, match=r"by 2\.0%\), so its distances would be not be FVD"):
+    with pytest.raises(BadCheckpoint, match=r"by 2\.0%\), so its distances would not be FVD"):
         load(save_script(Detector(Fixed(1.02 * right_logits())), path))
 
 
@@ -189,7 +189,7 @@ def test_an_answer_of_nans_is_refused() -> None:
         def forward(self, pixels: Tensor) -> Tensor:
             return torch.full((1, 400), torch.nan)
 
-    with pytest.raises(BadCheckpoint, match="would be not be FVD"):
+    with pytest.raises(BadCheckpoint, match="would not be FVD"):
         i3d_weights.check_answer(Broken(), Path("x"))
 
 
