@@ -2,11 +2,14 @@
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vidjacobi.errors import BadCheckpoint
 
@@ -83,6 +86,26 @@ def _tensors_only(state: object, path: Path) -> StateDict:
     if others or not tensors:
         raise BadCheckpoint(f"{path} is not a state dict: {_names(others) or 'it holds no tensors'}")
     return tensors
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks that are built here have shapes and dtypes, but no numbers: they are on the meta device.
+
+    The functions of ``torch.nn.init`` do nothing. They would have nothing to fill, and torch's own way to fill
+    nothing with normal noise imports its compiler first: more than a second, and 160 MB.
+    """
+    with torch.device("meta"), _NoInit():
+        yield
+
+
+class _NoInit(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

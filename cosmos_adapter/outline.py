@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cosmos_adapter.checkpoint import without_weights
 from cosmos_adapter.tokenizer.model import NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
@@ -58,14 +59,11 @@ def in_folder(name: str, weights: Path, codec: Path, dtype: torch.dtype) -> Outl
 
 def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dtype) -> Outline:
     """A transformer and a tokenizer of these sizes, in ``dtype``."""
-    with META:
+    with without_weights():
         network, tokenizer = CosmosTransformer(spec), TokenizerNet(codec)
     network.requires_grad_(False).to(dtype)
     tokenizer.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last_3d)
-    # Position tables are made at their first use, for all positions at once, so looking up all rows makes them.
-    every = torch.zeros(1, spec.table_rows, dtype=torch.long, device=META)
-    tables = [rows for rows in network.tables.rows(every, dtype) if rows is not None]
-    resident = {"weights": tensor_bytes(network), "position tables": sum(table.nbytes for table in tables)}
+    resident = {"weights": tensor_bytes(network), "position tables": network.tables.nbytes(META, dtype)}
     model = CosmosModel(network)
     text = 0
     if spec.insert_cross_attn:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from cosmos_adapter.checkpoint import without_weights
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.weights import save_tokenizer
@@ -37,7 +38,7 @@ def write_synthetic(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidArgument(f"{folder} exists and is not an empty folder: choose another or remove it")
-    with torch.device("meta"):
+    with without_weights():
         network, tokenizer = CosmosTransformer(spec).to(dtype), TokenizerNet(codec).to(dtype)
     wanted = sum(tensor.nbytes for net in (network, tokenizer) for tensor in net.state_dict().values())
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from vidjacobi.estimate.counting import counted
 from vidjacobi.estimate.environment import process_memory
 from vidjacobi.estimate.measuring import expected, fill, measure_decoding, measured, one_pass
 from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request, lengths_of
+from vidjacobi.estimate.request import Request, lengths_of
 from vidjacobi.loading import load
 
 

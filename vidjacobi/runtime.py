@@ -1,8 +1,10 @@
-"""Device and dtype. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
+"""Device, dtype and versions. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,6 +12,8 @@ import torch
 from vidjacobi.errors import InvalidArgument
 
 T = TypeVar("T")
+PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")  # results may depend on these
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
@@ -57,6 +61,33 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on: Python's and those of PACKAGES."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def gib(count: int) -> str:
+    """Bytes as people read them, such as ``1.50 GiB``; below 0.25 GiB in MiB."""
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors could get on ``device`` now; on a CPU no more than its control group's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    available = int(psutil.virtual_memory().available)
+    return available if limit == "max" else min(available, int(limit))
 
 
 def give_back(device: torch.device) -> None:

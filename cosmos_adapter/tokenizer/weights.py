@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content
+from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content, without_weights
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.torchscript import read_torchscript
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 
 SCRIPTS = ("encoder.jit", "decoder.jit")
@@ -51,8 +50,7 @@ def load_tokenizer(
         return CosmosTokenizer(spec, _script_codec(folder, torch.device(device), dtype))
     state = _read_weights(folder)
     _check_constants(spec, state, folder)
-    # On the meta device nothing is allocated or initialised; the loaded tensors then become the parameters.
-    with torch.device("meta"):
+    with without_weights():
         net = TokenizerNet(spec)
     load_strict(net, {k: v for k, v in state.items() if k not in CONSTANTS}, _described(folder))
     net.requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last_3d)
@@ -90,6 +88,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if single and (single[0].suffix == ".safetensors" or not all(path.is_file() for path in scripts)):
         return read_state_dict(single[0])
     _require_scripts(folder, f"{WEIGHTS[0]}, or {WEIGHTS[1]}, or both {SCRIPTS[0]} and {SCRIPTS[1]}")
+    from cosmos_adapter.tokenizer.torchscript import read_torchscript  # only the released files need it
+
     return read_torchscript(scripts[0]) | read_torchscript(scripts[1])
 
 

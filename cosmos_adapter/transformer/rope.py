@@ -108,6 +108,10 @@ class PositionTables:
         cos, sin, absolute = self._tables(positions.device, dtype)
         return cos[positions], sin[positions], None if absolute is None else absolute[positions]
 
+    def nbytes(self, device: torch.device, dtype: torch.dtype) -> int:
+        """Bytes of all rows on ``device``."""
+        return sum(table.nbytes for table in self._tables(device, dtype) if table is not None)
+
 
 def rotate(
     x: Float[Tensor, "b n k d"], cos: Float[Tensor, "b n half"], sin: Float[Tensor, "b n half"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict
+from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict, without_weights
 from cosmos_adapter.field_values import field_values
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
@@ -52,8 +52,7 @@ def load_network(path: Path) -> CosmosTransformer:
     state = read_weights(files)
     folder = files[0].parent
     spec = find_spec(state, folder)
-    # Built without memory: the tensors of the file become the parameters as they are, memory-mapped.
-    with torch.device("meta"):
+    with without_weights():
         network = CosmosTransformer(spec)
     load_strict(network, state, str(folder))
     return network

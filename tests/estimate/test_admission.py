@@ -12,10 +12,11 @@ from vidjacobi.cli.main import main
 from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import admission, memory_model
-from vidjacobi.estimate.admission import Ask, Place, admit, check, on_gpu
+from vidjacobi.estimate.admission import Ask, Place, admit, check
+from vidjacobi.estimate.doctor import on_gpu
 from vidjacobi.estimate.memory_model import Memory, Setting, memory_of
 from vidjacobi.estimate.outlines import outline, outline_to_load
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.loading import is_shipped
 from vidjacobi.models.outline import Outline
 
@@ -120,7 +121,7 @@ def test_the_goals_of_memory() -> None:
 
 @pytest.mark.parametrize("name", ["nvidia/Cosmos-1.0-Autoregressive-4B", "nvidia/Cosmos-Predict1-4B"])
 def test_a_release_is_known_by_its_repository(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidjacobi.loading.fetch", lambda *_: pytest.fail("nothing is fetched"))
+    monkeypatch.setattr("vidjacobi.models.hub.fetch", lambda *_: pytest.fail("nothing is fetched"))
     found, known = outline_to_load(name, None, torch.bfloat16), outline("4b", torch.bfloat16)
     assert isinstance(found, Outline)
     assert (found.name, found.resident, found.frame_size) == (name, known.resident, known.frame_size)
@@ -136,7 +137,7 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
     with pytest.raises(BadCheckpoint, match="no video tokenizer"):
         outline_to_load(str(tiny_pair / "transformer"), None, torch.float32)
     fetched = {"my/model": tiny_pair / "transformer", "my/tokenizer": tiny_pair / "tokenizer"}
-    monkeypatch.setattr("vidjacobi.loading.fetch", lambda name, files: fetched[name])
+    monkeypatch.setattr("vidjacobi.models.hub.fetch", lambda name, files: fetched[name])
     there = outline_to_load("my/model", "my/tokenizer", torch.float32)
     assert there.resident == here.resident
 
@@ -145,7 +146,7 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device with hardly any memory, and a model that must not be loaded."""
     monkeypatch.setattr(admission, "free_memory", lambda device: 20 * 2**20)
-    for module in ("vidjacobi.cli.commands", "vidjacobi.batch.worker"):
+    for module in ("vidjacobi.cli.rollout_clips", "vidjacobi.batch.workers"):
         monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
 
 

@@ -15,7 +15,7 @@ from vidjacobi.estimate.counting import counted
 from vidjacobi.estimate.measuring import Meter, expected, fill, measure_decoding, measured, one_pass
 from vidjacobi.estimate.memory_model import Setting, memory_of
 from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 
 pytestmark = pytest.mark.unchecked
 

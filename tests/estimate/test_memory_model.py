@@ -26,7 +26,7 @@ from vidjacobi.estimate.memory_model import (
     smaller_window,
 )
 from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams
 

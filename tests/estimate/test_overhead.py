@@ -1,12 +1,14 @@
 """What is counted as fused, and the table of overheads."""
 
-from argparse import Namespace
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from vidjacobi.cli import bench_overhead
+from vidjacobi.cli.main import main
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate import overhead
 from vidjacobi.estimate.counting import Counter
@@ -51,22 +53,18 @@ def test_a_sort_takes_several_trips() -> None:
     assert moved(Fusing(), lambda: x.exp().sort()) == moved(Counter(), x.sort)
 
 
-def arguments(**changed: object) -> Namespace:
-    args = overhead.overhead_parser().parse_args([])
-    return Namespace(**{**vars(args), **changed})
-
-
 @pytest.mark.slow
 def test_a_compiled_pass_of_the_4b_is_its_forward() -> None:
     """The bar: less than 5 % of a pass at [1, 128, 64000] is moved outside of forward."""
-    for share in overhead.predicted(arguments(), compiled=True):
+    for share in overhead.predicted("4b", "h100", bench_overhead.DECODERS, 128, compiled=True):
         assert 0.005 < share.share < 0.05
         assert share.share == pytest.approx(share.outside / (share.outside + share.forward), rel=0.1)
 
 
 def test_kernel_by_kernel_more_is_moved() -> None:
-    args = arguments(decoders=["pathwise"], window=32)
-    (eager,), (compiled,) = (overhead.predicted(args, how) for how in (False, True))
+    (eager,), (compiled,) = (
+        overhead.predicted("4b", "h100", ["pathwise"], 32, compiled=how) for how in (False, True)
+    )
     assert eager.outside > 5 * compiled.outside
     assert eager.forward == compiled.forward
 
@@ -88,13 +86,16 @@ def test_passes_are_measured() -> None:
     "words", [["--window", "0"], ["--tokens", "3"], ["--gpu", "h1000"], ["--predict", "4c"]]
 )
 def test_bad_words_are_refused(words: list[str]) -> None:
+    args = bench_overhead.parser().parse_args([*words, "--models"])
     with pytest.raises(InvalidArgument):
-        overhead.run([*words, "--models"])
+        bench_overhead.run(args)
 
 
 def test_the_command_prints_and_returns_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    result = overhead.run(["--predict", "nano", "--window", "16", "--decoders", "pathwise", "--models"])
+    words = ["--predict", "nano", "--window", "16", "--decoders", "pathwise", "--models"]
+    assert main(["bench", "overhead", *words]) == 0
     printed = capsys.readouterr().out
+    result = json.loads(printed.splitlines()[-1])
     assert "nano on h100, compiled" in printed
     (share,) = result["predicted"]["compiled"]
     assert f"{share['share']:.1%}" in printed

@@ -23,7 +23,8 @@ from vidjacobi.estimate.pass_model import (
 )
 from vidjacobi.estimate.predictions import Case, Counted
 from vidjacobi.estimate.published import Fit, fit_published, published
-from vidjacobi.estimate.simulate import FusedAttention, Request, at, read_slots
+from vidjacobi.estimate.request import Request, at
+from vidjacobi.estimate.simulate import FusedAttention, read_slots
 from vidjacobi.models.outline import Outline
 
 SLOW = Gpu("slow", 10**9, 0, 1e9, {"bfloat16": 1e12}, "made up")

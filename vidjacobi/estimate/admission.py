@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate.environment import free_memory
-from vidjacobi.estimate.gpus import load_gpu
 from vidjacobi.estimate.memory_model import (
     Adjustment,
     Memory,
@@ -20,10 +18,9 @@ from vidjacobi.estimate.memory_model import (
     other_dtype,
     smaller_window,
 )
-from vidjacobi.estimate.simulate import Request
-from vidjacobi.estimate.text import gib
+from vidjacobi.estimate.request import Request
 from vidjacobi.models.outline import Outline
-from vidjacobi.runtime import Runtime, choose, describe_device
+from vidjacobi.runtime import Runtime, describe_device, free_memory, gib
 
 # A setting whose weights and cache are at most this share of the memory is not simulated, which takes seconds:
 # everything together is 1.1 times as much for the 4B model and 4 times for nano.
@@ -88,15 +85,6 @@ def here(runtime: Runtime, share: int = 1) -> Place:
     name, room = describe_device(runtime.device), free_memory(runtime.device) // share
     free = "free now" if share == 1 else f"free now for each of {share} workers"
     return Place(name, runtime.dtype, runtime.reason, room, free, runtime.device.type != "cpu")
-
-
-def on_gpu(name: str, dtype: str) -> Place:
-    """A GPU by its data sheet."""
-    gpu = load_gpu(name)
-    given = dtype != "auto"
-    found = choose("cpu", dtype).dtype if given else torch.bfloat16
-    reason = "asked for" if given else "the checkpoints are bfloat16"
-    return Place(f"{gpu.name} (by its data sheet)", found, reason, gpu.usable, "for tensors", True)
 
 
 def admit(ask: Ask, place: Place, memory: Memory) -> None:

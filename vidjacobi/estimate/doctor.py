@@ -9,13 +9,14 @@ import torch
 from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate import text
-from vidjacobi.estimate.admission import Ask, admit, here, on_gpu
+from vidjacobi.estimate.admission import Ask, Place, admit, here
 from vidjacobi.estimate.environment import extras, installed
+from vidjacobi.estimate.gpus import load_gpu
 from vidjacobi.estimate.memory_model import memory_of
 from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.models.offload import check_device
-from vidjacobi.runtime import DTYPES, choose
+from vidjacobi.runtime import DTYPES, choose, gib
 
 
 def examine(args: Namespace) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def examine(args: Namespace) -> dict[str, Any]:
     if args.offload and not args.gpu:
         check_device(choose(args.device, args.dtype).device)
     packages, optional = installed(), extras()
-    print(f"device  {place.name}, {text.gib(place.room)} {place.free}")
+    print(f"device  {place.name}, {gib(place.room)} {place.free}")
     print(f"dtype   {_name(place.dtype)}: {place.reason}")
     print("\n".join(text.table(("package", "version"), list(packages.items()))))
     print("\n".join(text.table(("optional", ""), list(optional.items()))))
@@ -38,7 +39,7 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"\n{_request_line(args, ask)}")
     print("\n".join(text.memory_lines(memory)))
     admit(ask, place, memory)
-    print(f"It should fit: {text.gib(memory.peak)} of {text.gib(place.room)} (predicted).")
+    print(f"It should fit: {gib(memory.peak)} of {gib(place.room)} (predicted).")
     return {
         "device": place.name,
         "dtype": _name(place.dtype),
@@ -50,6 +51,15 @@ def examine(args: Namespace) -> dict[str, Any]:
         "room": place.room,
         "fits": True,
     }
+
+
+def on_gpu(name: str, dtype: str) -> Place:
+    """A GPU by its data sheet."""
+    gpu = load_gpu(name)
+    given = dtype != "auto"
+    found = choose("cpu", dtype).dtype if given else torch.bfloat16
+    reason = "asked for" if given else "the checkpoints are bfloat16"
+    return Place(f"{gpu.name} (by its data sheet)", found, reason, gpu.usable, "for tensors", True)
 
 
 def _check(args: Namespace) -> None:

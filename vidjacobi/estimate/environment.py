@@ -1,4 +1,4 @@
-"""What is installed and how much memory there is."""
+"""What is installed, and what memory this process has taken."""
 
 import importlib.util
 from importlib.metadata import PackageNotFoundError, version
@@ -8,7 +8,7 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import resolve
-from vidjacobi.rollouts.files import versions
+from vidjacobi.runtime import versions
 
 EXTRAS = {
     "eval": ("pytorchvideo", "scipy", "torchmetrics"),
@@ -18,7 +18,6 @@ EXTRAS = {
 OTHERS = ("torchvision", "safetensors", "decord")
 FVD = "vidjacobi.eval.i3d_weights:find_installed"
 STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def installed() -> dict[str, str]:
@@ -56,14 +55,3 @@ def process_memory() -> dict[str, int]:
         raise InvalidArgument(f"{STATUS} is not there: memory of processes is only read on Linux")
     lines = (line.split() for line in STATUS.read_text().splitlines())
     return {name[:-1]: 1024 * int(rest[0]) for name, *rest in lines if name[:-1] in COUNTED}
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that tensors could get on ``device`` now; on a CPU within its control group's limit, if any."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
-
-    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
-    available = int(psutil.virtual_memory().available)
-    return available if limit == "max" else min(available, int(limit))

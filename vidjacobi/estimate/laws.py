@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from vidjacobi.estimate.counting import Counter, Work
-from vidjacobi.estimate.simulate import Request, decoding
+from vidjacobi.estimate.request import Request
+from vidjacobi.estimate.simulate import decoding
 from vidjacobi.grid import Grid
 from vidjacobi.models.outline import Outline
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible

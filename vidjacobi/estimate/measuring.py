@@ -13,7 +13,7 @@ from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.estimate import simulate
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.shapes import Logits, Tokens

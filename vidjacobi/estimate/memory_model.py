@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from vidjacobi.estimate import simulate
-from vidjacobi.estimate.simulate import Decoding, Request, at
+from vidjacobi.estimate.request import Request, at, lengths_of
 from vidjacobi.models.outline import Outline
+
+if TYPE_CHECKING:
+    from vidjacobi.estimate.simulate import Decoding
 
 LEAST_WINDOW = 16  # below it a window decoder is hardly worth having
 
@@ -67,7 +70,7 @@ class Setting:
     @property
     def least(self) -> int:
         """A lower bound of the peak that needs no simulation: weights and cache entries."""
-        lengths = simulate.lengths_of(self.outline, self.request)
+        lengths = lengths_of(self.outline, self.request)
         return self.resident["weights"] + self.request.rows * lengths.end * self.outline.arithmetic.kv_bytes
 
 
@@ -89,8 +92,10 @@ class _Frames:
 
 def memory_of(setting: Setting) -> Memory:
     """Simulate every phase. The samples of a rollout are turned into frames one by one, while the cache is there."""
+    from vidjacobi.estimate import simulate  # most rollouts are so small that nothing is simulated
+
     outline, request = setting.outline, setting.request
-    lengths = simulate.lengths_of(outline, request)
+    lengths = lengths_of(outline, request)
     work = simulate.decoding(outline, request)
     count = 1 + (lengths.latents - 1) * outline.stride_t
     frames = _Frames(
@@ -117,7 +122,7 @@ def memory_of(setting: Setting) -> Memory:
     return Memory(parts, _batch(setting, work, frames) if setting.beside else _rollout(setting, work, frames))
 
 
-def _rollout(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
+def _rollout(setting: Setting, work: "Decoding", frames: _Frames) -> dict[str, int]:
     """Bytes of the phases of a rollout, one behind the other; the cache is there until all frames are made."""
     transformer, tokenizer = sum(setting.resident.values()), setting.outline.tokenizer_bytes
     decoding, coding = (transformer, tokenizer) if setting.offload else (transformer + tokenizer,) * 2
@@ -129,10 +134,10 @@ def _rollout(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int
     }
 
 
-def _batch(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
+def _batch(setting: Setting, work: "Decoding", frames: _Frames) -> dict[str, int]:
     """Bytes of what a batch does at once: a context waits, prefilled, and others are encoded and made frames of."""
     request = setting.request
-    lengths = simulate.lengths_of(setting.outline, request)
+    lengths = lengths_of(setting.outline, request)
     context = lengths.context * setting.outline.arithmetic.kv_bytes
     held = work.cache + work.state + context
     # its one context's cache is among the prefill's allocations
@@ -149,7 +154,7 @@ def _batch(setting: Setting, work: Decoding, frames: _Frames) -> dict[str, int]:
     }
 
 
-def _pass(work: Decoding) -> int:
+def _pass(work: "Decoding") -> int:
     return max(work.forward.peak, work.logits + work.laws.peak)
 
 

@@ -25,7 +25,7 @@ from vidjacobi.estimate.predictions import (
     throughputs,
 )
 from vidjacobi.estimate.published import Fit, fit_published, published
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.request import Request
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import DTYPES
 

@@ -16,7 +16,8 @@ from vidjacobi.estimate.pass_model import (
     quantised,
     total,
 )
-from vidjacobi.estimate.simulate import Lengths, Request, decoding, lengths_of, read_slots
+from vidjacobi.estimate.request import Lengths, Request, lengths_of
+from vidjacobi.estimate.simulate import decoding, read_slots
 from vidjacobi.models.outline import Arithmetic, Outline
 
 PREFIXES = 8  # prefix lengths that a mean over a rollout is taken at

@@ -11,7 +11,7 @@ from vidjacobi.config.yaml_files import read_config
 from vidjacobi.estimate.gpus import Gpu, load_gpu
 from vidjacobi.estimate.outlines import outline
 from vidjacobi.estimate.pass_model import Machine, PassShape, Speed, pass_seconds, peak, total
-from vidjacobi.estimate.simulate import Request, lengths_of
+from vidjacobi.estimate.request import Request, lengths_of
 from vidjacobi.models.outline import Outline
 
 TABLE = "mc_sjd_table2"

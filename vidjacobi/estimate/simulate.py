@@ -1,60 +1,23 @@
 """The phases of a rollout, run as they are on tensors without numbers: what each allocates and moves."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.prefill import feed_contexts, start
 from vidjacobi.decoding.recipe import BUCKET, Clips, Recipe
 from vidjacobi.decoding.state import DecodeState
 from vidjacobi.decoding.step import STEP, plan_next, step
 from vidjacobi.decoding.window import PassSize, StepInputs
-from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
+from vidjacobi.estimate.request import Lengths, Request, lengths_of
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.probs import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be run.
-
-    Attributes:
-        decoder: at its window.
-        rows: clips and futures decoded together, each with a row of the cache.
-        contexts: different contexts among them; the futures of one share its prefill.
-        context_frames, new_frames: of each clip; at most one chunk of the tokenizer is looked at.
-        sampling: logits to laws.
-    """
-
-    decoder: DecoderConfig
-    rows: int = 1
-    contexts: int = 1
-    context_frames: int = 9
-    new_frames: int = 24
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-
-    @property
-    def window(self) -> int:
-        """Positions of a pass."""
-        return 1 if self.decoder.draft is None else self.decoder.window
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Latent frames and positions of one chunk."""
-
-    context_latents: int
-    latents: int
-    context: int
-    end: int
+from vidjacobi.sampling.probs import gumbel_max, logits_to_probs, probs_dtype
 
 
 @dataclass(frozen=True)
@@ -76,23 +39,6 @@ class Decoding:
     forward: Work
     laws: Work
     logits: int
-
-
-def lengths_of(outline: Outline, request: Request) -> Lengths:
-    """Raises InvalidArgument for frames that the tokenizer cannot take."""
-    step, most = outline.stride_t, outline.max_frames
-    if request.context_frames < 1 or (request.context_frames - 1) % step or request.context_frames >= most:
-        allowed = ", ".join(map(str, range(1, most, step)))
-        raise InvalidArgument(
-            f"a context of {request.context_frames} frames does not fit {outline.name}: use {allowed}"
-        )
-    if request.new_frames < 1:
-        raise InvalidArgument(f"frames must be at least 1, not {request.new_frames}")
-    frames = min(request.context_frames + request.new_frames, most)
-    given, latents = (1 + -(-(count - 1) // step) for count in (request.context_frames, frames))
-    frame = outline.model.grid_for(1).frame_tokens
-    special = len(outline.model.prefix_tokens)
-    return Lengths(given, latents, special + given * frame, special + latents * frame)
 
 
 def decoding(outline: Outline, request: Request, counting: Counter | None = None) -> Decoding:
@@ -213,13 +159,6 @@ def frame_bytes(outline: Outline, frames: int) -> int:
 def read_slots(prefix: int, window: int, end: int) -> int:
     """Slots that a pass reads whose first undecided position is ``prefix``: whole buckets."""
     return min(end, -(-(prefix + window) // BUCKET) * BUCKET)
-
-
-def at(request: Request, **changes: Any) -> Request:
-    """The same request with other numbers; ``window`` changes the decoder's."""
-    window = changes.pop("window", None)
-    decoder = request.decoder if window is None else replace(request.decoder, window=window)
-    return replace(request, decoder=decoder, **changes)
 
 
 def _empty(*shape: int) -> Tensor:

@@ -8,11 +8,7 @@ from vidjacobi.estimate.memory_model import Memory
 from vidjacobi.estimate.pass_model import HOST_SECONDS, total
 from vidjacobi.estimate.predictions import Case, Prediction, Throughput
 from vidjacobi.estimate.published import Fit, Published
-
-
-def gib(count: int) -> str:
-    """Bytes, readable."""
-    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+from vidjacobi.runtime import gib
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> list[str]:

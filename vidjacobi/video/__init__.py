@@ -1,5 +1,11 @@
-"""Video files, images and folders of images to frames, and frames to an mp4 or a contact sheet."""
+"""Video files, images and folders of images to frames, and frames to an mp4.
 
+info = video.open_clip("clip.mp4")           # size, rate and number of frames; no frame is decoded
+clip = video.read_frames("clip.mp4", 0, 9)   # the first 9: clip.frames is uint8 [9 H W 3], clip.fps its rate
+video.write_video("copy.mp4", clip.frames, clip.fps)
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,16 +13,20 @@ if TYPE_CHECKING:
     from vidjacobi.video.clips import ReadClip as ReadClip
     from vidjacobi.video.clips import open_clip as open_clip
     from vidjacobi.video.clips import read_frames as read_frames
-    from vidjacobi.video.clips import write_video as write_video
+    from vidjacobi.video.writer import write_video as write_video
 
-__all__ = ["ClipInfo", "ReadClip", "open_clip", "read_frames", "write_video"]
+# The public names and where they live; PyAV is imported with the first of them, so that --help is quick.
+_HOMES = {
+    "ClipInfo": "vidjacobi.video.clips",
+    "ReadClip": "vidjacobi.video.clips",
+    "open_clip": "vidjacobi.video.clips",
+    "read_frames": "vidjacobi.video.clips",
+    "write_video": "vidjacobi.video.writer",
+}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up when it is used, so that a rollout of frames in memory, which needs only ``pixels``, does not load
-    # the video libraries.
-    if name in __all__:
-        from vidjacobi.video import clips
-
-        return getattr(clips, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vidjacobi.video' has no attribute {name!r}")
