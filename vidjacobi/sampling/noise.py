@@ -105,7 +105,7 @@ class Noise:
     def exponential_for(
         self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
     ) -> Float[Tensor, " m"]:
-        """The same numbers for some tokens of some rows, the positions of all clips one behind the other."""
+        """The same numbers for some tokens of some rows, counted through all clips."""
         return exponential_of(self.keys(purpose).flatten()[rows], ids, self.dtype)
 
     def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:

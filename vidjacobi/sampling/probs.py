@@ -1,4 +1,9 @@
-"""Logits to laws, and draws from laws. Everything here is float32 or better."""
+"""Sampling parameters, and logits to probs in plain form. Everything here is float32 or better.
+
+The functions on dense probs (``logits_to_probs``, ``gumbel_max``, ``residual``) are the definitions; AR decoding and
+the tests use them. truncated_probs.py, sampler.py and dense.py compute the same without sorting or copying a
+vocabulary.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -67,21 +72,19 @@ def probs_dtype(model_dtype: torch.dtype) -> torch.dtype:
 
 
 def is_finite(logits: Logits, used: Mask | None = None) -> Bool[Tensor, " b"]:
-    """Of each clip: no law that is ``used`` is NaN, +inf or nothing but -inf (-inf is probability zero)."""
+    """Of each clip: no row that is ``used`` has NaN, +inf or nothing but -inf (-inf is probability zero)."""
     finite = logits.amax(-1).isfinite()
     return (finite if used is None else finite | ~used).all(-1)
 
 
 def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
-    """The law of every row: what AR decoding samples from, by sorting the vocabulary.
-
-    The plain form, and the definition: truncated_probs.py has the same laws without sorting or copying.
-    """
+    """What AR decoding samples from: temperature, top-k, top-p, renormalise. It sorts the vocabulary."""
     numbers = logits.to(probs_dtype(logits.dtype))
     if sampling.greedy:
         return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
     size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
     divisor = torch.full_like(peak, sampling.divisor)
+    # Both truncations become one floor: a token stays iff its logit is at least that.
     floor = torch.full_like(peak, -torch.inf)
     if sampling.top_k is not None and sampling.top_k < size:
         floor = numbers.topk(sampling.top_k, -1).values[..., -1:]
@@ -103,8 +106,12 @@ def floor_of(
     """Smallest logit inside the nucleus, of logits in falling order and their masses.
 
     A token is inside iff the mass of strictly more likely tokens is at most ``allowed``, so that ties stay
-    together. In falling order the mass in front of a token never falls, so the inside is everything down to
-    the value of the last token with at most ``top_p`` in front of it.
+    together. In falling order the mass before a token never falls, so the inside is everything down to the
+    value of the last token with at most ``top_p`` before it. Example, top-p 0.8::
+
+        probs           0.5  0.25  0.1  0.1  0.05
+        mass before     0    0.5   0.75 0.85 0.95     at most 0.8: the first three
+        inside          yes  yes   yes  yes  no       the fourth ties with the third
     """
     inside = mass.cumsum(-1) - mass <= allowed
     last = inside.sum(-1, keepdim=True) - 1
@@ -114,15 +121,16 @@ def floor_of(
 def weights_of(
     numbers: Float[Tensor, "*s"], peak: Float[Tensor, "*t"], divisor: Float[Tensor, "*t"]
 ) -> Float[Tensor, "*s"]:
-    """exp((x - peak) / T) of logits x: a law that is not normalised yet, 1 for the likeliest token."""
+    """exp((x - peak) / T) of logits x: probs that are not normalised yet, 1 for the likeliest token."""
     return ((numbers - peak) / divisor).exp_()
 
 
 def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
-    """Weights in whole units of at most 2^-46 (for 64,000 tokens).
+    """Fixed-point weights: whole units of at most 2^-46 (for 64,000 tokens).
 
-    Sums of whole numbers do not depend on their order: a nucleus and its mass are the same whichever way, on
-    whichever device and in whichever batch they are found.
+    Sums of whole numbers do not depend on their order, as sums of floats do: (0.1 + 0.2) + 0.3 and
+    0.1 + (0.2 + 0.3) differ in the last bit. So a nucleus and its mass are the same whichever way, on whichever
+    device and in whichever batch they are found.
     """
     return (weights * fixed_point_scale(vocab_size)).to(torch.int64)
 
@@ -133,17 +141,17 @@ def fixed_point_scale(vocab_size: int) -> float:
 
 
 def share_of(whole: Int[Tensor, "*s 1"], top_p: float, dtype: torch.dtype) -> Int[Tensor, "*s 1"]:
-    """The mass ``top_p`` of the whole: most mass in front of a token that is inside the nucleus."""
+    """The mass ``top_p`` of the whole: most mass before a token that is inside the nucleus."""
     return (whole.to(dtype) * top_p).to(torch.int64)
 
 
 def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> Float[Tensor, "*s 1"]:
-    """The mass of a nucleus in weights, whose law divides by it."""
+    """The mass of a nucleus in weights: what probs are divided by."""
     return mass.to(dtype) / fixed_point_scale(vocab_size)
 
 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
-    """Every row in falling order. numpy's sort is vectorised: a third of torch's time on a CPU (LOG.md)."""
+    """Every row in falling order. numpy's sort is vectorised: on a CPU a third of torch's time (docs/log/speed.md)."""
     if numbers.device.type == "cpu" and not torch.compiler.is_compiling():
         return torch.from_numpy(np.sort(numbers.numpy(), -1)).flip(-1)
     return numbers.sort(-1, descending=True).values
@@ -156,14 +164,15 @@ def normalise(weights: Probs) -> Probs:
 
 def one_hot(tokens: Int[Tensor, "b n"], vocab_size: int, dtype: torch.dtype) -> Probs:
     """All mass on one token a row."""
-    laws = torch.zeros(*tokens.shape, vocab_size, dtype=dtype, device=tokens.device)
-    return laws.scatter_(-1, tokens[..., None], 1)
+    probs = torch.zeros(*tokens.shape, vocab_size, dtype=dtype, device=tokens.device)
+    return probs.scatter_(-1, tokens[..., None], 1)
 
 
 def gumbel_max(weights: Probs, exponential: Float[Tensor, "b n v"]) -> Int[Tensor, "b n"]:
-    """A draw from ``weights`` (need not be normalised): argmax(log w + G), written argmax(w / E), E = exp(-G).
+    """A draw from ``weights`` (need not be normalised) by the Gumbel-max trick.
 
-    Tokens of weight 0 score 0 and lose to every other.
+    argmax(log w + G) with Gumbel noise G is a sample of w. Written argmax(w / E) with E = exp(-G), which is
+    exponential noise: no logarithm, and tokens of weight 0 score 0 and lose to every other.
     """
     return (weights / exponential).argmax(-1)
 
@@ -174,16 +183,16 @@ def residual(target: Probs, draft: Probs) -> Probs:
     return torch.where(left.sum(-1, keepdim=True) > 0, left, target)
 
 
-def probability(laws: Probs, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+def probability(probs: Probs, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
     """The mass that each row gives to its token."""
-    return laws.gather(-1, tokens[..., None])[..., 0]
+    return probs.gather(-1, tokens[..., None])[..., 0]
 
 
 @dataclass(frozen=True)
 class SparseProbs:
     """Probabilities with few tokens: ``floor`` everywhere plus ``probs`` at ``ids`` (distinct within a row).
 
-    A copied token is one entry of mass 1; the uniform law is no entries and a floor of 1/v.
+    A copied token is one entry of mass 1; the uniform distribution is no entries and a floor of 1/v.
     """
 
     ids: Int[Tensor, "b n k"]
@@ -192,10 +201,10 @@ class SparseProbs:
 
     def dense(self, vocab_size: int) -> Probs:
         """As ``[b n v]``."""
-        laws = self.probs.new_full((*self.ids.shape[:-1], vocab_size), self.floor)
-        return laws.scatter_add_(-1, self.ids, self.probs)
+        probs = self.probs.new_full((*self.ids.shape[:-1], vocab_size), self.floor)
+        return probs.scatter_add_(-1, self.ids, self.probs)
 
-    def instead_of(self, laws: Probs, where: Mask) -> Probs:
-        """Written over ``laws`` where the mask holds, in place."""
-        laws.masked_fill_(where[..., None], self.floor)
-        return laws.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))
+    def instead_of(self, probs: Probs, where: Mask) -> Probs:
+        """Written over ``probs`` where the mask holds, in place."""
+        probs.masked_fill_(where[..., None], self.floor)
+        return probs.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))

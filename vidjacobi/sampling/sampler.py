@@ -29,7 +29,7 @@ from vidjacobi.shapes import Logits, Mask, Tokens
 
 
 def to_truncated_probs(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
-    """The laws of ``logits_to_probs``, without sorting the vocabulary."""
+    """The probs of ``logits_to_probs``, without sorting the vocabulary."""
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
     divisor = torch.full_like(peak, sampling.divisor)
     if sampling.greedy:
@@ -37,8 +37,8 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams) -> TruncatedPro
             logits, peak, peak, torch.ones_like(peak), divisor, logits.argmax(-1, keepdim=True)
         )
     # where they end is not known yet
-    nuclei = TruncatedProbs(logits, peak, peak, peak, divisor)
-    return (sparse_cutoffs if takes_sparse_path(logits) else dense).cut(nuclei, sampling)
+    probs = TruncatedProbs(logits, peak, peak, peak, divisor)
+    return (sparse_cutoffs if takes_sparse_path(logits) else dense).cut(probs, sampling)
 
 
 def draw(
@@ -48,7 +48,7 @@ def draw(
     drawn: DraftProbs | None = None,
     wanted: Mask | None = None,
 ) -> Tokens:
-    """argmax(log w + G) of every row, w = p, or max(0, p - q) where draft laws are given and p where that is 0.
+    """argmax(log w + G) of every row, w = p, or max(0, p - q) where draft probs are given, and p where that is 0.
 
     Rows that are not ``wanted`` may return anything.
     """
@@ -57,24 +57,24 @@ def draw(
     return dense.draw(target, noise, purpose, drawn)
 
 
-def top_k_probs(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
-    return (sparse_top_k if takes_sparse_path(nuclei.logits) else dense.top_k_probs)(nuclei, keep)
+    return (sparse_top_k if takes_sparse_path(probs.logits) else dense.top_k_probs)(probs, keep)
 
 
-def portions(nuclei: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
+def portions(probs: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
     """The tokens of the wanted rows, a few rows at a time."""
-    every = torch.arange(nuclei.logits.shape[:2].numel())
-    if nuclei.sparse_rows is not None:
-        for few in nuclei.sparse_rows:
-            yield few if wanted is None else few.part(wanted.flatten()[few.rows])
+    every = torch.arange(probs.logits.shape[:2].numel())
+    if probs.sparse_rows is not None:
+        for csr in probs.sparse_rows:
+            yield csr if wanted is None else csr.part(wanted.flatten()[csr.rows])
         return
     chosen = every if wanted is None else every[wanted.flatten()]
-    for rows in chosen.split(max(1, DRAW // nuclei.vocab_size)) if len(chosen) else ():
-        at = rows // nuclei.logits.shape[1], rows % nuclei.logits.shape[1]
-        logits, peak, floor, total, divisor, *only = (part[at] for part in nuclei.tensors)
-        numbers = logits.to(nuclei.dtype)
-        inside = is_inside(numbers, torch.arange(nuclei.vocab_size), floor, only[0] if only else None)
+    for rows in chosen.split(max(1, DRAW // probs.vocab_size)) if len(chosen) else ():
+        at = rows // probs.logits.shape[1], rows % probs.logits.shape[1]
+        logits, peak, floor, total, divisor, *only = (part[at] for part in probs.tensors)
+        numbers = logits.to(probs.dtype)
+        inside = is_inside(numbers, torch.arange(probs.vocab_size), floor, only[0] if only else None)
         yield sparse_rows_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
 
 
@@ -84,37 +84,37 @@ def draw_sparse(
     """``draw``, with noise for the tokens inside only."""
     shape = target.logits.shape[:2]
     tokens = torch.zeros(shape.numel(), dtype=torch.long)
-    for few in portions(target, wanted):
-        if not len(few.ids):  # rows of NaN, which the decoders refuse
+    for csr in portions(target, wanted):
+        if not len(csr.ids):  # rows of NaN, which the decoders refuse
             continue
-        weights = few.probs if drawn is None else gained(few, drawn)
-        scores = weights / noise.exponential_for(purpose, few.here, torch.from_numpy(few.ids))
-        tokens[few.rows] = winners(few, scores.numpy())
+        weights = csr.probs if drawn is None else gained(csr, drawn)
+        scores = weights / noise.exponential_for(purpose, csr.here, torch.from_numpy(csr.ids))
+        tokens[csr.rows] = winners(csr, scores.numpy())
     return tokens.view(shape)
 
 
-def gained(few: SparseRows, drawn: DraftProbs) -> Float[Tensor, " m"]:
+def gained(csr: SparseRows, drawn: DraftProbs) -> Float[Tensor, " m"]:
     """max(0, p - q) of the tokens; p itself in rows where nothing is left."""
-    left = (few.probs - mass_of_drafts(drawn, few)).clamp_(min=0)
-    some = np.ones(len(few.counts), bool)
-    some[few.counts > 0] = np.logical_or.reduceat(left.numpy() > 0, starts_of(few.counts))
-    return left if some.all() else torch.where(torch.from_numpy(some[few.row]), left, few.probs)
+    left = (csr.probs - mass_of_drafts(drawn, csr)).clamp_(min=0)
+    some = np.ones(len(csr.counts), bool)
+    some[csr.counts > 0] = np.logical_or.reduceat(left.numpy() > 0, starts_of(csr.counts))
+    return left if some.all() else torch.where(torch.from_numpy(some[csr.row]), left, csr.probs)
 
 
-def mass_of_drafts(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
+def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
     """What ``q`` gives to the tokens."""
     count, last = drawn.slot.shape[1], drawn.last
-    mass = torch.full_like(few.probs, drawn.fresh.floor)
+    mass = torch.full_like(csr.probs, drawn.fresh.floor)
     if drawn.fresh.ids.shape[-1]:
-        mass += entries_of(drawn, few)
+        mass += entries_of(drawn, csr)
     if last is None:
         return mass
 
     def each(rows: Tensor) -> Tensor:
         """A number of every row for each of its tokens."""
-        return torch.from_numpy(np.repeat(rows.numpy(), few.counts))
+        return torch.from_numpy(np.repeat(rows.numpy(), csr.counts))
 
-    clip, slot, ids = few.rows // count, drawn.slot.flatten()[few.rows], torch.from_numpy(few.ids)
+    clip, slot, ids = csr.rows // count, drawn.slot.flatten()[csr.rows], torch.from_numpy(csr.ids)
     at = clip, slot.clamp(min=0)
     numbers = last.logits[each(at[0]), each(at[1]), ids].to(last.dtype)
     peak, floor, total, divisor, *only = (each(part[at][:, 0]) for part in last.tensors[1:])
@@ -123,18 +123,18 @@ def mass_of_drafts(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
     return torch.where(each(slot) >= 0, carried, mass)
 
 
-def entries_of(drawn: DraftProbs, few: SparseRows) -> Float[Tensor, " m"]:
-    """Mass of the tokens among the entries of fresh drafts' laws; 0 in rows whose drafts are not fresh."""
-    fresh = (drawn.slot < 0).flatten()[few.rows].numpy()
-    entries, probs = (x.flatten(0, 1)[few.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
+def entries_of(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
+    """Mass of the tokens among the entries of fresh drafts' probs; 0 in rows whose drafts are not fresh."""
+    fresh = (drawn.slot < 0).flatten()[csr.rows].numpy()
+    entries, probs = (x.flatten(0, 1)[csr.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
     size = drawn.vocab_size
     rows = np.flatnonzero(fresh)[:, None] * size
     keys, place = np.unique(rows + entries, return_inverse=True)  # a token may stand in several entries
     sums = np.append(np.bincount(place.ravel(), probs.ravel(), len(keys)), 0.0)
-    wanted = few.row * size + few.ids
+    wanted = csr.row * size + csr.ids
     found = np.searchsorted(keys, wanted)
     there = np.append(keys, -1)[found] == wanted
-    return torch.from_numpy(np.where(there, sums[found], 0.0)).to(few.probs.dtype)
+    return torch.from_numpy(np.where(there, sums[found], 0.0)).to(csr.probs.dtype)
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
@@ -142,45 +142,45 @@ def starts_of(counts: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - counts)[counts > 0]
 
 
-def winners(few: SparseRows, scores: np.ndarray) -> Int[Tensor, " r"]:
+def winners(csr: SparseRows, scores: np.ndarray) -> Int[Tensor, " r"]:
     """The token of each row with the largest score, the lowest id on ties."""
-    best = np.zeros(len(few.counts), scores.dtype)
-    best[few.counts > 0] = np.maximum.reduceat(scores, starts_of(few.counts))
-    hits = np.flatnonzero(scores == best[few.row])[::-1]  # the lowest id is written last
-    tokens = np.zeros(len(few.counts), np.int64)
-    tokens[few.row[hits]] = few.ids[hits]
+    best = np.zeros(len(csr.counts), scores.dtype)
+    best[csr.counts > 0] = np.maximum.reduceat(scores, starts_of(csr.counts))
+    hits = np.flatnonzero(scores == best[csr.row])[::-1]  # the lowest id is written last
+    tokens = np.zeros(len(csr.counts), np.int64)
+    tokens[csr.row[hits]] = csr.ids[hits]
     return torch.from_numpy(tokens)
 
 
-def sparse_top_k(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+def sparse_top_k(target: TruncatedProbs, keep: int) -> SparseProbs:
     """``top_k_probs``; of equally likely tokens the lower ids."""
-    shape = *nuclei.logits.shape[:2], min(keep, nuclei.vocab_size)
+    shape = *target.logits.shape[:2], min(keep, target.vocab_size)
     ids = torch.zeros(shape[0] * shape[1], shape[2], dtype=torch.long)
-    probs = torch.zeros(ids.shape, dtype=nuclei.dtype)
-    for few in portions(nuclei, None):
-        chosen = likeliest(few, shape[2])
-        row = few.row[chosen]
-        at = few.rows[torch.from_numpy(row)], torch.from_numpy(rank_in_row(row, len(few.counts)))
-        ids[at] = torch.from_numpy(few.ids[chosen])
-        probs[at] = few.probs[torch.from_numpy(chosen)]
+    probs = torch.zeros(ids.shape, dtype=target.dtype)
+    for csr in portions(target, None):
+        chosen = likeliest(csr, shape[2])
+        row = csr.row[chosen]
+        at = csr.rows[torch.from_numpy(row)], torch.from_numpy(rank_in_row(row, len(csr.counts)))
+        ids[at] = torch.from_numpy(csr.ids[chosen])
+        probs[at] = csr.probs[torch.from_numpy(chosen)]
     return SparseProbs(ids.view(shape), normalise(probs.view(shape)))
 
 
-def likeliest(few: SparseRows, keep: int) -> np.ndarray:
+def likeliest(csr: SparseRows, keep: int) -> np.ndarray:
     """Indices of each row's ``keep`` likeliest tokens."""
-    widest, probs = few.counts.max(initial=0), few.probs.numpy()
+    widest, probs = csr.counts.max(initial=0), csr.probs.numpy()
     if widest <= keep:
         return np.arange(len(probs))
-    table = np.zeros((len(few.counts), widest), probs.dtype)
-    table[np.arange(widest) < few.counts[:, None]] = probs
+    table = np.zeros((len(csr.counts), widest), probs.dtype)
+    table[np.arange(widest) < csr.counts[:, None]] = probs
     least = np.partition(table, widest - keep, -1)[:, widest - keep]
-    above, ties = np.flatnonzero(probs > least[few.row]), np.flatnonzero(probs == least[few.row])
-    room = keep - np.bincount(few.row[above], minlength=len(few.counts))
-    row = few.row[ties]
-    return np.sort(np.concatenate([above, ties[rank_in_row(row, len(few.counts)) < room[row]]]))
+    above, ties = np.flatnonzero(probs > least[csr.row]), np.flatnonzero(probs == least[csr.row])
+    room = keep - np.bincount(csr.row[above], minlength=len(csr.counts))
+    row = csr.row[ties]
+    return np.sort(np.concatenate([above, ties[rank_in_row(row, len(csr.counts)) < room[row]]]))
 
 
 def rank_in_row(row: np.ndarray, rows: int) -> np.ndarray:
-    """How many entries of the same row stand in front of each; ``row`` rises."""
+    """How many entries of the same row come before each; ``row`` rises. Example: 0 0 1 1 1 gives 0 1 0 1 2."""
     counts = np.bincount(row, minlength=rows)
     return np.arange(len(row)) - (np.cumsum(counts) - counts)[row]

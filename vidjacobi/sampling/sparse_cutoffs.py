@@ -23,7 +23,7 @@ MARGIN = 0.05  # tokens are looked for that are so many nats less likely than an
 
 
 def joined(parts: list[SparseRows]) -> SparseRows:
-    """Rows of several records one behind the other."""
+    """Rows of several records in one, in this order."""
     counts = np.concatenate([part.counts for part in parts])
     return SparseRows(
         torch.cat([part.rows for part in parts]),
@@ -34,35 +34,35 @@ def joined(parts: list[SparseRows]) -> SparseRows:
     )
 
 
-def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
-    """With floors, totals and, unless they are too many, the tokens inside."""
-    count = nuclei.logits.shape[1]
-    floors, totals = [nuclei.peak[:0, 0]], [nuclei.peak[:0, 0]]
-    few: list[SparseRows] = []
-    found, least = 0, expected_end(nuclei, sampling)
-    for at in blocks(*nuclei.logits.shape):
-        peak, divisor = nuclei.peak[at].flatten(0, 1), nuclei.divisor[at].flatten(0, 1)
-        block = cut_block(nuclei.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, sampling, least)
+def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
+    """The top-p (and top-k) cutoffs: with floors, totals and, unless they are too many, the tokens inside."""
+    count = probs.logits.shape[1]
+    floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
+    kept: list[SparseRows] = []
+    found, least = 0, expected_end(probs, sampling)
+    for at in blocks(*probs.logits.shape):
+        peak, divisor = probs.peak[at].flatten(0, 1), probs.divisor[at].flatten(0, 1)
+        block = cut_block(probs.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, sampling, least)
         if found <= KEPT:
-            few.append(block.few(at[0].start * count + at[1].start))
-            found += len(few[-1].ids)
+            kept.append(block.inside(at[0].start * count + at[1].start))
+            found += len(kept[-1].ids)
         floors.append(block.floor)
         totals.append(block.total)
         least = torch.minimum(least, block.end())
     return replace(
-        nuclei,
-        floor=torch.cat(floors).view_as(nuclei.peak),
-        total=torch.cat(totals).view_as(nuclei.peak),
-        sparse_rows=tuple(in_portions(few)) if found <= KEPT else None,
+        probs,
+        floor=torch.cat(floors).view_as(probs.peak),
+        total=torch.cat(totals).view_as(probs.peak),
+        sparse_rows=tuple(in_portions(kept)) if found <= KEPT else None,
     )
 
 
-def expected_end(nuclei: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
+def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
     """Where the first row's nucleus ends, as ``Block.end``: so the others' are looked for at first."""
-    if not nuclei.peak.numel():
-        return torch.zeros((), dtype=nuclei.dtype)
-    peak, divisor = nuclei.peak[0, :1], nuclei.divisor[0, :1]
-    return cut_block(nuclei.logits[0, :1].to(peak.dtype), peak, divisor, sampling, None).end()
+    if not probs.peak.numel():
+        return torch.zeros((), dtype=probs.dtype)
+    peak, divisor = probs.peak[0, :1], probs.divisor[0, :1]
+    return cut_block(probs.logits[0, :1].to(peak.dtype), peak, divisor, sampling, None).end()
 
 
 def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, slice]]:
@@ -93,7 +93,7 @@ class Likely:
     """Tokens that may be inside, of a few rows.
 
     Attributes:
-        flat: where they stand, the rows one behind the other.
+        flat: where they stand in all rows laid end to end.
         counts: of each row.
         values: their logits.
     """
@@ -103,7 +103,7 @@ class Likely:
     values: Float[np.ndarray, " m"]
 
     def falling(self) -> Float[Tensor, "r k"]:
-        """The logits of each row in falling order, behind them -inf."""
+        """The logits of each row in falling order, then -inf."""
         table = np.full((len(self.counts), max(1, self.counts.max())), -np.inf, self.values.dtype)
         table[np.arange(table.shape[1]) < self.counts[:, None]] = self.values
         table.sort(-1)
@@ -139,7 +139,7 @@ class Block:
         """The lowest of ``lowest``; what is no number does not count."""
         return self.lowest.nan_to_num(0, 0, 0).amin()
 
-    def few(self, first: int) -> SparseRows:
+    def inside(self, first: int) -> SparseRows:
         """The tokens inside; ``first``: the number of the first row."""
         likely, size = self.likely, len(self.floor)
         floors = np.repeat(self.floor.numpy()[:, 0], likely.counts)
@@ -153,7 +153,7 @@ def sparse_rows_at(
     weights: Float[Tensor, "r v"],
     total: Float[Tensor, "r 1"],
 ) -> SparseRows:
-    """Tokens by where they stand in some rows, one behind the other."""
+    """Tokens by where they stand in some rows laid end to end."""
     size = weights.shape[1]
     counts = np.diff(np.searchsorted(flat, np.arange(len(rows) + 1) * size))
     row = np.repeat(np.arange(len(rows)), counts)

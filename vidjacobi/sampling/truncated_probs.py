@@ -1,11 +1,6 @@
-"""The laws of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
+"""Probs of a window as the model's own logits and a few numbers a row: nothing of a vocabulary is copied.
 
-``logits_to_probs`` in reference.py says the same in plain form. Two ways lead from logits to a draw, and they give
-the same tokens (``takes_sparse_path`` decides which):
-
-- on a CPU (top_p_cutoffs.py, sparse.py): only the tokens of the nuclei are sorted, raced and get noise;
-- elsewhere, and in compiled code (vidjacobi.sampling.dense): every token takes part, with static shapes and no host
-  read; what is written down there operation by operation is meant to be fused by a compiler.
+``logits_to_probs`` in probs.py says the same in plain form.
 """
 
 from collections.abc import Iterable
@@ -21,16 +16,19 @@ from vidjacobi.shapes import Logits, Probs, Tokens
 
 
 def takes_sparse_path(logits: Logits) -> bool:
-    """Whether only the tokens of nuclei are looked at: it takes host reads, and shapes that depend on numbers."""
+    """Whether only the tokens inside nuclei are looked at: it takes host reads, and shapes that depend on values."""
     return logits.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)
 class SparseRows:
-    """The tokens inside the nuclei of some rows, by row and with rising ids.
+    """The tokens inside the nuclei of some rows in compressed sparse rows (CSR), with rising ids.
+
+    Example: row 3 keeps the tokens 2 and 7, row 5 keeps token 0. Then rows = [3, 5], row = [0, 0, 1],
+    ids = [2, 7, 0] and counts = [2, 1].
 
     Attributes:
-        rows: which, all clips one behind the other.
+        rows: which rows, counted through all clips.
         row: index in ``rows`` of each token's row.
         ids, probs: the tokens and their mass.
         counts: of each row.
@@ -44,7 +42,7 @@ class SparseRows:
 
     @property
     def here(self) -> Int[Tensor, " m"]:
-        """The row of each token, all clips one behind the other."""
+        """The row of each token, counted through all clips."""
         return self.rows[torch.from_numpy(self.row)]
 
     def part(self, wanted: Bool[Tensor, " r"]) -> "SparseRows":
@@ -59,7 +57,7 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class TruncatedProbs:
-    """Probabilities of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
+    """Probs of a window: exp((x - peak) / divisor) / total for logits x inside the nucleus, 0 outside.
 
     Attributes:
         logits: as the model returned them.
@@ -86,7 +84,7 @@ class TruncatedProbs:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the laws: float32 or better, whatever the logits are."""
+        """Of the probs: float32 or better, whatever the logits are."""
         return self.total.dtype
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
@@ -140,12 +138,12 @@ def is_inside(
 
 @dataclass(frozen=True)
 class DraftProbs:
-    """The laws ``q`` that a window's drafts were drawn from.
+    """The distributions q that a window's drafts were drawn from.
 
     Attributes:
-        last: the laws of the last pass, None in front of the first.
+        last: the target probs of the last pass, which its redrafts follow.
         slot: the slot of each draft in it, -1 for fresh ones.
-        fresh: laws of the fresh ones; what stands in the other rows is not used.
+        fresh: probs of the fresh ones; what stands in the other rows is not used.
         vocab_size: number of tokens.
     """
 
@@ -155,12 +153,12 @@ class DraftProbs:
     vocab_size: int
 
     @classmethod
-    def of_pass(cls, nuclei: TruncatedProbs) -> "DraftProbs":
+    def of_pass(cls, probs: TruncatedProbs) -> "DraftProbs":
         """Drafts that are all redrafts of one pass, slot by slot."""
-        batch, size = nuclei.logits.shape[:2]
-        slot = torch.arange(size, device=nuclei.logits.device).expand(batch, -1)
+        batch, size = probs.logits.shape[:2]
+        slot = torch.arange(size, device=probs.logits.device).expand(batch, -1)
         none = slot[..., None][..., :0]
-        return cls(nuclei, slot, SparseProbs(none, none.to(nuclei.dtype)), nuclei.vocab_size)
+        return cls(probs, slot, SparseProbs(none, none.to(probs.dtype)), probs.vocab_size)
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
         """The mass that each row gives to its token."""
@@ -181,8 +179,8 @@ class DraftProbs:
         """As ``[b n v]``."""
         if self.last is None:
             return self.fresh.dense(self.vocab_size)
-        laws = self.last.slots(self.slot.clamp(min=0)).dense()
-        return self.fresh.instead_of(laws, self.slot < 0)
+        probs = self.last.slots(self.slot.clamp(min=0)).dense()
+        return self.fresh.instead_of(probs, self.slot < 0)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "DraftProbs":
         """Some slots of every clip."""
