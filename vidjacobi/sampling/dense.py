@@ -1,12 +1,12 @@
 """TruncatedProbs and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
 
 Everything is a chain of operations on ``[n v]`` that ends in one number a row. A compiler makes each a single pass
-over the logits, and nuclei are then cut without sorting, in a few such passes. Without a compiler every operation
-writes its result down: rows are taken a few at a time so that memory stays small, and logits are sorted, which
-moves less than many passes would.
+over the logits (it fuses them), and nuclei are then cut without sorting, in a few such passes. Without a compiler
+every operation writes its result down: rows are taken a few at a time so that memory stays small, and logits are
+sorted, which moves less than many passes would. ``TruncatedProbs.fused`` says which of the two it is.
 """
 
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,27 +31,21 @@ from vidjacobi.shapes import Probs, Tokens
 DIGIT = 3  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
 AT_A_TIME = 1 << 22  # logits, where nothing is fused
-AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
 
 
 def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
-    blocks = in_blocks(nuclei.logits, nuclei.peak, nuclei.divisor)
-    parts = [cut_rows(logits, peak, divisor, sampling) for logits, peak, divisor in blocks]
+    blocks = in_blocks((nuclei.logits, nuclei.peak, nuclei.divisor), nuclei.fused)
+    parts = [cut_rows(*block, sampling, nuclei.fused) for block in blocks]
     floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
     return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
 
 
-def fused() -> bool:
-    """Whether a compiler makes one pass over the logits of each chain of operations."""
-    return torch.compiler.is_compiling() or AS_IF_COMPILED.get()
-
-
-def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
-    """Rows of all clips one behind the other, a few at a time where each operation writes its result down."""
+def in_blocks(parts: Sequence[Tensor], fused: bool) -> list[tuple[Tensor, ...]]:
+    """Rows of all clips, a few at a time where each operation writes its result down, else all at once."""
     flat = [part.flatten(0, 1) for part in parts]
     rows, size = parts[0].shape[:2].numel(), parts[0].shape[-1]
-    step = rows if fused() else max(1, AT_A_TIME // size)
+    step = rows if fused else max(1, AT_A_TIME // size)
     return [tuple(part[first : first + step] for part in flat) for first in range(0, max(1, rows), step)]
 
 
@@ -60,9 +54,10 @@ def cut_rows(
     peak: Float[Tensor, "r 1"],
     divisor: Float[Tensor, "r 1"],
     sampling: SamplingParams,
+    fused: bool,
 ) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
     """Floors and totals of some rows."""
-    if not fused() and sampling.top_p < 1:
+    if not fused and sampling.top_p < 1:
         logits = logits.sort(-1, descending=True).values
     numbers, size = logits.to(peak.dtype), logits.shape[-1]
     floor = torch.full_like(peak, -torch.inf)
@@ -73,7 +68,7 @@ def cut_rows(
     if sampling.top_p == 1:
         return floor, total_of(whole, size, peak.dtype)
     allowed = share_of(whole, sampling.top_p, peak.dtype)
-    if fused():
+    if fused:
         bits = BITS[logits.dtype]
         border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)
     else:
@@ -133,7 +128,7 @@ def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftPro
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
     tokens = []
-    for rows in in_blocks(*parts):
+    for rows in in_blocks(parts, target.fused):
         law, key = from_tensors(part[None] for part in rows[:count]), rows[count]
         ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
         exponential = exponential_of(key[None], ids, law.dtype)
