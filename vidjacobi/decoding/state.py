@@ -112,7 +112,7 @@ class DecodeState:
     lane_state: Float[Tensor, "b k"] | None = None
 
     @property
-    def finished(self) -> Mask:
+    def finished(self) -> Bool[Tensor, " b"]:
         """Clips without an undecided position."""
         return self.frontier >= self.ends
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from vidjacobi.decoding.recipe import Recipe
@@ -221,7 +221,7 @@ def attention_mask(state: DecodeState, window: Window, spare: int, slots: int) -
     room = max(columns, spare) + 1  # tables by position as long as those by slot, and a place for padding
     place = torch.where(window.used, window.inputs, room - 1)
 
-    def by_slot(values: Tensor, filler: int, dtype: torch.dtype) -> Int[Tensor, "b s"]:
+    def by_slot(values: Tensor, filler: int, dtype: torch.dtype) -> Shaped[Tensor, "b s"]:
         table = torch.full((batch, room), filler, dtype=dtype, device=place.device)
         return table.scatter(1, place, values.expand_as(place).to(dtype))
 
