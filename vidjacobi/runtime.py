@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from vidjacobi.errors import InvalidArgument
 
 T = TypeVar("T")
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
@@ -59,6 +61,17 @@ def describe_device(device: torch.device) -> str:
 def gib(count: int) -> str:
     """Bytes as people read them, such as ``1.50 GiB``; below 0.25 GiB in MiB."""
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors could get on ``device`` now; on a CPU no more than its control group's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    available = int(psutil.virtual_memory().available)
+    return available if limit == "max" else min(available, int(limit))
 
 
 def give_back(device: torch.device) -> None:

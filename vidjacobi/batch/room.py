@@ -6,9 +6,9 @@ from functools import partial
 
 from vidjacobi.batch.settings import Plan
 from vidjacobi.decoding.compiled import check_mode
-from vidjacobi.estimate.admission import Ask, check, here
-from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.request import Request
+from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.loading import outline_to_load
 from vidjacobi.models.offload import check_device
 from vidjacobi.runtime import choose
 
@@ -27,7 +27,7 @@ def check_room(plan: Plan, devices: Sequence[str]) -> None:
     if not config.memory_check:
         return
     outline = partial(outline_to_load, config.model, config.tokenizer)
-    request = Request(plan.decoder, config.rows, 1, config.context, config.frames)
+    shape = RolloutShape(plan.decoder, config.rows, 1, config.context, config.frames)
+    question = MemoryQuestion(outline, shape, config.offload, in_batch=True)
     for device, workers in Counter(devices).items():
-        place = here(choose(device, config.dtype), workers)
-        check(Ask(outline, request, config.offload, beside=True), place)
+        check_memory(question, this_device(choose(device, config.dtype), workers))

@@ -1,7 +1,7 @@
 """Decoding one token per pass: slow, plain, and the oracle of every test. Shares no code with the window loop."""
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.decoding.prefill import different, feed_contexts
@@ -37,7 +37,9 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
         drawn, finite = draw_next(recipe, clips, logits, count)
         if not finite:
             position = int(clips.starts[0]) + count
-            raise BadModelOutput(f"the model's logits at position {position} are not finite: check its weights")
+            raise BadModelOutput(
+                f"the model's logits at position {position} are not finite: check its weights"
+            )
         new = torch.cat([new, drawn], 1)
         seconds.append(clock.now() - began)
         if hooks.observe:
@@ -58,8 +60,10 @@ def first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
     return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
 
 
-def next_inputs(recipe: Recipe, clips: Clips, new: Tokens) -> tuple[Tokens, Positions, Slots, Visible]:
-    """Inputs of the pass after the new tokens ``[b n]``: tokens, positions, cache slots and the slots they see.
+def next_inputs(
+    recipe: Recipe, clips: Clips, new: Int[Tensor, "b k"]
+) -> tuple[Tokens, Positions, Slots, Visible]:
+    """Inputs of the pass after ``k`` new tokens: tokens, positions, cache slots and the slots they see.
 
     All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
     passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees.
