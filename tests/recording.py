@@ -1,33 +1,27 @@
-"""A model that keeps what it was asked for, and the window loop pass by pass with everything in between."""
+"""A model that keeps what it was asked for, and the decoder's own passes with everything between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vidjacobi.decoding import commit, step
+from vidjacobi.decoding import jacobi
+from vidjacobi.decoding.commit import Verdict
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import DecodeState, Problem, Strategies, Window
-from vidjacobi.decoding.strategies.draft_tree import Siblings
-from vidjacobi.decoding.window import (
-    Inputs,
-    chain_size,
-    choose_window,
-    draft_window,
-    pass_inputs,
-    pick_siblings,
-    plan,
-    slots_to_read,
-    spare_slot,
-)
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Recipe, Strategies
+from vidjacobi.decoding.state import DecodeState, Window
+from vidjacobi.decoding.step import STEP, StepFunctions
+from vidjacobi.decoding.trace import Decoded, PassRecord, finish
+from vidjacobi.decoding.window import ModelInputs, StepInputs
 from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import TreeModel
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 
 GRID = Grid(6, 4, 5)  # frames of 20, clips of 120
 CONTEXT, NEW, VOCAB = 23, 90, 6
+WATCHED = Hooks(watch=lambda *_: None)  # the rows of finished clips stay where they are
 
 
 class Recording(TinyVideoModel):
@@ -42,55 +36,96 @@ class Recording(TinyVideoModel):
         return super().forward(*inputs)
 
 
-def problem(
+@dataclass(frozen=True)
+class Case:
+    """A decode that has not begun."""
+
+    recipe: Recipe
+    clips: Clips
+
+    @property
+    def model(self) -> Recording:
+        """Keeps its inputs."""
+        assert isinstance(self.recipe.model, Recording)
+        return self.recipe.model
+
+    @property
+    def end(self) -> int:
+        """First position after the clips, which are equally long."""
+        return int(self.clips.ends.max())
+
+    def decode(self, hooks: Hooks = NO_HOOKS, using: StepFunctions = STEP) -> Decoded:
+        """All passes."""
+        return finish(jacobi.steps(self.recipe, self.clips, hooks, using))
+
+
+def case(
     window: int,
     draft: str = "previous_frame_probs",
     coupling: str = "maximal",
     verifier: str = "rejection_sampling",
     lanes: dict[str, Any] | None = None,
     draft_tree: dict[str, Any] | None = None,
-    context: int = CONTEXT,
-    new_tokens: int = NEW,
-) -> Problem:
+) -> Case:
     """Three clips on a recording model."""
-    parts = Strategies.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, draft_tree)
+    strategies = Strategies.named({"name": draft}, {"name": coupling}, {"name": verifier}, lanes, draft_tree)
+    contexts = torch.randint(0, VOCAB, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
     model = Recording(VOCAB, GRID, surprise=0.3)
-    tokens = torch.randint(0, VOCAB, (3, context), generator=torch.Generator().manual_seed(0))
-    return Problem(model, tokens, new_tokens, SamplingParams(1.0, 0.9), window, 0, torch.arange(3), parts)
+    recipe = Recipe(model, SamplingParams(1.0, 0.9), window, CONTEXT + NEW, strategies)
+    return Case(recipe, Clips.of(list(contexts), [NEW] * 3, 0, range(3), model.device))
 
 
 @dataclass(frozen=True)
-class Step:
-    """One pass: the state in front of it, with its drafts, what was fed, what came out, the state behind it."""
+class RecordedPass:
+    """One pass of the decoder.
+
+    Attributes:
+        before: the state without the drafts of this pass; with them it is ``inputs.state``.
+        inputs, logits, verdict: what the window held, what came out, what was made of it.
+        after, record: the next state, and the counts.
+    """
 
     before: DecodeState
-    drafted: DecodeState
-    window: Window
-    siblings: Siblings | None
-    inputs: Inputs
+    inputs: StepInputs
     logits: Tensor
+    verdict: Verdict
     after: DecodeState
-    cache: Tensor  # codes by slot, behind the pass
+    record: PassRecord
+
+    @property
+    def drafted(self) -> DecodeState:
+        """The state with the drafts of this pass."""
+        return self.inputs.state
+
+    @property
+    def window(self) -> Window:
+        """The positions of this pass."""
+        return self.inputs.window
+
+    @property
+    def fed(self) -> ModelInputs:
+        """The inputs of the forward call."""
+        return self.inputs.fed
 
 
-def every_pass(case: Problem) -> list[Step]:
-    """All passes behind the prefill."""
-    assert case.parts is not None
-    parts, steps = case.parts, []
-    cache = case.model.make_cache(len(case.noise_keys), spare_slot(case, parts) + 1)
-    state = start(case, parts, cache)
-    while int((case.ends - state.frontier).max()) > 0:
-        planned = plan(case, parts, state)
-        size = parts.lanes.nodes(int(planned.width.max()), chain_size(case, parts))
-        window = choose_window(planned, size)
-        drafted = draft_window(case, parts, state, window)
-        siblings = pick_siblings(case, parts, drafted)
-        furthest = int(torch.where(planned.inputs, torch.arange(planned.inputs.shape[1]), -1).max()) + 1
-        inputs = pass_inputs(case, parts, drafted, siblings, slots_to_read(case, parts, furthest))
-        logits = case.model.forward(inputs.tokens, inputs.positions, inputs.slots, inputs.visible, cache)
-        after, _, branch = commit.verify_and_commit(case, parts, drafted, logits, inputs.tokens, siblings)
-        if branch and isinstance(case.model, TreeModel):
-            step.move_entry(case.model, inputs.slots[:, window.inputs.shape[1] :], branch, cache)
-        steps.append(Step(state, drafted, window, siblings, inputs, logits, after, cache.clone()))
+def every_pass(of: Case) -> list[RecordedPass]:
+    """All passes after the prefill, as the decoder runs them; no row leaves before the last one is finished."""
+    passes: list[RecordedPass] = []
+    logits: list[Tensor] = []
+    # The state of the prefill is handed to nobody: it is made once more, by a model of its own.
+    bare = replace(of.recipe, model=TinyVideoModel(VOCAB, GRID, surprise=0.3))
+    state = start(bare, of.clips, bare.model.make_cache(len(of.clips), bare.spare_slot + 1))
+
+    def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
+        logits.append(STEP.forward(recipe, inputs, cache))
+        return logits[-1]
+
+    def commit(recipe: Recipe, inputs: StepInputs, verdict: Verdict) -> tuple[DecodeState, PassRecord]:
+        nonlocal state
+        after, record = STEP.commit(recipe, inputs, verdict)
+        passes.append(RecordedPass(state, inputs, logits[-1], verdict, after, record))
         state = after
-    return steps
+        return after, record
+
+    of.decode(WATCHED, StepFunctions(forward=forward, commit=commit))
+    return passes

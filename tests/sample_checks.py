@@ -1,4 +1,4 @@
-"""Samples of a decoder against the exact joint law of the tiny model."""
+"""Samples of a decoder against the exact joint probs of the tiny model."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -7,8 +7,10 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Problem, Strategies
+from vidjacobi.decoding import autoregressive, jacobi
+from vidjacobi.decoding.recipe import Clips, Recipe, Strategies
+from vidjacobi.decoding.step import STEP, StepFunctions
+from vidjacobi.decoding.trace import finish
 from vidjacobi.grid import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
@@ -35,39 +37,59 @@ class Setting:
     def model(self) -> TinyVideoModel:
         return TinyVideoModel(self.vocab_size, self.grid, surprise=self.surprise)
 
-    def problem(self, parts: Strategies | None, samples: int = SAMPLES, seed: int = 0) -> Problem:
-        """One clip per sample; the clips differ by their noise streams only."""
-        context = torch.tensor(self.context).repeat(samples, 1)
-        noise_keys = torch.arange(samples)
-        return Problem(
-            self.model, context, self.new_tokens, self.sampling, self.window, seed, noise_keys, parts
+    def recipe(self, strategies: Strategies | None) -> Recipe:
+        """Of AR where there are no strategies."""
+        room = len(self.context) + self.new_tokens
+        return Recipe(self.model, self.sampling, self.window, room, strategies)
+
+    def clips(self, samples: int = SAMPLES, seed: int = 0) -> Clips:
+        """One clip per sample; the clips differ by the keys of their noise only."""
+        start = len(self.context)
+        return Clips(
+            context=torch.tensor(self.context).repeat(samples, 1),
+            starts=torch.full((samples,), start),
+            ends=torch.full((samples,), start + self.new_tokens),
+            seeds=torch.full((samples,), seed),
+            noise_keys=torch.arange(samples),
+            new_tokens=self.new_tokens,
+            shortest=start,
         )
 
 
-def nuclei(laws: Tensor) -> TruncatedProbs:
-    """Dense laws as the record that decoders have, equal up to rounding."""
-    return to_truncated_probs(laws.log(), SamplingParams(top_p=1.0))
+def truncated(probs: Tensor) -> TruncatedProbs:
+    """Dense probs as the record that decoders have, equal up to rounding."""
+    return to_truncated_probs(probs.log(), SamplingParams(top_p=1.0))
 
 
-def drafted(laws: Tensor) -> DraftProbs:
-    """Dense laws as those of drafts."""
-    return DraftProbs.of_pass(nuclei(laws))
+def as_draft_probs(probs: Tensor) -> DraftProbs:
+    """Dense probs as those of drafts."""
+    return DraftProbs.of_pass(truncated(probs))
 
 
-def p_value(setting: Setting, parts: Strategies | None, seed: int = 0, samples: int = SAMPLES) -> float:
-    """How likely so large a distance from the joint law is by chance; 0 if an impossible sequence came out."""
-    method = METHODS["autoregressive" if parts is None else "jacobi"]
-    tokens = method(setting.problem(parts, samples, seed)).tokens
-    law = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
-    counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(law))
-    return chi_square(counts, law)
+def p_value(
+    setting: Setting,
+    strategies: Strategies | None,
+    seed: int = 0,
+    samples: int = SAMPLES,
+    using: StepFunctions = STEP,
+) -> float:
+    """How likely so large a distance from the joint probs is by chance; 0 if an impossible sequence came out.
+
+    ``using``: the functions of a step, for decoders that are broken on purpose.
+    """
+    recipe, clips = setting.recipe(strategies), setting.clips(samples, seed)
+    steps = jacobi.steps(recipe, clips, using=using) if strategies else autoregressive.steps(recipe, clips)
+    tokens = finish(steps).tokens
+    probs = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
+    counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(probs))
+    return chi_square(counts, probs)
 
 
-def chi_square(counts: Tensor, law: Tensor) -> float:
+def chi_square(counts: Tensor, probs: Tensor) -> float:
     """p-value of Pearson's test. Cells that expect fewer than 10 are merged; one of probability 0 may not occur."""
-    if counts[law == 0].any():
+    if counts[probs == 0].any():
         return 0.0
-    expected, order = (law.double() * counts.sum()).sort()
+    expected, order = (probs.double() * counts.sum()).sort()
     seen = counts.double()[order]
     rare = int((expected < 10).sum())
     while 0 < rare < len(expected) and expected[:rare].sum() < 10:

@@ -10,8 +10,6 @@ import torch
 
 from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.models.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
-from vidjacobi.models.offload import check_device, offload_pair
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
@@ -78,6 +76,8 @@ def load(
     if not offload:
         model, codec = _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
         return compiled(model, compile), codec
+    from vidjacobi.models.offload import check_device, offload_pair
+
     check_device(runtime.device)
     host = replace(runtime, device=torch.device("cpu"))
     pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
@@ -140,7 +140,7 @@ def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
 
     Raises InvalidArgument, BadCheckpoint.
     """
-    weights = _folder(name, MODEL_FILES, "model")
+    weights = _folder(name, "model")
     return weights, _tokenizer_folder(name, weights, tokenizer)
 
 
@@ -150,12 +150,14 @@ def resolve(target: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)
 
 
-def _folder(name: str, files: tuple[str, ...], kind: str) -> Path:
+def _folder(name: str, kind: str) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if is_repository(name) and not name.startswith("."):
-        return fetch(name, files)
+    from vidjacobi.models import hub  # a folder needs nothing of it
+
+    if hub.is_repository(name) and not name.startswith("."):
+        return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
     raise InvalidArgument(
         f"unknown {kind} {name!r}{suggest(name, [*MODELS, *TOKENIZERS])}. Name {', '.join(MODELS)}, "
         "a folder with a checkpoint, or a Hugging Face repository (owner/name)"
@@ -164,7 +166,7 @@ def _folder(name: str, files: tuple[str, ...], kind: str) -> Path:
 
 def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) -> Path:
     if tokenizer is not None:
-        return _folder(str(tokenizer), TOKENIZER_FILES, "tokenizer")
+        return _folder(str(tokenizer), "tokenizer")
     folder = weights if weights.is_dir() else weights.parent
     beside = folder / "tokenizer"
     if beside.is_dir():
@@ -172,7 +174,9 @@ def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) ->
     if (folder / "encoder.jit").is_file():
         return folder
     if name in TOKENIZERS:
-        return fetch(TOKENIZERS[name], TOKENIZER_FILES)
+        from vidjacobi.models import hub
+
+        return hub.fetch(TOKENIZERS[name], hub.TOKENIZER_FILES)
     raise BadCheckpoint(
         f"{folder} has no video tokenizer: put encoder.jit and decoder.jit into {folder / 'tokenizer'}, or name "
         "its folder or repository with --tokenizer (e.g. nvidia/Cosmos-Tokenize1-DV8x16x16-720p)"

@@ -1,4 +1,4 @@
-"""The window loop with one lane: shapes, host reads, inputs and the laws it carries from pass to pass."""
+"""The loop over passes with one lane: shapes, host reads, inputs and the probs it carries from pass to pass."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -6,23 +6,27 @@ from typing import Any
 
 import pytest
 import torch
-from recording import Recording, every_pass, problem
+from recording import CONTEXT, VOCAB, WATCHED, case, every_pass
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidjacobi.decoding import jacobi
+from vidjacobi.decoding import jacobi, step
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import Strategies
+from vidjacobi.decoding.recipe import BUCKET, Recipe, Strategies
+from vidjacobi.decoding.state import map_tensors
+from vidjacobi.decoding.step import StepFunctions
 from vidjacobi.decoding.strategies.couplings import Gumbel
 from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.strategies.drafts import DRAFTS, Uniform
-from vidjacobi.decoding.strategies.lanes import LANES, Rows
+from vidjacobi.decoding.strategies.lanes import LANES, RowLanes
 from vidjacobi.decoding.strategies.verifiers import Pathwise
-from vidjacobi.decoding.window import BUCKET, choose_window, draft_window, plan, spare_slot
+from vidjacobi.decoding.trace import ClipGroup
+from vidjacobi.decoding.window import StepInputs, plan_window
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling import sampler
 from vidjacobi.sampling.probs import logits_to_probs
 
-VOCAB = 6
 LANE_OPTIONS: dict[str, dict[str, Any]] = {
     "raster": {},
     "rows": {"context": 2, "frames": 1},
@@ -37,14 +41,14 @@ LANE_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
+@pytest.mark.parametrize("tree", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("window", [1, 8, 40])
-def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> None:
+def test_shapes_stay_the_same(window: int, tree: dict[str, int] | None) -> None:
     """All inputs of all passes; only the prefix that attention reads grows, in buckets."""
-    case = replace(problem(window, draft_tree=siblings), watch=lambda *_: None)
-    jacobi.run(case)
-    passes = case.model.calls[1:]  # the first is the prefill
-    spare = spare_slot(case, case.parts)
+    some = case(window, draft_tree=tree)
+    some.decode(WATCHED)
+    passes = some.model.calls[1:]  # the first is the prefill
+    spare = some.recipe.spare_slot
     assert len(passes) > 5
     assert {tuple(x.shape) for call in passes for x in call[:3]} == {(3, window)}
     read = [call[3].shape[-1] for call in passes]
@@ -55,31 +59,31 @@ def test_shapes_stay_the_same(window: int, siblings: dict[str, int] | None) -> N
 
 def test_the_rows_of_finished_clips_are_not_fed() -> None:
     """Where the model can copy rows, and nobody watches them."""
-    case = problem(8)
-    decoded = jacobi.run(case)
+    some = case(8)
+    decoded = some.decode()
     left = [sum(nfe > index for nfe in decoded.stats.nfe) for index in range(1, decoded.stats.passes)]
-    assert [len(call[0]) for call in case.model.calls[1:]] == left
+    assert [len(call[0]) for call in some.model.calls[1:]] == left
     assert left[-1] < 3
 
 
 def test_widths_of_lanes_are_few() -> None:
     """Multiples of 8, and the window at most."""
-    case = problem(20, lanes={"name": "rows", "context": 1, "width": 4, "frames": 1})
-    jacobi.run(case)
-    widths = {call[0].shape[1] for call in case.model.calls[1:]}
+    some = case(20, lanes={"name": "rows", "context": 1, "width": 4, "frames": 1})
+    some.decode()
+    widths = {call[0].shape[1] for call in some.model.calls[1:]}
     assert widths <= {8, 16, 20}
     assert len(widths) > 1
 
 
 def test_what_a_pass_feeds() -> None:
-    """The last decided token and the drafts but the last; every query sees what lies left of it and itself."""
-    case = problem(8)
-    jacobi.run(case)
-    for tokens, positions, slots, visible, _ in case.model.calls[1:]:
-        inside = slots < case.end
+    """The last decided token and the drafts but the last; every input sees what lies left of it and itself."""
+    some = case(8)
+    some.decode()
+    for tokens, positions, slots, visible, _ in some.model.calls[1:]:
+        inside = slots < some.end
         assert torch.equal(slots[inside], positions[inside])
-        assert (slots[~inside] == spare_slot(case, case.parts)).all()
-        assert (positions < case.end).all()
+        assert (slots[~inside] == some.recipe.spare_slot).all()
+        assert (positions < some.end).all()
         assert (tokens >= 0).all()
         assert (tokens < VOCAB).all()
         causal = torch.arange(visible.shape[-1]) <= positions[..., None]
@@ -87,28 +91,26 @@ def test_what_a_pass_feeds() -> None:
         both = inside[:, 1:] & inside[:, :-1]
         assert (positions.diff(dim=1)[both] == 1).all()
         assert (inside.long().diff(dim=1) <= 0).all()  # padding stands on the right
-        assert not visible[..., case.end :].any()
+        assert not visible[..., some.end :].any()
 
 
 def test_a_pass_begins_at_the_frontier() -> None:
-    """Input, slot by slot: the decided token in front of the frontier and the drafts behind it."""
-    case = problem(8)
-    for step in every_pass(case):
+    """Input, slot by slot: the decided token before the frontier and the drafts after it."""
+    some = case(8)
+    for one in every_pass(some):
         for clip in range(3):
-            frontier = int(step.before.frontier[clip])
-            if frontier == case.end:
-                assert not step.window.used[clip].any()
+            frontier = int(one.before.frontier[clip])
+            if frontier == some.end:
+                assert not one.window.used[clip].any()
                 continue
-            length = min(8, case.end - frontier)
-            assert step.window.inputs[clip, :length].tolist() == list(
+            length = min(8, some.end - frontier)
+            assert one.window.inputs[clip, :length].tolist() == list(
                 range(frontier - 1, frontier - 1 + length)
             )
-            assert step.window.used[clip].tolist() == [slot < length for slot in range(8)]
-            assert torch.equal(step.window.used, step.window.valid)
-            drafted = step.drafted.tokens[clip]
-            assert torch.equal(
-                step.inputs.tokens[clip, :length], drafted[frontier - 1 : frontier - 1 + length]
-            )
+            assert one.window.used[clip].tolist() == [slot < length for slot in range(8)]
+            assert torch.equal(one.window.used, one.window.valid)
+            drafted = one.drafted.tokens[clip]
+            assert torch.equal(one.fed.tokens[clip, :length], drafted[frontier - 1 : frontier - 1 + length])
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,8 @@ def test_a_pass_begins_at_the_frontier() -> None:
     ],
     ids=str,
 )
-def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
-    """Nothing else waits for a tensor's value, and no shape depends on one (but for laws on a CPU)."""
+def test_one_host_read_per_pass(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else waits for a tensor's value, and no shape depends on one (but for probs on a CPU)."""
 
     class Reads(TorchDispatchMode):
         count = 0
@@ -138,147 +140,188 @@ def test_one_host_read_per_pass(options: dict[str, Any]) -> None:
             )
             return func(*args, **(kwargs or {}))
 
-    case, calls, at_forward = problem(8, **options), [], []
-    tolist, forward = Tensor.tolist, case.model.forward
+    class Lists(TorchFunctionMode):
+        """Reads that the dispatcher does not see."""
 
-    def marked(*inputs: Tensor) -> Tensor:
-        at_forward.append((len(calls), reads.count, len(inputs[0])))
-        return forward(*inputs)
+        count = 0
 
-    def counted(tensor: Tensor) -> Any:
-        calls.append(tensor)
-        return tolist(tensor)
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func is Tensor.tolist
+            return func(*args, **(kwargs or {}))
 
-    reads = Reads()
-    with pytest.MonkeyPatch.context() as patch, reads:
-        patch.setattr(sampler, "takes_sparse_path", lambda logits: False)  # as on a GPU
-        patch.setattr(Tensor, "tolist", counted)
-        patch.setattr(case.model, "forward", marked)
-        jacobi.run(case)
-    same = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(at_forward[1:]) if a[2] == b[2]]
+    at_forward: list[tuple[int, int, int]] = []
+
+    def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
+        at_forward.append((lists.count, reads.count, len(inputs.fed.tokens)))
+        return step.forward(recipe, inputs, cache)
+
+    monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: False)  # as on a GPU
+    some = case(8, **options)
+    with Reads() as reads, Lists() as lists:
+        some.decode(using=StepFunctions(forward=forward))
+    same = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(at_forward) if a[2] == b[2]]
     assert len(same) > 5  # passes between which no clip was finished
     assert set(same) == {(1, 0)}
-    assert len(calls) < 2 * len(at_forward)
+    assert lists.count < 2 * (len(at_forward) + 1)
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("siblings", [None, {"depth": 2, "width": 3}])
+@pytest.mark.parametrize("tree", [None, {"depth": 2, "width": 3}])
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_the_stored_laws_are_those_of_the_pass_or_of_the_fresh_draft(
-    draft: str, siblings: dict[str, int] | None
+def test_the_stored_probs_are_those_of_the_pass_or_of_the_fresh_draft(
+    draft: str, tree: dict[str, int] | None
 ) -> None:
-    """Rule 1: for every slot that was evaluated q is this pass's p, whether its draft was kept or not."""
-    case = problem(9, draft, draft_tree=siblings)
-    steps = every_pass(case)
-    for step, after in pairwise(steps):
-        size = step.window.inputs.shape[1]
-        target = logits_to_probs(step.logits[:, :size], case.sampling)
-        old, new = step.window, after.window
-        laws = after.drafted.drawn.dense()
+    """For every slot that was evaluated q is this pass's p, whether its draft was kept or not."""
+    some = case(9, draft, draft_tree=tree)
+    for one, after in pairwise(every_pass(some)):
+        target = logits_to_probs(one.logits[:, : one.window.width], some.recipe.sampling)
+        old, new = one.window, after.window
+        assert after.inputs.draft_probs is not None
+        q = after.inputs.draft_probs.dense()
         for clip in range(3):
             evaluated = {int(at): slot for slot, at in enumerate(old.targets[clip]) if old.valid[clip, slot]}
             for slot, at in enumerate(new.targets[clip].tolist()):
                 if not new.valid[clip, slot]:
                     continue
-                law = laws[clip, slot]
+                probs = q[clip, slot]
                 if at in evaluated:
-                    assert torch.equal(law, target[clip, evaluated[at]])
-                    assert after.drafted.tokens[clip, at] == step.after.tokens[clip, at]
-                assert law[after.drafted.tokens[clip, at]] > 0  # q(x) > 0 for every draft x
-                assert float(law.sum()) == pytest.approx(1, abs=1e-5)
+                    assert torch.equal(probs, target[clip, evaluated[at]])
+                    assert after.drafted.tokens[clip, at] == one.after.tokens[clip, at]
+                assert probs[after.drafted.tokens[clip, at]] > 0  # q(x) > 0 for every draft x
+                assert float(probs.sum()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("siblings", [None, {"depth": 3, "width": 3}])
-@pytest.mark.parametrize("lanes", [None, {"name": "rows", "context": 1, "width": 3, "frames": 1}])
+@pytest.mark.parametrize(
+    ("tree", "lanes"),
+    [
+        (None, None),
+        ({"depth": 3, "width": 3}, None),
+        (None, {"name": "rows", "context": 1, "width": 3, "frames": 1}),
+    ],
+    ids=["raster", "draft tree", "rows"],
+)
 def test_decided_tokens_are_never_touched_again(
-    siblings: dict[str, int] | None, lanes: dict[str, Any] | None
+    tree: dict[str, int] | None, lanes: dict[str, Any] | None
 ) -> None:
-    if siblings and lanes:
-        return
-    steps = every_pass(problem(9, draft_tree=siblings, lanes=lanes))
-    final = steps[-1].after
-    for step in steps:
-        for state in (step.before, step.drafted, step.after):
+    passes = every_pass(case(9, draft_tree=tree, lanes=lanes))
+    final = passes[-1].after
+    for one in passes:
+        for state in (one.before, one.drafted, one.after):
             assert torch.equal(state.tokens[state.decided], final.tokens[state.decided])
             assert (final.decided | ~state.decided).all()
-        assert (step.after.frontier >= step.before.frontier).all()
-        marked = step.before.decided_in > 0
-        assert torch.equal(final.decided_in[marked], step.before.decided_in[marked])
+        assert (one.after.frontier >= one.before.frontier).all()
+        marked = one.before.decided_in > 0
+        assert torch.equal(final.decided_in[marked], one.before.decided_in[marked])
 
 
-def test_laws_are_stored_only_where_something_reads_them() -> None:
-    def laws(**options: Any) -> Any:
-        return every_pass(problem(5, **options))[1].before.laws
+def test_probs_are_stored_only_where_something_reads_them() -> None:
+    def stored(**options: Any) -> Any:
+        return every_pass(case(5, **options))[1].before.probs
 
-    assert laws(coupling="gumbel", verifier="pathwise") is None
-    assert laws(coupling="gumbel") is not None
-    assert laws(verifier="pathwise") is not None
-    assert laws(coupling="gumbel", verifier="pathwise", draft_tree={"depth": 1, "width": 2}) is not None
-    parts = Strategies(Uniform(), Gumbel(), Pathwise())
-    assert not parts.reads_draft_probs
-    assert replace(parts, draft_tree=DraftTree(1, 2)).reads_draft_probs
-
-
-def test_laws_are_remembered_only_for_the_rule_that_draws_from_them() -> None:
-    assert every_pass(problem(5))[0].before.memory is not None
-    assert every_pass(problem(5, "above"))[0].before.memory is None
+    assert stored(coupling="gumbel", verifier="pathwise") is None
+    assert stored(coupling="gumbel") is not None
+    assert stored(verifier="pathwise") is not None
+    assert stored(coupling="gumbel", verifier="pathwise", draft_tree={"depth": 1, "width": 2}) is not None
+    strategies = Strategies(Uniform(), Gumbel(), Pathwise())
+    assert not strategies.reads_draft_probs
+    assert replace(strategies, draft_tree=DraftTree(1, 2)).reads_draft_probs
 
 
-def test_the_first_drafts_come_from_the_laws_of_the_context() -> None:
-    """The prefill's last frame of laws is kept although it arrives in chunks."""
-    case = problem(20)
-    parts = case.parts
-    context = case.context.shape[1]
-    state = start(case, parts, case.model.make_cache(3, case.end + 1))
-    state = draft_window(case, parts, state, choose_window(plan(case, parts, state), 20))
-    cache = case.model.make_cache(3, case.end + 1)
-    logits = torch.cat(list(case.model.prefill(case.context, cache, 20)), 1)
-    laws = logits_to_probs(logits, case.sampling)  # of positions context - 19 .. context
-    assert state.drawn is not None
-    drawn = state.drawn.dense()
+def test_frame_probs_are_kept_only_for_the_rule_that_draws_from_them() -> None:
+    assert every_pass(case(5))[0].before.frame_probs is not None
+    assert every_pass(case(5, "above"))[0].before.frame_probs is None
+
+
+def test_the_first_drafts_come_from_the_probs_of_the_context() -> None:
+    """The prefill's last frame of probs is kept although it arrives in chunks."""
+    some = case(20)
+    first = every_pass(some)[0]
+    cache = some.model.make_cache(3, some.end + 1)
+    logits = torch.cat(list(some.model.prefill(some.clips.context, cache, 20)), 1)
+    probs = logits_to_probs(logits, some.recipe.sampling)  # of the positions CONTEXT - 19 .. CONTEXT
+    assert first.inputs.draft_probs is not None
+    q = first.inputs.draft_probs.dense()
     for slot in range(20):
-        target = context + 1 + slot
-        place = (target - 20) - (context - 19)
-        assert torch.allclose(drawn[:, slot], laws[:, place], atol=1e-6)
+        target = CONTEXT + 1 + slot
+        place = (target - 20) - (CONTEXT - 19)
+        assert torch.allclose(q[:, slot], probs[:, place], atol=1e-6)
 
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_a_lane_rule_never_sees_a_token(lanes: str) -> None:
     """Two states that differ by their tokens only have the same next window."""
-    case = problem(16, lanes={"name": lanes, **LANE_OPTIONS.get(lanes, {})})
-    for step in every_pass(case)[:6]:
-        other = replace(step.before, tokens=(step.before.tokens + 1) % VOCAB)
-        planned, again = (plan(case, case.parts, state) for state in (step.before, other))
-        assert torch.equal(planned.inputs, again.inputs)
-        assert torch.equal(planned.active.targets, again.active.targets)
+    some = case(16, lanes={"name": lanes, **LANE_OPTIONS.get(lanes, {})})
+    for one in every_pass(some)[:6]:
+        other = replace(one.before, tokens=(one.before.tokens + 1) % VOCAB)
+        plan, again = (plan_window(some.recipe, state) for state in (one.before, other))
+        assert torch.equal(plan.inputs, again.inputs)
+        assert torch.equal(plan.lanes.targets, again.lanes.targets)
 
 
-def test_the_passes_of_this_file_are_those_of_the_decoder() -> None:
-    """``every_pass`` repeats the loop of ``jacobi.run`` to show its insides: same calls, same tokens.
-
-    Of a batch that is watched, whose rows stay where they are.
-    """
-    for options in (
+@pytest.mark.parametrize(
+    "options",
+    [
         {},
         {"draft_tree": {"depth": 2, "width": 3}},
         {"lanes": {"name": "rows", "context": 1, "width": 3, "frames": 0}},
-    ):
-        case, copy = (replace(problem(9, **options), watch=lambda *_: None) for _ in range(2))
-        decoded, steps = jacobi.run(case), every_pass(copy)
-        assert isinstance(case.model, Recording)
-        assert len(case.model.calls) == len(copy.model.calls) == len(steps) + 1 == decoded.stats.passes
-        for call, again in zip(case.model.calls, copy.model.calls, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(call, again, strict=True))
-        start = case.context.shape[1]
-        assert torch.equal(steps[-1].after.tokens[:, start : case.end], decoded.tokens)
+    ],
+    ids=str,
+)
+def test_a_recorded_decode_is_a_decode(options: dict[str, Any]) -> None:
+    """``every_pass`` shows the insides of ``jacobi.steps``: same calls, same tokens, no state left out.
+
+    Of a batch that is watched, whose rows stay where they are.
+    """
+    plain, recorded = (case(9, **options) for _ in range(2))
+    decoded, passes = plain.decode(WATCHED), every_pass(recorded)
+    assert len(plain.model.calls) == len(recorded.model.calls) == len(passes) + 1 == decoded.stats.passes
+    for call, again in zip(plain.model.calls, recorded.model.calls, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(call, again, strict=True))
+    assert torch.equal(passes[-1].after.tokens[:, CONTEXT : plain.end], decoded.tokens)
+    for one in passes:
+        for name in ("decided", "cached", "frontier", "exact_prefix", "passes", "decided_in"):
+            assert torch.equal(getattr(one.before, name), getattr(one.drafted, name)), name
 
 
-def test_a_problem_without_parts_is_refused() -> None:
+@pytest.mark.unchecked
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("tree", [None, {"depth": 2, "width": 3}], ids=["chain", "draft tree"])
+def test_the_empty_window_before_the_first_pass_is_never_read(
+    tree: dict[str, int] | None, temperature: float
+) -> None:
+    """Whatever its slots hold, and its probs: not a number, the last id, any position."""
+    some = case(9, draft_tree=tree)
+    recipe = replace(some.recipe, sampling=replace(some.recipe.sampling, temperature=temperature))
+    expected = replace(some, recipe=recipe).decode()
+
+    def tokens(spoil: bool) -> Tensor:
+        cache = recipe.model.make_cache(3, recipe.spare_slot + 1)
+        state = start(recipe, some.clips, cache)
+        assert state.probs is not None
+        if spoil:
+            places = torch.randint(CONTEXT, some.end, state.window.inputs.shape)
+            window = replace(state.window, inputs=places, home=places, lane=places)
+            state = replace(state, window=window, probs=map_tensors(state.probs, spoilt))
+        batch = jacobi.RowBatch(recipe, 3)
+        group = ClipGroup(some.clips, 0.0, 3, some.clips.shared_by)
+        batch.admit(group, state, cache, [0, 1, 2])
+        while batch.active:
+            batch.step()
+        return group.decoded("lossless").tokens
+
+    def spoilt(tensor: Tensor) -> Tensor:
+        return torch.full_like(tensor, torch.nan if tensor.is_floating_point() else VOCAB - 1)
+
+    assert torch.equal(tokens(spoil=False), expected.tokens)
+    assert torch.equal(tokens(spoil=True), expected.tokens)
+
+
+def test_a_recipe_without_strategies_is_refused() -> None:
+    some = case(2)
     with pytest.raises(ValueError, match="needs a draft rule"):
-        jacobi.run(replace(problem(2), parts=None))
+        replace(some, recipe=replace(some.recipe, parts=None)).decode()
 
 
-def test_siblings_want_one_frontier() -> None:
-    case = problem(8)
-    with pytest.raises(ValueError, match="siblings need one lane"):
-        replace(case.parts, lanes=Rows(), draft_tree=DraftTree())
+def test_a_draft_tree_wants_one_frontier() -> None:
+    with pytest.raises(ValueError, match="a draft tree needs one lane"):
+        replace(case(8).recipe.strategies, lanes=RowLanes(), draft_tree=DraftTree())

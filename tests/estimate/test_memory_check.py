@@ -128,7 +128,7 @@ def test_the_goals_of_memory() -> None:
 
 @pytest.mark.parametrize("name", ["nvidia/Cosmos-1.0-Autoregressive-4B", "nvidia/Cosmos-Predict1-4B"])
 def test_a_release_is_known_by_its_repository(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidjacobi.loading.fetch", lambda *_: pytest.fail("nothing is fetched"))
+    monkeypatch.setattr("vidjacobi.models.hub.fetch", lambda *_: pytest.fail("nothing is fetched"))
     found, known = outline_to_load(name, None, torch.bfloat16), outline("4b", torch.bfloat16)
     assert isinstance(found, Outline)
     assert (found.name, found.resident, found.frame_size) == (name, known.resident, known.frame_size)
@@ -144,7 +144,7 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
     with pytest.raises(BadCheckpoint, match="no video tokenizer"):
         outline_to_load(str(tiny_pair / "transformer"), None, torch.float32)
     fetched = {"my/model": tiny_pair / "transformer", "my/tokenizer": tiny_pair / "tokenizer"}
-    monkeypatch.setattr("vidjacobi.loading.fetch", lambda name, files: fetched[name])
+    monkeypatch.setattr("vidjacobi.models.hub.fetch", lambda name, files: fetched[name])
     there = outline_to_load("my/model", "my/tokenizer", torch.float32)
     assert there.resident == here.resident
 

@@ -26,9 +26,10 @@ def run_batch(plan: Plan, out: Path, resume: bool, overwrite: bool) -> tuple[dic
         check_room(plan, devices_of(plan.config))
     shard = plan.config.shard
     status = 0
+    # one run for each shard: two would make the same futures, and each would sweep away the other's files
     with stoppable(), locked(out / LOGS / f".run-{label_of(shard)}", wait=False):
         job = Job(plan, open_out(out, plan, resume, overwrite))
-        sweep(out, alone=shard == "0/1")
+        sweep(out, alone=shard == "0/1")  # what killed runs left half written
         tally = ProgressTracker(out, shard)
         try:
             run_engine(job, tally)

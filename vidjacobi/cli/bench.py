@@ -55,7 +55,7 @@ def run(args: Namespace) -> dict[str, Any]:
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
     tell = partial(print, file=sys.stderr, flush=True)  # progress; standard output is for the result
-    for left in running.run(job, tell):
+    for left in running.run(job, tell):  # the tables are complete after every group of decodes
         summary = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}

@@ -46,6 +46,7 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Predict, measure and print. Raises InvalidArgument, BadCheckpoint."""
+    # four tokens are the prefill, a first pass that warms up, and two that are measured
     for name, least in (("window", 1), ("tokens", 4)):
         if getattr(args, name) < least:
             raise InvalidArgument(f"--{name} must be at least {least}, not {getattr(args, name)}")

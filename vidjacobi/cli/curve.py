@@ -49,10 +49,13 @@ def run(args: Namespace) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidArgument(f"a curve is a YAML file: {out} should end in .yaml")
-    strategies_of(load_decoder(args.decoder))
+    strategies_of(
+        load_decoder(args.decoder)
+    )  # refuses a decoder that cannot be built, before the model is loaded
     runtime = choose(args.device, args.dtype)
     pair = load(args.model, args.device, args.dtype, args.tokenizer)
     grids = contexts_of(args.model, pair, clips=[Path(clip) for clip in args.clips])[: max(1, args.count)]
+    # whole latent frames are decided: 12 frames of nano, 8 for each latent frame, are ceil(12 / 8) = 2
     latents = -(-args.frames // pair[1].stride_t)
     contexts, new_tokens = flatten(pair[0], grids), latents * grids[0, 0].numel()
     curve = measure_curve(pair[0], contexts, new_tokens, args.decoder, args.windows)

@@ -17,7 +17,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Print the list, the strongest guarantee first; the guarantee of each decoder."""
     from vidjacobi.config.settings import GUARANTEES, config_names, load_decoder
 
-    strength = list(GUARANTEES)
+    strength = list(GUARANTEES)  # identical, lossless, lossy
     configs = [load_decoder(name) for name in config_names("decoder")]
     for config in sorted(configs, key=lambda one: (strength.index(one.guarantee), one.name)):
         print(f"{config.name:12} {config.guarantee:9} {config.summary}\n{'':22} {config.paper}")

@@ -32,6 +32,7 @@ def parser() -> ArgumentParser:
     add("--seed", type=int, default=0, metavar="S", help="of the floor's halves and the bootstrap (0)")
     options.add_device(add, "auto")
     add_network(made)
+    # these flags have no default of their own: `eval DATASET` takes it from its configuration
     made.set_defaults(network="i3d", resize="squash", draws=1000)
     cache = "keep features here, so that none is computed twice"
     add("--cache", metavar="DIR", type=Path, help=cache)

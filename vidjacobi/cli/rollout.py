@@ -78,6 +78,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.config.settings import load_rollout
     from vidjacobi.rollouts.files import Extras
 
+    # "decoder.draft.keep=64" is a setting; "take=2.mp4" is one too, unless there is a file of that name
     pairs = [word for word in args.clips if is_setting(word)]
     config, decoder = load_rollout(args.config, vars(args), pairs)
     sources = [Path(word) for word in args.clips if not is_setting(word)]

@@ -15,7 +15,6 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import Pair, load, outline_to_load
-from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
 from vidjacobi.output.run_folder import appearing, prepare
@@ -51,9 +50,11 @@ def roll_out(
 
     Raises VidjacobiError, before anything is loaded where the request alone shows that it cannot be done.
     """
+    # What is cheap to check comes first: the request alone, then the clips, memory, and the output folders.
     runtime = checked(config, decoder, output)
     with ExitStack() as stack:
         if not sources:
+            # the sample may lie in a zip file: as_file unpacks it until the stack is closed
             sample = resources.files("vidjacobi.assets") / "sample.mp4"
             sources = [stack.enter_context(resources.as_file(sample))]
         lengths = [context_length(config, source) for source in sources]
@@ -64,7 +65,7 @@ def roll_out(
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])
         if output.stream:
-            streaming(pair[1])
+            streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
         outputs = []
         for source, length, folder in zip(sources, lengths, folders, strict=True):
             job = Job(config, decoder, read_context(source, length, config), runtime)
@@ -81,6 +82,8 @@ def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Ru
     if output.stream and config.run_torchscript:
         raise InvalidArgument("--stream: a TorchScript tokenizer makes frames of whole clips only")
     if config.offload:
+        from vidjacobi.models.offload import check_device
+
         check_device(runtime.device)
     return runtime
 
@@ -141,7 +144,7 @@ def roll_out_clip(job: Job, pair: Pair, folder: Path, output: Output) -> list[di
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip
     with ProgressBar(folder.name, config.samples) as bar:
-        asked = {
+        asked: dict[str, Any] = {
             "new_frames": config.frames,
             "samples": config.samples,
             "start": clip.start,

@@ -126,6 +126,7 @@ def predict_overhead(
     for decoder in decoders:
         shape = RolloutShape(with_window(load_decoder(decoder), window))
         lengths, moved = lengths_of(model, shape), outside_work(model, shape, compiled).each_pass.moved
+        # The pass in the middle of the rollout, when half of the new tokens are decided.
         slots = slots_read(recipe_of(model, shape), (lengths.context + lengths.end) // 2)
         parts = seconds_by_part(machine, model.arithmetic, PassShape(1, shape.window, slots, moved, 0))
         fed = model.arithmetic.matrix_bytes + slots * model.arithmetic.kv_bytes + model.arithmetic.text_bytes
@@ -135,7 +136,8 @@ def predict_overhead(
 
 
 def measure_overhead(model: VideoModel, tokens: int, window: int) -> list[OverheadShare]:
-    """Seconds of a pass on this machine, the prefill and the first pass after it left out."""
+    """Seconds of a pass on this machine, without the prefill and the first pass after it."""
+    # Any context will do: steps of a large prime spread its tokens over the vocabulary.
     context = (torch.arange(CONTEXT, device=model.device) * 7919 % model.vocab_size)[None]
     shares = []
     for name, width in (("ar", None), ("pathwise", 16), ("pathwise", window)):

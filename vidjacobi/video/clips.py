@@ -13,7 +13,6 @@ import torch
 
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
-from vidjacobi.video.images import frame_files, image_size, read_images
 from vidjacobi.video.index import FALLBACK_FPS, recent_index
 from vidjacobi.video.probe import Kind, kind_of
 from vidjacobi.video.reader import Selection, describe, read_video
@@ -59,6 +58,8 @@ def open_clip(path: str | Path) -> ClipInfo:
     path = Path(path)
     kind = kind_of(path)
     if kind is not Kind.VIDEO:
+        from vidjacobi.video.images import frame_files, image_size
+
         files = frame_files(path) if kind is Kind.FOLDER else [path]
         height, width = image_size(files[0])
         return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "")
@@ -94,6 +95,8 @@ def read_frames(
         raise BadInput(
             f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"
         )
+    from vidjacobi.video.images import frame_files, read_images
+
     files = frame_files(path) if kind is Kind.FOLDER else [path]
     first = selection.first_of(len(files), path)
     pictures = read_images(files[first : first + selection.span : stride])

@@ -15,7 +15,6 @@ from av.video.frame import VideoFrame
 from jaxtyping import Int, UInt8
 
 from vidjacobi.errors import BadInput
-from vidjacobi.video.images import over_black
 from vidjacobi.video.index import VideoIndex, index_video, open_stream, recent_index, unpacked
 
 WORKER = Path(__file__).with_name("decord_worker.py")
@@ -217,6 +216,8 @@ def _read_with_pyav_or_rescan(path: Path, index: VideoIndex, selection: Selectio
 
 def _to_rgb(frame: VideoFrame, index: VideoIndex, path: Path) -> UInt8[np.ndarray, "H W 3"]:
     if any(component.is_alpha for component in frame.format.components):
+        from vidjacobi.video.images import over_black  # few videos are transparent
+
         picture = over_black(frame.to_ndarray(format="rgba"))
     else:
         picture = frame.to_ndarray(format="rgb24")
