@@ -99,12 +99,16 @@ def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) ->
 
     held = counter.now
     state, prefill = counter.of(lambda: start(recipe, clips, cache))
-    kept = counter.now - held
     plan, using = plan_next(recipe, state).plan, replace(STEP, forward=counted_forward)
     counter.lap()
     output = step(recipe, state, plan, size, cache, using)
     before, forward, after = (*laps, counter.lap())
-    return PhaseWork(held, kept, prefill, forward, _together(before, after), output.logits.nbytes)
+    logits = output.logits.nbytes
+    # What is left when all but the next state and plan is gone. Draft probs hold on to the logits of the pass.
+    state, plan = output.state, output.next.plan
+    del output
+    kept = counter.now - held
+    return PhaseWork(held, kept, prefill, forward, _together(before, after), logits)
 
 
 def _autoregressive(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) -> PhaseWork:
