@@ -23,8 +23,7 @@ from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import outline, resolve
 from vidjacobi.models.offload import check_device
 from vidjacobi.output.columns import columns
-from vidjacobi.rollouts.files import versions
-from vidjacobi.runtime import DTYPES, choose, gib
+from vidjacobi.runtime import DTYPES, choose, gib, versions
 
 EXTRAS = {
     "eval": ("pytorchvideo", "scipy", "torchmetrics"),
