@@ -17,16 +17,10 @@ import torch
 
 from vidjacobi.config.settings import load_decoder, with_window
 from vidjacobi.estimate.counting import counted
-from vidjacobi.estimate.measuring import (
-    expected,
-    fill,
-    measure_decoding,
-    measured,
-    one_pass,
-    process_memory,
-)
+from vidjacobi.estimate.measuring import expected, fill, measure_decoding, measured, one_pass
 from vidjacobi.estimate.scenario import RolloutShape, lengths_of
 from vidjacobi.loading import load, outline
+from vidjacobi.processes import process_memory
 
 
 def main() -> None:

@@ -85,6 +85,7 @@ def extras() -> dict[str, str]:
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if importlib.util.find_spec(package) is None]
         answers[extra] = f"not installed: {', '.join(missing)}" if missing else "installed"
+    # The weights of the FVD network are a file of the user's, so they are looked for apart.
     weights = resolve(FVD)()
     answers["FVD weights"] = (
         str(weights) if weights else "not found: `vidjacobi eval setup` says how to get them"
@@ -141,7 +142,7 @@ def _check(args: Namespace) -> None:
 
 def _question(args: Namespace) -> MemoryQuestion:
     decoder = with_window(load_decoder(args.decoder), args.window)
-    in_batch = args.batch > 1
+    in_batch = args.batch > 1  # a batch of one row is a rollout
     rows = args.batch if in_batch else args.samples
     shape = RolloutShape(decoder, rows, 1, args.context, args.frames)
     model = partial(outline, args.model)

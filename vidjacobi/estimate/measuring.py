@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from vidjacobi.config.settings import DecoderConfig
 from vidjacobi.decoding.api import decode
-from vidjacobi.errors import BadModelOutput, InvalidArgument
+from vidjacobi.errors import BadModelOutput
 from vidjacobi.estimate import simulate
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.models.outline import Outline
@@ -20,8 +19,6 @@ from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.shapes import Logits, Tokens
 
 _MARK = "vidjacobi phase "
-# Where Linux says what memory this process has, and the lines that are read.
-STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.mark("")
+        self.mark("")  # ends the last phase
         if self._device.type != "cuda":
             self._profile.__exit__(kind, error, trace)
             self._read_profile()
@@ -70,6 +67,7 @@ class Meter:
     def mark(self, name: str) -> None:
         """The current phase ends, and this one begins (or resumes)."""
         if self._device.type == "cuda":
+            # Kernels that were launched in this phase belong to it: wait for them.
             torch.cuda.synchronize(self._device)
             self._raise_to(self._now, torch.cuda.max_memory_allocated(self._device) - self._base)
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -77,6 +75,7 @@ class Meter:
         if self._now:
             before = self.phases.get(self._now, Measured())
             self.phases[self._now] = replace(before, seconds=before.seconds + now - self._since)
+        # On a CPU the profile is read afterwards: this event in it says where the phase begins.
         with torch.profiler.record_function(_MARK + name):
             self._now, self._since = name, now
 
@@ -90,7 +89,7 @@ class Meter:
         held, phase = 0, ""
         for event in sorted(results.kineto_results.events(), key=lambda event: event.start_ns()):
             if event.name() == "[memory]":
-                held += event.nbytes()
+                held += event.nbytes()  # negative where memory is given back
             elif event.name().startswith(_MARK):
                 phase = event.name().removeprefix(_MARK)
             else:
@@ -118,6 +117,7 @@ def one_pass(model: VideoModel, cache: Cache, width: int, slots: int) -> None:
 
     Raises BadModelOutput unless all its logits are finite.
     """
+    # As decoding does it, a token's slot is its position. Which tokens they are does not matter.
     places = torch.arange(slots - width, slots, device=model.device)[None]
     visible = torch.ones(1, width, slots, dtype=torch.bool, device=model.device)
     _check(model.forward(places % model.vocab_size, places, places, visible, cache))
@@ -175,15 +175,3 @@ def expected(outline: Outline, shape: RolloutShape) -> dict[str, int]:
         "forward": work.cache + work.state + work.forward.peak,
         "outside": work.cache + work.state + work.logits + work.outside.peak,
     }
-
-
-def process_memory() -> dict[str, int]:
-    """Bytes of this process, as Linux counts them. Raises InvalidArgument on other systems.
-
-    ``VmHWM``: most at once so far. ``RssAnon``: its own, now. ``RssFile``: pages of mapped files, which the system
-    may take back, now.
-    """
-    if not STATUS.is_file():
-        raise InvalidArgument(f"{STATUS} is not there: memory of processes is only read on Linux")
-    lines = (line.split() for line in STATUS.read_text().splitlines())
-    return {name[:-1]: 1024 * int(rest[0]) for name, *rest in lines if name[:-1] in COUNTED}

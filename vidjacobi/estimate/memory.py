@@ -108,6 +108,7 @@ def memory_of(scenario: Scenario) -> Memory:
 def _rollout_phases(scenario: Scenario, work: "PhaseWork", codec: _TokenizerWork) -> dict[str, int]:
     """Bytes of the phases of a rollout, one after the other; the cache is there until all frames are made."""
     transformer, tokenizer = sum(scenario.resident.values()), scenario.outline.tokenizer_bytes
+    # Where they take turns, each has the device for itself.
     decoding, coding = (transformer, tokenizer) if scenario.offload else (transformer + tokenizer,) * 2
     return {
         "encode": coding + codec.encode,
@@ -152,10 +153,12 @@ def make_fit(
 
     One adjustment if one is enough, else several of them: all but the last as far as they go.
     """
+    # 1. One adjustment alone, turned as little as possible.
     for adjustment in adjustments:
         for flag, turned in adjustment(scenario):
             if fitting(turned):
                 return [flag]
+    # 2. Several: each keeps its furthest turn, and the next one starts from there.
     flags: list[str] = []
     for adjustment in adjustments:
         furthest: Turn | None = None

@@ -142,6 +142,7 @@ def measure_overhead(model: VideoModel, tokens: int, window: int) -> list[Overhe
     shares = []
     for name, width in (("ar", None), ("pathwise", 16), ("pathwise", window)):
         decoded = decode(model, context, tokens, name, width, measure=True)
+        # The first two entries are the prefill and a pass that warms up.
         every, inside = decoded.trace.seconds[2:], decoded.trace.forward_seconds[2:]
         passes, forward = max(1, len(every)), float(inside.sum())
         outside = float(every.sum()) - forward

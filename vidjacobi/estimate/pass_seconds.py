@@ -154,6 +154,7 @@ def seconds_by_part(machine: Machine, arithmetic: Arithmetic, shape: PassShape) 
     ``outside`` is everything but the forward call, ``host`` what the host takes longer than the GPU, where it does.
     """
     inputs = shape.rows * shape.inputs
+    # A weight is read once for all inputs, and each input multiplies it and adds: two operations.
     weights = machine.seconds(arithmetic.matrix_bytes, 2 * arithmetic.matrix_parameters * inputs)
     cache = machine.seconds(
         shape.rows * shape.slots * arithmetic.kv_bytes + arithmetic.text_bytes,
@@ -161,6 +162,7 @@ def seconds_by_part(machine: Machine, arithmetic: Arithmetic, shape: PassShape) 
     )
     parts = {"weights": weights, "cache": cache, "outside": machine.seconds(shape.outside_bytes, 0)}
     parts["launch"] = machine.speed.launch
+    # The host launches operations while the GPU works; only what it takes longer is waited for.
     waits = shape.operations * machine.speed.host - sum(parts.values())
     return {**parts, "host": max(0.0, waits)}
 

@@ -217,7 +217,7 @@ def pass_lines(predictor: PassPredictor, decoder: str, windows: Sequence[int]) -
     """Milliseconds of a pass by window and prefix, and of its parts in the middle of the rollout."""
     lengths = predictor.lengths
     middle = (lengths.context + lengths.end) // 2
-    prefixes = (lengths.context, middle, lengths.end - 1)
+    prefixes = (lengths.context, middle, lengths.end - 1)  # the first pass, the middle, the last position
     lines = []
     for window in windows:
         parts = predictor.pass_parts(decoder, window, middle)

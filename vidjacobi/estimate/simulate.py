@@ -73,6 +73,7 @@ def slots_read(recipe: Recipe, prefix: int) -> int:
 
 
 def _clips(shape: RolloutShape, lengths: Lengths) -> Clips:
+    # Example: 6 rows of 2 contexts. Rows 0-2 are futures of context 0, and rows 3-5 of context 3.
     futures = -(-shape.rows // shape.contexts)
     firsts = [row // futures * futures for row in range(shape.rows)]
     context = torch.empty(lengths.context, dtype=torch.long, device="meta")
@@ -88,6 +89,7 @@ def _clips(shape: RolloutShape, lengths: Lengths) -> Clips:
 
 def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) -> PhaseWork:
     """A prefill and a pass as the Jacobi method runs them; only the forward call is counted apart."""
+    # The largest pass: the whole window, at the end of the clip.
     size = PassSize(recipe.chain, recipe.slots_to_read(recipe.room))
     laps: list[Work] = []
 

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables for a terminal: aligned columns."""
 
 from collections.abc import Sequence
 
