@@ -1,6 +1,5 @@
 """``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,9 @@ def run(args: Namespace) -> dict[str, Any]:
     job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
-    for left in running.run(job, tell):  # the tables are complete after every group of decodes
+    for left in running.run(
+        job, running.print_progress
+    ):  # the tables are complete after every group of decodes
         summary = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}
-
-
-def tell(line: str) -> None:
-    """Print progress; standard output is for the result. A function of the module, because workers call it too."""
-    print(line, file=sys.stderr, flush=True)
