@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import memory_model, simulate
 from vidjacobi.estimate.counting import Counter

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.gpus import Gpu, load_gpu
 from vidjacobi.estimate.laws import law_work

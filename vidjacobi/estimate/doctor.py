@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate import text
 from vidjacobi.estimate.admission import Ask, Place, admit, here

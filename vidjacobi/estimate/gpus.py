@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from vidjacobi.config.settings import read_config
+from vidjacobi.config.yaml_files import read_config
 from vidjacobi.errors import InvalidArgument
 
 KEYS = ("name", "memory_mib", "reserved_mib", "bandwidth_gb_s", "tflops", "source")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.api import decode
 from vidjacobi.estimate.fusing import Fusing
 from vidjacobi.estimate.gpus import load_gpu

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from vidjacobi.bench.curve import write_curve
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate import text
 from vidjacobi.estimate.acceptance import Acceptance, from_bench, from_paper

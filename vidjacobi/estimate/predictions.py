@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.estimate.acceptance import Acceptance
 from vidjacobi.estimate.laws import LawWork, law_work
 from vidjacobi.estimate.memory_model import Setting, fits

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from vidjacobi.config.settings import load_decoder, read_config
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import read_config
 from vidjacobi.estimate.gpus import Gpu, load_gpu
 from vidjacobi.estimate.outlines import outline
 from vidjacobi.estimate.pass_model import Machine, PassShape, Speed, pass_seconds, peak, total

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams
