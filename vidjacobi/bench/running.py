@@ -1,5 +1,6 @@
 """Decoding the same contexts with several decoders and windows in turn, beside AR, in one run that can be resumed."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ def check(bench: Bench) -> None:
     check_mode(bench.config.compile, runtime.device)
     for name in bench.config.models:
         material_of(name, bench.config, bench.source)
+
+
+def print_progress(line: str) -> None:
+    """Print on standard error. It is sent to workers, so it must be a function that has a name in its module."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
