@@ -1,12 +1,11 @@
 """``vidjacobi eval DATASET``: roll out clips of a dataset and measure. See also eval_fvd.py and eval_setup.py."""
 
-import sys
 from argparse import ArgumentParser, Namespace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vidjacobi.cli import options
+from vidjacobi.cli.bench import tell
 from vidjacobi.errors import InvalidArgument
 
 TEXT = """Is it as good as AR, and how much faster?
@@ -110,7 +109,7 @@ def run(args: Namespace) -> dict[str, Any] | None:
         )
     config = load_eval(args.config, vars(args))
     out = Path(args.out)
-    lines = evaluate(config, out, partial(print, file=sys.stderr, flush=True))
+    lines = evaluate(config, out, tell)
     print((out / TEXT).read_text(encoding="utf-8"))
     print(f"{out / PAGE}: open it in a browser")
     return {"out": str(out), "results": [flat(line) for line in lines]}
