@@ -9,7 +9,7 @@ from typing import Any
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, counted
 from vidjacobi.errors import BadInput, BadOutput
-from vidjacobi.output.atomic import replacing
+from vidjacobi.output.atomic import write_json
 
 CLIPS = "clips.json"
 
@@ -79,5 +79,4 @@ def keep(out: Path, chosen: Chosen) -> None:
                 )
         if len(before) > len(record["clips"]):
             return  # a part of them: the longer list stays
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, record)

@@ -19,7 +19,7 @@ from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.feature_cache import cached
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.prediction import REFERENCES, Source, as_the_model_sees, predicted, reference
-from vidjacobi.eval.quality import ROWS, Key, Quality, append, read
+from vidjacobi.eval.quality import QUALITIES, ROWS, Quality, QualityKey, read
 from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames, GridTokens
@@ -87,7 +87,7 @@ def measure(measurer: Measurer, clips: tuple[Episode, ...]) -> Iterator[dict[Nam
 
 
 def measure_clip(
-    measurer: Measurer, index: int, clip: Episode, done: set[Key]
+    measurer: Measurer, index: int, clip: Episode, done: set[QualityKey]
 ) -> dict[Name, Float[Tensor, " f"]]:
     """One clip; what ``done`` names is not measured again."""
     config = measurer.config
@@ -109,7 +109,7 @@ def measure_clip(
         found[name] = features(name, shown(prediction))
         if (*name, index) not in done:
             rows.append(compare(name, index, prediction(), future))
-    append(measurer.out / ROWS, rows)
+    QUALITIES.append(measurer.out / ROWS, rows)
     return found
 
 

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from vidjacobi.models.codec import as_seen, fit, frames_to_tokens, tokens_to_frames
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
-from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 Source = UInt8[Tensor, "S H W 3"]  # as read
 
@@ -27,16 +27,10 @@ def encode(source: Source, tokenizer: VideoTokenizer) -> Int[Tensor, "t h w"]:
     """Latent grid of source frames; the last one is repeated to fill a latent frame."""
     missing = -(len(source) - 1) % tokenizer.stride_t
     whole = torch.cat([source, source[-1:].expand(missing, -1, -1, -1)])
-    return tokenizer.encode(fit(whole, tokenizer.frame_size)[None])[0]
+    return frames_to_tokens([whole], tokenizer)[0]
 
 
 @torch.inference_mode()
-def to_frames(grid: Int[Tensor, "t h w"], first: int, count: int, tokenizer: VideoTokenizer) -> Frames:
-    """``count`` frames of a latent grid, from frame ``first`` on."""
-    pixels = next(iter(tokenizer.to_frames(grid[None])))
-    return to_uint8(pixels)[first : first + count].cpu()
-
-
 def predicted(
     context: Int[Tensor, "t h w"],
     tokens: Int[Tensor, " n"],
@@ -44,15 +38,16 @@ def predicted(
     count: int,
     tokenizer: VideoTokenizer,
 ) -> Frames:
-    """``count`` frames of the decided ``tokens`` (raster order) behind a context of ``first`` frames."""
+    """``count`` frames of the decided ``tokens`` (raster order) after a context of ``first`` frames."""
     new = tokens.to(context.device, context.dtype).unflatten(0, (-1, *context.shape[1:]))
-    return to_frames(torch.cat([context, new]), first, count, tokenizer)
+    return tokens_to_frames(torch.cat([context, new]), tokenizer, first, count)
 
 
+@torch.inference_mode()
 def reference(name: str, source: Source, first: int, tokenizer: VideoTokenizer) -> Frames:
     """What stands for a prediction under a ``name`` of REFERENCES; ``source`` is context and ground truth."""
     count = len(source) - first
     if name == "frozen":
         last = as_the_model_sees(source[first - 1 : first], tokenizer)
         return last.expand(count, -1, -1, -1).contiguous()
-    return to_frames(encode(source, tokenizer), first, count, tokenizer)
+    return tokens_to_frames(encode(source, tokenizer), tokenizer, first, count)

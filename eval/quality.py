@@ -1,13 +1,12 @@
 """How close predicted frames are to the ground truth, clip by clip; kept, so that nothing is measured twice."""
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from vidjacobi.output.rows import JsonRows
 
 ROWS = "quality.jsonl"
-Key = tuple[str, int, int]  # decoder or reference, window (0 for a reference), clip
+QualityKey = tuple[str, int, int]  # decoder or reference, window (0 for a reference), clip
 
 
 @dataclass(frozen=True)
@@ -28,28 +27,14 @@ class Quality:
     lpips: list[float] | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> QualityKey:
         """What was measured."""
         return self.decoder, self.window, self.clip
 
 
-def append(path: Path, rows: Sequence[Quality]) -> None:
-    """Add lines in one write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+QUALITIES = JsonRows(Quality)
 
 
-def read(path: Path) -> dict[Key, Quality]:
-    """All whole lines, the later one where two are of the same; the last line may have been cut off."""
-    if not path.is_file():
-        return {}
-    return {row.key: row for row in _rows(path)}
-
-
-def _rows(path: Path) -> Iterator[Quality]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values: dict[str, Any] = json.loads(line)
-            yield Quality(**values)
-        except (ValueError, TypeError):
-            continue  # cut off when the run was killed: measured again
+def read(path: Path) -> dict[QualityKey, Quality]:
+    """All whole rows, the later one where two are of the same; what a kill cut short is measured again."""
+    return {row.key: row for row in QUALITIES.read(path)}

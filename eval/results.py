@@ -16,7 +16,7 @@ from vidjacobi.bench.table import Estimate, markdown
 from vidjacobi.eval.fvd import distance, paired_difference
 from vidjacobi.eval.measure import TRUTH, Name
 from vidjacobi.eval.prediction import REFERENCES
-from vidjacobi.eval.quality import Key, Quality
+from vidjacobi.eval.quality import Quality, QualityKey
 from vidjacobi.output.atomic import replacing
 
 Features = Mapping[Name, Float[Tensor, "n f"]]
@@ -29,7 +29,11 @@ FROM_BENCH = (
 
 
 def results(
-    bench_lines: Sequence[Line], features: Features, quality: Mapping[Key, Quality], draws: int, seed: int
+    bench_lines: Sequence[Line],
+    features: Features,
+    quality: Mapping[QualityKey, Quality],
+    draws: int,
+    seed: int,
 ) -> list[Line]:
     """References first, then AR, then the decoders in the bench's order."""
     decodes = {(line["decoder"], line["window"]): line for line in bench_lines}

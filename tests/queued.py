@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from plain_model import Plain
 from torch import Tensor
 
 from vidjacobi import Decoded, Finished, Request, decode, decode_each
@@ -36,15 +37,13 @@ class Counting(TinyVideoModel):
         return super().forward(tokens, *rest)
 
 
-class Stiff:
+class PlainCounting(Plain):
     """The same model without ``move`` and ``copy_rows``."""
 
     def __init__(self) -> None:
         model = Counting()
-        for name in ("vocab_size", "max_positions", "prefix_tokens", "device", "dtype", "prefills", "passes"):
-            setattr(self, name, getattr(model, name))
-        for name in ("grid_for", "make_cache", "prefill", "forward"):
-            setattr(self, name, getattr(model, name))
+        super().__init__(model)
+        self.prefills, self.passes = model.prefills, model.passes
 
 
 def requests() -> list[Request]:

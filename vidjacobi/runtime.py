@@ -1,8 +1,9 @@
-"""Device and dtype. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
+"""Device, dtype and versions. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from vidjacobi.errors import InvalidArgument
 
 T = TypeVar("T")
+PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")  # results may depend on these
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
@@ -56,6 +58,17 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on: Python's and those of PACKAGES."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def gib(count: int) -> str:

@@ -94,7 +94,7 @@ def test_bad_requests(
 def test_a_second_run_in_the_same_folder_is_refused(
     flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vidjacobi.batch.manifest import locked
+    from vidjacobi.output.run_folder import locked
 
     with locked(tmp_path / "out" / "log" / ".run-0-of-1", wait=False):
         assert main.main(words_of(flags, tmp_path / "out")) == 2

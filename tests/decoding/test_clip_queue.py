@@ -13,7 +13,7 @@ from queued import (
     VOCAB,
     WINDOW,
     Counting,
-    Stiff,
+    PlainCounting,
     assert_as_alone,
     of_all,
     requests,
@@ -45,7 +45,7 @@ def test_the_order_of_arrival_does_not_matter(decoder: str) -> None:
 
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "zipar"])
 def test_a_model_that_cannot_copy_rows_decodes_batch_after_batch(decoder: str) -> None:
-    model = Stiff()
+    model = PlainCounting()
     assert not has_free_rows(model)  # type: ignore[arg-type]
     assert_as_alone(of_all(decoder, 4, model=model), decoder)
     assert model.prefills == [4, 4, 4, 2]
@@ -57,7 +57,7 @@ def test_the_room_of_a_row_does_not_matter() -> None:
 
 
 def test_no_pass_waits_for_the_slowest_clip() -> None:
-    """While clips wait no row is empty; behind the last one only rows with a clip are fed."""
+    """While clips wait no row is empty; after the last one only rows with a clip are fed."""
     model = Counting()
     found = of_all("jacobi", 3, model=model)
     rows_fed = sum(one.decoded.stats.nfe[0] - 1 for one in found)
@@ -128,17 +128,17 @@ def test_equal_contexts_of_a_batch_share_a_prefill(decoder: str) -> None:
     three = [requests()[index] for index in (4, 1, 4, 1, 4, 0)]
     contexts, counts = [one.context for one in three], [9, 4, 12, 20, 1, 18]
     names = [f"future {index}" for index in range(6)]
-    model, stiff = Counting(), Stiff()
-    shared, plain = (
+    model, plain = Counting(), PlainCounting()
+    shared, alone = (
         decode(each, contexts, counts, decoder, window_of(decoder), clip_ids=names)  # type: ignore[arg-type]
-        for each in (model, stiff)
+        for each in (model, plain)
     )
-    assert (model.prefills, stiff.prefills) == ([3], [6])
-    assert torch.equal(shared.tokens, plain.tokens)
-    assert shared.stats.nfe == plain.stats.nfe
-    assert torch.equal(shared.trace.accepted, plain.trace.accepted)
+    assert (model.prefills, plain.prefills) == ([3], [6])
+    assert torch.equal(shared.tokens, alone.tokens)
+    assert shared.stats.nfe == alone.stats.nfe
+    assert torch.equal(shared.trace.accepted, alone.trace.accepted)
     assert shared.stats.prefill_shared_by == [3, 2, 3, 2, 3, 1]
-    assert plain.stats.prefill_shared_by == [1] * 6
+    assert alone.stats.prefill_shared_by == [1] * 6
 
 
 def test_some_futures_of_a_clip() -> None:

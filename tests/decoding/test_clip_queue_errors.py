@@ -41,8 +41,8 @@ def test_a_bad_request_names_its_clip_and_harms_no_other(case: str, decoder: str
 
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "ar"])
 @pytest.mark.parametrize("first", [5, 9])
-def test_a_clip_without_laws_harms_no_other(decoder: str, first: int) -> None:
-    """NaN from some position on, in the prefill or behind it, of one clip among others."""
+def test_a_clip_without_probs_harms_no_other(decoder: str, first: int) -> None:
+    """NaN from some position on, in the prefill or after it, of one clip among others."""
 
     class Broken(Counting):
         def forward(self, *inputs: Any) -> Tensor:
@@ -86,6 +86,3 @@ def test_rows_with_conditions_of_their_own_are_refused() -> None:
         decode_each(model, requests())
     assert decode(model, requests()[0].context[None].repeat(2, 1), 3).stats.prefill_shared_by == [1, 1]
     assert model.prefills == [2]
-
-
-# What a refill must not leave behind, and what must move with a row. Each is caught by the test of the first lines.

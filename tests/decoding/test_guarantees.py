@@ -4,20 +4,20 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
-from law_checks import Setting, p_value, seed_of
+from sample_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.state import Strategies
+from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal, Reuse
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.lanes import Rows
+from vidjacobi.decoding.strategies.lanes import RowLanes
 from vidjacobi.decoding.strategies.verifiers import Grouped, Pathwise, RejectionSampler
 from vidjacobi.grid import Grid
 
 pytestmark = pytest.mark.unchecked
 
-# Rows of 12, eight tokens given: lanes that wait for up to eight tokens of the row above open at once.
+# RowLanes of 12, eight tokens given: lanes that wait for up to eight tokens of the row above open at once.
 WIDE = Setting(window=12, context=(0, 1, 2, 0, 2, 1, 1, 0), new_tokens=8, grid=Grid(2, 2, 12), surprise=1.0)
 # Small frames, so that lanes of the next frame open early too; its first row is given.
 SMALL = Setting(window=12, context=(0, 1), new_tokens=8, grid=Grid(3, 3, 2), surprise=1.0)
@@ -27,10 +27,10 @@ LOSSY = [name for name in config_names("decoder") if load_decoder(name).guarante
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_shipped_decoder_labelled_lossy_is(name: str) -> None:
-    parts = strategies_of(load_decoder(name))
-    found = [p_value(setting, parts, seed_of(name), SAMPLES) for setting in (WIDE, SMALL)]
+    strategies = strategies_of(load_decoder(name))
+    found = [p_value(setting, strategies, seed_of(name), SAMPLES) for setting in (WIDE, SMALL)]
     assert min(found) < 1e-9, (
-        f"{name} is labelled lossy, but follows the law of AR in every setting of this test ({found}): relabel it, "
+        f"{name} is labelled lossy, but follows the probs of AR in every setting of this test ({found}): relabel it, "
         "or add a setting in which it differs"
     )
 
@@ -49,7 +49,7 @@ class PromisingGroups(Promises, Grouped):
     """GSD as lossless."""
 
 
-class PromisingRows(Promises, Rows):
+class PromisingRows(Promises, RowLanes):
     """Lanes that open early as lossless."""
 
 
@@ -74,15 +74,15 @@ WRONG: dict[str, tuple[Setting, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_part_that_promises_too_much_is_caught(name: str) -> None:
     setting, changed = WRONG[name]
-    parts = replace(RIGHT, **changed)
-    assert parts.guarantee in ("lossless", "identical")
-    assert p_value(setting, parts, seed_of(name), SAMPLES) < 1e-9
+    strategies = replace(RIGHT, **changed)
+    assert strategies.guarantee in ("lossless", "identical")
+    assert p_value(setting, strategies, seed_of(name), SAMPLES) < 1e-9
 
 
 @pytest.mark.parametrize("setting", [WIDE, SMALL], ids=["wide", "small"])
 @pytest.mark.slow
 def test_what_waits_is_right_in_the_same_settings(setting: Setting) -> None:
     """Otherwise they would show nothing."""
-    waiting = replace(RIGHT, lanes=Rows(width=4), draft=PreviousFrameProbs())
-    for parts in (RIGHT, waiting, replace(waiting, coupling=Gumbel(), verifier=Pathwise())):
-        assert p_value(setting, parts, seed_of(setting), SAMPLES) > 1e-4
+    waiting = replace(RIGHT, lanes=RowLanes(width=4), draft=PreviousFrameProbs())
+    for strategies in (RIGHT, waiting, replace(waiting, coupling=Gumbel(), verifier=Pathwise())):
+        assert p_value(setting, strategies, seed_of(setting), SAMPLES) > 1e-4

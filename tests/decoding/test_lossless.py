@@ -1,14 +1,14 @@
-"""Every lossless decoder against the exact joint law of the tiny model, 100,000 samples a test."""
+"""Every lossless decoder against the exact joint probs of the tiny model, 100,000 samples a test."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from law_checks import Setting, p_value, seed_of
+from sample_checks import Setting, p_value, seed_of
 
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.state import Strategies
+from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.strategies.lanes import LANES
@@ -27,15 +27,15 @@ SETTINGS = {
     5: Setting(window=5, context=(1,), new_tokens=5),  # longer than the rest, more than two frames
     10: Setting(window=10, context=(1,), new_tokens=5),  # room for three levels of three siblings
 }
-PACE = {"curve": "made up", "seconds": [1.0, 1.5], "tokens": [1.0, 1.6], "block": 1, "trust": 1.0}
+TIMES = {"curve": "made up", "seconds": [1.0, 1.5], "tokens": [1.0, 1.6], "block": 1, "trust": 1.0}
 OPTIONS: dict[str, list[Entry]] = {  # of registry entries that cannot be made, or tested, without
     "mixture": [{"alpha": 0.5, "of": "maximal"}, {"alpha": 0.5, "of": "gumbel"}],
     "previous_frame_probs": [{}, {"keep": 2}],
     "rows": [{"width": 1}, {"width": 2}],
     "frames": [{"reach": None}],
-    "adaptive": [{"sizes": [1, 3], **PACE}],
+    "adaptive": [{"sizes": [1, 3], **TIMES}],
 }
-SIBLINGS = (  # and windows that have room for them beside one or more drafts
+TREES = (  # and windows that have room for them beside one or more drafts
     ({"depth": 1, "width": 2}, (2, 5)),
     ({"depth": 1, "width": 3}, (4,)),
     ({"depth": 2, "width": 2}, (4, 5)),
@@ -54,23 +54,23 @@ class Case:
     verifier: Entry
     window: int
     lanes: Entry | None = None
-    siblings: Entry | None = None
+    draft_tree: Entry | None = None
 
     @property
-    def parts(self) -> Strategies:
-        return Strategies.named(self.draft, self.coupling, self.verifier, self.lanes, self.siblings)
+    def strategies(self) -> Strategies:
+        return Strategies.named(self.draft, self.coupling, self.verifier, self.lanes, self.draft_tree)
 
     def __str__(self) -> str:
         parts = [self.draft, self.coupling, self.verifier]
-        parts += [part for part in (self.lanes, self.siblings) if part]
+        parts += [part for part in (self.lanes, self.draft_tree) if part]
         names = [
-            " ".join(str(value) for value in part.values() if value not in PACE.values()) for part in parts
+            " ".join(str(value) for value in part.values() if value not in TIMES.values()) for part in parts
         ]
         return "-".join(names) + f"-{self.window}"
 
 
 def entries(kind: str, table: dict[str, type]) -> list[Entry]:
-    """Every entry that promises the law of AR."""
+    """Every entry that promises the probs of AR."""
     every = [{"name": name, **options} for name in table for options in OPTIONS.get(name, [{}])]
     return [
         entry for entry in every if getattr(build(kind, entry, table), "guarantee", "lossless") != "lossy"
@@ -84,18 +84,18 @@ MORE_LANES = [lanes for lanes in entries("lanes", LANES) if lanes["name"] != "ra
 BOTH = [
     {"name": "uniform"},
     {"name": "previous_frame_probs"},
-]  # a law that says nothing, and one that says much
+]  # draft probs that say nothing, and some that say much
 
 
 def pairs() -> list[tuple[Entry, Entry]]:
-    """Couplings with verifiers, where the coupling matters: the pathwise verifier looks at no law."""
+    """Couplings with verifiers, where the coupling matters: the pathwise verifier looks at no draft probs."""
     matters = [judge for judge in JUDGES if build("verifier", judge, VERIFIERS).reads_draft_probs]
     rest = [judge for judge in JUDGES if judge not in matters]
     return [(c, j) for j in matters for c in COUPLED] + [({"name": "gumbel"}, j) for j in rest]
 
 
 def every_case() -> list[Case]:
-    """All drafts, couplings and verifiers at one window, some at others; lanes and siblings with each of them."""
+    """All drafts, couplings and verifiers at one window, some at others; lanes and draft trees with each of them."""
     mixed = [case for case in pairs() if case[0]["name"] != "mixture"]
     plain = [Case(rule, c, j, 3) for c, j in pairs() for rule in RULES]
     free = [Case(BOTH[1], c, j, 3) for j in JUDGES for c in COUPLED if (c, j) not in pairs()]
@@ -103,7 +103,7 @@ def every_case() -> list[Case]:
     lanes = [Case(rule, c, j, 4, lane) for lane in MORE_LANES for c, j in mixed for rule in BOTH]
     trees = [
         Case(rule, {"name": "maximal"}, {"name": "rejection_sampling"}, w, None, tree)
-        for tree, sizes in SIBLINGS
+        for tree, sizes in TREES
         for w in sizes
         for rule in RULES
     ]
@@ -111,14 +111,14 @@ def every_case() -> list[Case]:
         Case(BOTH[1], c, j, 10 if tree["depth"] == 3 else 4, None, tree)
         for c, j in pairs()
         if j in BRANCHING and c["name"] != "maximal"
-        for tree, _ in SIBLINGS
+        for tree, _ in TREES
     ]
-    paced = [
-        Case(BOTH[1], {"name": "maximal"}, {"name": "rejection_sampling"}, 5, lane, SIBLINGS[0][0])
+    adaptive = [
+        Case(BOTH[1], {"name": "maximal"}, {"name": "rejection_sampling"}, 5, lane, TREES[0][0])
         for lane in MORE_LANES
         if lane["name"] == "adaptive"
     ]
-    return plain + free + windows + lanes + trees + others + paced
+    return plain + free + windows + lanes + trees + others + adaptive
 
 
 CASES = every_case()
@@ -126,21 +126,21 @@ THRESHOLD = CHANCE / (len(CASES) + len(SHIPPED))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_decoder_has_the_joint_law(name: str) -> None:
-    """With its own lanes and siblings."""
+def test_a_shipped_decoder_has_the_joint_probs(name: str) -> None:
+    """With its own lanes and draft tree."""
     config = load_decoder(name)
     assert p_value(SETTINGS[10 if config.draft_tree else 2], strategies_of(config), seed_of(name)) > THRESHOLD
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_lossless_combination_has_the_joint_law(case: Case) -> None:
-    assert case.parts.guarantee in ("lossless", "identical")
-    assert p_value(SETTINGS[case.window], case.parts, seed_of(case)) > THRESHOLD
+def test_every_lossless_combination_has_the_joint_probs(case: Case) -> None:
+    assert case.strategies.guarantee in ("lossless", "identical")
+    assert p_value(SETTINGS[case.window], case.strategies, seed_of(case)) > THRESHOLD
 
 
 def test_the_product_is_complete() -> None:
-    """Every entry of the registries that promises the law is in a case, lanes and siblings with every pair."""
+    """Every entry that promises the probs of AR is in a case, lanes and draft trees with every pair."""
     assert {case.draft["name"] for case in CASES} == set(DRAFTS)
     lossless = {"coupling": COUPLINGS, "verifier": VERIFIERS, "lanes": LANES}
     for kind, table in lossless.items():
@@ -148,7 +148,7 @@ def test_the_product_is_complete() -> None:
         promised = {entry["name"] for entry in entries(kind, table)}
         assert set(found) | ({"raster"} if kind == "lanes" else set()) == promised
     assert {case.window for case in CASES} == set(SETTINGS)
-    assert {case.verifier["name"] for case in CASES if case.siblings} == {
+    assert {case.verifier["name"] for case in CASES if case.draft_tree} == {
         judge["name"] for judge in BRANCHING
     }
     assert len({str(case) for case in CASES}) == len(CASES)

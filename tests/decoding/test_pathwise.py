@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from plain_model import Plain
 from torch import Tensor
 
 from vidjacobi import decode
 from vidjacobi.config.settings import config_names, load_decoder
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
-from vidjacobi.decoding.state import Problem, Strategies
+from vidjacobi.decoding.recipe import Clips, Recipe, Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
-from vidjacobi.decoding.trace import Decoded
+from vidjacobi.decoding.trace import Decoded, finish
 from vidjacobi.grid import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
@@ -34,56 +35,50 @@ RULES = list(DRAFTS)
 OTHERS = [rule for rule in RULES if rule != "previous_frame_probs"]
 
 
-class Stiff:
-    """The same model without ``move``."""
-
-    def __init__(self, model: TinyVideoModel) -> None:
-        for name in ("vocab_size", "max_positions", "prefix_tokens", "device", "dtype"):
-            setattr(self, name, getattr(model, name))
-        for name in ("grid_for", "make_cache", "prefill", "forward"):
-            setattr(self, name, getattr(model, name))
+STIFF: Any = Plain(MODEL)
+CONTEXTS = torch.randint(0, VOCAB, (CLIPS, CONTEXT), generator=torch.Generator().manual_seed(7))
 
 
-STIFF: Any = Stiff(MODEL)
-
-
-def problem(
+def decoded(
     clips: list[int],
     seed: int,
     window: int,
     sampling: SamplingParams,
-    parts: Strategies | None,
+    strategies: Strategies | None,
     model: Any = MODEL,
-) -> Problem:
-    """The clips of these numbers, each with its own context and noise stream."""
-    contexts = torch.randint(0, VOCAB, (CLIPS, CONTEXT), generator=torch.Generator().manual_seed(7))
-    noise_keys = torch.arange(100, 100 + CLIPS)
-    return Problem(model, contexts[clips], NEW, sampling, window, seed, noise_keys[clips], parts)
+) -> Decoded:
+    """The clips of these numbers, each with its own context and noise key; by AR where there are no strategies."""
+    recipe = Recipe(model, sampling, window, CONTEXT + NEW, strategies)
+    keys = [100 + clip for clip in clips]
+    chosen = Clips.of(list(CONTEXTS[clips]), [NEW] * len(clips), seed, keys, MODEL.device)
+    return finish(METHODS["jacobi" if strategies else "autoregressive"](recipe, chosen))
 
 
 @cache
 def ar_tokens(seed: int, sampling: SamplingParams) -> Tensor:
-    return METHODS["autoregressive"](problem(list(range(CLIPS)), seed, 1, sampling, None)).tokens
+    return decoded(list(range(CLIPS)), seed, 1, sampling, None).tokens
 
 
 def assert_ar(
     clips: list[int],
     seed: int,
     window: int,
-    parts: Strategies,
+    strategies: Strategies,
     sampling: SamplingParams = SAMPLED,
     model: Any = MODEL,
 ) -> None:
-    tokens = METHODS["jacobi"](problem(clips, seed, window, sampling, parts, model)).tokens
+    tokens = decoded(clips, seed, window, sampling, strategies, model).tokens
     wrong = (tokens != ar_tokens(seed, sampling)[clips]).nonzero().tolist()
-    assert not wrong, f"window {window}, clips {clips}, {parts}: differs from AR at {wrong[:3]}"
+    assert not wrong, f"window {window}, clips {clips}, {strategies}: differs from AR at {wrong[:3]}"
 
 
 def pathwise(draft: str, coupling: str = "gumbel", **more: dict[str, Any]) -> Strategies:
     options = {"alpha": 0.5} if coupling == "mixture" else {}
-    parts = Strategies.named({"name": draft}, {"name": coupling, **options}, {"name": "pathwise"}, **more)
-    assert parts.guarantee == "identical"
-    return parts
+    strategies = Strategies.named(
+        {"name": draft}, {"name": coupling, **options}, {"name": "pathwise"}, **more
+    )
+    assert strategies.guarantee == "identical"
+    return strategies
 
 
 def slow(value: Any) -> Any:
@@ -100,7 +95,7 @@ def some_clips(*key: object) -> list[int]:
 @pytest.mark.slow
 def test_key_windows(draft: str) -> None:
     for window in KEY_WINDOWS:
-        assert_ar(some_clips(draft, window), seed=window % 3, window=window, parts=pathwise(draft))
+        assert_ar(some_clips(draft, window), seed=window % 3, window=window, strategies=pathwise(draft))
 
 
 @pytest.mark.slow
@@ -109,14 +104,14 @@ def test_every_window(first: int) -> None:
     """1..128, each with the default rule and with one of the others in turn."""
     for window in range(first, first + 16):
         for draft in ("previous_frame_probs", OTHERS[window % len(OTHERS)]):
-            assert_ar(some_clips(window, draft), seed=window % 4, window=window, parts=pathwise(draft))
+            assert_ar(some_clips(window, draft), seed=window % 4, window=window, strategies=pathwise(draft))
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_the_verifier_alone_makes_it_pathwise(coupling: str) -> None:
     """Other couplings only cost passes."""
     for draft in ("previous_frame_probs", "above"):
-        assert_ar(some_clips(coupling, draft), seed=1, window=9, parts=pathwise(draft, coupling))
+        assert_ar(some_clips(coupling, draft), seed=1, window=9, strategies=pathwise(draft, coupling))
 
 
 @pytest.mark.parametrize(
@@ -142,8 +137,8 @@ def test_siblings_save_passes() -> None:
     """At a window that has room for them."""
 
     def passes(**more: dict[str, Any]) -> float:
-        case = problem(list(range(CLIPS)), 0, 40, SAMPLED, pathwise("previous_frame_probs", **more))
-        return sum(METHODS["jacobi"](case).stats.nfe)
+        strategies = pathwise("previous_frame_probs", **more)
+        return sum(decoded(list(range(CLIPS)), 0, 40, SAMPLED, strategies).stats.nfe)
 
     assert passes(draft_tree={"depth": 2, "width": 4}) < 0.95 * passes()
 
@@ -202,7 +197,7 @@ def ragged() -> tuple[list[Tensor], list[int], list[str], list[Tensor]]:
 
 def assert_each(decoder: Any, window: int | None, rows: list[int], expected: list[Tensor]) -> Decoded:
     contexts, counts, names, _ = ragged()
-    decoded = decode(
+    found = decode(
         MODEL,
         [contexts[row] for row in rows],
         [counts[row] for row in rows],
@@ -211,14 +206,14 @@ def assert_each(decoder: Any, window: int | None, rows: list[int], expected: lis
         clip_ids=[names[row] for row in rows],
     )
     longest = max(counts[row] for row in rows)
-    assert decoded.tokens.shape == (len(rows), longest)
+    assert found.tokens.shape == (len(rows), longest)
     for index, row in enumerate(rows):
-        assert torch.equal(decoded.tokens[index, : counts[row]], expected[row]), (
+        assert torch.equal(found.tokens[index, : counts[row]], expected[row]), (
             f"{decoder}, {window}: {RAGGED[row]}"
         )
-        assert (decoded.tokens[index, counts[row] :] == -1).all()
-    assert decoded.stats.new_tokens == [counts[row] for row in rows]
-    return decoded
+        assert (found.tokens[index, counts[row] :] == -1).all()
+    assert found.stats.new_tokens == [counts[row] for row in rows]
+    return found
 
 
 PATHWISE = load_decoder("pathwise")
@@ -257,7 +252,7 @@ def test_clips_of_other_lengths_and_ends_equal_themselves_alone(name: str, windo
         for context, count, clip in zip(contexts, counts, names, strict=True)
     ]
     for rows in ORDERS[::2]:
-        together = assert_each(name, window, rows, [decoded.tokens[0] for decoded in alone])
+        together = assert_each(name, window, rows, [one.tokens[0] for one in alone])
         assert together.stats.nfe == [alone[row].stats.nfe[0] for row in rows]
         assert together.stats.positions == pytest.approx([alone[row].stats.positions[0] for row in rows])
         for index, row in enumerate(rows):
@@ -270,15 +265,15 @@ def test_at_temperature_zero_every_decoder_is_greedy(name: str) -> None:
     config = load_decoder(name)
     if config.guarantee == "lossy":
         pytest.skip("a lossy decoder need not be AR's argmax")
-    parts = strategies_of(config)
-    assert parts
+    strategies = strategies_of(config)
+    assert strategies
     for window in (1, 64):
-        assert_ar(some_clips(name, window), seed=5, window=window, parts=parts, sampling=GREEDY)
+        assert_ar(some_clips(name, window), seed=5, window=window, strategies=strategies, sampling=GREEDY)
 
 
 def test_greedy_decoding_is_the_argmax_of_the_model() -> None:
-    """Without any of our laws, noise or caches: feed the greedy clip whole and look at every argmax."""
-    context = problem([0, 1], 0, 1, GREEDY, None).context
+    """Without any of our probs, noise or caches: feed the greedy clip whole and look at every argmax."""
+    context = CONTEXTS[:2]
     tokens = decode(MODEL, context, NEW, decoder="jacobi", window=16).tokens
     clip = torch.cat([context, tokens], 1)
     logits = torch.cat(list(MODEL.prefill(clip[:, :-1], MODEL.make_cache(2, GRID.tokens), NEW)), 1)
@@ -287,6 +282,6 @@ def test_greedy_decoding_is_the_argmax_of_the_model() -> None:
 
 def test_the_setting_is_neither_trivial_nor_hopeless() -> None:
     """Drafts are sometimes right and often wrong, and another seed gives other tokens."""
-    decoded = METHODS["jacobi"](problem([0, 1, 2], 0, 16, SAMPLED, pathwise("previous_frame_probs")))
-    assert all(1.5 < tokens < 8 for tokens in decoded.stats.tokens_per_pass)
+    some = decoded([0, 1, 2], 0, 16, SAMPLED, pathwise("previous_frame_probs"))
+    assert all(1.5 < tokens < 8 for tokens in some.stats.tokens_per_pass)
     assert (ar_tokens(0, SAMPLED) != ar_tokens(1, SAMPLED)).float().mean() > 0.3

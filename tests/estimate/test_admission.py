@@ -146,7 +146,7 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device with hardly any memory, and a model that must not be loaded."""
     monkeypatch.setattr(admission, "free_memory", lambda device: 20 * 2**20)
-    for module in ("vidjacobi.cli.rollout_clips", "vidjacobi.batch.worker"):
+    for module in ("vidjacobi.cli.rollout_clips", "vidjacobi.batch.workers"):
         monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
 
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder
-from vidjacobi.decoding.api import context_ids, problem_of, settings
-from vidjacobi.decoding.methods import METHODS, STEPS
+from vidjacobi.decoding.api import choose_decoder, context_ids, decode_steps
+from vidjacobi.decoding.recipe import Hooks
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream
@@ -144,7 +143,7 @@ def test_nothing_runs_ahead_and_close_stops(pair: Pair, context: torch.Tensor) -
     assert made() == before
 
 
-def test_errors_come_through_behind_what_was_finished(pair: Pair, context: torch.Tensor) -> None:
+def test_errors_come_through_after_what_was_finished(pair: Pair, context: torch.Tensor) -> None:
     (model, tokenizer), _ = counting(pair, breaks_at=30)
     stream = vidjacobi.rollout(context, model, tokenizer, decoder="ar", stream=True)
     assert next(stream).first == 0
@@ -183,10 +182,6 @@ def test_it_is_an_iterator(pair: Pair, context: torch.Tensor) -> None:
     assert only.frames.shape == (1, 32, 48, 3)
 
 
-def test_every_method_has_steps() -> None:
-    assert METHODS.keys() == STEPS.keys()
-
-
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     """Clips of different lengths; two share a prefill, so that rows of finished clips are given to others."""
@@ -194,26 +189,28 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     generator = torch.Generator().manual_seed(5)
     contexts = [torch.randint(0, 64, (count,), generator=generator) for count in (48, 24)]
     contexts.append(contexts[0])
-    how = settings(load_decoder(decoder), None, SamplingParams())
-    method, problem = problem_of(model, contexts, [30, 70, 5], how, ["a", "b", "c"])
-    steps, known = STEPS[method](problem), [torch.zeros(0, dtype=torch.long)] * 3
+    counts, names = [30, 70, 5], ["a", "b", "c"]
+    chosen = choose_decoder(decoder, None, SamplingParams())
+    steps = decode_steps(model, contexts, counts, chosen, names, Hooks())
+    known = [torch.zeros(0, dtype=torch.long)] * 3
     reaches = []
     while True:
         try:
-            standing = next(steps)
+            partial = next(steps)
         except StopIteration as stop:
             decoded = stop.value
             break
-        reaches.append(standing.reach)
-        for clip, reach in enumerate(standing.reach):
-            tokens = standing.tokens(clip)[:reach]
+        reaches.append(partial.reach)
+        for clip, reach in enumerate(partial.reach):
+            tokens = partial.tokens(clip)[:reach]
             assert torch.equal(tokens[: len(known[clip])], known[clip])
             known[clip] = tokens.clone()
-    assert reaches[-1] == [30, 70, 5]
+    assert reaches[-1] == counts
     assert (torch.tensor(reaches).diff(dim=0) >= 0).all()
     for clip, tokens in enumerate(known):
         assert torch.equal(decoded.tokens[clip, : len(tokens)], tokens)
-    assert torch.equal(decoded.tokens, METHODS[method](problem).tokens)
+    whole = vidjacobi.decode(model, contexts, counts, decoder, clip_ids=names)
+    assert torch.equal(decoded.tokens, whole.tokens)
 
 
 def test_whole_clips_are_made_when_the_cache_is_gone(pair: Pair, context: torch.Tensor) -> None:

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from law_checks import chi_square
+from sample_checks import chi_square
 from torch import Tensor
 
 from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, noise_key, splitmix64

@@ -1,15 +1,15 @@
-"""Probabilities as nuclei of the logits, whichever way they are found, against the plain form: the same tokens."""
+"""Truncated probs, whichever way they are found, against the plain form: the same tokens."""
 
 from collections.abc import Iterator
 from itertools import product
 
 import pytest
 import torch
-from law_checks import nuclei
+from sample_checks import truncated
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
-from vidjacobi.sampling import dense, sampler, sparse, top_p_cutoffs
+from vidjacobi.sampling import dense, sampler, sparse_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import (
     SamplingParams,
@@ -75,7 +75,7 @@ def cases(sizes: tuple[int, ...]) -> Iterator[tuple[str, int, torch.dtype, Sampl
     return product(KINDS, sizes, DTYPES, SAMPLINGS)
 
 
-def test_laws_and_draws_are_those_of_the_plain_form(way: str) -> None:
+def test_probs_and_draws_are_those_of_the_plain_form(way: str) -> None:
     """Bit for bit: which tokens are inside, their mass, the token that wins."""
     for kind, size, dtype, sampling in cases((3, 70)):
         logits, noise = logits_of(kind, size, dtype), noise_of(dtype)
@@ -97,8 +97,8 @@ def test_a_large_vocabulary(way: str, kind: str, dtype: torch.dtype) -> None:
     assert torch.equal(draw(found, noise, Purpose.REDRAW), wins)
 
 
-def draft_laws(size: int, dtype: torch.dtype, entries: int, floor: float) -> tuple[DraftProbs, Tensor]:
-    """Probabilities of drafts, some carried from the last pass and some fresh; and the same dense."""
+def draft_probs_of(size: int, dtype: torch.dtype, entries: int, floor: float) -> tuple[DraftProbs, Tensor]:
+    """Probs of drafts, some carried from the last pass and some fresh; and the same dense."""
     generator = torch.Generator().manual_seed(1)
     last = to_truncated_probs(logits_of("middling", size, dtype, seed=2), SamplingParams())
     slot = torch.tensor([[2, 0, -1, -1], [-1, 3, 1, 2]])
@@ -116,12 +116,12 @@ def test_verdicts_are_those_of_the_plain_form(
 ) -> None:
     for kind in KINDS:
         logits, noise, size = logits_of(kind, 60, dtype, 3), noise_of(dtype), 60
-        laws, q = draft_laws(size, dtype, entries, floor)
-        assert torch.equal(laws.dense(), q)
+        drawn, q = draft_probs_of(size, dtype, entries, floor)
+        assert torch.equal(drawn.dense(), q)
         p = logits_to_probs(logits, SamplingParams())
         drafts = gumbel_max(q, noise.exponential(Purpose.FRESH, size))
-        assert torch.equal(laws.of(drafts), probability(q, drafts))
-        evidence = DraftEvidence(drafts, laws, to_truncated_probs(logits, SamplingParams()), noise)
+        assert torch.equal(drawn.of(drafts), probability(q, drafts))
+        evidence = DraftEvidence(drafts, drawn, to_truncated_probs(logits, SamplingParams()), noise)
         kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
         left = gumbel_max(residual(p, q), noise.exponential(Purpose.REDRAW, size))
         verdict = evidence.draw(Maximal())
@@ -139,14 +139,14 @@ def test_where_nothing_is_left_the_target_is_drawn_from(way: str) -> None:
     assert torch.equal(draw(target, noise, Purpose.REDRAW, DraftProbs.of_pass(target)), wins)
 
 
-def test_drafts_in_front_of_the_first_pass(way: str) -> None:
-    laws, _ = draft_laws(50, torch.float32, 6, 0.0)
-    first = DraftProbs(None, torch.full_like(laws.slot, -1), laws.fresh, 50)
-    assert torch.equal(first.dense(), laws.fresh.dense(50))
-    ids = laws.fresh.ids[..., 0]
-    assert torch.equal(first.of(ids), laws.fresh.probs[..., 0])
+def test_drafts_before_the_first_pass(way: str) -> None:
+    drawn, _ = draft_probs_of(50, torch.float32, 6, 0.0)
+    first = DraftProbs(None, torch.full_like(drawn.slot, -1), drawn.fresh, 50)
+    assert torch.equal(first.dense(), drawn.fresh.dense(50))
+    ids = drawn.fresh.ids[..., 0]
+    assert torch.equal(first.of(ids), drawn.fresh.probs[..., 0])
     slots = torch.tensor([[1, 3], [0, 2]])
-    assert torch.equal(first.slots(slots).dense(), laws.fresh.dense(50)[torch.arange(2)[:, None], slots])
+    assert torch.equal(first.slots(slots).dense(), drawn.fresh.dense(50)[torch.arange(2)[:, None], slots])
 
 
 def test_only_wanted_rows_need_a_token(way: str) -> None:
@@ -162,7 +162,7 @@ def test_only_wanted_rows_need_a_token(way: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [1, 5, 40, 300])
-def test_the_strongest(way: str, keep: int) -> None:
+def test_the_likeliest(way: str, keep: int) -> None:
     """The likeliest ones, renormalised; distinct, and probability 0 where there are no more."""
     for kind, sampling in product(KINDS, (SamplingParams(), SamplingParams(0.0), SamplingParams(1.0, 1.0))):
         found = to_truncated_probs(logits_of(kind, 200, torch.float32), sampling)
@@ -181,15 +181,15 @@ def test_the_strongest(way: str, keep: int) -> None:
 def test_the_tokens_are_written_down_unless_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, noise = logits_of("mixed", 300, torch.float32), noise_of(torch.float32)
     found = to_truncated_probs(logits, SamplingParams())
-    assert found.few is not None
-    assert sum(len(part.ids) for part in found.few) == found.dense().count_nonzero()
-    assert found.alone().few is None
+    assert found.sparse_rows is not None
+    assert sum(len(part.ids) for part in found.sparse_rows) == found.dense().count_nonzero()
+    assert found.alone().sparse_rows is None
     for limit, portion in ((10, 1 << 19), (1 << 22, 7)):
-        monkeypatch.setattr(top_p_cutoffs, "KEPT", limit)
-        for module in (top_p_cutoffs, sparse):
+        monkeypatch.setattr(sparse_cutoffs, "KEPT", limit)
+        for module in (sparse_cutoffs, sampler):
             monkeypatch.setattr(module, "DRAW", portion)
         again = to_truncated_probs(logits, SamplingParams())
-        assert (again.few is None) == (limit == 10)
+        assert (again.sparse_rows is None) == (limit == 10)
         assert torch.equal(again.dense(), found.dense())
         for purpose in (Purpose.GUMBEL, Purpose.REDRAW):
             assert torch.equal(draw(again, noise, purpose), draw(found, noise, purpose))
@@ -210,7 +210,7 @@ def test_a_wrong_guess_of_where_nuclei_end_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_rows_that_are_no_laws_harm_no_other(way: str, bad: float) -> None:
+def test_rows_that_are_no_probs_harm_no_other(way: str, bad: float) -> None:
     """Decoders refuse them later; until then nothing may fail."""
     logits = logits_of("middling", 50, torch.float32)
     good = draw(to_truncated_probs(logits, SamplingParams()), noise_of(torch.float32), Purpose.GUMBEL)
@@ -238,7 +238,7 @@ def test_whole_numbers_in_the_order_of_numbers() -> None:
     assert dense.number_of(lowest, 32, torch.float32).isneginf().all()
 
 
-def test_records_made_of_dense_laws() -> None:
+def test_records_made_of_dense_probs() -> None:
     """The tests' own helper."""
-    laws = logits_to_probs(logits_of("middling", 30, torch.float64), SamplingParams())
-    assert torch.allclose(nuclei(laws).dense(), laws, atol=1e-12)
+    probs = logits_to_probs(logits_of("middling", 30, torch.float64), SamplingParams())
+    assert torch.allclose(truncated(probs).dense(), probs, atol=1e-12)

@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.batch.future_files import SETTINGS, open_out, sweep
-from vidjacobi.batch.local import devices_of, run_local
-from vidjacobi.batch.manifest import FAILED, FAILURES, LOGS, MANIFEST, compact, label_of, locked
+from vidjacobi.batch.manifest import FAILED, FAILURES, LOGS, MANIFEST, compact, label_of
 from vidjacobi.batch.pipeline import FailedFast
 from vidjacobi.batch.progress import ProgressTracker, tell
-from vidjacobi.batch.room import check_room
-from vidjacobi.batch.settings import Plan
-from vidjacobi.batch.stop import Stopped, stoppable
-from vidjacobi.batch.worker import Job, listing
+from vidjacobi.batch.settings import BatchPlan
+from vidjacobi.batch.workers import BatchJob, check_room, devices_of, listing, run_local
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
+from vidjacobi.output.run_folder import locked
+from vidjacobi.processes import Stopped, stoppable
 
 
-def run_batch(plan: Plan, out: Path, resume: bool, overwrite: bool) -> tuple[dict[str, Any], int]:
+def run_batch(plan: BatchPlan, out: Path, resume: bool, overwrite: bool) -> tuple[dict[str, Any], int]:
     """Roll out every future of the plan's shard that ``out`` does not hold yet.
 
     Returns counts of futures by status, and the exit status: 0, 1 where a future failed, 130 or 143 when stopped.
@@ -28,7 +27,7 @@ def run_batch(plan: Plan, out: Path, resume: bool, overwrite: bool) -> tuple[dic
     status = 0
     # one run for each shard: two would make the same futures, and each would sweep away the other's files
     with stoppable(), locked(out / LOGS / f".run-{label_of(shard)}", wait=False):
-        job = Job(plan, open_out(out, plan, resume, overwrite))
+        job = BatchJob(plan, open_out(out, plan, resume, overwrite))
         sweep(out, alone=shard == "0/1")  # what killed runs left half written
         tally = ProgressTracker(out, shard)
         try:
@@ -45,7 +44,7 @@ def run_batch(plan: Plan, out: Path, resume: bool, overwrite: bool) -> tuple[dic
         return finish(out, tally), status or int(tally.counts[FAILED] > 0)
 
 
-def run_engine(job: Job, tally: ProgressTracker) -> None:
+def run_engine(job: BatchJob, tally: ProgressTracker) -> None:
     """Do the work with the plan's engine. Raises VidjacobiError, Stopped."""
     with tally:
         if job.plan.config.engine == "ray":

@@ -13,11 +13,11 @@ from vidjacobi.bench.settings import BenchConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import Pair, load
+from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import latent_frames
 from vidjacobi.shapes import GridTokens
 from vidjacobi.video.clips import read_frames
-from vidjacobi.video.pixels import fit
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
     model, tokenizer = pair
     if clips:
         frames = [read_frames(clip, 0, length).frames for clip in clips]
-        return torch.cat([tokenizer.encode(fit(clip, tokenizer.frame_size)[None]) for clip in frames])
+        return torch.cat([frames_to_tokens([clip], tokenizer) for clip in frames])
     place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
     if not place.is_file():
         raise InvalidArgument(f"no contexts ship for {name}: name some clips")

@@ -1,13 +1,11 @@
 """Several decoders and windows on the same contexts, in one run, alternating, beside AR."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi.bench.acceptance_map import write_map
 from vidjacobi.bench.bench_folder import ROWS
-from vidjacobi.bench.decode_rows import AR, Key, Measurement, append, read, tokens_file
+from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, DecodeKey, Measurement, read, tokens_file
 from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
 from vidjacobi.bench.settings import BenchConfig, Case, cases_of, lane_rule
@@ -24,11 +22,12 @@ from vidjacobi.config.settings import load_decoder
 from vidjacobi.decoding.api import decode
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
+from vidjacobi.processes import end_with_parent
 from vidjacobi.runtime import choose
-from vidjacobi.video.pixels import to_uint8
 
 MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
 
@@ -105,20 +104,12 @@ def share(
 
 
 def begin_worker(threads: int) -> None:
-    """Threads of a worker, and its end: a worker whose bench was killed must not go on computing."""
+    """Set up a worker: its threads, and that it ends with the bench."""
     torch.set_num_threads(threads)
-    Thread(target=leave_with_the_parent, daemon=True).start()
+    end_with_parent()
 
 
-def leave_with_the_parent() -> None:
-    """Wait for the parent's end, then end at once."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def plan(bench: Bench, done: set[Key]) -> list[Group]:
+def plan(bench: Bench, done: set[DecodeKey]) -> list[Group]:
     """Batches with what is missing in each. Seed by seed, so that a bench that is stopped has many clips."""
     config, groups = bench.config, []
     starts = range(0, bench.count(), config.batch)
@@ -143,7 +134,7 @@ def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None
     material = material_of(group.model, bench.config, bench.source)
     for case, clips in group.todo:
         measured = run_case(bench, group, case, clips, material)
-        append(bench.out / ROWS, measured)
+        MEASUREMENTS.append(bench.out / ROWS, measured)
         passes = sum(row.nfe for row in measured) / len(measured)
         seconds = sum(row.seconds for row in measured)
         tell(
@@ -228,8 +219,7 @@ def draw_map(bench: Bench, case: Case, clips: Sequence[int], material: Material,
     row, (_, tokenizer) = list(clips).index(0), material.pair
     given = material.grids[0]
     new = decoded.tokens[row].unflatten(0, (-1, *given.shape[1:]))
-    pixels = tokenizer.to_frames(torch.cat([given, new])[None])
-    frames = to_uint8(next(iter(pixels))).cpu()
+    frames = tokens_to_frames(torch.cat([given, new]), tokenizer)
     decided_in, redrafted = (
         mark[row].view(new.shape) for mark in (decoded.trace.decided_in, decoded.trace.redrafted)
     )

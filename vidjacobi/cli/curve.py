@@ -43,8 +43,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.decoding.api import strategies_of
     from vidjacobi.loading import load
     from vidjacobi.models.protocol import flatten
-    from vidjacobi.rollouts.files import versions
-    from vidjacobi.runtime import choose, describe_device
+    from vidjacobi.runtime import choose, describe_device, versions
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):

@@ -1,6 +1,5 @@
 """``vidjacobi eval fvd``: compare two folders of videos or of frame folders."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +45,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
     from vidjacobi.eval.features import load_extractor
     from vidjacobi.eval.folder_pair import Options, measure
-    from vidjacobi.output.atomic import replacing
+    from vidjacobi.output.atomic import write_json
     from vidjacobi.runtime import choose
 
     weights = Path(args.weights) if args.weights else None
@@ -60,8 +59,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
         record = measure(args.generated, args.real, extractor, how, observe)
     if args.out:
-        with replacing(args.out) as partial:
-            partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.out, record)
     print("\n".join(describe(record)))
     return record
 

@@ -18,9 +18,8 @@ from vidjacobi.estimate.request import Request
 from vidjacobi.loading import Pair, load
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
-from vidjacobi.output.run_folder import appearing, prepare
-from vidjacobi.rollouts.api import Rollout, rollout
-from vidjacobi.rollouts.files import Extras, Job, describe, write_rollout
+from vidjacobi.rollouts.api import rollout, stream_rollout
+from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
@@ -61,7 +60,7 @@ def roll_out(
         lengths = [context_length(config, source) for source in sources]
         if config.memory_check:
             check_room(config, decoder, runtime, max(lengths), output.stream)
-        folders = prepare(output.folder, output_names(sources), output.overwrite)
+        folders = claim_folders(output.folder, output_names(sources), output.overwrite)
         pair = load_pair(config)
         for length in lengths:
             check_lengths(length, config.frames, config.samples, pair[1])
@@ -69,7 +68,7 @@ def roll_out(
             streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
         outputs = []
         for source, length, folder in zip(sources, lengths, folders, strict=True):
-            job = Job(config, decoder, read_context(source, length, config), runtime)
+            job = ClipJob(config, decoder, read_context(source, length, config), runtime)
             outputs += roll_out_clip(job, pair, folder, output)
     return outputs
 
@@ -140,7 +139,7 @@ def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
     return read_frames(source, config.start, length, from_end=config.context_from == "last")
 
 
-def roll_out_clip(job: Job, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
+def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip
     with ProgressBar(folder.name, config.samples) as bar:
@@ -155,21 +154,7 @@ def roll_out_clip(job: Job, pair: Pair, folder: Path, output: Output) -> list[di
         if output.stream:
             from vidjacobi.rollouts.live_files import write_live
 
-            live = rollout(clip.frames, *pair, **asked, stream=True)
+            live = stream_rollout(clip.frames, *pair, **asked)
             return write_live(folder, job, live, output.extras, bar.say)
         rolled = rollout(clip.frames, *pair, **asked)
     return write_clip(folder, job, rolled, output.extras)
-
-
-def write_clip(folder: Path, job: Job, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:
-    """All futures of one clip: in the folder itself, or in sample-K folders of it."""
-    summaries = []
-    with appearing(folder) as partial:
-        for sample in range(len(rolled.predicted)):
-            name = "" if len(rolled.predicted) == 1 else f"sample-{sample}"
-            (partial / name).mkdir(exist_ok=True)
-            record = write_rollout(partial / name, job, rolled, sample, extras)
-            print(describe(record, folder / name))
-            keys = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "tokens_sha256")
-            summaries.append({"folder": str(folder / name), **{key: record[key] for key in keys}})
-    return summaries

@@ -126,7 +126,7 @@ class TimedReader:
         return signal.Signals(-ended).name if ended < 0 else f"exit status {ended}"
 
 
-def continuous_batching(number: int) -> None:
+def serve(number: int) -> None:
     """The worker: answer questions on the line until its other end is closed."""
     line: Connection[Any, Any] = Connection(number)
     line.send("ready")

@@ -8,7 +8,7 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import resolve
-from vidjacobi.rollouts.files import versions
+from vidjacobi.runtime import versions
 
 EXTRAS = {
     "eval": ("pytorchvideo", "scipy", "torchmetrics"),

@@ -10,7 +10,7 @@ import torch
 from vidjacobi import decode
 from vidjacobi.bench.curve import measure_curve, write_curve
 from vidjacobi.config.settings import DecoderConfig, load_decoder
-from vidjacobi.decoding.strategies.lanes import Adaptive
+from vidjacobi.decoding.strategies.lanes import AdaptiveLane
 from vidjacobi.grid import Grid
 from vidjacobi.testing import TinyVideoModel
 
@@ -34,22 +34,22 @@ def adaptive(**changes: Any) -> DecoderConfig:
 
 def test_it_begins_with_the_best_of_the_curve() -> None:
     """2 / 1, 3 / 1.5 and 5 / 3 tokens a second: the first of the two best."""
-    rule = Adaptive(**CURVE)
-    assert rule.begin(3, torch.device("cpu"))[:, 0].tolist() == [0, 0, 0]
-    steep = Adaptive(**{**CURVE, "tokens": (2.0, 3.0, 7.0)})
-    assert steep.begin(1, torch.device("cpu"))[:, 0].tolist() == [2]
+    rule = AdaptiveLane(**CURVE)
+    assert rule.init(3, torch.device("cpu"))[:, 0].tolist() == [0, 0, 0]
+    steep = AdaptiveLane(**{**CURVE, "tokens": (2.0, 3.0, 7.0)})
+    assert steep.init(1, torch.device("cpu"))[:, 0].tolist() == [2]
 
 
 def test_a_block_of_passes_teaches_the_size_it_used_most() -> None:
-    rule = Adaptive(**{**CURVE, "tokens": (2.0, 3.0, 7.0)}, block=2, trust=0.5)
-    pace = rule.begin(2, torch.device("cpu"))
-    pace = rule.after(pace, torch.tensor([7, 0]))  # the second clip is finished
-    assert pace[:, 1:3].tolist() == [[1, 7], [0, 0]]
-    pace = rule.after(pace, torch.tensor([0, 0]))
-    assert pace[0, 1:3].tolist() == [1, 7]  # so is the first
-    pace = rule.after(pace, torch.tensor([0, 0]))
-    assert pace[:, 0].tolist() == [2, 2]
-    poor = rule.after(rule.after(rule.begin(1, torch.device("cpu")), torch.tensor([1])), torch.tensor([1]))
+    rule = AdaptiveLane(**{**CURVE, "tokens": (2.0, 3.0, 7.0)}, block=2, trust=0.5)
+    state = rule.init(2, torch.device("cpu"))
+    state = rule.update(state, torch.tensor([7, 0]))  # the second clip is finished
+    assert state[:, 1:3].tolist() == [[1, 7], [0, 0]]
+    state = rule.update(state, torch.tensor([0, 0]))
+    assert state[0, 1:3].tolist() == [1, 7]  # so is the first
+    state = rule.update(state, torch.tensor([0, 0]))
+    assert state[:, 0].tolist() == [2, 2]
+    poor = rule.update(rule.update(rule.init(1, torch.device("cpu")), torch.tensor([1])), torch.tensor([1]))
     did = 2 / (2 * 7)
     assert poor[0, 3:].tolist() == pytest.approx(
         [1 + 0.125 * (did - 1), 1 + 0.25 * (did - 1), 1 + 0.5 * (did - 1)]
@@ -92,7 +92,7 @@ def test_the_window_caps_the_sizes() -> None:
 )
 def test_bad_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Adaptive(**{**CURVE, **changes})
+        AdaptiveLane(**{**CURVE, **changes})
 
 
 @pytest.mark.usefixtures("ticking_clock")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from law_checks import chi_square, drafted, nuclei, seed_of
+from sample_checks import as_draft_probs, chi_square, seed_of, truncated
 from scipy.stats import norm
 from torch import Tensor
 
@@ -24,7 +24,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 ENTRIES = [(name, options) for name in COUPLINGS for options in OPTIONS.get(name, [{}])]
-LAWS = {  # pairs (q, p)
+PROBS = {  # pairs (q, p)
     "near": ([0.5, 0.3, 0.2, 0.0], [0.4, 0.4, 0.2, 0.0]),
     "far": ([0.7, 0.1, 0.1, 0.1], [0.05, 0.05, 0.2, 0.7]),
     "other nucleus": ([0.5, 0.5, 0.0, 0.0], [0.0, 0.4, 0.6, 0.0]),
@@ -36,7 +36,7 @@ LOSSLESS = [
     (name, options) for name, options in ENTRIES if COUPLINGS[name](**options).guarantee == "lossless"
 ]
 LOSSY = [entry for entry in ENTRIES if entry not in LOSSLESS]
-CHANCE = 1e-3 / (2 * len(ENTRIES) * len(LAWS))
+CHANCE = 1e-3 / (2 * len(ENTRIES) * len(PROBS))
 
 
 def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Tensor, Redraft]:
@@ -46,9 +46,9 @@ def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Ten
     first, second = (
         Noise(seed, noise_keys, positions, torch.full((CLIPS,), passes), torch.float64) for passes in (1, 2)
     )
-    old, new = (law.expand(CLIPS, 1, -1) for law in (q, p))
-    drafts = gumbel_max(old, first.exponential(coupling.fresh, len(q)))
-    return drafts[:, 0], coupling(DraftEvidence(drafts, drafted(old), nuclei(new), second))
+    old, new = (probs.expand(CLIPS, 1, -1) for probs in (q, p))
+    drafts = gumbel_max(old, first.exponential(coupling.draft_noise, len(q)))
+    return drafts[:, 0], coupling(DraftEvidence(drafts, as_draft_probs(old), truncated(new), second))
 
 
 def agreement_bounds(name: str, options: dict[str, Any], q: Tensor, p: Tensor) -> tuple[float, float]:
@@ -69,10 +69,10 @@ def agreement_bounds(name: str, options: dict[str, Any], q: Tensor, p: Tensor) -
 
 
 @pytest.mark.parametrize(("name", "options"), LOSSLESS)
-@pytest.mark.parametrize("pair", LAWS)
+@pytest.mark.parametrize("pair", PROBS)
 def test_marginals_and_agreement(name: str, options: dict[str, Any], pair: str) -> None:
     coupling = COUPLINGS[name](**options)
-    q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
+    q, p = (torch.tensor(probs, dtype=torch.float64) for probs in PROBS[pair])
     drafts, coupled = experiment(coupling, q, p, seed_of(name, options, pair))
     tokens, kept = coupled.tokens[:, 0], coupled.kept[:, 0]
     assert chi_square(drafts.bincount(minlength=4), q) > CHANCE
@@ -89,17 +89,17 @@ def test_marginals_and_agreement(name: str, options: dict[str, Any], pair: str) 
 def test_a_coupling_labelled_lossy_is(name: str, options: dict[str, Any]) -> None:
     """Its redrafts do not follow p: otherwise the label is wrong."""
     p_values = []
-    for pair, (q, p) in LAWS.items():
-        old, new = (torch.tensor(law, dtype=torch.float64) for law in (q, p))
+    for pair, (q, p) in PROBS.items():
+        old, new = (torch.tensor(probs, dtype=torch.float64) for probs in (q, p))
         drafts, coupled = experiment(COUPLINGS[name](**options), old, new, seed_of(name, options, pair))
         assert (coupled.tokens[:, 0] == drafts)[coupled.kept[:, 0]].all()
         p_values.append(chi_square(coupled.tokens[:, 0].bincount(minlength=4), new))
     assert min(p_values) < 1e-9, f"{name} {options} follows p everywhere: label it lossless"
 
 
-@pytest.mark.parametrize("pair", LAWS)
+@pytest.mark.parametrize("pair", PROBS)
 def test_reuse_keeps_what_the_model_still_likes(pair: str) -> None:
-    q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
+    q, p = (torch.tensor(probs, dtype=torch.float64) for probs in PROBS[pair])
     for threshold in (0.0, 0.5, 2.0):
         drafts, coupled = experiment(COUPLINGS["reuse"](threshold), q, p, 4)
         assert torch.equal(coupled.kept[:, 0], (p > threshold * q)[drafts])
@@ -113,9 +113,9 @@ def test_a_negative_threshold_is_refused() -> None:
         COUPLINGS["reuse"](-0.1)
 
 
-@pytest.mark.parametrize("pair", LAWS)
+@pytest.mark.parametrize("pair", PROBS)
 def test_maximal_keeps_a_draft_with_probability_p_over_q(pair: str) -> None:
-    q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
+    q, p = (torch.tensor(probs, dtype=torch.float64) for probs in PROBS[pair])
     drafts, coupled = experiment(COUPLINGS["maximal"](), q, p, 3)
     for token in range(4):
         kept = coupled.kept[:, 0][drafts == token].double()
@@ -135,21 +135,21 @@ def test_redrafts_do_not_depend_on_the_batch(name: str, options: dict[str, Any])
     """Entry by entry: the same clip and position in another window gives the same token."""
     coupling = COUPLINGS[name](**options)
     generator = torch.Generator().manual_seed(0)
-    laws, target = (torch.rand(3, 5, 6, generator=generator).softmax(-1) for _ in range(2))
+    q, target = (torch.rand(3, 5, 6, generator=generator).softmax(-1) for _ in range(2))
     drafts = torch.randint(0, 6, (3, 5), generator=generator)
     noise_keys, positions = torch.tensor([4, 5, 6]), torch.arange(20, 25).repeat(3, 1)
     passes = torch.tensor([1, 2, 7])
 
     def couple(rows: list[int], slots: list[int]) -> Tensor:
         noise = Noise(0, noise_keys[rows], positions[rows][:, slots], passes[rows], torch.float32)
-        p, q = nuclei(target[rows][:, slots]), drafted(laws[rows][:, slots])
-        return coupling(DraftEvidence(drafts[rows][:, slots], q, p, noise)).tokens
+        p, drawn = truncated(target[rows][:, slots]), as_draft_probs(q[rows][:, slots])
+        return coupling(DraftEvidence(drafts[rows][:, slots], drawn, p, noise)).tokens
 
     whole = couple([0, 1, 2], [0, 1, 2, 3, 4])
     assert torch.equal(couple([2, 0], [3, 1]), whole[[2, 0]][:, [3, 1]])
 
 
-def test_a_rule_is_evaluated_once_per_trial() -> None:
+def test_a_rule_is_evaluated_once_per_pass() -> None:
     calls = []
 
     class Counting:
@@ -158,15 +158,15 @@ def test_a_rule_is_evaluated_once_per_trial() -> None:
             return Redraft(evidence.drafts, evidence.drafts == 0)
 
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, truncated(torch.ones(1, 1, 2) / 2), noise)
     rule = Counting()
     assert evidence.draw(rule) is evidence.draw(rule)
     assert len(calls) == 1
 
 
-def test_missing_laws_are_an_error() -> None:
+def test_missing_draft_probs_are_an_error() -> None:
     noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
-    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, nuclei(torch.ones(1, 1, 2) / 2), noise)
+    evidence = DraftEvidence(torch.zeros(1, 1).long(), None, truncated(torch.ones(1, 1, 2) / 2), noise)
     with pytest.raises(RuntimeError, match="reads_draft_probs"):
         evidence.draw(COUPLINGS["maximal"]())
 
@@ -188,4 +188,4 @@ def test_bad_mixtures_are_refused(options: dict[str, Any]) -> None:
 def test_a_mixture_asks_for_what_its_coupling_needs() -> None:
     assert Mixture(0.5, "maximal").reads_draft_probs
     assert not Mixture(0.5, "gumbel").reads_draft_probs
-    assert Mixture(0.5, "gumbel").fresh == Purpose.GUMBEL
+    assert Mixture(0.5, "gumbel").draft_noise == Purpose.GUMBEL

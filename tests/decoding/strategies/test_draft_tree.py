@@ -1,4 +1,4 @@
-"""Siblings beside the drafts: how they are chosen, and the law of what comes out."""
+"""Siblings beside the drafts: how they are drawn, and the probs of what comes out."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from law_checks import chi_square, seed_of
+from sample_checks import chi_square, seed_of
 from torch import Tensor
 
-from vidjacobi.decoding.state import Strategies
+from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.draft_tree import (
     DraftTree,
     RejectedDraft,
     TreeVerdict,
-    choose,
+    draw_siblings,
+    normalised,
     try_in_turn,
-    unit,
 )
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.errors import InvalidArgument
@@ -25,7 +25,7 @@ from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import gumbel_max, one_hot, probability, residual
 
 CLIPS = 200_000
-LAWS = {  # pairs (q, p)
+PROBS = {  # pairs (q, p)
     "near": ([0.4, 0.3, 0.2, 0.1, 0.0], [0.35, 0.25, 0.25, 0.1, 0.05]),
     "far": ([0.7, 0.1, 0.1, 0.05, 0.05], [0.05, 0.05, 0.3, 0.4, 0.2]),
     "uniform": ([0.2] * 5, [0.3, 0.25, 0.23, 0.2, 0.02]),
@@ -35,7 +35,7 @@ LAWS = {  # pairs (q, p)
     "p is certain": ([0.3, 0.3, 0.2, 0.1, 0.1], [0.0, 0.0, 1.0, 0.0, 0.0]),
     "equal": ([0.3, 0.3, 0.2, 0.1, 0.1], [0.3, 0.3, 0.2, 0.1, 0.1]),
 }
-CHANCE = 1e-3 / (4 * len(LAWS))
+CHANCE = 1e-3 / (4 * len(PROBS))
 
 
 def noise_of(seed: int, clips: int = CLIPS) -> Noise:
@@ -49,14 +49,14 @@ def drafts_of(q: Tensor, noise: Noise) -> Tensor:
 
 
 def rejected_of(q: Tensor, p: Tensor, count: int, noise: Noise) -> tuple[RejectedDraft, Tensor, Tensor]:
-    """(the case as if every draft had been rejected, drafts, whether the draft is kept)."""
+    """(what there is where every draft is rejected, the drafts, whether each is kept)."""
     drafts = drafts_of(q, noise)
     clips = len(drafts)
-    laws, target = (law.expand(clips, 1, -1).contiguous() for law in (q, p))
-    found = choose(laws, drafts, count, noise.exponential(Purpose.SIBLING, len(q)))
-    kept = noise.uniform(Purpose.ACCEPT) * probability(laws, drafts) < probability(target, drafts)
-    corrected = gumbel_max(residual(target, laws), noise.exponential(Purpose.REDRAW, len(q)))
-    case = RejectedDraft(target, laws, drafts, corrected, found.tokens[:, 0], found.exist[:, 0], noise)
+    draft_probs, target = (probs.expand(clips, 1, -1).contiguous() for probs in (q, p))
+    found = draw_siblings(draft_probs, drafts, count, noise.exponential(Purpose.SIBLING, len(q)))
+    kept = noise.uniform(Purpose.ACCEPT) * probability(draft_probs, drafts) < probability(target, drafts)
+    corrected = gumbel_max(residual(target, draft_probs), noise.exponential(Purpose.REDRAW, len(q)))
+    case = RejectedDraft(target, draft_probs, drafts, corrected, found.tokens[:, 0], found.exist[:, 0], noise)
     return case, drafts, kept
 
 
@@ -64,15 +64,15 @@ def outcome(drafts: Tensor, kept: Tensor, verdict: TreeVerdict) -> Tensor:
     return torch.where(kept, drafts, verdict.tokens)[:, 0]
 
 
-def logits_to_probs(pair: str) -> tuple[Tensor, Tensor]:
-    q, p = (torch.tensor(law, dtype=torch.float64) for law in LAWS[pair])
+def q_and_p(pair: str) -> tuple[Tensor, Tensor]:
+    q, p = (torch.tensor(probs, dtype=torch.float64) for probs in PROBS[pair])
     return q, p
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
-@pytest.mark.parametrize("pair", LAWS)
+@pytest.mark.parametrize("pair", PROBS)
 def test_the_token_in_the_end_follows_p(pair: str, count: int) -> None:
-    q, p = logits_to_probs(pair)
+    q, p = q_and_p(pair)
     case, drafts, kept = rejected_of(q, p, count, noise_of(seed_of(pair, count)))
     verdict = try_in_turn(case)
     counts = outcome(drafts, kept, verdict).bincount(minlength=5)
@@ -92,7 +92,9 @@ def test_the_token_in_the_end_follows_p(pair: str, count: int) -> None:
 
 def test_one_uniform_for_all_tests_would_not_do() -> None:
     """Having failed with u, a sibling says something about u: the second test is biased."""
-    q, p = (torch.tensor(law, dtype=torch.float64) for law in ([0.5, 0.1, 0.1, 0.3], [0.0, 0.3, 0.25, 0.45]))
+    q, p = (
+        torch.tensor(probs, dtype=torch.float64) for probs in ([0.5, 0.1, 0.1, 0.3], [0.0, 0.3, 0.25, 0.45])
+    )
     noise = noise_of(1)
 
     class Shared(Noise):
@@ -115,33 +117,33 @@ def test_candidates_are_drawn_without_replacement(count: int) -> None:
     q = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     noise = noise_of(count)
     drafts = drafts_of(q, noise)
-    laws = q.expand(CLIPS, 1, -1).contiguous()
+    probs = q.expand(CLIPS, 1, -1).contiguous()
     for exponential in (  # of its own, or that of the race that the draft won
         noise.exponential(Purpose.SIBLING, 4),
         noise.exponential(Purpose.FRESH, 4),
     ):
-        found = choose(laws, drafts, count, exponential)
+        found = draw_siblings(probs, drafts, count, exponential)
         assert found.exist.all()
         drawn = torch.cat([drafts, found.tokens[:, 0]], 1)
         index = (drawn * 4 ** torch.arange(count + 1)).sum(-1)
-        law = torch.zeros(4 ** (count + 1), dtype=torch.float64)
+        expected = torch.zeros(4 ** (count + 1), dtype=torch.float64)
         for tokens in permutations(range(4), count + 1):
             left, chance = 1.0, 1.0
             for token in tokens:
                 chance *= float(q[token]) / left
                 left -= float(q[token])
-            law[sum(token * 4**place for place, token in enumerate(tokens))] = chance
-        assert chi_square(index.bincount(minlength=len(law)), law) > 1e-4
+            expected[sum(token * 4**place for place, token in enumerate(tokens))] = chance
+        assert chi_square(index.bincount(minlength=len(expected)), expected) > 1e-4
 
 
-def test_a_law_with_fewer_tokens_than_siblings() -> None:
-    laws = torch.tensor([[[0.5, 0.3, 0.2, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]])
+def test_probs_with_fewer_tokens_than_siblings() -> None:
+    probs = torch.tensor([[[0.5, 0.3, 0.2, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]]])
     drafts = torch.tensor([[1, 2]])
     exponential = torch.ones(1, 2, 5)
-    found = choose(laws, drafts, 4, exponential)
+    found = draw_siblings(probs, drafts, 4, exponential)
     assert found.tokens[0, 0, :2].tolist() == [0, 2]
     assert found.exist.tolist() == [[[True, True, False, False], [False] * 4]]
-    wide = choose(laws, drafts, 9, exponential)  # wider than the vocabulary
+    wide = draw_siblings(probs, drafts, 9, exponential)  # wider than the vocabulary
     assert wide.tokens.shape == wide.exist.shape == (1, 2, 9)
     assert wide.exist.sum(-1).tolist() == [[2, 0]]
     assert (wide.tokens < 5).all()
@@ -151,8 +153,8 @@ def test_the_pathwise_verifier_takes_the_one_that_is_right() -> None:
     corrected = torch.tensor([[3], [3], [3], [3]])
     siblings = torch.tensor([[1, 3], [3, 1], [1, 2], [1, 3]])
     exists = torch.tensor([[True, True], [True, True], [True, True], [True, False]])
-    law = one_hot(corrected, 5, torch.float64)
-    case = RejectedDraft(law, law, corrected, corrected, siblings, exists, noise_of(0, 4))
+    probs = one_hot(corrected, 5, torch.float64)
+    case = RejectedDraft(probs, probs, corrected, corrected, siblings, exists, noise_of(0, 4))
     verdict = Pathwise().choose_sibling(case)
     assert torch.equal(verdict.tokens, corrected)
     assert verdict.hit.tolist() == [1, 0, -1, -1]
@@ -160,7 +162,7 @@ def test_the_pathwise_verifier_takes_the_one_that_is_right() -> None:
 
 def test_what_does_not_exist_is_never_tried() -> None:
     """Whatever its token says: a placeholder may be a likely token of p."""
-    q, p = logits_to_probs("far")
+    q, p = q_and_p("far")
     case, drafts, kept = rejected_of(q, p, 2, noise_of(9))
     nobody = try_in_turn(replace(case, exists=torch.zeros_like(case.exists)))
     assert (nobody.hit == -1).all()
@@ -168,9 +170,9 @@ def test_what_does_not_exist_is_never_tried() -> None:
     assert torch.equal(nobody.tokens, case.corrected)  # what it would have been without siblings
 
 
-def test_unit() -> None:
+def test_rows_are_normalised_unless_they_are_zero() -> None:
     rows = torch.tensor([[[1.0, 3.0]], [[0.0, 0.0]]])
-    assert unit(rows).tolist() == [[[0.25, 0.75]], [[0.0, 0.0]]]
+    assert normalised(rows).tolist() == [[[0.25, 0.75]], [[0.0, 0.0]]]
 
 
 @pytest.mark.parametrize(
@@ -184,10 +186,10 @@ def test_unit() -> None:
 def test_they_leave_room_for_a_draft(
     depth: int, width: int, share: float | None, levels: dict[int, int]
 ) -> None:
-    siblings = DraftTree(depth, width, share)
+    tree = DraftTree(depth, width, share)
     for window, expected in levels.items():
-        assert siblings.levels(window) == expected
-        assert siblings.count(window) == expected * (width - 1) < window
+        assert tree.levels(window) == expected
+        assert tree.count(window) == expected * (width - 1) < window
 
 
 @pytest.mark.parametrize(
@@ -201,31 +203,31 @@ def test_they_leave_room_for_a_draft(
         ({"wide": 3}, "wide"),
     ],
 )
-def test_bad_siblings_are_refused(options: dict[str, Any], words: str) -> None:
+def test_bad_trees_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        build("siblings", {"name": "siblings", **options}, {"siblings": DraftTree})
+        build("draft tree", {"name": "draft_tree", **options}, {"draft_tree": DraftTree})
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"verifier": {"name": "grouped"}}, "Grouped cannot choose among siblings"),
-        ({"lanes": {"name": "rows"}}, "siblings need one lane"),
+        ({"lanes": {"name": "rows"}}, "a draft tree needs one lane"),
     ],
 )
-def test_parts_that_do_not_go_with_siblings(changed: dict[str, Any], words: str) -> None:
-    parts = {
+def test_strategies_that_do_not_go_with_a_draft_tree(changed: dict[str, Any], words: str) -> None:
+    entries: dict[str, Any] = {
         "draft": {"name": "uniform"},
         "coupling": {"name": "maximal"},
         "verifier": {"name": "rejection_sampling"},
         "draft_tree": {"depth": 2, "width": 2},
     }
-    assert Strategies.named(**parts).draft_tree == DraftTree(2, 2)
+    assert Strategies.named(**entries).draft_tree == DraftTree(2, 2)
     with pytest.raises(InvalidArgument, match=words):
-        Strategies.named(**{**parts, **changed})
+        Strategies.named(**{**entries, **changed})
 
 
 def test_verifiers_draw_siblings_with_noise_that_fits() -> None:
-    """Pathwise: the runners-up of the perturbed scores; speculative: noise that nothing else looks at."""
+    """Pathwise: the runners-up of the perturbed scores; rejection sampling: noise that nothing else looks at."""
     assert Pathwise().sibling_noise == Purpose.GUMBEL
     assert RejectionSampler().sibling_noise == Purpose.SIBLING

@@ -1,10 +1,12 @@
 """What becomes final, and the two rules of acceptance."""
 
+from inspect import getdoc
+from re import findall
 from typing import Any
 
 import pytest
 import torch
-from law_checks import drafted, nuclei
+from sample_checks import as_draft_probs, truncated
 from torch import Tensor
 
 from vidjacobi.config.settings import GUARANTEES
@@ -75,6 +77,20 @@ def test_several_lanes(lane: str, kept: str, valid: str, corrects: str, accepted
     assert torch.equal(final.decided, mask(decided))
 
 
+def test_the_example_of_the_docstring() -> None:
+    """Two lanes, row by row as they are written there."""
+    rows = {
+        name: values.split()
+        for name, values in findall(r"(\w+) +((?:[01AB] ){4}[01AB])", str(getdoc(accept_prefix)))
+    }
+    assert list(rows) == ["lane", "kept", "rejected", "before", "accepted", "decided"]
+    kept = mask("".join(rows["kept"]))
+    lanes = torch.tensor([["AB".index(letter) for letter in rows["lane"]]])
+    prefix = accept_prefix(kept, torch.ones_like(kept), lanes)
+    assert torch.equal(prefix.accepted, mask("".join(rows["accepted"])))
+    assert torch.equal(prefix.decided, mask("".join(rows["decided"])))
+
+
 def test_clips_do_not_meet() -> None:
     """Rows of a batch, with other lanes in the same slots."""
     lanes = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [7, 7, 7, 7]])
@@ -90,14 +106,14 @@ def test_clips_do_not_meet() -> None:
 
 def evidence(clips: int = 3000) -> DraftEvidence:
     generator = torch.Generator().manual_seed(0)
-    laws, target = ((2 * torch.randn(clips, 2, 5, generator=generator)).softmax(-1) for _ in range(2))
+    q, target = ((2 * torch.randn(clips, 2, 5, generator=generator)).softmax(-1) for _ in range(2))
     target[..., 4] = 0
     target = normalise(target)
     positions = torch.arange(8, 10).repeat(clips, 1)
     noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 4), torch.float32)
     earlier = Noise(0, torch.arange(clips), positions, torch.full((clips,), 3), torch.float32)
     return DraftEvidence(
-        gumbel_max(laws, earlier.exponential(Purpose.FRESH, 5)), drafted(laws), nuclei(target), noise
+        gumbel_max(q, earlier.exponential(Purpose.FRESH, 5)), as_draft_probs(q), truncated(target), noise
     )
 
 
@@ -111,7 +127,7 @@ def test_pathwise_keeps_what_ar_draws() -> None:
     assert not verdict.kept.all()
 
 
-def test_speculative_keeps_or_corrects() -> None:
+def test_rejection_sampling_keeps_or_corrects() -> None:
     case = evidence()
     verdict = RejectionSampler()(case)
     assert torch.equal(verdict.tokens[verdict.kept], case.drafts[verdict.kept])
@@ -148,10 +164,10 @@ def test_which_verifiers_choose_among_siblings() -> None:
 
 def test_the_group_of_a_token() -> None:
     """Neighbours in the order of p that are close enough, ties together."""
-    law = torch.tensor([[[0.40, 0.20, 0.15, 0.15, 0.06, 0.04]]])
+    probs = torch.tensor([[[0.40, 0.20, 0.15, 0.15, 0.06, 0.04]]])
 
     def group(size: int, closeness: float, token: int) -> list[int]:
-        members = Grouped(size, closeness).group(law, law[..., token, None])
+        members = Grouped(size, closeness).group(probs, probs[..., token, None])
         return members[0, 0].nonzero().flatten().tolist()
 
     assert group(1, 1.0, 1) == [0, 1]  # one rank above, none below
@@ -162,7 +178,7 @@ def test_the_group_of_a_token() -> None:
     assert group(9, 0.01, 2) == [2, 3]
 
 
-def test_grouped_keeps_more_than_speculative() -> None:
+def test_grouped_keeps_more_than_rejection_sampling() -> None:
     """It accepts by the group's mass, and corrects from the token's own residual."""
     case = evidence()
     grouped, plain = Grouped(closeness=1.0, size=9)(case), RejectionSampler()(case)

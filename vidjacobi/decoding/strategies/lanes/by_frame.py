@@ -16,7 +16,7 @@ class FrameLanes:
     """One lane per frame, in raster order inside it, opened before the frame before is complete (lossy).
 
     Inside a frame every token but the first has its true left neighbour: what rows lose at their beginnings
-    (most of their distance from AR on a model without row-end tokens, LOG.md) is kept.
+    (most of their distance from AR on a model without row-end tokens, docs/log/decoders.md) is kept.
 
     Args:
         width: positions of a lane, >= 1; None: the window, shared equally by the lanes that can go on.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidjacobi.batch.items import Shard, parse_shard
+from vidjacobi.batch.settings import Shard, parse_shard
 from vidjacobi.errors import InvalidArgument
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vidjacobi.video.pixels import as_seen, covering_size, fit, to_uint8
+from vidjacobi.models.codec import as_seen, covering_size, fit, to_uint8
 
 GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "golden" / "preprocess"
 

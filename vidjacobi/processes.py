@@ -1,8 +1,11 @@
-"""Being stopped: SIGINT and SIGTERM become exceptions of the main thread, once."""
+"""Processes: stopped by signals, ended with their parent, counted by the cores that they may use."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
+from threading import Thread
 from types import FrameType
 
 
@@ -29,7 +32,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in numbers}
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for one in numbers:
+        for one in numbers:  # a second signal must end even a process that hangs while it stops
             signal.signal(one, signal.SIG_DFL)
         raise Stopped(number)
 
@@ -40,3 +43,21 @@ def stoppable(*numbers: int) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """From now on end this worker as soon as its parent ends: a run that was killed must not keep computing."""
+    parent = parent_process()
+    if parent is None:
+        raise RuntimeError("only a process that multiprocessing started has a parent to end with")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # at once: other threads may hang in a library
+
+    Thread(target=wait, daemon=True).start()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
