@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from inspect import isgeneratorfunction, unwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 
 import vidjacobi
 from vidjacobi.config.settings import load_decoder
-from vidjacobi.decoding.api import context_ids, problem_of, settings
-from vidjacobi.decoding.methods import METHODS, STEPS
+from vidjacobi.decoding.api import choose_decoder, context_ids, decode_steps
+from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.recipe import NO_HOOKS
+from vidjacobi.decoding.trace import finish
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream
@@ -144,7 +147,7 @@ def test_nothing_runs_ahead_and_close_stops(pair: Pair, context: torch.Tensor) -
     assert made() == before
 
 
-def test_errors_come_through_behind_what_was_finished(pair: Pair, context: torch.Tensor) -> None:
+def test_errors_come_through_after_what_was_finished(pair: Pair, context: torch.Tensor) -> None:
     (model, tokenizer), _ = counting(pair, breaks_at=30)
     stream = vidjacobi.rollout(context, model, tokenizer, decoder="ar", stream=True)
     assert next(stream).first == 0
@@ -183,8 +186,11 @@ def test_it_is_an_iterator(pair: Pair, context: torch.Tensor) -> None:
     assert only.frames.shape == (1, 32, 48, 3)
 
 
-def test_every_method_has_steps() -> None:
-    assert METHODS.keys() == STEPS.keys()
+def test_every_method_gives_steps() -> None:
+    """And each is one of the decoders that are tried here."""
+    tried = {load_decoder(name).method for name in ("pathwise", "ar")}
+    assert METHODS.keys() == tried
+    assert all(isgeneratorfunction(unwrap(steps)) for steps in METHODS.values())
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -194,9 +200,11 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     generator = torch.Generator().manual_seed(5)
     contexts = [torch.randint(0, 64, (count,), generator=generator) for count in (48, 24)]
     contexts.append(contexts[0])
-    how = settings(load_decoder(decoder), None, SamplingParams())
-    method, problem = problem_of(model, contexts, [30, 70, 5], how, ["a", "b", "c"])
-    steps, known = STEPS[method](problem), [torch.zeros(0, dtype=torch.long)] * 3
+    chosen = choose_decoder(decoder, None, SamplingParams())
+    steps, again = (
+        decode_steps(model, contexts, [30, 70, 5], chosen, ["a", "b", "c"], NO_HOOKS) for _ in range(2)
+    )
+    known = [torch.zeros(0, dtype=torch.long)] * 3
     reaches = []
     while True:
         try:
@@ -213,7 +221,7 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     assert (torch.tensor(reaches).diff(dim=0) >= 0).all()
     for clip, tokens in enumerate(known):
         assert torch.equal(decoded.tokens[clip, : len(tokens)], tokens)
-    assert torch.equal(decoded.tokens, METHODS[method](problem).tokens)
+    assert torch.equal(decoded.tokens, finish(again).tokens)
 
 
 def test_whole_clips_are_made_when_the_cache_is_gone(pair: Pair, context: torch.Tensor) -> None:
