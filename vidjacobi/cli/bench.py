@@ -52,12 +52,9 @@ def run(args: Namespace) -> dict[str, Any]:
     job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
-    for left in running.run(job, tell):  # the tables are complete after every group of decodes
+    for left in running.run(
+        job, running.print_progress
+    ):  # the tables are complete after every group of decodes
         summary = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}
-
-
-def tell(line: str) -> None:
-    """Show progress on standard error; standard output is for the result. A function, so that workers get it too."""
-    print(line, file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.cli import options
-from vidjacobi.cli.bench import tell
 from vidjacobi.errors import InvalidArgument
 
 TEXT = """Is it as good as AR, and how much faster?
@@ -110,7 +109,7 @@ def run(args: Namespace) -> dict[str, Any] | None:
         )
     config = load_eval(args.config, vars(args))
     out = Path(args.out)
-    lines = evaluate(config, out, tell)
+    lines = evaluate(config, out, print_progress)
     print((out / TEXT).read_text(encoding="utf-8"))
     print(f"{out / PAGE}: open it in a browser")
     return {"out": str(out), "results": [flat(line) for line in lines]}
