@@ -1,17 +1,19 @@
-"""From checkpoint files to tensors, and from tensors to a module, strictly. Code inside a file is never run."""
+"""Checkpoint files to tensors and records, and tensors into a module, strictly. Code inside a file is never run."""
 
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vidjacobi.errors import BadCheckpoint
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
 
 StateDict = dict[str, Tensor]
 LISTED = 8  # most names in a message
@@ -138,3 +140,38 @@ def _problem(kind: str, names: list[str]) -> str:
 def _names(names: list[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f", and {more} more" if more > 0 else "")
+
+
+def field_values(record: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in ``config`` for the fields of the dataclass ``record``; other keys are left out.
+
+    Lists become tuples, and whole numbers become floats where the field is a float. Raises InvalidArgument for a
+    value that is not of its field's type.
+    """
+    return {
+        field.name: _value(field.name, field.type, config[field.name])
+        for field in fields(record)
+        if field.name in config
+    }
+
+
+def _value(name: str, hint: Any, value: Any) -> Any:
+    # ``type(value) in kinds`` instead of isinstance: True is an int to isinstance, and no number of layers.
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if type(value) in kinds or (value is None and type(None) in kinds):
+        return value
+    if type(value) is int and float in kinds:
+        return float(value)
+    if isinstance(value, list | tuple) and any(_holds(kind, value) for kind in kinds):
+        return tuple(value)
+    raise InvalidArgument(f"{name}={value!r} is not possible")
+
+
+def _holds(kind: Any, values: "list[Any] | tuple[Any, ...]") -> bool:
+    """Whether ``kind`` is the type of a tuple with the types of ``values``."""
+    if get_origin(kind) is not tuple:
+        return False
+    wanted = get_args(kind)  # (int, int, int) of tuple[int, int, int], (int, ...) of tuple[int, ...]
+    if wanted[-1] is ...:
+        wanted = wanted[:1] * len(values)
+    return [type(value) for value in values] == list(wanted)

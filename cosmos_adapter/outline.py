@@ -37,7 +37,7 @@ def published(repository: str, dtype: torch.dtype) -> Outline | None:
 
 def shipped(name: str, dtype: torch.dtype) -> Outline:
     """A bundled model: nano or micro."""
-    with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
+    with resources.as_file(resources.files("vidjacobi") / "assets" / name) as folder:
         return in_folder(name, folder, folder / "tokenizer", dtype)
 
 

@@ -16,7 +16,7 @@ from vidjacobi.runtime import Runtime
 
 def load_shipped(name: str, runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
     """A bundled world model of ``vidjacobi/assets``: nano, or micro, which has another grid and vocabulary."""
-    with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
+    with resources.as_file(resources.files("vidjacobi") / "assets" / name) as folder:
         return load_pair(folder, folder / "tokenizer", runtime)
 
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 
-from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
@@ -74,10 +73,17 @@ def load(
         BadCheckpoint: files that are missing, damaged or do not fit together.
     """
     runtime = choose(device, dtype)
-    check_mode(compile, runtime.device, offload)
+    if compile != "off":
+        from vidjacobi.decoding.compiled import check_mode
+
+        check_mode(compile, runtime.device, offload)
     if not offload:
         model, codec = _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
-        return compiled(model, compile), codec
+        if compile != "off":
+            from vidjacobi.decoding.compiled import compiled
+
+            model = compiled(model, compile)
+        return model, codec
     from vidjacobi.models.offload import check_device, offload_pair
 
     check_device(runtime.device)

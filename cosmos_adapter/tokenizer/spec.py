@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cosmos_adapter.field_values import field_values
+from cosmos_adapter.checkpoint import field_values
 from vidjacobi.errors import InvalidArgument
 
 OFFICIAL_NAME = "CausalDiscreteFactorizedVideoTokenizer"

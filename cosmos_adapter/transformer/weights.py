@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict, without_weights
-from cosmos_adapter.field_values import field_values
+from cosmos_adapter.checkpoint import StateDict, field_values, load_strict, read_state_dict, without_weights
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec

@@ -8,8 +8,7 @@ import pytest
 
 from vidjacobi.config.decoder import GUARANTEES, load_decoder, with_window
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.api import METHODS, strategies_of
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS
 from vidjacobi.errors import InvalidArgument
 

@@ -260,7 +260,7 @@ def test_a_decoder_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     """Shipped decoders are built once; a file of one's own is not kept."""
     path, shipped = tmp_path / "mine.yaml", choose_decoder("pathwise", 5, SamplingParams())
     assert choose_decoder("pathwise", 9, SamplingParams()).parts is shipped.parts
-    text = (resources.files("vidjacobi.configs") / "decoder" / "pathwise.yaml").read_text()
+    text = (resources.files("vidjacobi") / "configs" / "decoder" / "pathwise.yaml").read_text()
     for window in (7, 11):
         path.write_text(re.sub(r"(?m)^window: \d+", f"window: {window}", text))
         chosen = choose_decoder(str(path), None, SamplingParams())

@@ -12,7 +12,7 @@ from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal, Reuse
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.lanes import RowLanes
+from vidjacobi.decoding.strategies.parallel_lanes import RowLanes
 from vidjacobi.decoding.strategies.verifiers import Grouped, Pathwise, RejectionSampler
 from vidjacobi.grid import Grid
 

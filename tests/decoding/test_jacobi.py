@@ -19,7 +19,7 @@ from vidjacobi.decoding.step import StepFunctions
 from vidjacobi.decoding.strategies.couplings import Gumbel
 from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.strategies.drafts import DRAFTS, Uniform
-from vidjacobi.decoding.strategies.lanes import LANES, RowLanes
+from vidjacobi.decoding.strategies.parallel_lanes import LANES, RowLanes
 from vidjacobi.decoding.strategies.verifiers import Pathwise
 from vidjacobi.decoding.trace import ClipGroup
 from vidjacobi.decoding.window import StepInputs, plan_window

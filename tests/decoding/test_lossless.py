@@ -12,7 +12,7 @@ from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
-from vidjacobi.decoding.strategies.lanes import LANES
+from vidjacobi.decoding.strategies.parallel_lanes import LANES
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier
 from vidjacobi.grid import Grid
 from vidjacobi.registry import build

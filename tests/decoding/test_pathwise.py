@@ -13,8 +13,7 @@ from torch import Tensor
 from vidjacobi import decode
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.api import METHODS, strategies_of
 from vidjacobi.decoding.recipe import Clips, Recipe, Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS

@@ -168,7 +168,7 @@ def grids_of(name: str) -> Tensor:
     if name == "tiny":
         generator = torch.Generator().manual_seed(0)
         return torch.randint(0, TINY_VOCAB, (2, 2, TINY_GRID.h, TINY_GRID.w), generator=generator)
-    with resources.as_file(resources.files("vidjacobi.assets") / name / "held_out_contexts.npy") as file:
+    with resources.as_file(resources.files("vidjacobi") / "assets" / name / "held_out_contexts.npy") as file:
         return torch.from_numpy(np.load(file)[[3, 40]].astype(np.int64))
 
 

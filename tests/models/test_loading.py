@@ -48,7 +48,7 @@ def test_the_bundled_models(name: str, size: tuple[int, int]) -> None:
     model, tokenizer = vidjacobi.load(name, device="cpu", dtype="float32")
     assert tokenizer.frame_size == size
     assert (model.grid_for(33).h * 8, model.grid_for(33).w * 8) == size
-    with resources.as_file(resources.files("vidjacobi.assets") / "sample.mp4") as path:
+    with resources.as_file(resources.files("vidjacobi") / "assets" / "sample.mp4") as path:
         frames = read_frames(path, 0, 9).frames
     rolled = vidjacobi.rollout(frames, model, tokenizer, new_frames=3, window=64)
     assert rolled.context.shape == (9, *size, 3)

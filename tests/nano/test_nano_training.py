@@ -220,7 +220,7 @@ def test_tokens_of_two_tokenizers_are_not_mixed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nano", "micro"])
 def test_the_shipped_transformer_is_the_one_the_scripts_build(name: str) -> None:
-    text = (resources.files("vidjacobi.assets") / name / "transformer" / "config.json").read_text("utf-8")
+    text = (resources.files("vidjacobi") / "assets" / name / "transformer" / "config.json").read_text("utf-8")
     assert json.loads(text) == MODELS[name].to_config()
 
 
@@ -231,7 +231,7 @@ def test_the_shipped_contexts_are_the_held_out_clips(name: str) -> None:
     _, tokenizer = vidjacobi.load(name, device="cpu", dtype="float32")
     clip = scenes.render_clip(seed, 9, kind=scenes.draw_kind(seed, mixture)).frames
     found = encode_clips.encode(tokenizer.codec.net, fit(clip, tokenizer.frame_size)[None], [])
-    contexts = np.load(resources.files("vidjacobi.assets") / name / "held_out_contexts.npy")
+    contexts = np.load(resources.files("vidjacobi") / "assets" / name / "held_out_contexts.npy")
     assert len(contexts) == 128
     assert (found[0] == contexts[0].flatten()).mean() > 0.99
 

@@ -11,8 +11,7 @@ import torch
 
 import vidjacobi
 from vidjacobi.config.decoder import load_decoder
-from vidjacobi.decoding.api import choose_decoder, context_ids, decode_steps
-from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.api import METHODS, choose_decoder, context_ids, decode_steps
 from vidjacobi.decoding.recipe import NO_HOOKS
 from vidjacobi.decoding.trace import finish
 from vidjacobi.errors import BadModelOutput, InvalidArgument

@@ -92,7 +92,7 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
     if clips:
         frames = [read_frames(clip, 0, length).frames for clip in clips]
         return torch.cat([frames_to_tokens([clip], tokenizer) for clip in frames])
-    place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
+    place = resources.files("vidjacobi") / "assets" / name / "held_out_contexts.npy"
     if not place.is_file():
         raise InvalidArgument(f"no contexts ship for {name}: name some clips")
     with resources.as_file(place) as file:

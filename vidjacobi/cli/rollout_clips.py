@@ -11,7 +11,6 @@ from typing import Any
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
@@ -55,7 +54,7 @@ def roll_out(
     with ExitStack() as stack:
         if not sources:
             # the sample may lie in a zip file: as_file unpacks it until the stack is closed
-            sample = resources.files("vidjacobi.assets") / "sample.mp4"
+            sample = resources.files("vidjacobi") / "assets" / "sample.mp4"
             sources = [stack.enter_context(resources.as_file(sample))]
         lengths = [context_length(config, source) for source in sources]
         if config.memory_check:
@@ -78,7 +77,10 @@ def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Ru
     check_numbers(config)
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime = choose(config.device, config.dtype)
-    check_mode(config.compile, runtime.device, config.offload)
+    if config.compile != "off":
+        from vidjacobi.decoding.compiled import check_mode
+
+        check_mode(config.compile, runtime.device, config.offload)
     if output.stream and config.run_torchscript:
         raise InvalidArgument("--stream: a TorchScript tokenizer makes frames of whole clips only")
     if config.offload:

@@ -30,7 +30,7 @@ class DecoderConfig:
         guarantee: a key of GUARANTEES. It is checked against what the parts prove.
         paper: where the method comes from.
         summary: the line that ``vidjacobi decoders`` shows.
-        method: entry of ``vidjacobi.decoding.methods.METHODS``.
+        method: entry of ``vidjacobi.decoding.api.METHODS``.
         window: positions per pass where the caller names none.
         draft, coupling, verifier: registry entries ``{"name": ..., option: ...}``; None for AR.
         lanes: registry entry; None for one lane in raster order.

@@ -16,7 +16,7 @@ Settings = TypeVar("Settings")
 
 def config_names(kind: str) -> list[str]:
     """The names of the shipped configurations of one kind, such as ``decoder``, ``rollout`` or ``bench``."""
-    files = (resources.files("vidjacobi.configs") / kind).iterdir()
+    files = (resources.files("vidjacobi") / "configs" / kind).iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
@@ -35,7 +35,7 @@ def read_config(kind: str, name: str) -> str:
     names = config_names(kind)
     if name not in names:
         raise InvalidArgument(f"unknown {kind} {name!r}{suggest(name, names)}. There are: {', '.join(names)}")
-    return (resources.files("vidjacobi.configs") / kind / f"{name}.yaml").read_text(encoding="utf-8")
+    return (resources.files("vidjacobi") / "configs" / kind / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load_settings(kind: str, name: str, schema: type[Settings], flags: Mapping[str, Any]) -> Settings:

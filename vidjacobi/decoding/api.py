@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
-from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument
@@ -20,6 +20,11 @@ from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Tokens
 
+# How tokens are decided: one by one (the oracle), or a window at a time.
+METHODS: dict[str, Callable[..., Steps]] = {
+    "autoregressive": autoregressive.steps,
+    "jacobi": jacobi.steps,
+}
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
 Contexts = Tokens | Sequence[Int[Tensor, "_"]]
 

@@ -142,7 +142,7 @@ class CompiledModel:
         with explained(self.model):
             return self._forwards[shapes](self.model, *inputs, cache)
 
-    def runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> "CompiledRunner":
+    def step_runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> "CompiledRunner":
         """Runs the passes of ``rows`` clips of a recipe; what was compiled for an equal one is used again."""
         bare = replace(recipe, model=self.model, fused=True)
         key = (bare, rows, using)

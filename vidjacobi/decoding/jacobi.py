@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.compiled import CompiledModel
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch, has_free_rows
 from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
@@ -21,6 +20,7 @@ from vidjacobi.decoding.step import (
     EagerRunner,
     HostView,
     NextPass,
+    PassCompiler,
     StepFunctions,
     StepOutput,
     StepRunner,
@@ -265,6 +265,6 @@ def show(watch: Watch, output: StepOutput) -> None:
 
 def runner_of(recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> StepRunner:
     """How the passes of a recipe are run: as its model wants it."""
-    if isinstance(recipe.model, CompiledModel):
-        return recipe.model.runner(recipe, rows, clock, using)
+    if isinstance(recipe.model, PassCompiler):
+        return recipe.model.step_runner(recipe, rows, clock, using)
     return EagerRunner(recipe, clock, using)

@@ -16,7 +16,8 @@ from torch import Tensor
 from vidjacobi.decoding.strategies.couplings import COUPLINGS, Coupling
 from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.strategies.drafts import DRAFTS, DraftRule
-from vidjacobi.decoding.strategies.lanes import LANES, FrameLanes, Lanes, RasterLane, RowLanes
+from vidjacobi.decoding.strategies.lanes import Lanes, RasterLane
+from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowLanes
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from vidjacobi.decoding.compiled import CompiledModel
+from vidjacobi.decoding.api import METHODS
 from vidjacobi.decoding.jacobi import Retired, RowBatch
-from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.prefill import Prefilled, first_state, prefill
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe, has_free_rows
+from vidjacobi.decoding.step import PassCompiler
 from vidjacobi.decoding.trace import ClipGroup, Clock, Decoded, clip_of, finish
 from vidjacobi.errors import BadModelOutput, VidjacobiError
 from vidjacobi.models.protocol import Cache, VideoModel
@@ -61,7 +61,7 @@ def decode_orders(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
 
 def refills(method: str, model: VideoModel) -> bool:
     """Whether a free row takes the next clip at once. Compiled passes keep their rows to the end."""
-    return method == "jacobi" and has_free_rows(model) and not isinstance(model, CompiledModel)
+    return method == "jacobi" and has_free_rows(model) and not isinstance(model, PassCompiler)
 
 
 def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:

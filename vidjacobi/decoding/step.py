@@ -171,6 +171,15 @@ class StepRunner(Protocol):
         ...
 
 
+@runtime_checkable
+class PassCompiler(Protocol):
+    """A model that brings a runner of its own (``vidjacobi.decoding.compiled.CompiledModel``)."""
+
+    def step_runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> StepRunner:
+        """Runs the passes of ``rows`` clips."""
+        ...
+
+
 @dataclass(frozen=True)
 class EagerRunner:
     """Passes run one kernel after the other."""

@@ -8,7 +8,8 @@ import torch
 from recording import CONTEXT, GRID, NEW, RecordedPass, case, every_pass
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes import LANES, FrameLanes, Lanes, LaneView, RasterLane, RowLanes
+from vidjacobi.decoding.strategies.lanes import Lanes, LaneView, RasterLane
+from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowLanes
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.registry import build

@@ -1,4 +1,4 @@
-"""A lane per row of the grid."""
+"""Rules with several lanes: a lane per row of the grid, or per latent frame. Most of them are lossy."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.lanes.raster import LanePlan, LaneView
-from vidjacobi.decoding.strategies.lanes.several import few_widths, in_positions, never_fed, same_place
+from vidjacobi.decoding.strategies.lanes import AdaptiveLane, LanePlan, LaneView, RasterLane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import nearest_left
 from vidjacobi.registry import check_whole
@@ -109,3 +108,94 @@ class RowLanes:
         if self.stand_in_of == "row":
             return nearest_left(view.decided, 1)
         return same_place(view)
+
+
+@dataclass(frozen=True)
+class FrameLanes:
+    """One lane per frame, in raster order inside it, opened before the frame before is complete (lossy).
+
+    Inside a frame every token but the first has its true left neighbour: what rows lose at their beginnings
+    (most of their distance from AR on a model without row-end tokens, docs/log/decoders.md) is kept.
+
+    Args:
+        width: positions of a lane, >= 1; None: the window, shared equally by the lanes that can go on.
+        reach: complete rows of the frame before beyond the row that a lane works on, >= 0; None: all of its
+            rows, which is exact.
+    """
+
+    width: int | None = None
+    reach: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("reach", 0)):
+            value = getattr(self, name)
+            if value is not None:
+                check_whole("frames", name, value, least)
+
+    @property
+    def guarantee(self) -> str:
+        """Exact only if a frame waits for the whole frame before."""
+        return "lossless" if self.reach is None else "lossy"
+
+    def __call__(self, view: LaneView) -> LanePlan:
+        grid, size = view.grid, view.decided.shape[1]
+        frames = (size - view.offset) // grid.frame_tokens
+        body = view.decided[:, view.offset : view.offset + frames * grid.frame_tokens]
+        count = body.unflatten(1, (-1, grid.frame_tokens)).long().cumprod(-1).sum(-1)
+        complete = count // grid.w
+        before = torch.cat([torch.full_like(complete[:, :1], grid.h), complete[:, :-1]], 1)
+        reach = grid.h if self.reach is None else self.reach
+        rows = torch.where(before == grid.h, grid.h, (before - reach).clamp(min=0))
+        place = torch.arange(grid.frame_tokens, device=count.device)
+        last = rows * grid.w
+        width = self.width
+        if width is None:
+            going = (count < last) & (count < grid.frame_tokens)
+            width = (view.window // going.sum(-1, keepdim=True).clamp(min=1)).clamp(min=1)
+        end = torch.minimum(count + width, last)
+        inside = (place >= count[..., None]) & (place < end[..., None])
+        targets = in_positions(inside.flatten(1), view.offset, size) & ~view.decided
+        position = torch.arange(size, device=count.device)
+        frame = (position - view.offset).div(grid.frame_tokens, rounding_mode="floor")
+        lane = (frame * grid.frame_tokens + view.offset).clamp(min=0)[None]
+        return LanePlan(targets, never_fed(view, targets), lane, torch.ones_like(targets))
+
+    def pass_width(self, wanted: int, window: int) -> int:
+        """The next multiple of 8."""
+        return few_widths(wanted, window)
+
+    def placeholder(self, view: LaneView) -> Int[Tensor, "b p"]:
+        """The nearest decided token of the same place."""
+        return same_place(view)
+
+
+LANES: dict[str, type] = {
+    "raster": RasterLane,
+    "adaptive": AdaptiveLane,
+    "rows": RowLanes,
+    "frames": FrameLanes,
+}
+
+
+def never_fed(view: LaneView, targets: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
+    """Decided tokens without a cache entry that no target follows, so that other lanes may see them."""
+    followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
+    return view.decided & ~view.cached & ~followed
+
+
+def few_widths(wanted: int, window: int) -> int:
+    """The next multiple of 8, at most the window."""
+    return min(-(-wanted // 8) * 8, window)
+
+
+def same_place(view: LaneView) -> Int[Tensor, "b p"]:
+    """The nearest decided position at the same place of an earlier frame; the nearest of all where there is none."""
+    earlier = nearest_left(view.decided, view.grid.frame_tokens)
+    return torch.where(earlier >= 0, earlier, nearest_left(view.decided, 1))
+
+
+def in_positions(body: Bool[Tensor, "b g"], offset: int, size: int) -> Bool[Tensor, "b p"]:
+    """A mask over grid places as one over positions."""
+    mask = torch.zeros(body.shape[0], size, dtype=torch.bool, device=body.device)
+    mask[:, offset : offset + body.shape[1]] = body
+    return mask
