@@ -36,7 +36,7 @@ AT_A_TIME = 1 << 22  # logits, where nothing is fused
 def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
     blocks = in_blocks((nuclei.logits, nuclei.peak, nuclei.divisor), nuclei.fused)
-    parts = [cut_rows(*block, sampling, nuclei.fused) for block in blocks]
+    parts = [cut_rows(logits, peak, divisor, sampling, nuclei.fused) for logits, peak, divisor in blocks]
     floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
     return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
 
