@@ -1,4 +1,4 @@
-"""How close predicted frames are to the ground truth, clip by clip; kept, so that nothing is measured twice."""
+"""How close predicted frames are to the ground truth, clip by clip, kept in a file so that none is measured twice."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,12 @@ class Quality:
     """One prediction against the ground truth, frame by frame.
 
     Attributes:
-        decoder: or the name of a reference; window 0 for those.
-        psnr: dB per frame, None where a frame equals the truth; ssim: in [-1, 1]; lpips: None where its weights are
-            not there.
+        decoder: name of a decoder or of a reference.
+        window: positions per pass; 0 for a reference.
+        clip: number of the clip, from 0.
+        psnr: in dB for each frame; None where a frame equals the ground truth.
+        ssim: for each frame, in [-1, 1].
+        lpips: for each frame; None where the weights of its network are missing.
     """
 
     decoder: str
@@ -28,7 +31,7 @@ class Quality:
 
     @property
     def key(self) -> QualityKey:
-        """What was measured."""
+        """(decoder, window, clip)."""
         return self.decoder, self.window, self.clip
 
 
@@ -36,5 +39,5 @@ QUALITIES = JsonRows(Quality)
 
 
 def read(path: Path) -> dict[QualityKey, Quality]:
-    """All whole rows, the later one where two are of the same; what a kill cut short is measured again."""
+    """All whole rows by key; of two with the same key the later one. A row that was cut off is measured again."""
     return {row.key: row for row in QUALITIES.read(path)}

@@ -17,8 +17,9 @@ from vidjacobi.bench.material import Source, pair_of
 from vidjacobi.bench.running import Bench
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
-from vidjacobi.bench.settings import Case, cases_of
-from vidjacobi.config.settings import differences, load_decoder
+from vidjacobi.bench.settings import BenchCase, cases_of
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import differences
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument
@@ -59,7 +60,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
     contexts = encode_contexts(config, out, chosen, tell)
     lines = decode_all(job, tell)
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
-    cases = (Case(load_decoder(AR)), *cases_of(job.config))
+    cases = (BenchCase(load_decoder(AR)), *cases_of(job.config))
     measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
     features = measure_all(measurer, chosen.clips)
     quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}

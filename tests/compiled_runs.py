@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from noting_runner import NotedModel
 from tiny_pair import MODEL
 from torch import Tensor
 from torch._dynamo.utils import counters
@@ -16,7 +17,7 @@ from torch._dynamo.utils import counters
 import vidjacobi
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi.decoding.compiled import CompiledRunner, compiled
+from vidjacobi.decoding.compiled import compiled
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -61,14 +62,7 @@ def graphs() -> int:
 
 def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[str, Any]:
     eager, prefixes = CosmosModel(network(dtype)), set()
-    model = compiled(eager, "default", backend)
-    make = CompiledRunner.make
-
-    def seen(passes: CompiledRunner, state: Any, planned: Any, size: Any, cache: Any) -> Any:
-        prefixes.add(size.slots)
-        return make(passes, state, planned, size, cache)
-
-    CompiledRunner.make = seen  # type: ignore[method-assign]
+    model = NotedModel(eager, backend, None, note=lambda size, cache, output: prefixes.add(size.slots))
     first, one = decode(model, decoder, 0, clips)
     made = graphs()
     expected, other = decode(eager, decoder, 0, clips)

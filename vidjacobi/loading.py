@@ -1,4 +1,4 @@
-"""A model's name to a model and its video tokenizer, or to the outline of both."""
+"""From a name, a folder or a repository to a model and its video tokenizer, or to the outline of both."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +18,10 @@ from vidjacobi.runtime import Runtime, choose
 
 Pair = tuple[VideoModel, VideoTokenizer]
 
-# name -> "module:function", called with a Runtime; imported only when asked for
+# Bundled models: name -> "module:function", which takes a Runtime. The module is imported only when the model is
+# asked for. A model of your own is added here.
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
-# any other name: a folder or a repository of checkpoints
+# Reads any other name, which is a folder or a repository of checkpoints.
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
 # name -> "module:function", called with the name and a dtype
 OUTLINES = {
@@ -33,9 +34,9 @@ PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
 FOLDER_OUTLINES = "cosmos_adapter.outline:folder"
 # the outline of a checkpoint and a tokenizer, wherever they lie
 PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
-# called with a loaded pair: where its weights are
+# Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
-# the tokenizer of a repository that names none
+# The tokenizer of repositories that do not hold one.
 TOKENIZERS = {
     "nvidia/Cosmos-1.0-Autoregressive-4B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
     "nvidia/Cosmos-1.0-Autoregressive-12B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
@@ -53,23 +54,24 @@ def load(
     offload: bool = False,
     compile: str = "off",
 ) -> Pair:
-    """(model, tokenizer) by name.
+    """The model and the video tokenizer of a name, ready to decode.
 
     Args:
         name_or_path: ``nano`` or ``micro``; a folder of an official checkpoint (``model.pt`` or safetensors,
-            optional ``config.json``); or a Hugging Face repository id, fetched into its cache because you named it.
+            optional ``config.json``); or a Hugging Face repository id, which is fetched into the cache of the hub
+            because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
-        tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.
+        tokenizer: folder or repository of the video tokenizer, where it is not beside the model.
         run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
-            are programs: only for files that you trust.
-        offload: model and tokenizer take turns on the device, their weights stay in the host's memory; the
-            results are the same. See ``vidjacobi.models.offload``.
-        compile: how the model's passes are made: a key of ``vidjacobi.decoding.compiled.MODES``.
+            are programs, so use this only for files that you trust.
+        offload: keep both weights in the host's memory and let model and tokenizer take turns on the device.
+            The results are the same. See ``vidjacobi.models.offload``.
+        compile: how the model's passes are made; a key of ``vidjacobi.decoding.compiled.MODES``.
 
     Raises:
-        InvalidArgument: unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
-        BadCheckpoint: files missing, damaged or not fitting.
+        InvalidArgument: an unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
+        BadCheckpoint: files that are missing, damaged or do not fit together.
     """
     runtime = choose(device, dtype)
     check_mode(compile, runtime.device, offload)
@@ -79,6 +81,7 @@ def load(
     from vidjacobi.models.offload import check_device, offload_pair
 
     check_device(runtime.device)
+    # The pair is loaded on the host whatever the device is; offload_pair then copies weights over turn by turn.
     host = replace(runtime, device=torch.device("cpu"))
     pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
     return offload_pair(*pair, resolve(MODULES)(*pair), runtime.device)
@@ -131,21 +134,21 @@ def _made_by(target: str) -> Callable[[str, torch.dtype], Outline]:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name is that of a bundled model (and of no folder here)."""
+    """Whether a name is that of a bundled model. A folder of the same name in the working folder goes first."""
     return name in MODELS and not Path(name).exists()
 
 
 def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
-    """Folders of a checkpoint and of its tokenizer, fetched if ``name`` is a repository.
+    """The folders of a checkpoint and of its tokenizer. Repositories are fetched.
 
-    Raises InvalidArgument, BadCheckpoint.
+    Raises InvalidArgument for an unknown name, BadCheckpoint where there is no tokenizer or nothing can be fetched.
     """
     weights = _folder(name, "model")
     return weights, _tokenizer_folder(name, weights, tokenizer)
 
 
 def resolve(target: str) -> Callable[..., Any]:
-    """Import ``module:function``."""
+    """The function that a text ``module:function`` names; its module is imported."""
     module, _, function = target.partition(":")
     return getattr(import_module(module), function)
 

@@ -9,7 +9,7 @@ import pytest
 from vidjacobi.batch.future_files import digest_of, open_out
 from vidjacobi.batch.manifest import ManifestRow, new_log
 from vidjacobi.batch.settings import BatchPlan, load_plan
-from vidjacobi.config.settings import config_names, differences
+from vidjacobi.config.yaml_files import config_names, differences
 from vidjacobi.errors import BadOutput, InvalidArgument
 
 

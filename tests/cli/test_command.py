@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vidjacobi.cli.main import COMMANDS, main
-from vidjacobi.config.settings import GUARANTEES, config_names
+from vidjacobi.config.decoder import GUARANTEES
+from vidjacobi.config.yaml_files import config_names
 
 PROJECT = ("vidjacobi", "cosmos_adapter")
 MODULES = 94  # of the project that a rollout imports, packages counted

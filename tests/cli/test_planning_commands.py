@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import AdaptiveLane
 

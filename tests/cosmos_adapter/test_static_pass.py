@@ -1,4 +1,4 @@
-"""Every pass of every decoder on a device without numbers: nothing could be read from it, or moved off it."""
+"""Every pass of every decoder on the meta device, where tensors have no numbers that could be read or moved."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from vidjacobi.decoding.records import tensors
 
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import Problem
-from vidjacobi.decoding.step import look, one_pass
-from vidjacobi.decoding.window import Size, spare_slot
+from vidjacobi.decoding.recipe import Clips, Recipe
+from vidjacobi.decoding.state import tensors_of
+from vidjacobi.decoding.step import plan_next, step
+from vidjacobi.decoding.window import PassSize
 from vidjacobi.sampling.probs import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
@@ -33,14 +34,8 @@ WAITING = {
     "lift_fresh",
 }
 HOST_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.tolist, Tensor.item)
-EACH_KIND = (
-    "pathwise",
-    "fast",
-    "sjd",
-    "gsd",
-    "pjd_temporal",
-    "adaptive",
-)  # the others are made of the same parts
+# the other decoders are made of the same parts
+EACH_KIND = ("pathwise", "fast", "sjd", "gsd", "pjd_temporal", "adaptive")
 DECODERS = [
     pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow)
     for name in config_names("decoder")
@@ -49,7 +44,7 @@ DECODERS = [
 
 
 class Strict(TorchDispatchMode):
-    """Refuses them, and everything that is not on the meta device; keeps all operations with their shapes."""
+    """Refuses these operations and tensors on other devices, and records all operations with their shapes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,60 +63,57 @@ class Strict(TorchDispatchMode):
 
 
 class NoHostNumbers(TorchFunctionMode):
-    """Refuses tensors made of the host's numbers: the dispatcher never sees some of them."""
+    """Refuses tensors that are made of the host's numbers, some of which the dispatcher never sees."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func not in HOST_NUMBERS, func
         return func(*args, **(kwargs or {}))
 
 
-def problem(decoder: str, spec: Any = TINY) -> Problem:
+def case(decoder: str, spec: Any = TINY) -> tuple[Recipe, Clips]:
     with torch.device("meta"):
         network = CosmosTransformer(spec)
         model = CosmosModel(network)
         if spec.insert_cross_attn:
             model = model.with_context(torch.empty(2, 7, spec.context_dim))
-        context, streams = torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, dtype=torch.long)
-    return Problem(
-        model, context, 22, SamplingParams(1.0, 0.8), 8, 0, streams, strategies_of(load_decoder(decoder))
-    )
+        clips = Clips.of([torch.zeros(13, dtype=torch.long)] * 2, [22] * 2, 0, [0, 0], model.device)
+    strategies = strategies_of(load_decoder(decoder))
+    return Recipe(model, SamplingParams(1.0, 0.8), 8, 35, strategies), clips
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_nothing_is_read_and_no_shape_changes(decoder: str) -> None:
-    """Of three passes of one size the operations are the same, one by one, and so are the shapes of the state."""
-    case = problem(decoder)
-    assert case.parts is not None
-    slots = spare_slot(case, case.parts)
-    cache = case.model.make_cache(2, slots + 1)
+    """In three passes of one size all operations are the same, one by one, and so are the shapes of the state."""
+    recipe, clips = case(decoder)
+    slots = recipe.spare_slot
+    cache = recipe.model.make_cache(2, slots + 1)
     with torch.inference_mode():
-        state, size = start(case, case.parts, cache), Size(8, slots)
-        made = one_pass(case, case.parts, state, look(case, case.parts, state).planned, size, cache)
+        state, size = start(recipe, clips, cache), PassSize(8, slots)
+        output = step(recipe, state, plan_next(recipe, state).plan, size, cache)
         logs, shapes = [], []
         for _ in range(2):
             with NoHostNumbers(), Strict() as strict:
-                made = one_pass(case, case.parts, made.state, made.ahead.planned, size, cache)
+                output = step(recipe, output.state, output.next.plan, size, cache)
             logs.append(strict.log)
-            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors(made)])
+            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors_of(output)])
     assert len(logs[0]) > 100
     assert logs[0] == logs[1]
     assert shapes[0] == shapes[1]
 
 
 def test_a_model_with_text_too() -> None:
-    case = problem("fast", TINY_TEXT)
-    assert case.parts is not None
-    slots = spare_slot(case, case.parts)
-    cache = case.model.make_cache(2, slots + 1)
-    state = start(case, case.parts, cache)
-    planned = look(case, case.parts, state).planned
+    recipe, clips = case("fast", TINY_TEXT)
+    slots = recipe.spare_slot
+    cache = recipe.model.make_cache(2, slots + 1)
+    state = start(recipe, clips, cache)
+    plan = plan_next(recipe, state).plan
     with torch.inference_mode(), NoHostNumbers(), Strict() as strict:
-        one_pass(case, case.parts, state, planned, Size(8, slots), cache)
+        step(recipe, state, plan, PassSize(8, slots), cache)
     assert len(strict.log) > 100
 
 
 def test_the_mode_refuses_what_it_should() -> None:
-    """Each of these would end a capture."""
+    """Each of these operations would end the capture of a CUDA graph."""
     some = torch.zeros(3, device="meta")
     for work in (
         some.nonzero,

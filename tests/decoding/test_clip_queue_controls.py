@@ -5,95 +5,108 @@ from typing import Any
 
 import pytest
 import torch
-from queued import Counting, alone, assert_as_alone, of_all
+from queued import WINDOW, Counting, alone, assert_as_alone, requests
 from torch import Tensor
 
-from vidjacobi.decoding import batch_ops, jacobi
-from vidjacobi.decoding.state import DecodeState, Window
-from vidjacobi.decoding.strategies.drafts import FrameProbsCache
-from vidjacobi.sampling.truncated_probs import TruncatedProbs
+from vidjacobi import SamplingParams
+from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.decoding.clip_queue import Finished, run_queue
+from vidjacobi.decoding.jacobi import RowBatch
+from vidjacobi.decoding.recipe import NO_HOOKS
+from vidjacobi.decoding.scheduler import Job
+from vidjacobi.decoding.state import DecodeState, select_rows
+from vidjacobi.decoding.trace import ClipGroup
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked
 
 
-def keep_the_cache(patch: pytest.MonkeyPatch) -> None:
+class KeepsTheCache(Counting):
     """The entries of the old clip stay."""
-    patch.setattr(Counting, "copy_rows", lambda *_: None)
+
+    def copy_rows(self, *_: Any) -> None:
+        pass
 
 
-def copy_too_little(patch: pytest.MonkeyPatch) -> None:
+class CopiesTooLittle(Counting):
     """The last entry of the context is forgotten."""
 
-    def short(self: Any, cache: Tensor, into: Tensor, source: Tensor, of: Tensor) -> None:
-        cache[into, : source.shape[1] - 1] = source[of, :-1]
-
-    patch.setattr(Counting, "copy_rows", short)
+    def copy_rows(self, cache: Tensor, rows: Tensor, source: Tensor, source_rows: Tensor) -> None:
+        cache[rows, : source.shape[1] - 1] = source[source_rows, :-1]
 
 
-def move_no_entries(patch: pytest.MonkeyPatch) -> None:
+class MovesNoEntries(Counting):
     """A row that moves into a gap leaves its entries behind."""
-    copied = TinyVideoModel.copy_rows
 
-    def only_new(self: Any, cache: Tensor, into: Tensor, source: Tensor, of: Tensor) -> None:
+    def copy_rows(self, cache: Tensor, rows: Tensor, source: Tensor, source_rows: Tensor) -> None:
         if cache is not source:
-            copied(self, cache, into, source, of)
-
-    patch.setattr(Counting, "copy_rows", only_new)
+            TinyVideoModel.copy_rows(self, cache, rows, source, source_rows)
 
 
-def keep_the_memory(patch: pytest.MonkeyPatch) -> None:
-    """A new clip drafts from the laws of the row above it."""
-    beside = FrameProbsCache.beside
+class SpoilsNewRows(RowBatch):
+    """What a new clip brings along is mixed with what stands in the last row."""
 
-    def wrong(self: FrameProbsCache, other: FrameProbsCache) -> FrameProbsCache:
-        both = beside(self, other)
-        both.ids[len(self.ids) :], both.probs[len(self.ids) :] = self.ids[-1:], self.probs[-1:]
-        return both
+    def spoilt(self, state: DecodeState, last: DecodeState) -> DecodeState:
+        """``last``: that row, as often as there are new clips."""
+        raise NotImplementedError
 
-    patch.setattr(FrameProbsCache, "beside", wrong)
+    def admit(self, group: ClipGroup, state: DecodeState, cache: Any, source_rows: list[int]) -> None:
+        if self.active:
+            row = torch.full_like(state.passes, len(self.state.passes) - 1)
+            state = self.spoilt(state, select_rows(self.state, row))
+        super().admit(group, state, cache, source_rows)
 
 
-def keep_the_passes(patch: pytest.MonkeyPatch) -> None:
+class KeepsTheFrameProbs(SpoilsNewRows):
+    """A new clip drafts from the probs of the row above it."""
+
+    def spoilt(self, state: DecodeState, last: DecodeState) -> DecodeState:
+        return replace(state, frame_probs=last.frame_probs)
+
+
+class KeepsThePasses(SpoilsNewRows):
     """A new clip goes on counting where the old one was."""
-    beside = batch_ops.beside
 
-    def wrong(first: DecodeState, second: DecodeState) -> DecodeState:
-        return beside(first, replace(second, passes=first.passes[-1:].repeat(len(second.passes))))
-
-    patch.setattr(jacobi, "beside", wrong)
+    def spoilt(self, state: DecodeState, last: DecodeState) -> DecodeState:
+        return replace(state, passes=last.passes)
 
 
-def keep_the_drafts(patch: pytest.MonkeyPatch) -> None:
-    """A new clip's window holds the slots of another's, and their laws."""
-    empty = batch_ops._with_window
+class KeepsTheDrafts(SpoilsNewRows):
+    """A new clip's last window holds the slots of another's, and their probs."""
 
-    def wrong(state: DecodeState, window: Window | None, laws: TruncatedProbs | None) -> DecodeState:
-        if state.window is not None or window is None:
-            return empty(state, window, laws)
-        last = torch.full_like(state.frontier, len(window.inputs) - 1)
-        taken = batch_ops.rows_of(window, last)
-        targets = state.frontier[:, None] + torch.arange(window.inputs.shape[1])
-        moved = replace(taken, inputs=targets - 1, valid=torch.ones_like(taken.valid))
-        return replace(state, window=moved, laws=laws and batch_ops.rows_of(laws, last))
-
-    patch.setattr(batch_ops, "_with_window", wrong)
+    def spoilt(self, state: DecodeState, last: DecodeState) -> DecodeState:
+        inputs = state.frontier[:, None] + torch.arange(last.window.width) - 1
+        window = replace(last.window, inputs=inputs, valid=torch.ones_like(last.window.valid))
+        return replace(state, window=window, probs=last.probs)
 
 
-CONTROLS = [
-    (keep_the_cache, "pathwise"),
-    (copy_too_little, "pathwise"),
-    (move_no_entries, "pathwise"),
-    (keep_the_memory, "pathwise"),
-    (keep_the_memory, "fast"),
-    (keep_the_passes, "fast"),
-    (keep_the_drafts, "fast"),
+CONTROLS: list[tuple[type[Counting], type[RowBatch], str]] = [
+    (KeepsTheCache, RowBatch, "pathwise"),
+    (CopiesTooLittle, RowBatch, "pathwise"),
+    (MovesNoEntries, RowBatch, "pathwise"),
+    (Counting, KeepsTheFrameProbs, "pathwise"),
+    (Counting, KeepsTheFrameProbs, "fast"),
+    (Counting, KeepsThePasses, "fast"),
+    (Counting, KeepsTheDrafts, "fast"),
 ]
 
 
-@pytest.mark.parametrize(("control", "decoder"), CONTROLS)
-def test_a_broken_refill_is_caught(control: Any, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone(decoder)
-    control(monkeypatch)
+def through_three_rows(model: Counting, batch: type[RowBatch], decoder: str) -> list[Finished]:
+    chosen = choose_decoder(decoder, WINDOW, SamplingParams())
+    job = Job(chosen.config.method, chosen.recipe(model, model.max_positions), NO_HOOKS, batch)
+    found = list(run_queue(job, requests(), chosen.sampling.seed, 3))
+    assert all(isinstance(one, Finished) for one in found)
+    return found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("model", "batch", "decoder"), CONTROLS)
+def test_a_broken_refill_is_caught(model: type[Counting], batch: type[RowBatch], decoder: str) -> None:
     with pytest.raises(AssertionError):
-        assert_as_alone(of_all(decoder, 3), decoder)
+        assert_as_alone(through_three_rows(model(), batch, decoder), decoder)
+
+
+@pytest.mark.parametrize("decoder", ["pathwise", "fast"])
+def test_a_whole_refill_is_not(decoder: str) -> None:
+    """In the same way, so that the controls show the broken part only."""
+    alone(decoder)
+    assert_as_alone(through_three_rows(Counting(), RowBatch, decoder), decoder)

@@ -4,18 +4,21 @@ The compiler itself runs in test_torch_compile.py, in processes without shape ch
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from noting_runner import NotedModel
+from plain_model import Plain
 from torch import Tensor
-from vidjacobi.decoding.records import tensors
 
 import vidjacobi
 from vidjacobi.decoding import compiled as module
-from vidjacobi.decoding.compiled import PREFIXES, CompiledRunner, check_mode, compiled
+from vidjacobi.decoding.compiled import PREFIXES, check_mode, compiled
+from vidjacobi.decoding.state import tensors_of
+from vidjacobi.decoding.step import StepOutput
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.decoding.window import PassSize
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
@@ -60,7 +63,7 @@ class Graphs:
             made = work()
             if not results:
                 results.append(made)
-            for old, new in zip(tensors(results[0]), tensors(made), strict=True):
+            for old, new in zip(tensors_of(results[0]), tensors_of(made), strict=True):
                 old.copy_(new)
             return results[0]
 
@@ -70,7 +73,6 @@ class Graphs:
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
     monkeypatch.setattr(module, "compile_whole", lambda function, backend: function)
-    monkeypatch.setattr(module, "check_compiler", lambda device: None)
     return Graphs()
 
 
@@ -86,24 +88,17 @@ def test_captured_passes_decide_the_same(decoder: str, graphs: Graphs) -> None:
         assert torch.equal(getattr(made.trace, name), getattr(expected.trace, name))
 
 
-def test_each_prefix_is_captured_once_and_nothing_moves(
-    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_prefix_is_captured_once_and_nothing_moves(graphs: Graphs) -> None:
     """The state, the plan and the cache are in the same memory in all passes of two decodes."""
     places: set[tuple[int, ...]] = set()
     sizes: list[tuple[int, int]] = []
-    make = CompiledRunner.make
 
-    def looked_at(passes: CompiledRunner, state: Any, planned: Any, size: Any, cache: Tensor) -> Any:
-        made, seconds = make(passes, state, planned, size, cache)
-        if state.window is not None:
-            behind = tensors(made.state, made.ahead.planned)
-            places.add((cache.data_ptr(), *(tensor.data_ptr() for tensor in behind)))
-            sizes.append((size.width, size.slots))
-        return made, seconds
+    def note(size: PassSize, cache: Tensor, output: StepOutput) -> None:
+        left = tensors_of(output.state, output.next.plan)
+        places.add((cache.data_ptr(), *(tensor.data_ptr() for tensor in left)))
+        sizes.append((size.width, size.slots))
 
-    monkeypatch.setattr(CompiledRunner, "make", looked_at)
-    captured = compiled(model(), "reduce-overhead", recorder=graphs)
+    captured: Any = NotedModel(model(), "inductor", graphs, note=note)
     for seed in (0, 1):
         assert torch.equal(decode(captured, "fast", seed).tokens, decode(model(), "fast", seed).tokens)
     assert len(places) == 1
@@ -152,14 +147,12 @@ def test_watchers_see_the_same(graphs: Graphs) -> None:
 
 def test_a_compiled_model_offers_what_its_model_does(graphs: Graphs) -> None:
     one = model()
-    members = ("vocab_size", "max_positions", "prefix_tokens", "device", "dtype")
-    methods = ("grid_for", "make_cache", "prefill", "forward")  # neither move nor copy_rows
-    plain = SimpleNamespace(**{name: getattr(one, name) for name in (*members, *methods)})
-    assert isinstance(compiled(one, "default"), TreeModel)
-    assert isinstance(compiled(one, "default"), RowModel)
-    assert isinstance(compiled(plain, "default"), VideoModel)
-    assert not isinstance(compiled(plain, "default"), TreeModel)
-    assert not isinstance(compiled(plain, "default"), RowModel)
+    plain: Any = Plain(one)
+    assert isinstance(compiled(one, backend="eager"), TreeModel)
+    assert isinstance(compiled(one, backend="eager"), RowModel)
+    assert isinstance(compiled(plain, backend="eager"), VideoModel)
+    assert not isinstance(compiled(plain, backend="eager"), TreeModel)
+    assert not isinstance(compiled(plain, backend="eager"), RowModel)
     assert compiled(one, "off") is one
     bare = compiled(plain, "reduce-overhead", recorder=graphs)
     assert torch.equal(decode(bare, "fast").tokens, decode(plain, "fast").tokens)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.clip_queue import Request as Clip
 from vidjacobi.decoding.clip_queue import decode_each
 from vidjacobi.errors import BadModelOutput

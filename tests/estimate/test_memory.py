@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import simulate
 from vidjacobi.estimate.counting import FusedAttention, WorkCounter

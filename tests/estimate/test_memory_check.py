@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import vidjacobi
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.estimate import memory
 from vidjacobi.estimate.doctor import data_sheet_device
@@ -113,7 +113,7 @@ def test_a_stream_keeps_its_past() -> None:
     _, tokenizer = vidjacobi.load("nano", "cpu", "float32")
     real = tokenizer.frame_stream()
     real.add(torch.zeros(1, 2, 16, 20, dtype=torch.long))
-    assert past == 2 * next(part.nbytes for part in vars(real).values() if isinstance(part, Past))
+    assert past == 2 * next(part.nbytes for part in vars(real).values() if isinstance(part, StreamState))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.api import choose_decoder, decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedAttention

@@ -10,6 +10,7 @@ pipeline        one process: read and encode | decode | turn into frames and wri
 progress        counts and the progress bar
 workers         one process with a model and a shard, or several on this machine
 ray_engine      workers as actors of Ray
+run             a whole run in its folder, with either engine
 report          ``report.html`` of a batch
 lerobot_export  a batch as a LeRobot dataset
 """

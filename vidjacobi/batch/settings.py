@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import strategies_of

@@ -1,8 +1,6 @@
 """``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
 
-import sys
 from argparse import ArgumentParser, Namespace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +52,9 @@ def run(args: Namespace) -> dict[str, Any]:
     job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
-    tell = partial(print, file=sys.stderr, flush=True)  # progress; standard output is for the result
-    for left in running.run(job, tell):  # the tables are complete after every group of decodes
+    for left in running.run(
+        job, running.print_progress
+    ):  # the tables are complete after every group of decodes
         summary = write_results(config, job.out, job.count(), finished=not left)
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}

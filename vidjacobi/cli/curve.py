@@ -39,7 +39,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Measure and write; the curve. Raises VidjacobiError."""
     from vidjacobi.bench.curve import measure_curve, write_curve
     from vidjacobi.bench.material import contexts_of
-    from vidjacobi.config.settings import load_decoder
+    from vidjacobi.config.decoder import load_decoder
     from vidjacobi.decoding.api import strategies_of
     from vidjacobi.loading import load
     from vidjacobi.models.protocol import flatten

@@ -15,7 +15,8 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Print the list, the strongest guarantee first; the guarantee of each decoder."""
-    from vidjacobi.config.settings import GUARANTEES, config_names, load_decoder
+    from vidjacobi.config.decoder import GUARANTEES, load_decoder
+    from vidjacobi.config.yaml_files import config_names
 
     strength = list(GUARANTEES)  # identical, lossless, lossy
     configs = [load_decoder(name) for name in config_names("decoder")]

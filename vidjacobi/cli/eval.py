@@ -1,8 +1,6 @@
 """``vidjacobi eval DATASET``: roll out clips of a dataset and measure. See also eval_fvd.py and eval_setup.py."""
 
-import sys
 from argparse import ArgumentParser, Namespace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +95,7 @@ def run(args: Namespace) -> dict[str, Any] | None:
     if args.dataset is None:
         parser().print_help()
         return None
+    from vidjacobi.bench.running import print_progress
     from vidjacobi.datasets import DATASETS
     from vidjacobi.eval.results import flat
     from vidjacobi.eval.run import PAGE, TEXT, evaluate
@@ -110,7 +109,7 @@ def run(args: Namespace) -> dict[str, Any] | None:
         )
     config = load_eval(args.config, vars(args))
     out = Path(args.out)
-    lines = evaluate(config, out, partial(print, file=sys.stderr, flush=True))
+    lines = evaluate(config, out, print_progress)
     print((out / TEXT).read_text(encoding="utf-8"))
     print(f"{out / PAGE}: open it in a browser")
     return {"out": str(out), "results": [flat(line) for line in lines]}

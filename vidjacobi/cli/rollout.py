@@ -75,7 +75,7 @@ def _add_output(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> dict[str, Any]:
     """Everything that can be checked is checked before the first clip is rolled out. Raises VidjacobiError."""
     from vidjacobi.cli.rollout_clips import Output, roll_out
-    from vidjacobi.config.settings import load_rollout
+    from vidjacobi.config.rollout import load_rollout
     from vidjacobi.rollouts.files import Extras
 
     # "decoder.draft.keep=64" is a setting; "take=2.mp4" is one too, unless there is a file of that name

@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.config.settings import DecoderConfig, RolloutConfig
+from vidjacobi.config.decoder import DecoderConfig
+from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument

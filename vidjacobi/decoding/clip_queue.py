@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import check_clips, choose_decoder, context_ids, context_rows, noise_key_of
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
@@ -115,9 +115,16 @@ def decode_each(
             "each row of this model has a condition of its own: decode such clips together, with vidjacobi.decode"
         )
     recipe = chosen.recipe(model, positions or model.max_positions)
-    orders = (_order(recipe, chosen.sampling.seed, request) for request in requests)
-    done = decode_orders(Job(chosen.config.method, recipe, Hooks(measure)), orders, rows)
-    return (_handed(part, keep_going) for part in done)
+    job = Job(chosen.config.method, recipe, Hooks(measure))
+    return run_queue(job, requests, chosen.sampling.seed, rows, keep_going)
+
+
+def run_queue(
+    job: Job, requests: Iterable[Request | None], seed: int, rows: int, keep_going: bool = False
+) -> Iterator[Finished | Failed]:
+    """``decode_each`` for a decoder that has been chosen."""
+    orders = (_order(job.recipe, seed, request) for request in requests)
+    return (_handed(done, keep_going) for done in decode_orders(job, orders, rows))
 
 
 def _order(recipe: Recipe, seed: int, request: Request | None) -> Order | Done | None:

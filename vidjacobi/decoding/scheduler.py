@@ -45,11 +45,12 @@ Orders = Iterator[Order | Done | None]  # Done: refused, and handed on. None: no
 
 @dataclass(frozen=True)
 class Job:
-    """What all orders of a queue have in common."""
+    """What all orders of a queue have in common. ``batch``: where tests hand in a broken one."""
 
     method: str
     recipe: Recipe
     hooks: Hooks
+    batch: type[RowBatch] = RowBatch
 
 
 def decode_orders(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
@@ -69,7 +70,7 @@ def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
     Orders are taken when a row is free. The model must have free rows (``models.protocol.has_free_rows``).
     """
     waiting = WaitingOrders(job, orders)
-    batch = RowBatch(job.recipe, rows, job.hooks)
+    batch = job.batch(job.recipe, rows, job.hooks)
     while True:
         while batch.active < rows and (found := waiting.next()):
             if isinstance(found, Done):

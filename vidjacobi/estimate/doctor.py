@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.memory import (
     Memory,

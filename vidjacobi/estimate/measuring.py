@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.estimate import simulate

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.api import decode
 from vidjacobi.estimate.counting import Work
 from vidjacobi.estimate.pass_seconds import (

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from vidjacobi.config.settings import load_decoder, read_config
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import read_config
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.scenario import RolloutShape, lengths_of
 from vidjacobi.loading import outline

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vidjacobi.bench.curve import write_curve
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.memory import memory_of
 from vidjacobi.estimate.pass_seconds import (

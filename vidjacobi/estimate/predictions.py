@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.errors import BadInput
 from vidjacobi.estimate.memory import fits

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams

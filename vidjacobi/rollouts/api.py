@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from typing_extensions import Unpack
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.models.codec import Detokenizer, IncrementalDetokenizer, WholeDetokenizer, fit

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import Decoder, choose_decoder, context_ids, decode_steps
 from vidjacobi.decoding.recipe import Hooks, Progress
 from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps

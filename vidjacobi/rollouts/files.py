@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidjacobi.config.settings import GUARANTEES, DecoderConfig, RolloutConfig
+from vidjacobi.config.decoder import GUARANTEES, DecoderConfig
+from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.output.atomic import replacing_folder, write_json
 from vidjacobi.output.run_folder import RunFolder

@@ -1,7 +1,10 @@
 """The public call: what it refuses, what identifies a clip, and what the numbers mean."""
 
 import math
+import re
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -11,8 +14,10 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
-from vidjacobi.decoding.state import Progress
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
+from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import BadModelOutput, InvalidArgument
@@ -43,7 +48,7 @@ def run(decoder: str, rows: list[int] | None = None, **options: Any) -> Decoded:
 
 
 def parts_of_name(decoder: str) -> tuple[bool, dict[str, Any] | None]:
-    """(whether it has several lanes, its siblings)."""
+    """(whether it has several lanes, its draft tree)."""
     config = load_decoder(decoder)
     return config.lanes is not None, config.draft_tree
 
@@ -77,17 +82,17 @@ def test_the_trace_adds_up(decoder: str, window: int) -> None:
     assert (decoded.tokens >= 0).all()
     assert (decoded.tokens < VOCAB).all()
 
-    lanes, siblings = parts_of_name(decoder)
+    lanes, tree = parts_of_name(decoder)
     assert trace.decided.sum(0).tolist() == [NEW] * clips
     assert trace.frontier[-1].tolist() == [NEW] * clips
     assert (trace.decided > 0).sum(0).tolist() == stats.nfe
     assert max(stats.nfe) == stats.passes
     assert (trace.decided[0] == 1).all()  # the prefill decides one
     corrected = trace.decided - trace.accepted
-    most = GRID.t * GRID.h if lanes else 2 if siblings else 1  # of every lane one; one behind a sibling
+    most = GRID.t * GRID.h if lanes else 2 if tree else 1  # of every lane one; one after a sibling
     assert ((corrected >= 0) & (corrected <= most)).all()
     assert (trace.changed <= trace.pending).all()
-    assert (trace.decided + trace.pending)[1:].max() <= window + bool(siblings)
+    assert (trace.decided + trace.pending)[1:].max() <= window + bool(tree)
     assert (trace.evaluated[0] == CONTEXT).all()
     assert trace.evaluated[1:].max() <= window
     assert torch.equal(trace.evaluated > 0, trace.decided > 0)
@@ -185,7 +190,7 @@ def test_progress_is_reported_once_per_pass() -> None:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_model_that_returns_no_law(decoder: str, value: float) -> None:
+def test_a_model_that_returns_no_probs(decoder: str, value: float) -> None:
     class Broken(TinyVideoModel):
         def forward(self, *inputs: Any) -> Tensor:
             logits = super().forward(*inputs)
@@ -245,10 +250,22 @@ def test_a_context_of_another_shape_or_type(context: Any, monkeypatch: pytest.Mo
         decode(model(), context, 1)
 
 
-def test_a_jacobi_decoder_without_parts_is_refused() -> None:
+def test_a_jacobi_decoder_without_strategies_is_refused() -> None:
     nothing = load_decoder("pathwise", {"draft": None, "coupling": None, "verifier": None})
     with pytest.raises(InvalidArgument, match="needs a draft rule"):
         decode(model(), contexts(), NEW, nothing)
+
+
+def test_a_decoder_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    """Shipped decoders are built once; a file of one's own is not kept."""
+    path, shipped = tmp_path / "mine.yaml", choose_decoder("pathwise", 5, SamplingParams())
+    assert choose_decoder("pathwise", 9, SamplingParams()).parts is shipped.parts
+    text = (resources.files("vidjacobi.configs") / "decoder" / "pathwise.yaml").read_text()
+    for window in (7, 11):
+        path.write_text(re.sub(r"(?m)^window: \d+", f"window: {window}", text))
+        chosen = choose_decoder(str(path), None, SamplingParams())
+        assert chosen.window == window
+        assert chosen.parts == shipped.parts
 
 
 def test_the_public_names() -> None:
