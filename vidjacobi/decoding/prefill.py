@@ -133,7 +133,7 @@ def first_state(
         tokens=tokens,
         decided=(position <= starts[:, None]) | (position >= ends[:, None]),
         cached=(position < starts[:, None]) | (position >= ends[:, None] - 1),
-        exact_prefix=starts,
+        exact_prefix=starts.clone(),  # not the same tensor: see Window.empty
         frontier=starts + 1,
         window=Window.empty(len(clips), width, starts.device),
         probs=unread(probs, width) if parts.reads_draft_probs else None,

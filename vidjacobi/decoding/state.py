@@ -56,10 +56,22 @@ class Window:
 
     @classmethod
     def empty(cls, rows: int, width: int, device: torch.device) -> "Window":
-        """A window of padding only: what comes before the first pass."""
-        position = torch.zeros(rows, width, dtype=torch.long, device=device)
-        nothing = torch.zeros(rows, width, dtype=torch.bool, device=device)
-        return cls(position, nothing, nothing, position, position, nothing)
+        """A window of padding only: what comes before the first pass.
+
+        Every field is a tensor of its own, as after a pass: compiled code is made anew where fields share one.
+        """
+
+        def zeros(dtype: torch.dtype) -> Tensor:
+            return torch.zeros(rows, width, dtype=dtype, device=device)
+
+        return cls(
+            inputs=zeros(torch.long),
+            used=zeros(torch.bool),
+            valid=zeros(torch.bool),
+            home=zeros(torch.long),
+            lane=zeros(torch.long),
+            corrects=zeros(torch.bool),
+        )
 
     @property
     def targets(self) -> Positions:
