@@ -18,11 +18,10 @@ import torch
 
 from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.estimate.counting import counted
-from vidjacobi.estimate.environment import process_memory
 from vidjacobi.estimate.measuring import expected, fill, measure_decoding, measured, one_pass
-from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.request import Request, lengths_of
-from vidjacobi.loading import load
+from vidjacobi.estimate.scenario import RolloutShape, lengths_of
+from vidjacobi.loading import load, outline
+from vidjacobi.processes import process_memory
 
 
 def main() -> None:
@@ -50,7 +49,7 @@ def main() -> None:
     began, total = time.perf_counter(), sum(float(p.sum()) for p in model.network.parameters())
     say(f"read all (sum {total:.0f})", time.perf_counter() - began, process_memory()["VmHWM"] - had)
     plan = outline(str(args.folder), model.dtype)
-    lengths = lengths_of(plan, Request(load_decoder("ar")))
+    lengths = lengths_of(plan, RolloutShape(load_decoder("ar")))
     # 7919 is a prime number: the tokens are spread over the vocabulary
     tokens = torch.arange(lengths.context)[None] * 7919 % model.vocab_size
     works = {f"prefill {lengths.context}": partial(fill, tokens=tokens)}
@@ -63,7 +62,7 @@ def main() -> None:
         say(name, seen.seconds, seen.peak, counted(partial(work, plan.model, cache=caches[plan.model])).peak)
     del caches
     if args.decoder:
-        asked = Request(with_window(load_decoder(args.decoder), args.widths[-1]))
+        asked = RolloutShape(with_window(load_decoder(args.decoder), args.widths[-1]))
         found = measure_decoding(model, tokens, lengths.end - lengths.context, asked.decoder)
         for name, peak in expected(plan, asked).items():
             say(f"{args.decoder}: {name}", found[name].seconds, found[name].peak, peak)

@@ -18,7 +18,7 @@ from statistics import NormalDist, median
 import torch
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
-from vidjacobi.estimate.environment import process_memory
+from vidjacobi.processes import process_memory
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import (
     SamplingParams,

@@ -1,15 +1,16 @@
-"""From a name, a folder or a repository to a model and its video tokenizer."""
+"""From a name, a folder or a repository to a model and its video tokenizer, or to the outline of both."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.registry import suggest
@@ -22,6 +23,17 @@ Pair = tuple[VideoModel, VideoTokenizer]
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
 # Reads any other name, which is a folder or a repository of checkpoints.
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
+# name -> "module:function", called with the name and a dtype
+OUTLINES = {
+    **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
+    **dict.fromkeys(("nano", "micro"), "cosmos_adapter.outline:shipped"),
+}
+# the outline of a released repository, which is known without its files; None for any other name
+PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
+# the outline of the checkpoint in a folder
+FOLDER_OUTLINES = "cosmos_adapter.outline:folder"
+# the outline of a checkpoint and a tokenizer, wherever they lie
+PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
 # Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
 # The tokenizer of repositories that do not hold one.
@@ -79,6 +91,46 @@ def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torch
     if is_shipped(name):
         return resolve(MODELS[name])(runtime)
     return resolve(CHECKPOINTS)(*locate(name, tokenizer), runtime, run_torchscript)
+
+
+def outline(name: str, dtype: torch.dtype) -> Outline:
+    """The outline of a named model or of the checkpoint in a folder; nothing is fetched.
+
+    Raises:
+        InvalidArgument: neither a name nor a folder.
+        BadCheckpoint: a folder without usable weights.
+    """
+    lower = name.lower()
+    if lower in OUTLINES and not Path(name).exists():
+        return _made_by(OUTLINES[lower])(lower, dtype)
+    if not Path(name).exists():
+        if found := _published(name, dtype):
+            return found
+        raise InvalidArgument(
+            f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released "
+            "repository, or a folder with a checkpoint (nothing is fetched here)"
+        )
+    return _made_by(FOLDER_OUTLINES)(name, dtype)
+
+
+def outline_to_load(name: str, tokenizer: str | Path | None, dtype: torch.dtype) -> Outline:
+    """The outline of what ``load`` would load. Fetches a repository, unless it is a known release.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
+    if is_shipped(name):
+        return _made_by(OUTLINES[name])(name, dtype)
+    if not Path(name).expanduser().exists() and (found := _published(name, dtype)):
+        return found
+    return resolve(PAIR_OUTLINES)(name, *locate(name, tokenizer), dtype)
+
+
+def _published(name: str, dtype: torch.dtype) -> Outline | None:
+    return cast(Callable[[str, torch.dtype], Outline | None], resolve(PUBLISHED_OUTLINES))(name, dtype)
+
+
+def _made_by(target: str) -> Callable[[str, torch.dtype], Outline]:
+    return cast(Callable[[str, torch.dtype], Outline], resolve(target))
 
 
 def is_shipped(name: str) -> bool:

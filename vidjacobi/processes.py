@@ -1,12 +1,18 @@
-"""Processes: stopped by signals, ended with their parent, counted by the cores that they may use."""
+"""Processes: stopped by signals, ended with their parent, the cores that they may use, the memory that they have."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
+from pathlib import Path
 from threading import Thread
 from types import FrameType
+
+from vidjacobi.errors import InvalidArgument
+
+# Where Linux says what memory this process has, and the lines that are read.
+STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
 
 
 class Stopped(BaseException):
@@ -61,3 +67,15 @@ def end_with_parent() -> None:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def process_memory() -> dict[str, int]:
+    """Bytes of this process, as Linux counts them. Raises InvalidArgument on other systems.
+
+    ``VmHWM``: most at once so far. ``RssAnon``: its own, now. ``RssFile``: pages of mapped files, which the system
+    may take back, now.
+    """
+    if not STATUS.is_file():
+        raise InvalidArgument(f"{STATUS} is not there: memory of processes is only read on Linux")
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return {name[:-1]: 1024 * int(rest[0]) for name, *rest in lines if name[:-1] in COUNTED}

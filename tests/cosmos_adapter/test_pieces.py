@@ -13,8 +13,7 @@ from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.estimate.counting import Counter
-from vidjacobi.estimate.simulate import FusedAttention
+from vidjacobi.estimate.counting import FusedAttention, WorkCounter
 from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer
 
 SPEC = TokenizerSpec(
@@ -127,7 +126,7 @@ def test_memory_does_not_grow_with_the_clip():
     codec = NetCodec(net)
 
     def peak(work, shape, dtype):
-        with torch.no_grad(), FusedAttention(), Counter() as counter:
+        with torch.no_grad(), FusedAttention(), WorkCounter() as counter:
             clip = torch.empty(shape, dtype=dtype, device="meta")
             return counter.of(lambda: work(clip))[1].peak
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 import vidjacobi
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.spec import ModelSpec
-from vidjacobi.decoding.window import BUCKET
+from vidjacobi.decoding.recipe import BUCKET
 
 LONG = replace(TINY, video_latent_shape=(5, 6, 8))  # 240 positions: four buckets
 

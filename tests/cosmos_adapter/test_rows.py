@@ -103,20 +103,20 @@ def test_a_guided_model_copies_the_rows_of_both_branches(model: CosmosModel) -> 
 
 
 @pytest.mark.parametrize("decoder", ["pathwise", "ar"])
-def test_futures_of_a_clip_share_its_prefill(
-    tiny_pair: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_futures_of_a_clip_share_its_prefill(tiny_pair: Path, decoder: str) -> None:
     """In the second chunk futures share a prefill if their contexts are equal. No future depends on the others."""
-    model, tokenizer = load(tiny_pair, device="cpu", dtype="float64")
+    loaded, tokenizer = load(tiny_pair, device="cpu", dtype="float64")
+    assert isinstance(loaded, CosmosModel)
+    fed: list[int] = []
+
+    class Watched(CosmosModel):
+        def prefill(self, tokens: Tensor, cache: Any, keep: int) -> Iterator[Tensor]:
+            fed.append(len(tokens))
+            return super().prefill(tokens, cache, keep)
+
+    model = Watched(loaded.network)
     generator = torch.Generator().manual_seed(2)
     frames = torch.randint(0, 256, (9, 32, 48, 3), dtype=torch.uint8, generator=generator)
-    fed: list[int] = []
-    prefill = model.prefill
-    monkeypatch.setattr(
-        model,
-        "prefill",
-        lambda context, cache, keep: (fed.append(len(context)), prefill(context, cache, keep))[1],
-    )
     options: dict[str, Any] = {"new_frames": 26, "decoder": decoder, "clip_id": "clip"}
     three = rollout(frames, model, tokenizer, samples=3, **options)
     shared = [chunk.stats.prefill_shared_by for chunk in three.chunks]

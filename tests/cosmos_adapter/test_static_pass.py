@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from vidjacobi.decoding.records import tensors
 
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
@@ -17,9 +16,10 @@ from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.state import Problem
-from vidjacobi.decoding.step import look, one_pass
-from vidjacobi.decoding.window import Size, spare_slot
+from vidjacobi.decoding.recipe import Clips, Recipe
+from vidjacobi.decoding.state import tensors_of
+from vidjacobi.decoding.step import plan_next, step
+from vidjacobi.decoding.window import PassSize
 from vidjacobi.sampling.probs import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
@@ -70,48 +70,45 @@ class NoHostNumbers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def problem(decoder: str, spec: Any = TINY) -> Problem:
+def case(decoder: str, spec: Any = TINY) -> tuple[Recipe, Clips]:
     with torch.device("meta"):
         network = CosmosTransformer(spec)
         model = CosmosModel(network)
         if spec.insert_cross_attn:
             model = model.with_context(torch.empty(2, 7, spec.context_dim))
-        context, streams = torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, dtype=torch.long)
-    return Problem(
-        model, context, 22, SamplingParams(1.0, 0.8), 8, 0, streams, strategies_of(load_decoder(decoder))
-    )
+        clips = Clips.of([torch.zeros(13, dtype=torch.long)] * 2, [22] * 2, 0, [0, 0], model.device)
+    strategies = strategies_of(load_decoder(decoder))
+    return Recipe(model, SamplingParams(1.0, 0.8), 8, 35, strategies), clips
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_nothing_is_read_and_no_shape_changes(decoder: str) -> None:
     """In three passes of one size all operations are the same, one by one, and so are the shapes of the state."""
-    case = problem(decoder)
-    assert case.parts is not None
-    slots = spare_slot(case, case.parts)
-    cache = case.model.make_cache(2, slots + 1)
+    recipe, clips = case(decoder)
+    slots = recipe.spare_slot
+    cache = recipe.model.make_cache(2, slots + 1)
     with torch.inference_mode():
-        state, size = start(case, case.parts, cache), Size(8, slots)
-        made = one_pass(case, case.parts, state, look(case, case.parts, state).planned, size, cache)
+        state, size = start(recipe, clips, cache), PassSize(8, slots)
+        output = step(recipe, state, plan_next(recipe, state).plan, size, cache)
         logs, shapes = [], []
         for _ in range(2):
             with NoHostNumbers(), Strict() as strict:
-                made = one_pass(case, case.parts, made.state, made.ahead.planned, size, cache)
+                output = step(recipe, output.state, output.next.plan, size, cache)
             logs.append(strict.log)
-            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors(made)])
+            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors_of(output)])
     assert len(logs[0]) > 100
     assert logs[0] == logs[1]
     assert shapes[0] == shapes[1]
 
 
 def test_a_model_with_text_too() -> None:
-    case = problem("fast", TINY_TEXT)
-    assert case.parts is not None
-    slots = spare_slot(case, case.parts)
-    cache = case.model.make_cache(2, slots + 1)
-    state = start(case, case.parts, cache)
-    planned = look(case, case.parts, state).planned
+    recipe, clips = case("fast", TINY_TEXT)
+    slots = recipe.spare_slot
+    cache = recipe.model.make_cache(2, slots + 1)
+    state = start(recipe, clips, cache)
+    plan = plan_next(recipe, state).plan
     with torch.inference_mode(), NoHostNumbers(), Strict() as strict:
-        one_pass(case, case.parts, state, planned, Size(8, slots), cache)
+        step(recipe, state, plan, PassSize(8, slots), cache)
     assert len(strict.log) > 100
 
 

@@ -20,7 +20,7 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import load_network
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.estimate.environment import process_memory
+from vidjacobi.processes import process_memory
 
 FULL_SIZE = "VIDJACOBI_FULL_SIZE"  # a folder with 9 GB of room: the 4B checkpoint is written and read there
 # A process that loads a checkpoint and reads every weight: it prints the bytes of the weights, the most memory that
@@ -30,7 +30,7 @@ import json, sys, time
 from pathlib import Path
 import torch
 import vidjacobi
-from vidjacobi.estimate.environment import process_memory
+from vidjacobi.processes import process_memory
 vidjacobi.load("nano", "cpu", "float32")  # so that everything is imported
 Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
 before, began = process_memory()["VmHWM"], time.perf_counter()

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from inspect import isgeneratorfunction, unwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 import torch
 
 import vidjacobi
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import choose_decoder, context_ids, decode_steps
-from vidjacobi.decoding.recipe import Hooks
+from vidjacobi.decoding.methods import METHODS
+from vidjacobi.decoding.recipe import NO_HOOKS
+from vidjacobi.decoding.trace import finish
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.loading import Pair
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream
@@ -182,6 +186,13 @@ def test_it_is_an_iterator(pair: Pair, context: torch.Tensor) -> None:
     assert only.frames.shape == (1, 32, 48, 3)
 
 
+def test_every_method_gives_steps() -> None:
+    """And each is one of the decoders that are tried here."""
+    tried = {load_decoder(name).method for name in ("pathwise", "ar")}
+    assert METHODS.keys() == tried
+    assert all(isgeneratorfunction(unwrap(steps)) for steps in METHODS.values())
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     """Clips of different lengths; two share a prefill, so that rows of finished clips are given to others."""
@@ -189,28 +200,28 @@ def test_what_is_in_reach_stays(pair: Pair, decoder: str) -> None:
     generator = torch.Generator().manual_seed(5)
     contexts = [torch.randint(0, 64, (count,), generator=generator) for count in (48, 24)]
     contexts.append(contexts[0])
-    counts, names = [30, 70, 5], ["a", "b", "c"]
     chosen = choose_decoder(decoder, None, SamplingParams())
-    steps = decode_steps(model, contexts, counts, chosen, names, Hooks())
+    steps, again = (
+        decode_steps(model, contexts, [30, 70, 5], chosen, ["a", "b", "c"], NO_HOOKS) for _ in range(2)
+    )
     known = [torch.zeros(0, dtype=torch.long)] * 3
     reaches = []
     while True:
         try:
-            partial = next(steps)
+            standing = next(steps)
         except StopIteration as stop:
             decoded = stop.value
             break
-        reaches.append(partial.reach)
-        for clip, reach in enumerate(partial.reach):
-            tokens = partial.tokens(clip)[:reach]
+        reaches.append(standing.reach)
+        for clip, reach in enumerate(standing.reach):
+            tokens = standing.tokens(clip)[:reach]
             assert torch.equal(tokens[: len(known[clip])], known[clip])
             known[clip] = tokens.clone()
-    assert reaches[-1] == counts
+    assert reaches[-1] == [30, 70, 5]
     assert (torch.tensor(reaches).diff(dim=0) >= 0).all()
     for clip, tokens in enumerate(known):
         assert torch.equal(decoded.tokens[clip, : len(tokens)], tokens)
-    whole = vidjacobi.decode(model, contexts, counts, decoder, clip_ids=names)
-    assert torch.equal(decoded.tokens, whole.tokens)
+    assert torch.equal(decoded.tokens, finish(again).tokens)
 
 
 def test_whole_clips_are_made_when_the_cache_is_gone(pair: Pair, context: torch.Tensor) -> None:

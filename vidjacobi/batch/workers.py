@@ -28,10 +28,9 @@ from vidjacobi.datasets import Entry, open_dataset
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import VidjacobiError
-from vidjacobi.estimate.admission import Ask, check, here
-from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.request import Request
-from vidjacobi.loading import Pair, load
+from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.processes import Stopped, available_cores, end_with_parent, stoppable
@@ -64,10 +63,10 @@ def check_room(plan: BatchPlan, devices: Sequence[str]) -> None:
     if not config.memory_check:
         return
     outline = partial(outline_to_load, config.model, config.tokenizer)
-    request = Request(plan.decoder, config.rows, 1, config.context, config.frames)
+    shape = RolloutShape(plan.decoder, config.rows, 1, config.context, config.frames)
+    question = MemoryQuestion(outline, shape, config.offload, in_batch=True)
     for device, workers in Counter(devices).items():
-        place = here(choose(device, config.dtype), workers)
-        check(Ask(outline, request, config.offload, beside=True), place)
+        check_memory(question, this_device(choose(device, config.dtype), workers))
 
 
 def load_pair(config: BatchConfig, device: str) -> Pair:

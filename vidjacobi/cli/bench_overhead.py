@@ -9,7 +9,7 @@ from vidjacobi.cli import options
 from vidjacobi.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from vidjacobi.estimate.overhead import Share
+    from vidjacobi.estimate.overhead import OverheadShare
 
 TEXT = """Print which share of a pass is spent outside the model's forward call.
 
@@ -50,25 +50,25 @@ def run(args: Namespace) -> dict[str, Any]:
     for name, least in (("window", 1), ("tokens", 4)):
         if getattr(args, name) < least:
             raise InvalidArgument(f"--{name} must be at least {least}, not {getattr(args, name)}")
-    from vidjacobi.estimate.overhead import measured, predicted
+    from vidjacobi.estimate.overhead import measure_overhead, predict_overhead
     from vidjacobi.loading import load
 
     result: dict[str, Any] = {"predicted": {}, "measured": {}}
     for how, compiled in (("kernel by kernel", False), ("compiled", True)):
-        shares = predicted(args.predict, args.gpu, args.decoders, args.window, compiled)
+        shares = predict_overhead(args.predict, args.gpu, args.decoders, args.window, compiled)
         result["predicted"][how] = [asdict(share) for share in shares]
         print(f"\n{args.predict} on {args.gpu}, {how}: GB moved by a pass, predicted")
         print_table(shares, 1e-9, "GB")
     for name in args.models:
         model, _ = load(name, args.device, args.dtype)
-        shares = measured(model, args.tokens, args.window)
+        shares = measure_overhead(model, args.tokens, args.window)
         result["measured"][name] = [asdict(share) for share in shares]
         print(f"\n{name} on {model.device.type}, {model.dtype}: milliseconds of a pass, measured")
         print_table(shares, 1e3, "ms")
     return result
 
 
-def print_table(shares: "Sequence[Share]", factor: float, unit: str) -> None:
+def print_table(shares: "Sequence[OverheadShare]", factor: float, unit: str) -> None:
     """One line a decoder and window; ``factor`` turns bytes or seconds into ``unit``."""
     print(f"{'decoder':10} {'window':>6} {'forward ' + unit:>12} {'outside ' + unit:>12} {'share':>8}")
     for one in shares:

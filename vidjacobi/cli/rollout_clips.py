@@ -13,10 +13,9 @@ from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate.admission import Ask, check, here
-from vidjacobi.estimate.outlines import outline_to_load
-from vidjacobi.estimate.request import Request
-from vidjacobi.loading import Pair, load
+from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
 from vidjacobi.rollouts.api import rollout, stream_rollout
@@ -109,8 +108,9 @@ def check_room(
 ) -> None:
     """Refuse what is predicted not to fit in memory. Raises InvalidArgument."""
     outline = partial(outline_to_load, config.model, config.tokenizer)
-    request = Request(decoder, config.samples, 1, context, config.frames)
-    check(Ask(outline, request, config.offload, stream=stream), here(runtime))
+    shape = RolloutShape(decoder, config.samples, 1, context, config.frames)
+    question = MemoryQuestion(outline, shape, config.offload, stream=stream)
+    check_memory(question, this_device(runtime))
 
 
 def load_pair(config: RolloutConfig) -> Pair:

@@ -2,33 +2,43 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.decoder import load_decoder, with_window
+from vidjacobi.decoding.api import choose_decoder, decode
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate.gpus import Gpu, load_gpu
-from vidjacobi.estimate.laws import law_work
-from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.pass_model import (
+from vidjacobi.estimate.counting import FusedAttention
+from vidjacobi.estimate.overhead import outside_work
+from vidjacobi.estimate.pass_seconds import (
+    PERFECT,
+    Fit,
+    Gpu,
     Machine,
     PassShape,
     Speed,
-    pass_seconds,
+    fit_published,
+    load_gpu,
     prefill_seconds,
+    published,
     quantised,
+    seconds_by_part,
     total,
 )
-from vidjacobi.estimate.predictions import Case, Counted
-from vidjacobi.estimate.published import Fit, fit_published, published
-from vidjacobi.estimate.request import Request, at
-from vidjacobi.estimate.simulate import FusedAttention, read_slots
+from vidjacobi.estimate.predictions import DecoderCosts, PassPredictor
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.estimate.simulate import recipe_of, slots_read
+from vidjacobi.grid import Grid
+from vidjacobi.loading import outline
 from vidjacobi.models.outline import Outline
+from vidjacobi.sampling.probs import SamplingParams
+from vidjacobi.testing import TinyVideoModel
 
 SLOW = Gpu("slow", 10**9, 0, 1e9, {"bfloat16": 1e12}, "made up")
-PERFECT = Speed(1.0, 0.0, 0.0)
 
 
 @cache
@@ -84,19 +94,19 @@ def test_operations_are_those_of_the_network(name: str) -> None:
 
 def test_a_pass_is_what_its_slowest_resource_takes() -> None:
     machine, arithmetic = Machine(SLOW, PERFECT, "bfloat16"), model().arithmetic
-    narrow = pass_seconds(machine, arithmetic, PassShape(1, 1, 1000, 10**8, 0))
+    narrow = seconds_by_part(machine, arithmetic, PassShape(1, 1, 1000, 10**8, 0))
     assert narrow["weights"] == pytest.approx(arithmetic.matrix_bytes / 1e9)
     assert narrow["cache"] == pytest.approx(1000 * 65_536 / 1e9)
-    assert narrow["laws"] == pytest.approx(0.1)
+    assert narrow["outside"] == pytest.approx(0.1)
     assert narrow["launch"] == narrow["host"] == 0
-    wide = pass_seconds(machine, arithmetic, PassShape(2, 4000, 1000, 0, 0))
+    wide = seconds_by_part(machine, arithmetic, PassShape(2, 4000, 1000, 0, 0))
     assert wide["weights"] == pytest.approx(8000 * 2 * arithmetic.matrix_parameters / 1e12)
     assert wide["cache"] == pytest.approx(8000 * 262_144 * 1000 / 1e12)
-    half = pass_seconds(
+    half = seconds_by_part(
         replace(machine, speed=Speed(0.5, 0.25, 0.0)), arithmetic, PassShape(1, 1, 1000, 10**8, 0)
     )
     assert total(half) == pytest.approx(2 * total(narrow) + 0.25)
-    waiting = pass_seconds(
+    waiting = seconds_by_part(
         replace(machine, speed=Speed(1.0, 0.0, 1.0)), arithmetic, PassShape(1, 1, 1000, 0, 500)
     )
     assert total(waiting) == pytest.approx(500)
@@ -112,31 +122,54 @@ def test_quantised_weights_take_half_the_bytes() -> None:
 
 
 def test_wider_windows_and_longer_prefixes_never_take_less() -> None:
-    request = Request(load_decoder("gs_sjd"))
-    case = Case(Counted(model(), request), Machine(load_gpu("h100"), fitted().speed, "bfloat16"))
-    by_window = [case.mean_pass("gs_sjd", window) for window in (16, 64, 256)]
+    machine = Machine(load_gpu("h100"), fitted().speed, "bfloat16")
+    passes = PassPredictor(DecoderCosts(model(), RolloutShape(load_decoder("gs_sjd"))), machine)
+    by_window = [passes.mean_pass("gs_sjd", window) for window in (16, 64, 256)]
     assert by_window == sorted(by_window)
     assert by_window[0] < by_window[-1]
-    by_prefix = [total(case.pass_parts("gs_sjd", 64, prefix)) for prefix in (5120, 9000, 12000)]
+    by_prefix = [total(passes.pass_parts("gs_sjd", 64, prefix)) for prefix in (5120, 9000, 12000)]
     assert by_prefix == sorted(by_prefix)
-    assert case.mean_pass("gs_sjd", 64, 8) < 8 * case.mean_pass("gs_sjd", 64)
-    assert replace(case, weight_bits=8).mean_pass("gs_sjd", 64) < case.mean_pass("gs_sjd", 64)
+    assert passes.mean_pass("gs_sjd", 64, 8) < 8 * passes.mean_pass("gs_sjd", 64)
+    assert replace(passes, weight_bits=8).mean_pass("gs_sjd", 64) < passes.mean_pass("gs_sjd", 64)
 
 
-def test_law_work_grows_with_the_window() -> None:
-    request = Request(load_decoder("gs_sjd"))
-    narrow, wide = (law_work(model("nano"), at(request, window=window)) for window in (16, 64))
+def test_outside_work_grows_with_the_window() -> None:
+    shape = RolloutShape(load_decoder("gs_sjd"))
+    narrow, wide = (outside_work(model("nano"), shape.changed(window=window)) for window in (16, 64))
     assert wide.each_pass.kernels == narrow.each_pass.kernels
     assert 3 < wide.each_pass.moved / narrow.each_pass.moved <= 4
-    assert narrow.prefill.moved == wide.prefill.moved
-    remembers = law_work(model("nano"), Request(load_decoder("pathwise")))
-    assert remembers.prefill.moved > 10 * narrow.prefill.moved  # the laws of the context's last frame
+    nano = model("nano").model  # the prefill makes the probs of the empty window before the first pass
+    empty = (64 - 16) * nano.vocab_size * nano.dtype.itemsize
+    assert wide.prefill.moved - narrow.prefill.moved == pytest.approx(empty, rel=0.02)
+    remembers = outside_work(model("nano"), RolloutShape(load_decoder("pathwise")))
+    assert remembers.prefill.moved > 10 * narrow.prefill.moved  # the probs of the context's last frame
 
 
 def test_slots_are_whole_buckets() -> None:
-    assert read_slots(5120, 64, 12800) == 5184
-    assert read_slots(5121, 64, 12800) == 5248
-    assert read_slots(12799, 64, 12800) == 12800
+    recipe = recipe_of(model(), RolloutShape(with_window(load_decoder("gs_sjd"), 64)))
+    assert slots_read(recipe, 5120) == slots_read(recipe, 5121) == 5184
+    assert slots_read(recipe, 5122) == 5248
+    assert slots_read(recipe, 12799) == 12800
+    assert slots_read(recipe_of(model(), RolloutShape(load_decoder("ar"))), 5121) == 12800
+
+
+@pytest.mark.parametrize("decoder", ["ar", "gs_sjd", "pathwise"])
+def test_slots_are_those_that_decoding_reads(decoder: str) -> None:
+    """Every pass of a decode, down to the last one at the clip's end."""
+    tiny, seen = TinyVideoModel(vocab_size=5, grid=Grid(60, 2, 3)), []
+    forward, window, room = tiny.forward, 1 if decoder == "ar" else 16, 200
+    recipe = choose_decoder(decoder, window, SamplingParams()).recipe(tiny, room)
+
+    def watched(tokens: Tensor, positions: Tensor, slots: Tensor, visible: Tensor, cache: Any) -> Tensor:
+        seen.append((visible.shape[-1], slots_read(recipe, int(positions.min()) + 1)))
+        return forward(tokens, positions, slots, visible, cache)
+
+    tiny.forward = watched  # type: ignore[method-assign]
+    decode(tiny, torch.zeros(1, 6, dtype=torch.long), room - 6, decoder, window)
+    passes = seen[1:]  # without the prefill
+    assert len(passes) > 50
+    assert all(read == predicted for read, predicted in passes)
+    assert {read for read, _ in passes} == ({200} if decoder == "ar" else {64, 128, 192, 256})
 
 
 @pytest.mark.parametrize("name", ["h100", "a100", "4090", "rtx6000ada"])
@@ -178,4 +211,4 @@ def test_unknown_gpus() -> None:
     with pytest.raises(InvalidArgument, match=r"unknown gpu 'h10' \(did you mean 'h100'"):
         load_gpu("h10")
     with pytest.raises(InvalidArgument, match="has no number for float64"):
-        pass_seconds(Machine(SLOW, PERFECT, "float64"), model().arithmetic, PassShape(1, 1, 1, 0, 0))
+        seconds_by_part(Machine(SLOW, PERFECT, "float64"), model().arithmetic, PassShape(1, 1, 1, 0, 0))

@@ -1,7 +1,8 @@
 """Predicted memory against real tensors, and what makes a rollout fit."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,19 @@ import torch
 import vidjacobi
 from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.estimate import memory_model, simulate
-from vidjacobi.estimate.counting import Counter
-from vidjacobi.estimate.memory_model import (
-    Memory,
-    Setting,
-    fewer_clips,
+from vidjacobi.estimate import simulate
+from vidjacobi.estimate.counting import FusedAttention, WorkCounter
+from vidjacobi.estimate.memory import make_fit, memory_of
+from vidjacobi.estimate.scenario import (
+    RolloutShape,
+    Scenario,
+    Turn,
     fewer_samples,
-    make_fit,
-    memory_of,
     offloading,
     other_dtype,
     smaller_window,
 )
-from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.request import Request
+from vidjacobi.loading import outline
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -38,8 +37,8 @@ def nano(dtype: torch.dtype = torch.float32) -> Outline:
     return outline("nano", dtype)
 
 
-def request(decoder: str = "pathwise", window: int = 32, **numbers: Any) -> Request:
-    return Request(with_window(load_decoder(decoder), window), **numbers)
+def shape(decoder: str = "pathwise", window: int = 32, **numbers: Any) -> RolloutShape:
+    return RolloutShape(with_window(load_decoder(decoder), window), **numbers)
 
 
 def bytes_of(tensors: Any) -> int:
@@ -47,7 +46,7 @@ def bytes_of(tensors: Any) -> int:
 
 
 def real_peak(work: Callable[[], Any]) -> int:
-    """Most bytes that torch's CPU allocator held beyond those in front of ``work``, as its profiler saw them."""
+    """Most bytes that torch's CPU allocator held beyond those before ``work``, as its profiler saw them."""
     gc.collect()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -102,7 +101,7 @@ def test_unknown_models(tmp_path: Path) -> None:
 
 
 class Enough(Exception):
-    """The first pass behind the prefill has come."""
+    """The first pass after the prefill has come."""
 
 
 @pytest.mark.parametrize("decoder", ["ar", "pathwise", "gs_sjd", "temporal"])
@@ -134,7 +133,7 @@ def test_every_decoders_cache_is_the_real_one(decoder: str, monkeypatch: pytest.
             window=32,
             sampling=SamplingParams(temperature=1.0),
         )
-    assert simulate.decoding(nano(), request(decoder)).cache == made[0]
+    assert simulate.decoding(nano(), shape(decoder)).cache == made[0]
 
 
 def test_simulated_peaks_are_real_ones() -> None:
@@ -156,7 +155,7 @@ def test_simulated_peaks_are_real_ones() -> None:
         return list(model.prefill(context.to(device), cache, 640))
 
     def counted(work: Callable[[], Any]) -> int:
-        with torch.no_grad(), simulate.FusedAttention(), Counter() as counter:
+        with torch.no_grad(), FusedAttention(), WorkCounter() as counter:
             return counter.of(work)[1].peak
 
     with torch.no_grad():
@@ -180,7 +179,7 @@ def test_simulated_peaks_are_real_ones() -> None:
 
 
 def test_counter_sees_what_lives() -> None:
-    with torch.no_grad(), Counter() as counter:
+    with torch.no_grad(), WorkCounter() as counter:
         old = torch.zeros(100, device="meta")
         kept, work = counter.of(lambda: (old + 1).mul_(2).view(10, 10))
         assert (work.peak, work.kernels, counter.now) == (400, 2, 800)
@@ -190,36 +189,43 @@ def test_counter_sees_what_lives() -> None:
         _, work = counter.of(lambda: torch.cat([torch.empty(50, device="meta") for _ in range(3)]))
         assert (work.peak, work.moved, work.kernels) == (1200, 1200, 1)
     outside = torch.zeros(100, device="meta")
-    with torch.no_grad(), Counter() as counter:
+    with torch.no_grad(), WorkCounter() as counter:
         counter.of(lambda: outside.view(10, 10).t())
         assert counter.peak == 0
 
 
 @pytest.mark.slow
 def test_rows_and_offload() -> None:
-    one = memory_of(Setting(nano(), request("jacobi")))
-    three = memory_of(Setting(nano(), request("jacobi", 64, rows=3, contexts=3)))
+    one = memory_of(Scenario(nano(), shape("jacobi")))
+    three = memory_of(Scenario(nano(), shape("jacobi", 64, rows=3, contexts=3)))
     assert three.parts["KV cache"] == 3 * one.parts["KV cache"]
     assert three.parts["transformer weights"] == one.parts["transformer weights"]
-    assert three.parts["pass: logits and law stage"] > 5 * one.parts["pass: logits and law stage"]
-    shared = memory_of(Setting(nano(), request("jacobi", 64, rows=3, contexts=1)))
+    assert three.parts["pass: logits, draft and verify"] > 5 * one.parts["pass: logits, draft and verify"]
+    shared = memory_of(Scenario(nano(), shape("jacobi", 64, rows=3, contexts=1)))
     assert shared.parts["prefill activations"] < three.parts["prefill activations"]
-    apart = memory_of(Setting(nano(), request("jacobi"), offload=True))
+    apart = memory_of(Scenario(nano(), shape("jacobi"), offload=True))
     transformer = one.parts["transformer weights"] + one.parts["position tables"]
     assert one.phases["encode"] - apart.phases["encode"] == transformer
     assert one.phases["pass"] - apart.phases["pass"] == one.parts["tokenizer weights"]
     assert one.peak == max(one.phases.values()) == one.phases[one.worst]
-    eight = memory_of(Setting(nano(torch.bfloat16), request("jacobi"), weight_bits=8))
-    sixteen = memory_of(Setting(nano(torch.bfloat16), request("jacobi")))
+    eight = memory_of(Scenario(nano(torch.bfloat16), shape("jacobi"), weight_bits=8))
+    sixteen = memory_of(Scenario(nano(torch.bfloat16), shape("jacobi")))
     saved = sixteen.parts["transformer weights"] - eight.parts["transformer weights"]
     assert saved == nano().arithmetic.matrix_parameters
 
 
-def made_up(setting: Setting) -> Memory:
-    """100 for the models or 60 where they take turns, 1 for each row and window position."""
-    asked = setting.request
-    whole = 60 if setting.offload else 100
-    return Memory({}, {"pass": 2**30 + whole + asked.rows * asked.window})
+def made_up(scenario: Scenario) -> int:
+    """Bytes: 100 for the models or 60 where they take turns, 1 for each row and window position."""
+    return (60 if scenario.offload else 100) + scenario.shape.rows * scenario.shape.window
+
+
+def fewer_clips(scenario: Scenario) -> Iterator[Turn]:
+    """Halve the clips that are decoded together: an adjustment that is none of the package's own."""
+    asked = scenario.shape
+    samples, clips = asked.rows // asked.contexts, asked.contexts // 2
+    while clips >= 1:
+        yield f"--batch {clips}", replace(scenario, shape=asked.changed(rows=samples * clips, contexts=clips))
+        clips //= 2
 
 
 @pytest.mark.parametrize(
@@ -234,26 +240,25 @@ def made_up(setting: Setting) -> Memory:
         (60 + 15, None),
     ],
 )
-def test_flags_that_make_it_fit(room: int, flags: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_model, "memory_of", made_up)
-    setting = Setting(nano(), request(window=128, rows=8, contexts=4))
-    knobs = [offloading, fewer_samples, fewer_clips, smaller_window]
-    assert make_fit(setting, 2**30 + room, knobs) == flags
+def test_flags_that_make_it_fit(room: int, flags: list[str] | None) -> None:
+    scenario = Scenario(nano(), shape(window=128, rows=8, contexts=4))
+    adjustments = [offloading, fewer_samples, fewer_clips, smaller_window]
+    assert make_fit(scenario, lambda turned: made_up(turned) <= room, adjustments) == flags
 
 
-def test_a_smaller_dtype_is_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        memory_model,
-        "memory_of",
-        lambda setting: Memory({}, {"pass": 2**30 + setting.outline.resident["weights"]}),
-    )
-    knob = other_dtype("bfloat16", lambda: nano(torch.bfloat16))
-    room = 2**30 + nano(torch.bfloat16).resident["weights"]
-    assert make_fit(Setting(nano(), request()), room, [knob]) == ["--dtype bfloat16"]
-    assert make_fit(Setting(nano(), request()), room - 1, [knob]) is None
+def test_a_smaller_dtype_is_an_adjustment() -> None:
+    smaller = other_dtype("bfloat16", lambda: nano(torch.bfloat16))
+    half = nano(torch.bfloat16).resident["weights"]
+    for room, flags in ((half, ["--dtype bfloat16"]), (half - 1, None)):
+        found = make_fit(
+            Scenario(nano(), shape()),
+            lambda one, room=room: one.outline.resident["weights"] <= room,
+            [smaller],
+        )
+        assert found == flags
 
 
 @pytest.mark.parametrize("context", [0, 2, 33, 41])
 def test_contexts_that_the_tokenizer_cannot_take(context: int) -> None:
     with pytest.raises(InvalidArgument, match=f"a context of {context} frames does not fit nano"):
-        memory_of(Setting(nano(), request(context_frames=context)))
+        memory_of(Scenario(nano(), shape(context_frames=context)))

@@ -11,41 +11,46 @@ from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.cli.main import main
 from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.estimate import admission, memory_model
-from vidjacobi.estimate.admission import Ask, Place, admit, check
-from vidjacobi.estimate.doctor import on_gpu
-from vidjacobi.estimate.memory_model import Memory, Setting, memory_of
-from vidjacobi.estimate.outlines import outline, outline_to_load
-from vidjacobi.estimate.request import Request
-from vidjacobi.loading import is_shipped
+from vidjacobi.estimate import memory
+from vidjacobi.estimate.doctor import data_sheet_device
+from vidjacobi.estimate.memory import (
+    Memory,
+    MemoryQuestion,
+    TargetDevice,
+    check_memory,
+    memory_of,
+    require_fit,
+)
+from vidjacobi.estimate.scenario import RolloutShape, Scenario
+from vidjacobi.loading import is_shipped, outline, outline_to_load
 from vidjacobi.models.outline import Outline
 
 
-def ask(rows: int = 8, window: int = 32, name: str = "nano", **options: Any) -> Ask:
-    decoder = with_window(load_decoder("jacobi"), window)
-    return Ask(lambda dtype: outline(name, dtype), Request(decoder, rows, 1), **options)
+def question(rows: int = 8, window: int = 32, name: str = "nano", **options: Any) -> MemoryQuestion:
+    shape = RolloutShape(with_window(load_decoder("jacobi"), window), rows, 1)
+    return MemoryQuestion(lambda dtype: outline(name, dtype), shape, **options)
 
 
-def place(room: int, may_offload: bool = True, dtype: torch.dtype = torch.float32) -> Place:
-    return Place("a device", dtype, "asked for", room, "free now", may_offload)
+def device(room: int, may_offload: bool = True, dtype: torch.dtype = torch.float32) -> TargetDevice:
+    return TargetDevice("a device", dtype, "asked for", room, "free now", may_offload)
 
 
-def needed(asked: Ask, dtype: torch.dtype = torch.float32) -> int:
-    return memory_of(asked.setting(dtype)).peak
+def needed(asked: MemoryQuestion, dtype: torch.dtype = torch.float32) -> int:
+    return memory_of(asked.scenario(dtype)).peak
 
 
 def test_what_fits_is_admitted() -> None:
-    asked = ask()
-    memory = memory_of(asked.setting(torch.float32))
-    admit(asked, place(memory.peak), memory)
+    asked = question()
+    needs = memory_of(asked.scenario(torch.float32))
+    require_fit(asked, device(needs.peak), needs)
     with pytest.raises(InvalidArgument, match=r"this rollout would not fit: .* free now on a device"):
-        admit(asked, place(memory.peak - 1), memory)
+        require_fit(asked, device(needs.peak - 1), needs)
 
 
-def made_up(setting: Setting) -> Memory:
+def made_up(scenario: Scenario) -> Memory:
     """80 for the models, 60 where they take turns, half of it in bfloat16, 1 for each row and window position."""
-    models = (60 if setting.offload else 80) // (4 // setting.outline.model.dtype.itemsize)
-    return Memory({}, {"pass": 2**30 + models + setting.request.rows * setting.request.window})
+    models = (60 if scenario.offload else 80) // (4 // scenario.outline.model.dtype.itemsize)
+    return Memory({}, {"pass": 2**30 + models + scenario.shape.rows * scenario.shape.window})
 
 
 @pytest.mark.parametrize(
@@ -54,37 +59,37 @@ def made_up(setting: Setting) -> Memory:
         ({}, True, 60 + 256, "--offload"),
         ({}, False, 40 + 256, "--dtype bfloat16"),
         ({}, True, 30 + 64, "--offload --dtype bfloat16 --samples 2"),
-        ({"beside": True}, True, 80 + 128, "--rows 4"),
-        ({"beside": True, "rows_flag": "--batch"}, True, 80 + 64, "--batch 2"),
-        ({"beside": True}, False, 40 + 16, "--dtype bfloat16 --rows 1 --window 16"),
+        ({"in_batch": True}, True, 80 + 128, "--rows 4"),
+        ({"in_batch": True, "rows_flag": "--batch"}, True, 80 + 64, "--batch 2"),
+        ({"in_batch": True}, False, 40 + 16, "--dtype bfloat16 --rows 1 --window 16"),
         ({}, True, 10, "use a larger device or a smaller model"),
     ],
 )
-def test_knobs(options: Any, may_offload: bool, spare: int, flags: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(memory_model, "memory_of", made_up)
-    asked = ask(**options)
-    memory = made_up(asked.setting(torch.float32))
+def test_adjustments(options: Any, may_offload: bool, spare: int, flags: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "memory_of", made_up)
+    asked = question(**options)
+    needs = made_up(asked.scenario(torch.float32))
     with pytest.raises(InvalidArgument) as caught:
-        admit(asked, place(2**30 + spare, may_offload), memory)
+        require_fit(asked, device(2**30 + spare, may_offload), needs)
     assert str(caught.value).endswith(flags)
 
 
 def test_small_models_are_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ask()
-    least = asked.setting(torch.float32).least
-    assert needed(asked) < least / admission.SURELY
-    monkeypatch.setattr(admission, "memory_of", lambda setting: pytest.fail("it takes seconds"))
-    check(asked, place(int(least / admission.SURELY) + 1))
+    asked = question()
+    least = asked.scenario(torch.float32).least
+    assert needed(asked) < least / memory.SURELY
+    monkeypatch.setattr(memory, "memory_of", lambda scenario: pytest.fail("it takes seconds"))
+    check_memory(asked, device(int(least / memory.SURELY) + 1))
     with pytest.raises(pytest.fail.Exception):
-        check(asked, place(int(least / admission.SURELY) - 1))
+        check_memory(asked, device(int(least / memory.SURELY) - 1))
 
 
 @pytest.mark.slow
 def test_a_batch_does_everything_at_once() -> None:
-    """Rows share weights, a context waits, frames are encoded and made beside the decoding."""
+    """Rows share weights, a context waits, frames are encoded and made during the decoding."""
     alone, batch, turns = (
-        memory_of(one.setting(torch.float32))
-        for one in (ask(1), ask(3, beside=True), ask(3, beside=True, offload=True))
+        memory_of(one.scenario(torch.float32))
+        for one in (question(1), question(3, in_batch=True), question(3, in_batch=True, offload=True))
     )
     coding = batch.parts["tokenizer encode"] + batch.parts["tokenizer to_frames"]
     assert batch.peak > alone.phases["pass"] + 2 * alone.parts["KV cache"] + coding
@@ -97,7 +102,9 @@ def test_a_batch_does_everything_at_once() -> None:
 @pytest.mark.slow
 def test_a_stream_keeps_its_past() -> None:
     """Of each future, as long as there are passes; the real stream's is as large."""
-    plain, stream = (memory_of(ask(2, stream=stream).setting(torch.float32)) for stream in (False, True))
+    plain, stream = (
+        memory_of(question(2, stream=stream).scenario(torch.float32)) for stream in (False, True)
+    )
     past = stream.parts["tokenizer streams"]
     assert {name: n - plain.phases[name] for name, n in stream.phases.items()} == {
         "encode": 0,
@@ -112,11 +119,11 @@ def test_a_stream_keeps_its_past() -> None:
 @pytest.mark.slow
 def test_the_goals_of_memory() -> None:
     """A 4B rollout in 12 GB and a batch of 8 in 24 GB of device memory, what no tensor gets taken off."""
-    reserved = on_gpu("4090", "auto")
-    four = ask(1, 128, "4b")
+    whole = data_sheet_device("4090", "auto")
+    four = question(1, 128, "4b")
     assert needed(four, torch.bfloat16) < 12e9 - 800 * 2**20
-    assert needed(ask(1, 128, "4b", offload=True), torch.bfloat16) < needed(four, torch.bfloat16)
-    assert needed(ask(8, 128, "4b", beside=True), torch.bfloat16) < 24e9 - 800 * 2**20 < reserved.room
+    assert needed(question(1, 128, "4b", offload=True), torch.bfloat16) < needed(four, torch.bfloat16)
+    assert needed(question(8, 128, "4b", in_batch=True), torch.bfloat16) < 24e9 - 800 * 2**20 < whole.room
 
 
 @pytest.mark.parametrize("name", ["nvidia/Cosmos-1.0-Autoregressive-4B", "nvidia/Cosmos-Predict1-4B"])
@@ -145,7 +152,7 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device with hardly any memory, and a model that must not be loaded."""
-    monkeypatch.setattr(admission, "free_memory", lambda device: 20 * 2**20)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 20 * 2**20)
     for module in ("vidjacobi.cli.rollout_clips", "vidjacobi.batch.workers"):
         monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
 
