@@ -1,6 +1,6 @@
 """A batch whose tokenizer and transformer take turns: three threads ask for the device, and nothing changes."""
 
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,19 @@ from vidjacobi.batch.pipeline import Pipeline, Tools
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.workers import listing, load_pair
 from vidjacobi.datasets.timed_reader import TimedReader
-from vidjacobi.models.offload import MODEL, TOKENIZER, offload_pair
+from vidjacobi.models.offload import MODEL, TOKENIZER, OffloadedModel, OffloadedTokenizer, SharedDevice
+
+
+class WatchedDevice(SharedDevice):
+    """Remembers whose turns there were."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seen: list[str] = []
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        self.seen.append(name)
+        return super().turn(name)
 
 
 def test_an_offloaded_batch_is_the_same(
@@ -24,17 +36,16 @@ def test_an_offloaded_batch_is_the_same(
     expected = hashes(batch(tmp_path / "plain", **flags))
     plan = load_plan("default", {**flags, "offload": True})
     plain = load_pair(load_plan("default", flags).config, "cpu")
-    pair = offload_pair(*plain, modules_of(*plain), torch.device("cpu"))
-    turns, seen = pair[0]._turns, []
-    seat = turns._seat
-    turns._seat = lambda name: (seen.append(name), seat(name))[1]
+    modules = dict(zip((MODEL, TOKENIZER), modules_of(*plain), strict=True))
+    shared = WatchedDevice(modules, torch.device("cpu"))
+    pair = OffloadedModel(plain[0], shared), OffloadedTokenizer(plain[1], shared)
     outputs = open_out(tmp_path / "turns", plan)
     with closing(new_log(outputs.out)) as log:
         tools = Tools(plan, pair, outputs, log, lambda row: None, lambda line: None)
         Pipeline(tools).run(iter(listing(plan.config)), FinishedItems(outputs.out), reader)
     assert hashes({row.item: row for row in merged(outputs.out)}) == expected
     assert len(expected) == 6
-    assert {MODEL, TOKENIZER} == set(seen)
+    assert {MODEL, TOKENIZER} == set(shared.seen)
     for item in ("a", "b"):
         plain_frames, frames = (
             [path.read_bytes() for path in sorted((tmp_path / name / "items" / item).rglob("*.png"))]
