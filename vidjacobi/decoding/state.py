@@ -57,9 +57,19 @@ class Window:
     @classmethod
     def empty(cls, rows: int, width: int, device: torch.device) -> "Window":
         """A window of padding only: what comes before the first pass."""
-        position = torch.zeros(rows, width, dtype=torch.long, device=device)
-        nothing = torch.zeros(rows, width, dtype=torch.bool, device=device)
-        return cls(position, nothing, nothing, position, position, nothing)
+
+        def zeros(dtype: torch.dtype) -> Tensor:
+            return torch.zeros(rows, width, dtype=dtype, device=device)
+
+        # A tensor for each field: code compiled for fields that share one is compiled again for those that do not.
+        return cls(
+            inputs=zeros(torch.long),
+            used=zeros(torch.bool),
+            valid=zeros(torch.bool),
+            home=zeros(torch.long),
+            lane=zeros(torch.long),
+            corrects=zeros(torch.bool),
+        )
 
     @property
     def targets(self) -> Positions:
