@@ -1,1 +1,1 @@
-"""YAML of the shipped decoders, rollouts and benches: registry names and numbers only."""
+"""The YAML files of the shipped decoders, rollouts, benches and so on: registry names and numbers only."""

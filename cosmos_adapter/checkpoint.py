@@ -1,24 +1,28 @@
-"""Checkpoint files to tensors, and tensors into a module, strictly. Never runs code from a file."""
+"""From checkpoint files to tensors, and from tensors to a module, strictly. Code inside a file is never run."""
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vidjacobi.errors import BadCheckpoint
 
 StateDict = dict[str, Tensor]
-LISTED = 8  # names in a message
+LISTED = 8  # most names in a message
 
 
 def read_state_dict(path: Path) -> StateDict:
     """Tensors of a ``.safetensors`` or ``torch.save`` file, on the CPU and memory-mapped where possible.
 
-    A top-level ``"model"`` dict is unwrapped. Raises BadCheckpoint for a missing file and for an empty,
-    truncated or foreign file and for a pickle that holds anything but tensors (which is not executed).
+    If the file holds a dict with the key ``"model"``, that entry is taken. Raises BadCheckpoint for a file that is
+    missing, empty, truncated or of another kind, and for a pickle that holds anything but tensors, which is not
+    executed.
     """
     require_content(path)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -26,7 +30,7 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def require_content(path: Path) -> None:
-    """Raise BadCheckpoint if ``path`` is no file, or if it is empty or a git-lfs pointer."""
+    """Raise BadCheckpoint if ``path`` is no file, or an empty one, or a git-lfs pointer."""
     if not path.is_file():
         raise BadCheckpoint(f"no checkpoint file {path}")
     head = path.open("rb").read(64)
@@ -49,6 +53,8 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_pickle(path: Path) -> object:
+    # torch.save has written zip files since PyTorch 1.6; older files are bare pickles and cannot be memory-mapped.
+    # A zip file without its end, where the list of contents is, still begins with PK.
     is_zip = zipfile.is_zipfile(path)
     if not is_zip and path.open("rb").read(2) == b"PK":
         raise BadCheckpoint(f"{path} is truncated (a torch.save file without its end): fetch it again")
@@ -61,9 +67,8 @@ def _read_pickle(path: Path) -> object:
             f"and code inside checkpoints is never run ({reason}). "
             "If you trust it, load it elsewhere and save its tensors as safetensors"
         ) from None
-    except (
-        Exception
-    ) as error:  # damaged bytes raise nearly anything: struct.error, IndexError, RuntimeError ...
+    except Exception as error:
+        # Damaged bytes make the unpickler raise nearly anything: struct.error, IndexError, RuntimeError ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadCheckpoint(
             f"{path} is truncated or not a torch.save file ({reason}): fetch it again"
@@ -76,17 +81,38 @@ def _tensors_only(state: object, path: Path) -> StateDict:
     if not isinstance(state, Mapping):
         raise BadCheckpoint(f"{path} holds a {type(state).__name__}, not a dict of tensors")
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    # Transformer Engine leaves "..._extra_state" entries of other types in the released checkpoints.
     others = [str(k) for k, v in state.items() if not isinstance(v, Tensor) and "_extra_state" not in str(k)]
     if others or not tensors:
         raise BadCheckpoint(f"{path} is not a state dict: {_names(others) or 'it holds no tensors'}")
     return tensors
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Make ``state``'s tensors the module's parameters (assigned as they are: dtype, device, memory map).
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks that are built here have shapes and dtypes, but no numbers: they are on the meta device.
 
-    Raises BadCheckpoint that lists missing and unexpected names and wrong shapes; ``where`` names the
-    source. The module, which may be on the meta device, is then unchanged.
+    The functions of ``torch.nn.init`` do nothing. They would have nothing to fill, and torch's own way to fill
+    nothing with normal noise imports its compiler first: more than a second, and 160 MB.
+    """
+    with torch.device("meta"), _NoInit():
+        yield
+
+
+class _NoInit(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Make the tensors of ``state`` the parameters of the module, as they are: same dtype, device and memory map.
+
+    The module may be on the meta device. Raises BadCheckpoint, which lists missing and unexpected names and wrong
+    shapes, and leaves the module unchanged. ``where`` names the source in the message.
     """
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     problems = [

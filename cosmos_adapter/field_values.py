@@ -1,4 +1,4 @@
-"""Values out of a JSON config as the fields of a record want them."""
+"""Values of a JSON config, checked and converted to the types of a dataclass's fields."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,9 +9,10 @@ from vidjacobi.errors import InvalidArgument
 
 
 def field_values(record: type, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``config`` says of the fields of a dataclass: lists become tuples, whole numbers floats.
+    """The values in ``config`` for the fields of the dataclass ``record``; other keys are left out.
 
-    Other keys are left out. Raises InvalidArgument for a value that is not of its field's type.
+    Lists become tuples, and whole numbers become floats where the field is a float. Raises InvalidArgument for a
+    value that is not of its field's type.
     """
     return {
         field.name: _value(field.name, field.type, config[field.name])
@@ -21,6 +22,7 @@ def field_values(record: type, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(name: str, hint: Any, value: Any) -> Any:
+    # ``type(value) in kinds`` instead of isinstance: True is an int to isinstance, and no number of layers.
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if type(value) in kinds or (value is None and type(None) in kinds):
         return value
@@ -35,7 +37,7 @@ def _holds(kind: Any, values: "list[Any] | tuple[Any, ...]") -> bool:
     """Whether ``kind`` is the type of a tuple with the types of ``values``."""
     if get_origin(kind) is not tuple:
         return False
-    wanted = get_args(kind)
+    wanted = get_args(kind)  # (int, int, int) of tuple[int, int, int], (int, ...) of tuple[int, ...]
     if wanted[-1] is ...:
         wanted = wanted[:1] * len(values)
     return [type(value) for value in values] == list(wanted)

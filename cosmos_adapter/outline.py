@@ -1,4 +1,4 @@
-"""Cosmos models without weights, for planning: the very networks, on torch's meta device."""
+"""Cosmos models without weights, for estimates: the same networks on torch's meta device."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cosmos_adapter.checkpoint import without_weights
 from cosmos_adapter.tokenizer.model import NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from cosmos_adapter.tokenizer.weights import read_spec
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
@@ -19,37 +20,37 @@ from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import find_spec, find_weights, read_weights
 from vidjacobi.models.outline import Arithmetic, Outline
 
-TEXT_LENGTH = 512  # vectors of the released text encoder's output, padding included
+TEXT_LENGTH = 512  # vectors that the released text encoder returns, padding included
 META = torch.device("meta")
 
 
 def released(name: str, dtype: torch.dtype) -> Outline:
-    """A released size: 4b, 5b, 12b or 13b, with the 720p tokenizer."""
+    """A released model by its size, 4b, 5b, 12b or 13b, with the 720p tokenizer."""
     return outline_of(name, PRESETS[name.upper()].spec, TokenizerSpec(), dtype)
 
 
 def published(repository: str, dtype: torch.dtype) -> Outline | None:
-    """A released model by its repository on Hugging Face, which is not asked; None for another one."""
+    """A released model by its Hugging Face repository, which is not contacted; None for any other repository."""
     sizes = [size for size, preset in PRESETS.items() if repository in preset.repositories]
     return replace(released(sizes[0], dtype), name=repository) if sizes else None
 
 
 def shipped(name: str, dtype: torch.dtype) -> Outline:
-    """A model that ships with the package: nano or micro."""
+    """A bundled model: nano or micro."""
     with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
         return in_folder(name, folder, folder / "tokenizer", dtype)
 
 
 def folder(path: str, dtype: torch.dtype) -> Outline:
-    """The checkpoint in a folder and the tokenizer beside it (the released one's sizes where there is none).
+    """The checkpoint in a folder, and the tokenizer beside it or, where there is none, the sizes of the released one.
 
-    Tensors are mapped, not read. Raises BadCheckpoint.
+    Tensors are memory-mapped and not read. Raises BadCheckpoint.
     """
     return in_folder(path, Path(path), Path(path) / "tokenizer", dtype)
 
 
 def in_folder(name: str, weights: Path, codec: Path, dtype: torch.dtype) -> Outline:
-    """A checkpoint folder and a tokenizer folder; frames as large as the transformer's grid wants them."""
+    """A checkpoint folder and a tokenizer folder, for frames of the size that the transformer's grid asks for."""
     inner = weights / "transformer"
     files = find_weights(inner if inner.is_dir() else weights)
     spec = find_spec(read_weights(files), files[0].parent)
@@ -58,13 +59,11 @@ def in_folder(name: str, weights: Path, codec: Path, dtype: torch.dtype) -> Outl
 
 def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dtype) -> Outline:
     """A transformer and a tokenizer of these sizes, in ``dtype``."""
-    with META:
+    with without_weights():
         network, tokenizer = CosmosTransformer(spec), TokenizerNet(codec)
     network.requires_grad_(False).to(dtype)
     tokenizer.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last_3d)
-    every = torch.zeros(1, spec.table_rows, dtype=torch.long, device=META)
-    tables = [rows for rows in network.tables.rows(every, dtype) if rows is not None]
-    resident = {"weights": tensor_bytes(network), "position tables": sum(table.nbytes for table in tables)}
+    resident = {"weights": tensor_bytes(network), "position tables": network.tables.nbytes(META, dtype)}
     model = CosmosModel(network)
     text = 0
     if spec.insert_cross_attn:
@@ -92,21 +91,22 @@ def outline_of(name: str, spec: ModelSpec, codec: TokenizerSpec, dtype: torch.dt
 
 
 def stream_bytes(net: NetCodec, spec: ModelSpec) -> int:
-    """What the decoder's layers keep of a clip that goes through latent frame by latent frame."""
-    past, latent = Past(), torch.zeros(1, 1, spec.grid.h, spec.grid.w, dtype=torch.long, device=META)
+    """Bytes that the decoder's layers keep of a clip that goes through one latent frame at a time."""
+    state, latent = StreamState(), torch.zeros(1, 1, spec.grid.h, spec.grid.w, dtype=torch.long, device=META)
     with torch.no_grad():
-        for _ in range(2):
-            net.next_pixels(latent, past)
-    return past.nbytes
+        for _ in range(2):  # after the first frame the keys and values of one frame are kept, then of two
+            net.next_pixels(latent, state)
+    return state.nbytes
 
 
 def tensor_bytes(module: nn.Module) -> int:
-    """Of all parameters and buffers."""
+    """Bytes of all parameters and buffers of a module."""
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 def arithmetic_of(network: CosmosTransformer, dtype: torch.dtype, text: int) -> Arithmetic:
-    """What a pass reads and multiplies; a text context's keys and values are projected once, not in every pass."""
+    """What a pass of the network reads and multiplies; ``text`` are the bytes of a text context's keys and values."""
+    # The keys and values of a text are projected once for a clip, so these matrices do not belong to a pass.
     once = (".cross_attention.wk.", ".cross_attention.wv.")
     matrices = [
         parameter
@@ -119,6 +119,7 @@ def arithmetic_of(network: CosmosTransformer, dtype: torch.dtype, text: int) -> 
         matrix_parameters=sum(matrix.numel() for matrix in matrices),
         matrix_bytes=sum(matrix.nbytes for matrix in matrices),
         kv_bytes=sum(part.nbytes for layer in cache for part in layer),
+        # 2 * head_size for the score of a query and a slot, and as many to add its value
         attention_flops=4 * spec.n_heads * spec.head_size * spec.n_layers,
         score_rows=spec.n_heads * spec.n_layers,
         text_bytes=text,

@@ -1,4 +1,4 @@
-"""A transformer and the video tokenizer whose tokens it speaks."""
+"""A transformer and the video tokenizer whose tokens it models."""
 
 from functools import partial
 from importlib import resources
@@ -15,7 +15,7 @@ from vidjacobi.runtime import Runtime
 
 
 def load_shipped(name: str, runtime: Runtime) -> tuple[CosmosModel, CosmosTokenizer]:
-    """A world model of ``vidjacobi/assets``: nano, or micro of another grid and vocabulary."""
+    """A bundled world model of ``vidjacobi/assets``: nano, or micro, which has another grid and vocabulary."""
     with resources.as_file(resources.files("vidjacobi.assets") / name) as folder:
         return load_pair(folder, folder / "tokenizer", runtime)
 
@@ -26,15 +26,15 @@ load_nano, load_micro = partial(load_shipped, "nano"), partial(load_shipped, "mi
 def load_pair(
     weights: Path, codec: Path, runtime: Runtime, run_torchscript: bool = False
 ) -> tuple[CosmosModel, CosmosTokenizer]:
-    """Checkpoint folder (or file) and tokenizer folder to a pair that fits together.
+    """The model in a checkpoint folder (or file) and the tokenizer in a folder, as a pair that fits together.
 
-    ``weights`` may hold a ``transformer`` folder with the checkpoint in it.
-
-    Raises BadCheckpoint.
+    The checkpoint may be in a folder ``transformer`` inside ``weights``. Raises BadCheckpoint where files are missing
+    or damaged, or where the two do not fit together.
     """
     inner = weights / "transformer"
     model = load_model(inner if inner.is_dir() else weights, runtime.device, runtime.dtype)
     tokenizer = load_tokenizer(codec, runtime.device, runtime.dtype, run_torchscript)
+    # They fit together if a latent frame has as many tokens, out of the same vocabulary, on both sides.
     grid = model.grid_for(tokenizer.max_frames)
     height, width = (side // tokenizer.stride_space for side in tokenizer.frame_size)
     if (grid.h, grid.w) != (height, width) or model.vocab_size != tokenizer.vocab_size:
@@ -46,12 +46,12 @@ def load_pair(
 
 
 def modules_of(model: CosmosModel, tokenizer: CosmosTokenizer) -> tuple[nn.Module, nn.Module]:
-    """The modules that hold all weights of the two.
+    """The two modules that hold all weights of a pair.
 
-    Raises InvalidArgument for a tokenizer that runs TorchScript files: their constants stay where they are.
+    Raises InvalidArgument for a tokenizer that runs TorchScript files, whose constants cannot be moved.
     """
     if not isinstance(tokenizer.codec, NetCodec):
         raise InvalidArgument(
-            "a tokenizer that runs TorchScript files cannot be offloaded: leave one of both out"
+            "a tokenizer that runs TorchScript files cannot be offloaded: leave out --run-torchscript or --offload"
         )
     return model.network, tokenizer.codec.net

@@ -1,4 +1,4 @@
-"""Checkpoints with random weights in the official layout, for what depends on sizes and not on numbers."""
+"""Checkpoints of random weights in the official layout, for tests and timings that depend on sizes only."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from cosmos_adapter.checkpoint import without_weights
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.weights import save_tokenizer
@@ -29,18 +30,19 @@ def write_synthetic(
 ) -> Path:
     """Write ``model.pt`` and ``config.json`` of a transformer, and ``tokenizer/`` of a video tokenizer.
 
-    Names, shapes and dtype are those of a released checkpoint, the numbers are start values for training: laws
-    are nearly flat. The transformer's weights never stand in this process's own memory: the file is laid out
-    without them and filled in place, page by page.
+    Names, shapes and dtype are those of a released checkpoint. The numbers are start values for training, so the
+    probs of the model are nearly uniform. The transformer's weights are never in the memory of this process as a
+    whole: the file is laid out without them and then filled in place through a memory map, page by page.
 
-    Raises InvalidArgument if ``folder`` holds something or the disk has no room.
+    Raises InvalidArgument if ``folder`` is not empty or the disk has no room.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidArgument(f"{folder} exists and is not an empty folder: choose another or remove it")
-    with torch.device("meta"):
+    with without_weights():
         network, tokenizer = CosmosTransformer(spec).to(dtype), TokenizerNet(codec).to(dtype)
     wanted = sum(tensor.nbytes for net in (network, tokenizer) for tensor in net.state_dict().values())
     folder.mkdir(parents=True, exist_ok=True)
+    # 1 % more than the tensors, for the names and headers of the files
     if (free := shutil.disk_usage(folder).free) < 1.01 * wanted:
         raise InvalidArgument(f"{folder} has room for {free / 1e9:.1f} GB, {wanted / 1e9:.1f} GB are needed")
     lay_out(network, folder / WEIGHTS)
@@ -53,9 +55,9 @@ def write_synthetic(
 
 
 def lay_out(network: CosmosTransformer, file: Path) -> None:
-    """A ``torch.save`` file with the network's names and shapes, and holes in place of its numbers.
+    """Write a ``torch.save`` file with the network's names and shapes, and with holes in place of its numbers.
 
-    They read as zeros. The zip's checksums are those of nothing; PyTorch does not look at them.
+    The holes read as zeros. The checksums in the zip file do not fit them, and PyTorch does not look at them.
     """
     shapes = {f"model.{name}": (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
     with FakeTensorMode():
@@ -65,7 +67,8 @@ def lay_out(network: CosmosTransformer, file: Path) -> None:
 
 
 def _fill(network: CosmosTransformer, file: Path, seed: int) -> None:
-    """Start values, written through a memory map into the file."""
+    """Write start values into the file through a memory map."""
+    # MAP_SHARED: what is written to the tensors goes to the file. The default mapping is private to the process.
     with torch.serialization.set_default_mmap_options(MAP_SHARED):
         state = torch.load(file, mmap=True, weights_only=True)
     network.load_state_dict({name.removeprefix("model."): t for name, t in state.items()}, assign=True)

@@ -1,1 +1,1 @@
-"""Metrics on rollouts (imported as vidjacobi.eval)."""
+"""Metrics on rollouts. This folder is imported as ``vidjacobi.eval``."""

@@ -1,4 +1,4 @@
-"""Which clips of a dataset are evaluated, and which are not and why."""
+"""Which clips of a dataset are evaluated, and which are not, with the reasons."""
 
 import json
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from typing import Any
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, counted
 from vidjacobi.errors import BadInput, BadOutput
-from vidjacobi.output.atomic import replacing
+from vidjacobi.output.atomic import write_json
 
 CLIPS = "clips.json"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Clips that are long enough and readable, in order, and the entries passed over on the way to them."""
+    """The chosen clips in order, all readable and long enough, and the entries that were skipped on the way."""
 
     clips: tuple[Episode, ...]
     skipped: tuple[Skipped, ...]
 
     def record(self) -> dict[str, Any]:
-        """For ``clips.json``: what anybody needs to take the same clips."""
+        """The content of ``clips.json``: what others need to take the same clips."""
         return {
             "clips": [{"id": clip.id, "source": clip.source, **numbers(clip)} for clip in self.clips],
             "skipped": [{"id": entry.id, "reason": entry.reason} for entry in self.skipped],
@@ -30,16 +30,17 @@ class Chosen:
 
 
 def numbers(clip: Episode) -> dict[str, object]:
-    """Where a stretch of a longer clip begins, and its stride."""
+    """The start and the stride of a clip that is a part of a longer one."""
     return {key: clip.metadata[key] for key in ("start", "stride") if key in clip.metadata}
 
 
 def choose(entries: Iterable[Entry], count: int, needed: int, in_order: bool) -> Chosen:
-    """The first ``count`` clips with at least ``needed`` frames.
+    """The first ``count`` clips with at least ``needed`` frames, in the order of the dataset or of their ids' hashes.
 
-    In the dataset's order, or in the order of the ids' hashes: a sample that looks like the whole, that more
-    clips extend, and that does not depend on what else lies in the folder. Raises BadInput where none is usable.
+    Raises BadInput where fewer than two clips can be used.
     """
+    # Hashes order the clips as if at random. So the first clips resemble the whole dataset, a larger count adds clips
+    # to a smaller one, and clips do not change places when others are added to the folder.
     listed = list(entries)
     if not in_order:
         listed.sort(key=lambda entry: sha256(entry.id.encode("utf-8", "surrogateescape")).digest())
@@ -48,6 +49,7 @@ def choose(entries: Iterable[Entry], count: int, needed: int, in_order: bool) ->
     for entry in listed:
         if len(clips) == count:
             break
+        # Only now a file is opened: a dataset of thousands of clips is not read to take a hundred.
         found = counted(entry, needed)
         if isinstance(found, Episode):
             clips.append(found)
@@ -62,7 +64,11 @@ def choose(entries: Iterable[Entry], count: int, needed: int, in_order: bool) ->
 
 
 def keep(out: Path, chosen: Chosen) -> None:
-    """Write ``clips.json``. Raises BadOutput where the folder holds an evaluation of other clips."""
+    """Write ``clips.json``. Raises BadOutput where the folder holds an evaluation of other clips.
+
+    A run may have more clips or fewer than the one before, but the clips that both have must be the same, in the same
+    order.
+    """
     path = out / CLIPS
     record = chosen.record()
     if path.is_file():
@@ -78,6 +84,5 @@ def keep(out: Path, chosen: Chosen) -> None:
                     "give another --out"
                 )
         if len(before) > len(record["clips"]):
-            return  # a part of them: the longer list stays
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            return  # this run takes only the first of these clips, and the longer list stays
+    write_json(path, record)

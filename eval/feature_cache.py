@@ -1,4 +1,4 @@
-"""Features kept on disk, by what the frames are and by the protocol, so that no clip is shown to a network twice."""
+"""Features that are kept on disk by the content of the frames and by the protocol, so that none is computed twice."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from vidjacobi.shapes import Frames
 
 
 class Cached(NamedTuple):
-    """One clip's features, whether they were on disk, and a note where what was on disk was unusable."""
+    """The features of a clip, whether they were on disk, and a note where what was on disk could not be used."""
 
     features: Float[Tensor, " f"]
     reused: bool
@@ -26,11 +26,12 @@ class Cached(NamedTuple):
 
 
 def cached(extractor: Extractor, key: str, make_frames: Callable[[], Frames], folder: Path) -> Cached:
-    """Features of the clip that ``key`` identifies, from ``folder`` or computed and written there.
+    """The features of the clip that ``key`` identifies, read from ``folder``, or computed and written there.
 
-    ``key`` must change whenever the frames do: see ``key_of_frames`` and ``key_of_files``. ``make_frames`` is
+    ``key`` must change whenever the frames do; see ``key_of_frames`` and ``key_of_files``. ``make_frames`` is
     called only where nothing usable is stored. Raises BadOutput where ``folder`` cannot be written.
     """
+    # 40 hexadecimal digits: the file also holds the whole key, which is compared when it is read
     name = hashlib.sha256(f"{extractor.protocol_id} {key}".encode()).hexdigest()[:40]
     path = folder / f"{name}.npz"
     note = ""
@@ -50,7 +51,7 @@ def cached(extractor: Extractor, key: str, make_frames: Callable[[], Frames], fo
 
 
 def _read(path: Path, protocol_id: str, key: str) -> Float[Tensor, " f"]:
-    """Stored features. Raises ValueError and others for anything but a whole entry of this clip and protocol."""
+    """Stored features. Raises ValueError, among others, for anything but a whole entry of this clip and protocol."""
     with np.load(path, allow_pickle=False) as stored:
         features, owner = stored["features"], (str(stored["protocol"]), str(stored["key"]))
     if owner != (protocol_id, key):
@@ -61,21 +62,22 @@ def _read(path: Path, protocol_id: str, key: str) -> Float[Tensor, " f"]:
 
 
 def key_of_frames(frames: Frames) -> str:
-    """Key of frames in memory: their shape and content."""
+    """The key of frames in memory: their shape and content."""
     content = frames.cpu().contiguous().numpy().tobytes()
     return f"frames {list(frames.shape)} {hashlib.sha256(content).hexdigest()}"
 
 
 def key_of_files(files: list[Path], start: int, count: int) -> str:
-    """Key of ``count`` frames from frame ``start`` on of a video file, or of a clip's images in order."""
+    """The key of ``count`` frames from frame ``start`` on, of a video file or of the images of a clip in order."""
     total = hashlib.sha256()
     for file in files:
+        # 32 bytes for each file, so that no two lists of files give the same bytes
         total.update(bytes.fromhex(file_sha256(file)))
     return f"files {total.hexdigest()} frames {start}+{count}"
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file of any size."""
+    """The sha256 of a file, which may be larger than the memory."""
     total = hashlib.sha256()
     with path.open("rb") as opened:
         while chunk := opened.read(1 << 20):

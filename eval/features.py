@@ -1,7 +1,7 @@
-"""Frames to features: one fixed network and one fixed way of showing it the frames, both on record.
+"""From frames to features, with a fixed network and a fixed way to show it the frames. Every report names both.
 
-Only "i3d" gives FVD. The other networks' distances carry the network's name in every output, because their
-values cannot be compared with any published FVD.
+Only "i3d" gives FVD. Distances of other networks have the name of the network in every output, because their values
+cannot be compared with any published FVD.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ Pixels = Float[Tensor, "c T s s"]  # s: the side of the network's input
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A network to be had: what it is called and what it wants to see.
+    """An entry of FEATURES: a network, and what it expects to see.
 
     Attributes:
         label: name of the distance in every output.
         source: what the network is.
-        load: (weights named by the user or None) to (network, facts about its weights).
-        side: of its square input.
-        least_frames: fewer do not come through its poolings.
-        mean, std: pixels are (value / 255 - mean) / std.
+        load: from the weights that the user named, or None, to (network, facts about its weights).
+        side: side of its square input in pixels.
+        least_frames: fewest frames that its poolings leave something of.
+        mean, std: the network sees (value / 255 - mean) / std.
     """
 
     label: str
@@ -53,11 +53,14 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A feature network with its protocol. ``load_extractor`` makes one.
+    """A feature network with its protocol, made by ``load_extractor``.
 
     Attributes:
-        label: "FVD" for the network that defines it, else a name that cannot be mistaken for it.
-        protocol: everything that a feature depends on except the frames; goes into every report.
+        label: "FVD" for the network that defines it, or a name that cannot be mistaken for it.
+        protocol: everything that a feature depends on except the frames. It goes into every report.
+        network: from pixels [1 c T s s] to features [1 f].
+        prepare: from uint8 frames to the pixels that the network sees.
+        device: where the network is.
     """
 
     label: str
@@ -68,13 +71,13 @@ class Extractor:
 
     @property
     def protocol_id(self) -> str:
-        """Short hash of the protocol: features of equal ids may be mixed."""
+        """A short hash of the protocol. Features with the same one may be used together."""
         text = json.dumps(self.protocol, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()
     def __call__(self, frames: Clips) -> Float[Tensor, "b f"]:
-        """Features (float32, on the CPU) of uint8 RGB clips. They do not depend on how clips are batched.
+        """Features (float32, on the CPU) of uint8 RGB clips, computed one by one, so that batches have no influence.
 
         Raises InvalidArgument for other tensors, BadInput for clips that are too short for the network.
         """
@@ -87,7 +90,7 @@ class Extractor:
             raise BadInput(
                 f"{self.label} needs clips of at least {least} frames, and these have {frames.shape[1]}"
             )
-        # TF32 convolutions would make a GPU's features differ from a CPU's in the third digit
+        # TF32 convolutions would make the features of a GPU differ from those of a CPU in the third digit.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features = [self.network(self.prepare(clip.to(self.device))[None])[0].cpu() for clip in frames]
         return torch.stack(features)
@@ -99,26 +102,28 @@ def load_extractor(
     resize: str = "squash",
     device: str | torch.device = "cpu",
 ) -> Extractor:
-    """The feature set ``name`` of FEATURES, with weights found (i3d only) or named by the user.
+    """The feature set ``name`` of FEATURES, with weights that are found (i3d only) or that the user names.
 
-    Raises InvalidArgument for an unknown name or rule, BadCheckpoint for weights that are missing or others.
+    Raises InvalidArgument for an unknown name or rule, BadCheckpoint for weights that are missing or wrong.
     """
     features = lookup("feature set", name, FEATURES)
     rule = lookup("resize rule", resize, RESIZES)
     network, facts = features.load(weights)
+    # the range of what the network sees, from black to white: [-1, 1] for FVD
     low, high = ((value - features.mean) / features.std for value in (0.0, 1.0))
     protocol = {
         "distance": features.label,
         "features": name,
         "network": features.source,
         **facts,
-        "feature": f"{i3d.CLASSES} Kinetics logits in front of the softmax, averaged over time",
+        "feature": f"{i3d.CLASSES} Kinetics logits before the softmax, averaged over time",
         "resize": f"{resize}: {rule.text.format(side=features.side)}",
         "range": f"[{low:.4g}, {high:.4g}]",
         "least_frames": features.least_frames,
         "dtype": "float32",
     }
 
+    # Frame by frame, so that the float copy of a large clip is never in memory as a whole.
     def prepare(frames: Frames) -> Pixels:
         pictures = [rule.apply(frame.permute(2, 0, 1)[None].float(), features.side)[0] for frame in frames]
         return (torch.stack(pictures, 1) / 255.0 - features.mean) / features.std
@@ -128,16 +133,17 @@ def load_extractor(
 
 
 def squash(picture: Picture, side: int) -> Square:
-    """To ``side`` x ``side`` without keeping proportions, as FVD was defined.
+    """A picture of ``side`` x ``side`` whatever its proportions were, as FVD was defined.
 
-    TensorFlow 1 sampled from corners instead of pixel centres, which no PyTorch implementation repeats: 10 real
-    clips shown in the two ways are at a distance of 10 (1367 if their first frame is frozen).
+    TensorFlow 1 sampled from the corners of pixels instead of their centres, which no PyTorch implementation
+    repeats. The same 10 real clips, resized in the two ways, are at a distance of 10 from each other. For
+    comparison, it is 1367 if the first frame is repeated instead.
     """
     return _bilinear(picture, (side, side))
 
 
 def short_side(picture: Picture, side: int) -> Square:
-    """The shorter side to ``side``, then the centre square."""
+    """A picture whose shorter side was scaled to ``side``, cut to the square in its centre."""
     height, width = picture.shape[2:]
     short = min(height, width)
     scaled = _bilinear(picture, (math.ceil(height * side / short), math.ceil(width * side / short)))
@@ -151,12 +157,13 @@ def _bilinear(picture: Picture, size: tuple[int, int]) -> Float[Tensor, "1 c h w
 
 @dataclass(frozen=True)
 class Resize:
-    """How a frame is made to fit the network, and its words in the protocol."""
+    """How a frame is made to fit the network, and what the protocol says about it."""
 
     apply: Callable[[Picture, int], Square]
     text: str
 
 
+# what both rules share, as the protocol says it
 HOW = "bilinear, no antialiasing, half-pixel centres"
 RESIZES: dict[str, Resize] = {
     "squash": Resize(squash, f"{{side}}x{{side}} whatever the proportions, {HOW}"),
@@ -170,6 +177,7 @@ def _load_i3d(weights: Path | None) -> tuple[nn.Module, dict[str, Any]]:
     return found.network, facts
 
 
+# Distances of these networks are called FVD-pv_NAME, so that nobody takes them for FVD.
 def _pytorchvideo(name: str, side: int, least_frames: int) -> FeatureSet:
     def load(weights: Path | None) -> tuple[nn.Module, dict[str, Any]]:
         network, sha256 = load_network(name, weights)
@@ -178,6 +186,7 @@ def _pytorchvideo(name: str, side: int, least_frames: int) -> FeatureSet:
     return FeatureSet(f"FVD-pv_{name}", f"pytorchvideo {name}, all frames", load, side, least_frames)
 
 
+# name on the command line -> network; the last numbers are its side in pixels and its fewest frames
 FEATURES: dict[str, FeatureSet] = {
     "i3d": FeatureSet(
         "FVD",

@@ -1,4 +1,4 @@
-"""FVD of two folders of clips, of any model: GENERATED/a.mp4 against REAL/a.mp4, b/ (its frames) against b/."""
+"""FVD of two folders of clips of any model: GENERATED/a.mp4 against REAL/a.mp4, or a folder b of frames against b."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,22 +21,23 @@ from vidjacobi.video.images import IMAGE_SUFFIXES, frame_files
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]
 )
-LISTED = 5  # names in a message
+LISTED = 5  # most names in a message
 CODEC = (
-    "the two folders hold differently written clips ({0} against {1}): compression alone moves the distance; "
-    "compare files that were written alike, or folders of png images"
+    "the two folders hold clips that were written differently ({0} against {1}): compression alone changes the "
+    "distance; compare files that were written in the same way, or folders of png images"
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What of each clip is compared, and how.
+    """Which frames of each clip are compared, and how.
 
     Attributes:
-        start, count: frames; count None takes all that follow, which all clips must then have alike.
-        cache: folder of features, so that nothing is computed twice; None keeps none.
-        per_frame: also PSNR and SSIM of each clip against its real one.
-        draws, seed: of the bootstrap and the floor.
+        start: first frame.
+        count: number of frames; None for all that follow, of which all clips must then have the same number.
+        cache: folder of features, so that none is computed twice; None keeps none.
+        per_frame: whether PSNR and SSIM of each clip against its real one are measured too.
+        draws, seed: number of draws of the bootstrap, and the seed of bootstrap and floor.
     """
 
     start: int = 0
@@ -49,26 +50,26 @@ class Options:
 
 @dataclass(frozen=True)
 class Side:
-    """One of a pair's two clips: ``count`` frames from ``start`` on of a video or a folder of images."""
+    """One of the two clips of a pair: ``count`` frames from ``start`` on, of a video or a folder of images."""
 
     clip: ClipInfo
     start: int
     count: int
 
     def read(self) -> Frames:
-        """Its frames."""
+        """The frames."""
         return read_frames(self.clip.source, self.start, self.count).frames
 
     def key(self) -> str:
-        """Its key in the cache, by content."""
+        """The key of the frames in the feature cache, by the content of the files."""
         path = Path(self.clip.source)
         files = frame_files(path) if self.clip.kind is Kind.FOLDER else [path]
         return feature_cache.key_of_files(files, self.start, self.count)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A clip of both folders."""
+class ClipPair:
+    """A clip that is in both folders."""
 
     name: str
     generated: Side
@@ -76,8 +77,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """PSNR (dB, frames that differ) and SSIM of a pair, means over frames; how many frames are identical."""
+class MeanScores:
+    """Means over the frames of a pair: PSNR in dB (of frames that differ), SSIM, and the number of equal frames."""
 
     psnr: float | None
     ssim: float
@@ -91,15 +92,15 @@ def measure(
     options: Options | None = None,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """The record of two folders' distance: value, floor, spread, per-frame means, warnings, protocol, notes.
+    """The record of the distance between two folders: value, floor, spread, means, warnings, protocol and notes.
 
-    ``observe(clips done, clips in all)`` is told after each pair. Raises BadInput where the folders have nothing
-    in common or a single clip, and where clips are too short, unreadable or of different sizes.
+    ``observe(clips done, clips in all)`` is called after each pair. Raises BadInput where the folders share no clip
+    or a single one, and where clips are too short, unreadable or of different sizes.
     """
     options = options or Options()
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-    scores: list[Scores] = []
+    scores: list[MeanScores] = []
     for done, pair in enumerate(pairs, 1):
         features, found, remarks = measure_pair(pair, extractor, options)
         rows.append(features)
@@ -117,10 +118,11 @@ def measure(
 
 
 def measure_pair(
-    pair: Pair, extractor: Extractor, options: Options
-) -> tuple[tuple[torch.Tensor, torch.Tensor], Scores | None, list[str]]:
-    """((features of the generated clip, of the real one), per-frame means if wanted, remarks)."""
+    pair: ClipPair, extractor: Extractor, options: Options
+) -> tuple[tuple[torch.Tensor, torch.Tensor], MeanScores | None, list[str]]:
+    """((features of the generated clip, of the real one), per-frame means if they are wanted, remarks)."""
     features, remarks = [], []
+    # The frames are needed for the features and for the per-frame means, and are read at most once.
     readers = [cache(side.read) for side in (pair.generated, pair.real)]
     for side, read in zip((pair.generated, pair.real), readers, strict=True):
         if options.cache is None:
@@ -136,17 +138,18 @@ def measure_pair(
     return (features[0], features[1]), scores, remarks
 
 
-def compare(frames: Frames, truth: Frames) -> Scores:
-    """Per-frame distances of one pair, as means."""
+def compare(frames: Frames, truth: Frames) -> MeanScores:
+    """The means over the frames of one pair."""
+    # The PSNR of equal frames is infinite, so they are counted apart.
     psnr = per_frame.psnr(frames, truth)
     finite = psnr[psnr.isfinite()]
     mean = float(finite.mean()) if len(finite) else None
-    return Scores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
+    return MeanScores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
 
 
-def _means(scores: list[Scores]) -> dict[str, Any]:
+def _means(scores: list[MeanScores]) -> dict[str, Any]:
     psnr = [score.psnr for score in scores if score.psnr is not None]
-    mean = Scores(
+    mean = MeanScores(
         sum(psnr) / len(psnr) if psnr else None,
         sum(score.ssim for score in scores) / len(scores),
         sum(score.identical_frames for score in scores),
@@ -154,8 +157,8 @@ def _means(scores: list[Scores]) -> dict[str, Any]:
     return asdict(mean)
 
 
-def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[Pair], list[str]]:
-    """Clips of both folders by name, checked, and notes on what was left out. Raises BadInput."""
+def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[ClipPair], list[str]]:
+    """The clips that both folders have, by name and checked, and notes about what was left out. Raises BadInput."""
     made, true = clips_in(generated), clips_in(real)
     names = [name for name in made if name in true]
     if not names:
@@ -170,6 +173,7 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
     pairs = [_pair(name, made[name], true[name], options) for name in names]
     _check_lengths(pairs, least)
     notes = []
+    # Clips that only one folder has are left out with a note: rollouts of a part of a dataset are the usual case.
     for folder, clips, others in ((generated, made, true), (real, true, made)):
         alone = [name for name in clips if name not in others]
         notes += [f"left out, in {folder} only: {_some(alone)}"] if alone else []
@@ -180,7 +184,7 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
 
 
 def clips_in(folder: Path) -> dict[str, Path]:
-    """Video files by stem and folders of images by name, sorted. Raises BadInput where there are none."""
+    """Video files by name without ending, and folders of images by name, sorted. Raises BadInput without any."""
     if not folder.is_dir():
         raise BadInput(
             f"{folder}: {'a file' if folder.exists() else 'no such folder'}; name a folder of clips"
@@ -190,6 +194,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
         is_clip = _has_images(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES
         if not is_clip:
             continue
+        # a.mp4 is clip "a"; a folder keeps its whole name, since "take.1" has no ending
         name = entry.name if entry.is_dir() else entry.stem
         if name in found:
             raise BadInput(f"{folder}: both {found[name].name} and {entry.name} would be clip {name!r}")
@@ -201,7 +206,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is visible in a folder, sorted."""
+    """The entries of a folder that are not hidden, sorted."""
     try:
         return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     except PermissionError as error:
@@ -212,7 +217,7 @@ def _has_images(folder: Path) -> bool:
     return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
 
 
-def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
+def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:
     """Both sides of a clip. Raises BadInput where their sizes differ or frames are missing."""
     clips = [open_clip(path) for path in (generated, real)]
     sizes = [f"{clip.width}x{clip.height}" for clip in clips]
@@ -229,11 +234,11 @@ def _pair(name: str, generated: Path, real: Path, options: Options) -> Pair:
                 f"{clip.source}: has {clip.frames} frames, but {options.start + max(count, 1)} are needed"
             )
         sides.append(Side(clip, options.start, count))
-    return Pair(name, *sides)
+    return ClipPair(name, *sides)
 
 
 def _written(sides: list[Side]) -> str:
-    """Codecs or image kinds of some clips."""
+    """The codecs or kinds of images of some clips, for messages."""
     found = {side.clip.codec if side.clip.kind is Kind.VIDEO else _image_kinds(side) for side in sides}
     return ", ".join(sorted(found))
 
@@ -242,8 +247,8 @@ def _image_kinds(side: Side) -> str:
     return "/".join(sorted({file.suffix.lower()[1:] for file in frame_files(side.clip.source)}))
 
 
-def _check_lengths(pairs: list[Pair], least: int) -> None:
-    """Raise BadInput where clips have different numbers of frames, or too few."""
+def _check_lengths(pairs: list[ClipPair], least: int) -> None:
+    """Raise BadInput where clips have different numbers of frames, or fewer than ``least``."""
     sides = [side for pair in pairs for side in (pair.generated, pair.real)]
     shortest, longest = min(sides, key=lambda s: s.count), max(sides, key=lambda s: s.count)
     if shortest.count < least:

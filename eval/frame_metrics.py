@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS of each frame against the ground truth, by torchmetrics."""
+"""PSNR, SSIM and LPIPS of each frame against the ground truth, computed by torchmetrics."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +13,15 @@ from vidjacobi.eval.feature_cache import file_sha256
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
-Scores = Float[Tensor, " T"]
+PerFrame = Float[Tensor, " T"]
 Picture = Float[Tensor, "1 3 H W"]  # 0-255
-Others = UInt8[Tensor, "S h w k"]  # frames that should be alike, which is checked with a message
+# frames that should have the same shape as others; a message says so if they have not
+Others = UInt8[Tensor, "S h w k"]
 TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-SSIM_WINDOW = 11
+SSIM_WINDOW = 11  # side of the Gaussian window in pixels
 
 
-def psnr(frames: Frames, truth: Others) -> Scores:
+def psnr(frames: Frames, truth: Others) -> PerFrame:
     """Peak signal-to-noise ratio of each frame in dB; infinite where a frame equals the truth."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -28,7 +29,7 @@ def psnr(frames: Frames, truth: Others) -> Scores:
     return torch.stack([peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in pairs])
 
 
-def ssim(frames: Frames, truth: Others) -> Scores:
+def ssim(frames: Frames, truth: Others) -> PerFrame:
     """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
@@ -36,18 +37,19 @@ def ssim(frames: Frames, truth: Others) -> Scores:
 
 
 def _ssim(a: Picture, b: Picture) -> Float[Tensor, ""]:
-    """Of two frames. Equal ones are 1 by definition; float32 would miss that by 0.001 where they are flat."""
+    """The structural similarity of two frames."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
+    # Equal frames have 1 by definition. In float32 it would come out as 0.999 where they are of one colour.
     if torch.equal(a, b):
         return torch.ones(())
     score = structural_similarity_index_measure(a, b, data_range=255.0)
-    assert isinstance(score, Tensor)  # a tuple only where more was asked for
+    assert isinstance(score, Tensor)  # it is a tuple only with options that are not used here
     return score
 
 
-def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> Scores:
-    """Learned perceptual distance of each frame. Raises InvalidArgument where ``lpips_missing`` has a reason."""
+def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:
+    """Learned perceptual distance of each frame. Raises InvalidArgument where ``lpips_missing`` says why not."""
     reason = lpips_missing(trunk)
     if reason:
         raise InvalidArgument(reason)
@@ -59,7 +61,8 @@ def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> Scores:
 
 
 def lpips_missing(trunk: str = "alex") -> str:
-    """Why LPIPS cannot be computed here, or nothing. Looks at the torch hub cache only and fetches nothing."""
+    """Why LPIPS cannot be computed here; empty if it can. It looks only at the cache of torch hub."""
+    # torchvision's files are called NAME-HASH.pth, with the beginning of their sha256.
     from torchvision.models import get_model_weights
 
     model = lookup("LPIPS trunk", trunk, TRUNKS)
@@ -75,7 +78,7 @@ def lpips_missing(trunk: str = "alex") -> str:
 
 @lru_cache(maxsize=3)
 def _hash_once(path: Path, changed: int) -> str:
-    """Hash of a large file that is asked for once per clip."""
+    """The sha256 of a large file, which would otherwise be computed for every clip."""
     return file_sha256(path)
 
 
@@ -87,10 +90,10 @@ def _lpips_network(trunk: str) -> nn.Module:
 
 
 def _pairs(frames: Frames, truth: Others) -> list[tuple[Picture, Picture]]:
-    """Both clips' frames, 0-255. Raises BadInput where they do not belong together."""
+    """The frames of both clips in pairs, 0 to 255. Raises BadInput where they do not belong together."""
     if frames.shape != truth.shape:
         raise BadInput(
-            f"frames to compare must be alike: {len(frames)} of {_size(frames)} against "
+            f"frames to compare must have the same number and size: {len(frames)} of {_size(frames)} against "
             f"{len(truth)} of {_size(truth)}"
         )
     if not len(frames):

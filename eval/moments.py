@@ -1,4 +1,4 @@
-"""Mean and covariance of features, gathered clip by clip and merged across workers, in float64."""
+"""Mean and covariance of features in float64, gathered in parts that can be merged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ from torch import Tensor
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.output.atomic import replacing
 
-DDOF = 1  # as TF-GAN, VideoGPT and np.cov; 0 gives visibly smaller distances at a hundred clips
+DDOF = 1  # as in TF-GAN, VideoGPT and np.cov; 0 gives visibly smaller distances at a hundred clips
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sufficient statistics of a set of features.
+    """The sufficient statistics of a set of features.
 
     Attributes:
-        count: clips.
-        mean: of each feature.
-        scatter: sum over clips of (feature - mean) (feature - mean)^T.
+        count: number of clips.
+        mean: mean of each feature.
+        scatter: sum over the clips of (feature - mean) (feature - mean)^T.
     """
 
     count: int
@@ -30,27 +30,30 @@ class Moments:
 
     @property
     def covariance(self) -> Float[Tensor, "f f"]:
-        """Unbiased. Raises BadInput for fewer than two clips."""
+        """The unbiased covariance. Raises BadInput for fewer than two clips."""
         if self.count <= DDOF:
             raise BadInput(f"a covariance needs at least 2 clips, and there are {self.count}")
         return self.scatter / (self.count - DDOF)
 
 
 def moments_of(features: Float[Tensor, "n f"]) -> Moments:
-    """Moments of some clips' features, of one at least. Raises BadInput where a feature is not finite."""
+    """The moments of the features of at least one clip. Raises BadInput where a feature is not finite."""
     if not len(features):
         raise InvalidArgument("moments of no clips")
     check_finite(features)
     wide = features.double()
     mean = wide.mean(0)
+    # Two passes: sums of squares minus n * mean^2 would lose digits where means are large.
     centred = wide - mean
     return Moments(len(features), mean, centred.T @ centred)
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """Moments of both sets together (Chan et al. 1979)."""
+    """The moments of both sets together (Chan et al. 1979)."""
     if a.mean.shape != b.mean.shape:
         raise InvalidArgument(f"{len(a.mean)} and {len(b.mean)} features cannot be merged")
+    # Two sets of one feature: 1 3 (mean 2, scatter 2) and 8 (mean 8, scatter 0). Together the mean is
+    # 2 + 6 * 1/3 = 4 and the scatter is 2 + 0 + 6^2 * 2 * 1 / 3 = 26, the same as (-3)^2 + (-1)^2 + 4^2.
     count = a.count + b.count
     step = b.mean - a.mean
     spread = torch.outer(step, step) * (a.count * b.count / count)
@@ -58,13 +61,13 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def save(moments: Moments, path: Path) -> None:
-    """Write a ``.npz`` file, whole or not at all."""
+    """Write moments as a ``.npz`` file, whole or not at all. Raises BadOutput."""
     with replacing(path) as partial:
         np.savez(partial, count=moments.count, mean=moments.mean.numpy(), scatter=moments.scatter.numpy())
 
 
 def load(path: Path) -> Moments:
-    """Read what ``save`` wrote. Raises BadInput for anything else."""
+    """Read the moments that ``save`` wrote. Raises BadInput for any other file."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             count, mean, scatter = int(stored["count"]), stored["mean"], stored["scatter"]
@@ -76,7 +79,7 @@ def load(path: Path) -> Moments:
 
 
 def check_finite(features: Float[Tensor, "n f"], of: str = "") -> None:
-    """Raise BadInput that names the first clip with a NaN or an infinity among its features."""
+    """Raise BadInput, which names the first clip that has a NaN or an infinity among its features."""
     bad = torch.nonzero(~features.isfinite().all(1)).flatten().tolist()
     if bad:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Kinetics networks of pytorchvideo, for users who have one of its ``.pyth`` files. Their distances are no FVD."""
+"""Kinetics networks of pytorchvideo, for users who have one of its ``.pyth`` files. Their distances are not FVD."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from vidjacobi.eval.tensor_files import read_tensors
 
 
 def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
-    """(the hub network ``name`` with the weights of ``path``, giving logits; sha256 of the file).
+    """(the hub network ``name`` with the weights in ``path``, which returns logits; the sha256 of the file).
 
     Raises InvalidArgument without a path or without pytorchvideo, BadCheckpoint for a file that does not fit.
     """
@@ -24,9 +24,10 @@ def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
         raise BadCheckpoint(f"{path}: no such file")
     network = build_network(name)
     content = path.read_bytes()
+    # training checkpoints: the weights are beside the state of the optimiser
     state = read_tensors(content, path).get("model_state")
     if not isinstance(state, Mapping):
-        raise BadCheckpoint(f"{path} has no `model_state`, so it is no file of pytorchvideo's model zoo")
+        raise BadCheckpoint(f"{path} has no `model_state`, so it is not a file of pytorchvideo's model zoo")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -36,7 +37,7 @@ def load_network(name: str, path: Path | None) -> tuple[nn.Module, str]:
 
 
 def build_network(name: str) -> nn.Module:
-    """The hub network with random weights, without the softmax that some of them end with. Fetches nothing."""
+    """The hub network with random weights, without the softmax at the end of some of them. Fetches nothing."""
     try:
         from pytorchvideo.models import hub
     except ImportError as error:
@@ -44,5 +45,5 @@ def build_network(name: str) -> nn.Module:
             f'features pv_{name} need pytorchvideo ({error}): pip install "vidjacobi[eval]"'
         ) from error
     network = getattr(hub, name)(pretrained=False)
-    network.blocks[-1].activation = None
+    network.blocks[-1].activation = None  # the last block is the classifier
     return network

@@ -1,13 +1,12 @@
-"""How close predicted frames are to the ground truth, clip by clip; kept, so that nothing is measured twice."""
+"""How close predicted frames are to the ground truth, clip by clip, kept in a file so that none is measured twice."""
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from vidjacobi.output.rows import JsonRows
 
 ROWS = "quality.jsonl"
-Key = tuple[str, int, int]  # decoder or reference, window (0 for a reference), clip
+QualityKey = tuple[str, int, int]  # decoder or reference, window (0 for a reference), clip
 
 
 @dataclass(frozen=True)
@@ -15,9 +14,12 @@ class Quality:
     """One prediction against the ground truth, frame by frame.
 
     Attributes:
-        decoder: or the name of a reference; window 0 for those.
-        psnr: dB per frame, None where a frame equals the truth; ssim: in [-1, 1]; lpips: None where its weights are
-            not there.
+        decoder: name of a decoder or of a reference.
+        window: positions per pass; 0 for a reference.
+        clip: number of the clip, from 0.
+        psnr: in dB for each frame; None where a frame equals the ground truth.
+        ssim: for each frame, in [-1, 1].
+        lpips: for each frame; None where the weights of its network are missing.
     """
 
     decoder: str
@@ -28,28 +30,14 @@ class Quality:
     lpips: list[float] | None = None
 
     @property
-    def key(self) -> Key:
-        """What was measured."""
+    def key(self) -> QualityKey:
+        """(decoder, window, clip)."""
         return self.decoder, self.window, self.clip
 
 
-def append(path: Path, rows: Sequence[Quality]) -> None:
-    """Add lines in one write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+QUALITIES = JsonRows(Quality)
 
 
-def read(path: Path) -> dict[Key, Quality]:
-    """All whole lines, the later one where two are of the same; the last line may have been cut off."""
-    if not path.is_file():
-        return {}
-    return {row.key: row for row in _rows(path)}
-
-
-def _rows(path: Path) -> Iterator[Quality]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values: dict[str, Any] = json.loads(line)
-            yield Quality(**values)
-        except (ValueError, TypeError):
-            continue  # cut off when the run was killed: measured again
+def read(path: Path) -> dict[QualityKey, Quality]:
+    """All whole rows by key; of two with the same key the later one. A row that was cut off is measured again."""
+    return {row.key: row for row in QUALITIES.read(path)}

@@ -1,4 +1,4 @@
-"""``report.html`` of an evaluation: the protocol, the table, plots, and clips side by side."""
+"""``report.html`` of an evaluation: the protocol, the table, plots, and the clips of all decoders side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval.measure import Measurer, Name
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees
 from vidjacobi.eval.results import Line
-from vidjacobi.html_report.figures import Level, Point, over_window
-from vidjacobi.html_report.figures import Line as Curve
+from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, over_window
 from vidjacobi.html_report.page import (
     Clip,
     Column,
@@ -27,14 +26,14 @@ from vidjacobi.html_report.page import (
 )
 from vidjacobi.output.names import safe_name
 
-MAPPED = 64  # window of the videos and acceptance maps, where a decoder ran at it
-FPS = 10.0  # of clips that know none
+MAPPED = 64  # window of a decoder's videos and acceptance map, if it ran at this window
+FPS = 10.0  # rate of clips that do not say theirs
 
 
 def write_report(
     path: Path, measurer: Measurer, clips: Sequence[Episode], lines: Sequence[Line], about: Mapping[str, Any]
 ) -> None:
-    """One file. ``about`` has facts, warnings and the distance's label."""
+    """Write the report. ``about`` holds facts, warnings and the label of the distance."""
     label = about["label"]
     page = Page(
         title=f"{measurer.config.dataset}: {measurer.config.model}",
@@ -50,8 +49,9 @@ def write_report(
 
 
 def result_table(lines: Sequence[Line], label: str) -> Table:
-    """The table, which can be sorted."""
+    """The table of results."""
     lpips = any(line["lpips"] is not None for line in lines)
+    # "interval" columns are sorted by their means
     columns = [
         *(Column("decoder"), Column("guarantee"), Column("L", "number"), Column("NFE", "number", 1)),
         *(Column("x fewer", "interval"), Column("latency [s]", "number", 2), Column("x faster", "interval")),
@@ -75,12 +75,12 @@ def result_table(lines: Sequence[Line], label: str) -> Table:
 
 
 def interval(value: Mapping[str, Any] | None) -> Interval | None:
-    """For a cell."""
+    """An interval as the cell of a table."""
     return None if value is None else Interval(value["mean"], value["low"], value["high"])
 
 
 def figures(lines: Sequence[Line], label: str) -> list[Figure]:
-    """NFE, latency and distance over the window."""
+    """The plots of NFE, latency and distance over the window."""
     names = [
         name for name in dict.fromkeys(line["decoder"] for line in lines) if name not in (AR, *REFERENCES)
     ]
@@ -88,7 +88,7 @@ def figures(lines: Sequence[Line], label: str) -> list[Figure]:
     for key, text, log in (("passes", "NFE", True), ("seconds", "latency [s]", True), ("fvd", label, False)):
         curves = [curve(lines, name, key) for name in names]
         levels = [
-            Level(line["decoder"], line[key])
+            ReferenceLevel(line["decoder"], line[key])
             for line in lines
             if line["decoder"] in (AR, *REFERENCES) and line[key] is not None
         ]
@@ -98,14 +98,14 @@ def figures(lines: Sequence[Line], label: str) -> list[Figure]:
 
 
 def curve(lines: Sequence[Line], name: str, key: str) -> Curve:
-    """One decoder's values over its windows."""
+    """The values of one decoder over its windows."""
     mine = [line for line in lines if line["decoder"] == name]
     points = [Point(line["window"], line[key]) for line in mine if line[key] is not None]
     return Curve(name, points, mine[0]["guarantee"] == "lossy")
 
 
 def shown_windows(lines: Sequence[Line]) -> list[Name]:
-    """AR, and every decoder at one window."""
+    """Every decoder, AR too, at one of its windows: MAPPED or, without it, the middle one."""
     windows: dict[str, list[int]] = {}
     for line in lines:
         if line["decoder"] not in REFERENCES:
@@ -114,11 +114,12 @@ def shown_windows(lines: Sequence[Line]) -> list[Name]:
 
 
 def clip_parts(measurer: Measurer, clips: Sequence[Episode], lines: Sequence[Line]) -> Iterator[Clip]:
-    """The first clips with everything that was predicted of them, one in memory at a time."""
+    """The first clips with all predictions. It is a generator, so only one clip's frames are in memory at a time."""
     config = measurer.config
     for index, clip in enumerate(clips[: config.videos]):
         read = clip.frames.read(0, config.frames_needed)
         truth = as_the_model_sees(read.frames, measurer.tokenizer)
+        # All tracks have the context, so that they play in step.
         tracks = [Track("ground truth", truth)]
         for name in shown_windows(lines):
             whole = torch.cat([truth[: config.context], measurer.predicted(name, index, read.frames)])
@@ -128,7 +129,7 @@ def clip_parts(measurer: Measurer, clips: Sequence[Episode], lines: Sequence[Lin
 
 
 def acceptance_maps(measurer: Measurer, lines: Sequence[Line]) -> list[Figure]:
-    """What the bench drew of the first clip."""
+    """The acceptance maps that the bench drew of the first clip."""
     found = []
     for name, _ in shown_windows(lines):
         file = measurer.decodes / f"map_{safe_name(name)}.png"

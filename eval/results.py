@@ -1,4 +1,4 @@
-"""One line per decoder and window: passes and seconds from the bench, quality from the measured frames."""
+"""The results: for each decoder and window, passes and seconds from the bench, and quality from measured frames."""
 
 import csv
 import io
@@ -16,12 +16,13 @@ from vidjacobi.bench.table import Estimate, markdown
 from vidjacobi.eval.fvd import distance, paired_difference
 from vidjacobi.eval.measure import TRUTH, Name
 from vidjacobi.eval.prediction import REFERENCES
-from vidjacobi.eval.quality import Key, Quality
+from vidjacobi.eval.quality import Quality, QualityKey
 from vidjacobi.output.atomic import replacing
 
 Features = Mapping[Name, Float[Tensor, "n f"]]
 Line = dict[str, Any]
 AT_AR = (AR, 1)
+# keys of a line that the bench has computed (see vidjacobi.bench.table.line)
 FROM_BENCH = (
     *("guarantee", "lanes", "positions", "passes", "tokens_per_pass", "fewer_passes", "seconds", "faster"),
     *("ar_agreement", "kl", "nll", "nll_above_ar", "excess"),
@@ -29,15 +30,20 @@ FROM_BENCH = (
 
 
 def results(
-    bench_lines: Sequence[Line], features: Features, quality: Mapping[Key, Quality], draws: int, seed: int
+    bench_lines: Sequence[Line],
+    features: Features,
+    quality: Mapping[QualityKey, Quality],
+    draws: int,
+    seed: int,
 ) -> list[Line]:
-    """References first, then AR, then the decoders in the bench's order."""
+    """A line for each reference, then for AR, then for the decoders in the order of the bench."""
     decodes = {(line["decoder"], line["window"]): line for line in bench_lines}
     names: list[Name] = [(name, 0) for name in REFERENCES] + list(decodes)
     found = []
     for name in names:
         mine = [row for key, row in quality.items() if key[:2] == name]
         line: Line = {"decoder": name[0], "window": name[1] or None, "clips": len(features[name])}
+        # references have no passes and no seconds
         line |= {key: decodes[name][key] if name in decodes else None for key in FROM_BENCH}
         line |= {
             "guarantee": line["guarantee"] or "reference",
@@ -49,7 +55,7 @@ def results(
 
 
 def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
-    """The distance from the ground truth, and its difference from AR's with a paired bootstrap interval."""
+    """The distance from the ground truth, and how much it exceeds AR's, with a paired bootstrap interval."""
     line: Line = {"fvd": distance(features[name], features[TRUTH]).value, "fvd_above_ar": None}
     if name != AT_AR:
         low, middle, high = paired_difference(features[name], features[AT_AR], features[TRUTH], draws, seed)
@@ -58,11 +64,14 @@ def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
 
 
 def averages(rows: Sequence[Quality]) -> Line:
-    """Means over frames and clips, and the curve over the predicted frames; frames that equal the truth, whose
-    PSNR is infinite, are left out of its mean."""
+    """Means over all frames and clips, and the means of each predicted frame over the clips.
+
+    Frames that equal the ground truth have an infinite PSNR, and are left out of its mean.
+    """
     line: Line = {}
     for kind in ("psnr", "ssim", "lpips"):
         curves = [getattr(row, kind) for row in rows if getattr(row, kind) is not None]
+        # From a list for each clip to a list for each frame: [[1, 2, 3], [4, 5, 6]] becomes [[1, 4], [2, 5], [3, 6]].
         frames = [[value for value in values if finite(value)] for values in zip(*curves, strict=True)]
         every = [value for values in frames for value in values]
         line[kind] = fmean(every) if every else None
@@ -71,12 +80,12 @@ def averages(rows: Sequence[Quality]) -> Line:
 
 
 def finite(value: float | None) -> bool:
-    """Whether it is a number that can be averaged."""
+    """Whether a value is a number that can be averaged."""
     return value is not None and math.isfinite(value)
 
 
 def flat(line: Line) -> Line:
-    """A line for a spreadsheet: the ends of intervals in columns of their own, no curves."""
+    """A line for a spreadsheet: the ends of intervals have columns of their own, and curves are left out."""
     row: Line = {}
     for key, value in line.items():
         if isinstance(value, dict):
@@ -87,8 +96,9 @@ def flat(line: Line) -> Line:
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
-    """``results.csv``, whole or not at all."""
+    """Write ``results.csv``, whole or not at all. Raises BadOutput."""
     rows = [flat(line) for line in lines]
+    # lines of references lack the columns of intervals
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -99,7 +109,7 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
 
 
 def table(lines: Sequence[Line], label: str) -> str:
-    """Markdown, shaped like table 2 of the MC-SJD paper: a decoder at a window, NFE, latency, FVD."""
+    """A Markdown table in the form of table 2 of the MC-SJD paper: decoder, window (L), NFE, latency and FVD."""
     head = [
         "decoder",
         "guarantee",
@@ -117,7 +127,7 @@ def table(lines: Sequence[Line], label: str) -> str:
 
 
 def cells(line: Line, lpips: bool) -> list[str]:
-    """One line of the table."""
+    """The cells of a line in the table."""
     row = [
         *(line["decoder"], line["guarantee"], str(line["window"] or "")),
         *(number(line["passes"], 1), estimate(line["fewer_passes"], 2)),
@@ -130,12 +140,12 @@ def cells(line: Line, lpips: bool) -> list[str]:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Or nothing."""
+    """A number as text, empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def estimate(value: Mapping[str, Any] | None, digits: int) -> str:
-    """A mean and its interval, or nothing."""
+    """A mean and its interval as text, empty for None."""
     if value is None:
         return ""
     found = Estimate(**value)

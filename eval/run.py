@@ -1,6 +1,5 @@
 """An evaluation from a dataset's folder to tables and a report: choose clips, decode, measure, write. Resumable."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +17,12 @@ from vidjacobi.bench.material import Source, pair_of
 from vidjacobi.bench.running import Bench
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
-from vidjacobi.bench.settings import Case, cases_of
-from vidjacobi.config.settings import differences, load_decoder
+from vidjacobi.bench.settings import BenchCase, cases_of
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import differences
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.errors import BadOutput, InvalidArgument
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.eval.clip_choice import Chosen, choose, keep
 from vidjacobi.eval.features import Extractor, load_extractor
 from vidjacobi.eval.frame_metrics import lpips_missing
@@ -33,10 +33,10 @@ from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
-from vidjacobi.output.atomic import replacing
-from vidjacobi.rollouts.files import versions
+from vidjacobi.output.atomic import replacing, write_json
+from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.runtime import choose as choose_runtime
-from vidjacobi.runtime import describe_device
+from vidjacobi.runtime import describe_device, versions
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
 SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
@@ -60,7 +60,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
     contexts = encode_contexts(config, out, chosen, tell)
     lines = decode_all(job, tell)
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
-    cases = (Case(load_decoder(AR)), *cases_of(job.config))
+    cases = (BenchCase(load_decoder(AR)), *cases_of(job.config))
     measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
     features = measure_all(measurer, chosen.clips)
     quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}
@@ -108,18 +108,12 @@ def check_model(config: EvalConfig) -> None:
 
 
 def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
-    """Make ``out`` ready, or go on in it. Raises BadOutput where another evaluation lies there."""
-    path = out / SETTINGS
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        found = [] if before is None else differences(config.settings(), before)
-    except (OSError, ValueError) as error:
-        raise BadOutput(f"{out}: cannot be gone on with ({error}): give another --out") from error
-    if found:
-        raise BadOutput(f"{out} holds another evaluation ({'; '.join(found)}): give another --out")
+    """Make ``out`` ready, or resume in it. Raises BadOutput where another evaluation lies there."""
+    folder = RunFolder(out, "evaluation", SETTINGS, remedy="give another --out")
+    folder.create()
+    folder.resume(lambda before: differences(config.settings(), before))
     keep(out, chosen)
-    write_json(path, asdict(config))
+    write_json(out / SETTINGS, asdict(config))
 
 
 def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -> Tensor:
@@ -210,11 +204,3 @@ def write(out: Path, lines: list[Line], about: Mapping[str, Any]) -> None:
     facts = "\n".join(f"- {key}: {value}" for key, value in about["facts"].items())
     with replacing(out / TEXT) as partial:
         partial.write_text("\n\n".join([table(lines, label), *notes, facts]) + "\n", encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
-        )

@@ -1,16 +1,17 @@
-"""What an evaluation is to run, checked before anything is read."""
+"""What an evaluation runs, checked before anything is read."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.settings import BenchConfig
-from vidjacobi.config.settings import load_settings
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 
-SHOWN = ("pred", "all")  # frames that a distance is taken of: the predicted ones, or the context too
-# What an evaluation that goes on may change: clips are added at the end, decoders and windows beside the others.
+SHOWN = ("pred", "all")  # frames that a distance is computed from: the predicted ones, or the context too
+# Settings that may change when an evaluation is resumed: more clips are added at the end, and decoders and windows
+# beside the others. Features are kept by network and frames.
 MAY_CHANGE = (
     "clips",
     "decoders",
@@ -30,19 +31,24 @@ class EvalConfig:
     """Which clips, which decoders, and how their output is measured.
 
     Attributes:
-        dataset: entry of ``vidjacobi.datasets.DATASETS``; ``data`` is its folder.
-        split, camera: of the dataset, where it has several; every ``stride``-th frame from frame ``start`` on.
-        clip_list: file of clip ids to take, in its order; None takes them in an order given by the ids' hashes, so
-            that a larger number of clips goes on where a smaller one ended.
-        clips: how many, at most.
-        model, tokenizer, device, dtype: as ``vidjacobi.load``.
-        context, frames: frames given, and frames predicted behind them.
-        decoders, windows: every decoder at every window, beside AR.
-        seed, temperature, top_p: as ``vidjacobi.decode``.
-        network, weights, resize: entry of ``vidjacobi.eval.features.FEATURES``, a file of its weights, its rule.
-        shown: which frames a distance is taken of: ``pred`` or ``all``.
-        draws: of a bootstrap.
-        videos: clips that the report plays.
+        dataset: entry of ``vidjacobi.datasets.DATASETS``.
+        data: the folder of the dataset.
+        split, camera: parts of the dataset, where it has several.
+        stride, start: every ``stride``-th frame from frame ``start`` on.
+        clip_list: file with the ids of the clips to take, in its order. None takes clips in the order of the hashes
+        of
+            their ids, so that a larger number of clips contains a smaller one.
+        clips: most clips.
+        model, tokenizer, device, dtype: as for ``vidjacobi.load``.
+        context, frames: frames that are given, and frames that are predicted after them.
+        decoders, windows: every decoder runs at every window, beside AR.
+        seed, temperature, top_p: as for ``vidjacobi.decode``.
+        network: entry of ``vidjacobi.eval.features.FEATURES``.
+        weights: file with the weights of the network; None to find them.
+        resize: how frames are made to fit the network; entry of ``vidjacobi.eval.features.RESIZES``.
+        shown: frames that a distance is computed from: ``pred`` or ``all``.
+        draws: number of draws of a bootstrap.
+        videos: number of clips that the report plays.
         workers: processes that decode; latencies mean most with one.
     """
 
@@ -74,7 +80,7 @@ class EvalConfig:
     workers: int = 1
 
     def check(self) -> None:
-        """Raise InvalidArgument for what cannot be run."""
+        """Raise InvalidArgument for settings that cannot be run."""
         if not self.data:
             raise InvalidArgument("an evaluation needs --data: the dataset's folder")
         lookup("choice of frames", self.shown, dict.fromkeys(SHOWN))
@@ -89,16 +95,16 @@ class EvalConfig:
         self.bench(self.clips).check()
 
     def settings(self) -> dict[str, Any]:
-        """What an evaluation that goes on must share with the one before."""
+        """The settings that must be the same when an evaluation is resumed."""
         return {key: value for key, value in asdict(self).items() if key not in MAY_CHANGE}
 
     @property
     def frames_needed(self) -> int:
-        """Frames of a clip, context and prediction."""
+        """Number of frames that a clip needs, for context and prediction."""
         return self.context + self.frames
 
     def bench(self, clips: int) -> BenchConfig:
-        """The decodes that it needs, as a bench of that many clips."""
+        """The decodes that the evaluation needs, as a bench of so many clips."""
         return BenchConfig(
             models=[self.model],
             tokenizer=self.tokenizer,
@@ -117,7 +123,7 @@ class EvalConfig:
 
 
 def load_eval(name: str, flags: Mapping[str, Any]) -> EvalConfig:
-    """``configs/eval/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
+    """``configs/eval/NAME.yaml`` or the file at a path, with flags laid over it, checked. Raises InvalidArgument."""
     config = load_settings("eval", name, EvalConfig, flags)
     config.check()
     return config

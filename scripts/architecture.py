@@ -40,11 +40,13 @@ the layers are in `tests/house/test_layers.py`.
 def summary(path: Path) -> str:
     """The first line of a module's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    # a | would end the cell of the table
     return text.partition("\n")[0].replace("``", "`").replace("|", "\\|")
 
 
 def folders() -> list[Path]:
     """Every folder of code, from the top down."""
+    # ``rglob`` finds the links' files too, which are the same folders under other names.
     found = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     return sorted(folder for folder in found if not folder.relative_to(ROOT).as_posix().startswith(LINKS))
 

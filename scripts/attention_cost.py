@@ -1,10 +1,11 @@
-"""What reading the prefix costs in a layer of the 4B model, by positions per pass and slots read.
+"""The time to read the prefix in a layer of the 4B model, by positions per pass and slots that are read.
 
     python scripts/attention_cost.py
     python scripts/attention_cost.py --positions 1 64 --prefixes 5120 12800 --repeats 9 --device cuda
 
-One layer of random bfloat16 weights. The cases of a table are measured in turn, round after round; of each the first
-quartile counts. "folded" is what the model does: query heads of a group along the query axis, one additive mask.
+The layer has random bfloat16 weights. The cases of a table are measured in turn, round after round, and the first
+quartile of each counts. "folded" is what the model does: query heads of a group along the query axis, and one
+additive mask.
 """
 
 import argparse
@@ -16,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as attend
 
-from cosmos_adapter.transformer.network import CosmosTransformer, LayerCache
+from cosmos_adapter.transformer.attention import LayerCache
+from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec
 
 SPEC = replace(ModelSpec(), n_layers=1, vocab_size=64)
-Works = dict[tuple[str, int], Callable[[], Tensor]]  # by name and slots
+Works = dict[tuple[str, int], Callable[[], Tensor]]  # (name, slots) -> what is measured
 
 
 def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) -> Works:
-    """Ways to attend, and the whole layer. Keys and values are slices of a longer cache."""
+    """The ways to attend, and the whole layer. Keys and values are slices of a longer cache, as in a decode."""
     group, kv_heads = SPEC.query_group, SPEC.n_kv_heads
     queries = cache.keys.new_empty(1, SPEC.n_heads, n, SPEC.head_size).normal_()
     keys, values = cache.keys[:, :, :slots], cache.values[:, :, :slots]
@@ -32,8 +34,10 @@ def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) 
     visible = torch.arange(slots, device=keys.device) <= positions[..., None]
     mask = network._fold_mask(visible)
     folded, plain = queries.reshape(1, kv_heads, -1, SPEC.head_size), mask[:, :, :n]
-    shared = network._pass(positions, slots=positions, mask=mask)
+    shared = network._pass_inputs(positions, slots=positions, mask=mask)
     hidden = cache.keys.new_empty(1, n, SPEC.dim).normal_()
+    # "repeated" copies keys and values for every query head; "mask" is the time to make the mask, once for all
+    # layers.
     ways = {
         "folded": lambda: attend(folded, keys, values, mask),
         "folded, bool": lambda: attend(folded, keys, values, visible.repeat(1, group, 1)[:, None]),
@@ -48,18 +52,22 @@ def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) 
 
 
 def milliseconds(works: Works, repeats: int) -> dict[tuple[str, int], float]:
+    """The first quartile of the times of each case, in milliseconds."""
     seconds: dict[tuple[str, int], list[float]] = {case: [] for case in works}
     for _ in range(repeats + 1):
         for case, work in works.items():
             began = time.perf_counter()
+            # A GPU works on after the call has returned.
             if work().is_cuda:
                 torch.cuda.synchronize()
             seconds[case].append(time.perf_counter() - began)
+    # the first round warms up
     return {case: 1e3 * sorted(times[1:])[repeats // 4] for case, times in seconds.items()}
 
 
 @torch.inference_mode()
 def main() -> None:
+    """Print a row for each number of positions and each case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--positions", type=int, nargs="+", default=[1, 16, 64, 128])
     parser.add_argument("--prefixes", type=int, nargs="+", default=[5120, 12800])

@@ -1,10 +1,11 @@
-"""Clips per second through 8 rows against one, and what K futures of one context save by sharing its prefill.
+"""Clips per second through 8 rows against one row, and what 8 futures of one context save by sharing its prefill.
 
-Rows are taken in turn, as often as asked; ratios are those of the medians. "same": clips with the same tokens.
+The cases are measured in turn, --repeats times, and ratios are those of the medians. "same" counts the clips that
+have the same tokens as through one row.
 
-    python scripts/batch_speed.py
-    python scripts/batch_speed.py --cases pathwise:64 fast:64 --clips 16 --rows 4 8 --repeats 3
-    python scripts/batch_speed.py --clock cpu    # seconds of this process, on a machine that does other things too
+    python scripts/batch_speed.py python scripts/batch_speed.py --cases pathwise:64 fast:64 --clips 16 --rows 4 8
+    --repeats 3 python scripts/batch_speed.py --clock cpu    # CPU seconds of this process, for a machine that is
+    also used by others
 """
 
 import argparse
@@ -24,7 +25,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def queue(model, contexts: torch.Tensor, count: int, case: str, rows: int) -> dict[str, list[int]]:
-    """Tokens of every clip, through this many rows."""
+    """The tokens of every clip, by its name, decoded through so many rows."""
     decoder, _, window = case.partition(":")
     requests = [Request(context, count, f"clip {index}") for index, context in enumerate(contexts)]
     done = decode_each(model, requests, rows, decoder, int(window))
@@ -32,14 +33,15 @@ def queue(model, contexts: torch.Tensor, count: int, case: str, rows: int) -> di
 
 
 def prefills(model, context: torch.Tensor, futures: int, together: int) -> None:
-    """The prefills of some futures of one clip, which decide a token each."""
+    """Decide a single token of some futures of one clip: little more than their prefills."""
+    # Futures of equal contexts in the same batch share a prefill; ``together`` is the size of the batches.
     for first in range(0, futures, together):
         names = [("clip", 0, sample, 0) for sample in range(first, first + together)]
         decode(model, context.repeat(together, 1), 1, clip_ids=names)
 
 
 def main() -> None:
-    """Print a line per case, then one JSON line."""
+    """Print a line for each case, then a line of JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,7 +60,7 @@ def main() -> None:
             for case in args.cases for rows in (1, *args.rows)}  # fmt: skip
     for together in (1, 8):
         runs[f"prefills {together}"] = partial(prefills, pair[0], contexts[:1], 8, together)
-    prefills(pair[0], contexts[:1], 1, 1)  # warm-up
+    prefills(pair[0], contexts[:1], 1, 1)  # warms up
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(args.repeats):
         for name, run in runs.items():

@@ -54,6 +54,7 @@ def comment_share(files: list[Path]) -> float:
         text = path.read_text(encoding="utf-8")
         lines += len(text.splitlines())
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        # tokens, not text: a # inside a string is no comment
         comments += sum(token.type == tokenize.COMMENT for token in tokens)
     return comments / lines
 
@@ -67,6 +68,7 @@ def entered(call: Callable[[], Any]) -> set[str]:
         if event == "call" and name.startswith(("vidjacobi.", "cosmos_adapter")) and name != TINY:
             found.add(name)
 
+    # The profiler is called for every Python function that is entered, those of this thread only.
     sys.setprofile(seen)
     try:
         call()
@@ -78,6 +80,7 @@ def entered(call: Callable[[], Any]) -> set[str]:
 def one_decode() -> set[str]:
     """What the second decode of a clip enters."""
     model, decode = TinyVideoModel(12, vidjacobi.Grid(4, 4, 6), surprise=0.3), vidjacobi.decode
+    # The first decode would count what is imported and cached once.
     context = torch.randint(0, 12, (2, 24), generator=torch.Generator().manual_seed(0))
     decode(model, context, 48, "pathwise", 16)
     return entered(lambda: decode(model, context, 48, "pathwise", 16))

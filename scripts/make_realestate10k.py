@@ -1,8 +1,8 @@
-"""Write a small set in RealEstate10k's layout of rendered clips, with their true cameras.
+"""Write a small dataset of rendered clips in RealEstate10k's layout, with their true cameras.
 
-So everybody can run the evaluation offline. The seeds are the upper half of those that nano's data keeps for
-held-out clips (scripts/nano/render/make_data.py), whose mixture of kinds is used too: no model here was trained or
-validated on them. Pictures are PNG by default, because a metric should not see a codec.
+With it everybody can run the evaluation offline. The seeds are the upper half of those that nano's data keeps for
+held-out clips (scripts/nano/render/make_data.py), with the same mixture of kinds, so no bundled model was trained or
+validated on them. Pictures are PNG by default, because a metric should not see the losses of a video codec.
 
     python scripts/make_realestate10k.py --out runs/rooms --clips 64 --frames 33   # test/ID.txt, frames/test/ID/*.png
     python scripts/make_realestate10k.py --out runs/rooms_mp4 --layout mp4         # test/ID.txt, videos/test/ID.mp4
@@ -32,24 +32,25 @@ SEEDS = range(FIRST_SEED["heldout"] + 500_000, FIRST_SEED["heldout"] + 1_000_000
 
 
 def cameras_of(clip: RenderedClip) -> Cameras:
-    """The clip's true cameras: world to camera, and the lens in parts of the picture's sides."""
+    """The true cameras of a clip: world to camera, and intrinsics in units of the picture's sides."""
     height, width = clip.frames.shape[1:3]
     across, down = clip.intrinsics[0, 0] / width, clip.intrinsics[1, 1] / height
     stamps = (torch.arange(len(clip.frames)) * (1e6 / FPS)).round().long()
     lens = torch.tensor([across, down, 0.5, 0.5], dtype=torch.float64)
+    # the renderer has camera-to-world matrices
     poses = torch.linalg.inv(clip.poses.double())[:, :3]
     return Cameras(f"rendered {clip.kind} {clip.seed}", stamps, lens.repeat(len(stamps), 1), poses)
 
 
 def write_images(folder: Path, clip: RenderedClip, cameras: Cameras) -> None:
-    """TIMESTAMP.png of every frame."""
+    """Write every frame as TIMESTAMP.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for stamp, picture in zip(cameras.timestamps.tolist(), clip.frames.numpy(), strict=True):
         Image.fromarray(picture).save(folder / f"{stamp}.png")
 
 
 def main() -> None:
-    """Render and write the clips, one by one."""
+    """Render and write the clips one by one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

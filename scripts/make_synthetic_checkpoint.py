@@ -1,4 +1,4 @@
-"""Write a checkpoint of full size with random weights, in the official layout: 4B is 8.3 GB on disk.
+"""Write a checkpoint of full size with random weights in the official layout. 4B takes 8.3 GB on disk.
 
 python scripts/make_synthetic_checkpoint.py /big/disk/4b
 python scripts/make_synthetic_checkpoint.py /big/disk/12b --size 12B --seed 1
@@ -14,7 +14,7 @@ from cosmos_adapter.transformer.spec import PRESETS
 
 
 def main() -> None:
-    """Print the files and how long they took."""
+    """Write the checkpoint, then print its files and the seconds that it took."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

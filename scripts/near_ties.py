@@ -1,8 +1,9 @@
-"""How often rounding makes a pathwise token differ from AR's, per token, in float32, bfloat16 and float64.
+"""How often rounding makes a token of `pathwise` differ from AR's, in float64, float32 and bfloat16.
 
-A pass of another width may sum in another order; where two tokens' scores nearly tie, that flips the winner.
-From the first flip on a clip has another history, so the rate is flips / tokens decided up to the first flip.
-`ar` is run one token per pass (width 1) and at the window's width; the latter removes what comes from shapes.
+A pass of another width may sum in another order. Where the scores of two tokens are nearly equal, the other one then
+wins: a flip. After its first flip a clip has another history, so the rate is the number of flips divided by the
+tokens decided up to the first flip. `ar` runs with one token per pass (width 1) and with the width of the window,
+which leaves only what does not come from shapes.
 
     python scripts/near_ties.py --clips 8 --window 64
     python scripts/near_ties.py --dtypes bfloat16 --clips 16 --frames 24
@@ -19,14 +20,15 @@ from vidjacobi.models.protocol import flatten
 
 
 def flips(found: torch.Tensor, oracle: torch.Tensor) -> tuple[int, int]:
-    """(clips that differ somewhere, tokens decided up to and with the first difference)."""
+    """(number of clips that differ somewhere, tokens decided up to the first difference and with it)."""
     wrong = found != oracle
+    # argmax of True and False is the index of the first True
     first = torch.where(wrong.any(1), wrong.long().argmax(1) + 1, wrong.shape[1])
     return int(wrong.any(1).sum()), int(first.sum())
 
 
 def main() -> None:
-    """Print one row per dtype, then one JSON line."""
+    """Print a line for each dtype and width, then a line of JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

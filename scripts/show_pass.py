@@ -25,6 +25,7 @@ def passes() -> list[list[str]]:
     """The lines of every pass after the prefill, MC-SJD on a random model of five tokens."""
     found: list[list[str]] = []
 
+    # The functions of a step are arguments of the loop, so a commit that also prints can be handed in.
     def commit(recipe, inputs, verdict):
         found.append([line(inputs, verdict, slot) for slot in range(inputs.window.width)])
         return STEP.commit(recipe, inputs, verdict)
@@ -52,6 +53,7 @@ def line(inputs, verdict, slot: int) -> str:
     kind = "redraft"
     if prefix.decided[0, slot]:
         kind = "accepted" if prefix.accepted[0, slot] else "corrected"
+    # a draft that the last window held too was drawn from the probs of its slot there
     source = "new" if carried < 0 else f"slot {carried}"
     return (
         f"{slot:<5} {int(window.inputs[0, slot]):<6} {int(inputs.fed.tokens[0, slot]):<5} "
@@ -65,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--all", action="store_true", help="all passes, not only the third")
     every = parser.parse_args().all
+    # the prefill is the first pass
     for number, lines in enumerate(passes(), 2):
         if every or number == 3:
             print(f"pass {number}\n{COLUMNS}")

@@ -9,7 +9,7 @@ from plain_model import Plain
 from torch import Tensor
 
 from vidjacobi import Decoded, Finished, Request, decode, decode_each
-from vidjacobi.config.settings import config_names
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.grid import Grid
 from vidjacobi.testing import TinyVideoModel
 

@@ -15,7 +15,7 @@ from vidjacobi.grid import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
-from vidjacobi.testing import SMALL, TinyVideoModel, joint_law, sequence_index
+from vidjacobi.testing import SMALL, TinyVideoModel, joint_probs, sequence_index
 
 SAMPLES = 100_000
 SAMPLING = SamplingParams(temperature=1.0, top_p=0.95)
@@ -80,7 +80,7 @@ def p_value(
     recipe, clips = setting.recipe(strategies), setting.clips(samples, seed)
     steps = jacobi.steps(recipe, clips, using=using) if strategies else autoregressive.steps(recipe, clips)
     tokens = finish(steps).tokens
-    probs = joint_law(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
+    probs = joint_probs(setting.model, torch.tensor(setting.context), setting.new_tokens, setting.sampling)
     counts = sequence_index(tokens, setting.vocab_size).bincount(minlength=len(probs))
     return chi_square(counts, probs)
 

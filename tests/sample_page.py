@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vidjacobi.html_report.figures import Level, Line, Point, histogram, over_window, throughput
+from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, histogram, over_window, throughput
 from vidjacobi.html_report.page import Clip, Column, Figure, Gallery, Interval, Page, Section, Table, Track
 from vidjacobi.shapes import Frames
 from vidjacobi.video.clips import write_video
@@ -82,21 +82,21 @@ def plots() -> Gallery:
     """NFE, latency and FVD."""
     table = rows()
 
-    def line(name: str, column: int) -> Line:
+    def line(name: str, column: int) -> Curve:
         mine = [(row[2], row[column]) for row in table if row[0] == name]
         points = [Point(w, c.value, c.low, c.high) for w, c in mine if isinstance(c, Interval)]  # type: ignore[arg-type]
-        return Line(name, points, lossy=name in LOSSY)
+        return Curve(name, points, lossy=name in LOSSY)
 
-    def panel(title: str, column: int, levels: list[Level], log: bool) -> Figure:
+    def panel(title: str, column: int, levels: list[ReferenceLevel], log: bool) -> Figure:
         drawn = over_window(title, [line(name, column) for name in DECODERS], levels, log)
         return Figure(drawn, f"{title} over the window, one line per decoder", f"{title}. Dashed: lossy.")
 
-    floor = Level("floor", 33.0)
+    floor = ReferenceLevel("floor", 33.0)
     return Gallery(
         [
-            panel("NFE", 3, [Level("ar", 960)], True),
-            panel("latency, s", 5, [Level("ar", 9.51)], True),
-            panel("FVD", 6, [Level("ar", 41.2, 38.0, 47.9), floor], False),
+            panel("NFE", 3, [ReferenceLevel("ar", 960)], True),
+            panel("latency, s", 5, [ReferenceLevel("ar", 9.51)], True),
+            panel("FVD", 6, [ReferenceLevel("ar", 41.2, 38.0, 47.9), floor], False),
         ]
     )
 

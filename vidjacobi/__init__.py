@@ -1,4 +1,4 @@
-"""Vidjacobi: fast rollouts of autoregressive video world models that keep the model's law."""
+"""Vidjacobi: fast rollouts of autoregressive video world models that keep the model's distribution."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

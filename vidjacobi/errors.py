@@ -1,12 +1,12 @@
-"""What can go wrong, as the user reads it. The command prints the message and exits with 2."""
+"""The errors that users see. The command line prints their message, without a traceback, and exits with 2."""
 
 
 class VidjacobiError(Exception):
-    """Base of all errors with a message meant for the user: what was wrong and what to do."""
+    """Base of all errors whose message is meant for the user: what was wrong and what to do about it."""
 
 
 class InvalidArgument(VidjacobiError, ValueError):
-    """A number or name outside what is possible."""
+    """A number, a name or a combination of options that is not possible."""
 
 
 class BadInput(VidjacobiError):
@@ -18,8 +18,8 @@ class BadCheckpoint(VidjacobiError):
 
 
 class BadModelOutput(VidjacobiError):
-    """The model returned something that is not a law."""
+    """The model returned something from which no token can be drawn, such as NaN."""
 
 
 class BadOutput(VidjacobiError):
-    """A result that cannot be written where it was asked for."""
+    """A result cannot be written where it was asked for."""

@@ -29,12 +29,22 @@ class Grid:
         return self.t * self.h * self.w
 
     def locate(self, position: int) -> tuple[int, int, int]:
-        """(t, h, w) of the raster index ``position`` (special tokens not counted)."""
+        """(t, h, w) of the raster index ``position``, which does not count special tokens."""
         return position // self.frame_tokens, position // self.w % self.h, position % self.w
 
 
 def nearest_left(known: Bool[Tensor, "b p"], distance: int) -> Int[Tensor, "b p"]:
-    """For every position the nearest known one a multiple of ``distance`` (1, 2, ... steps) to its left, or -1."""
+    """For every position the nearest known one that lies a whole number of ``distance`` steps to its left, or -1.
+
+    A distance of 1 looks at the left neighbours, ``w`` at the same column of the rows above, ``h * w`` at the same
+    place of the frames before.
+    """
+    # Folded into rows of ``distance`` columns, a step of ``distance`` is a step down one column, and "nearest known"
+    # is a running maximum of indices. An example with distance 2, where positions 0, 3 and 4 are known:
+    #   index   [0 -1 | -1 3 | 4]        folded   0 -1      running   0 -1      one row later   -1 -1
+    #                                            -1  3      maximum   0  3                       0 -1
+    #                                             4  .                4  3                       0  3
+    #   result  [-1 -1 0 -1 0]
     batch, size = known.shape
     padded = -(-size // distance) * distance
     index = torch.full((batch, padded), -1, dtype=torch.long, device=known.device)

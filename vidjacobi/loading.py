@@ -1,17 +1,16 @@
-"""A model's name to a model and its video tokenizer."""
+"""From a name, a folder or a repository to a model and its video tokenizer, or to the outline of both."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from vidjacobi.decoding.compiled import check_mode, compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.models.hub import MODEL_FILES, TOKENIZER_FILES, fetch, is_repository
-from vidjacobi.models.offload import check_device, offload_pair
+from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.registry import suggest
@@ -19,13 +18,25 @@ from vidjacobi.runtime import Runtime, choose
 
 Pair = tuple[VideoModel, VideoTokenizer]
 
-# name -> "module:function", called with a Runtime; imported only when asked for
+# Bundled models: name -> "module:function", which takes a Runtime. The module is imported only when the model is
+# asked for. A model of your own is added here.
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
-# any other name: a folder or a repository of checkpoints
+# Reads any other name, which is a folder or a repository of checkpoints.
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
-# called with a loaded pair: where its weights are
+# name -> "module:function", called with the name and a dtype
+OUTLINES = {
+    **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
+    **dict.fromkeys(("nano", "micro"), "cosmos_adapter.outline:shipped"),
+}
+# the outline of a released repository, which is known without its files; None for any other name
+PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
+# the outline of the checkpoint in a folder
+FOLDER_OUTLINES = "cosmos_adapter.outline:folder"
+# the outline of a checkpoint and a tokenizer, wherever they lie
+PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
+# Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
-# the tokenizer of a repository that names none
+# The tokenizer of repositories that do not hold one.
 TOKENIZERS = {
     "nvidia/Cosmos-1.0-Autoregressive-4B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
     "nvidia/Cosmos-1.0-Autoregressive-12B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
@@ -43,30 +54,34 @@ def load(
     offload: bool = False,
     compile: str = "off",
 ) -> Pair:
-    """(model, tokenizer) by name.
+    """The model and the video tokenizer of a name, ready to decode.
 
     Args:
         name_or_path: ``nano`` or ``micro``; a folder of an official checkpoint (``model.pt`` or safetensors,
-            optional ``config.json``); or a Hugging Face repository id, fetched into its cache because you named it.
+            optional ``config.json``); or a Hugging Face repository id, which is fetched into the cache of the hub
+            because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
-        tokenizer: folder or repository of the video tokenizer, where it does not lie beside the model.
+        tokenizer: folder or repository of the video tokenizer, where it is not beside the model.
         run_torchscript: run the tokenizer's ``.jit`` files as they are instead of taking their weights. They
-            are programs: only for files that you trust.
-        offload: model and tokenizer take turns on the device, their weights stay in the host's memory; the
-            results are the same. See ``vidjacobi.models.offload``.
-        compile: how the model's passes are made: a key of ``vidjacobi.decoding.compiled.MODES``.
+            are programs, so use this only for files that you trust.
+        offload: keep both weights in the host's memory and let model and tokenizer take turns on the device.
+            The results are the same. See ``vidjacobi.models.offload``.
+        compile: how the model's passes are made; a key of ``vidjacobi.decoding.compiled.MODES``.
 
     Raises:
-        InvalidArgument: unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
-        BadCheckpoint: files missing, damaged or not fitting.
+        InvalidArgument: an unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
+        BadCheckpoint: files that are missing, damaged or do not fit together.
     """
     runtime = choose(device, dtype)
     check_mode(compile, runtime.device, offload)
     if not offload:
         model, codec = _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
         return compiled(model, compile), codec
+    from vidjacobi.models.offload import check_device, offload_pair
+
     check_device(runtime.device)
+    # The pair is loaded on the host whatever the device is; offload_pair then copies weights over turn by turn.
     host = replace(runtime, device=torch.device("cpu"))
     pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
     return offload_pair(*pair, resolve(MODULES)(*pair), runtime.device)
@@ -78,32 +93,74 @@ def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torch
     return resolve(CHECKPOINTS)(*locate(name, tokenizer), runtime, run_torchscript)
 
 
+def outline(name: str, dtype: torch.dtype) -> Outline:
+    """The outline of a named model or of the checkpoint in a folder; nothing is fetched.
+
+    Raises:
+        InvalidArgument: neither a name nor a folder.
+        BadCheckpoint: a folder without usable weights.
+    """
+    lower = name.lower()
+    if lower in OUTLINES and not Path(name).exists():
+        return _made_by(OUTLINES[lower])(lower, dtype)
+    if not Path(name).exists():
+        if found := _published(name, dtype):
+            return found
+        raise InvalidArgument(
+            f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released "
+            "repository, or a folder with a checkpoint (nothing is fetched here)"
+        )
+    return _made_by(FOLDER_OUTLINES)(name, dtype)
+
+
+def outline_to_load(name: str, tokenizer: str | Path | None, dtype: torch.dtype) -> Outline:
+    """The outline of what ``load`` would load. Fetches a repository, unless it is a known release.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
+    if is_shipped(name):
+        return _made_by(OUTLINES[name])(name, dtype)
+    if not Path(name).expanduser().exists() and (found := _published(name, dtype)):
+        return found
+    return resolve(PAIR_OUTLINES)(name, *locate(name, tokenizer), dtype)
+
+
+def _published(name: str, dtype: torch.dtype) -> Outline | None:
+    return cast(Callable[[str, torch.dtype], Outline | None], resolve(PUBLISHED_OUTLINES))(name, dtype)
+
+
+def _made_by(target: str) -> Callable[[str, torch.dtype], Outline]:
+    return cast(Callable[[str, torch.dtype], Outline], resolve(target))
+
+
 def is_shipped(name: str) -> bool:
-    """Whether a name is that of a bundled model (and of no folder here)."""
+    """Whether a name is that of a bundled model. A folder of the same name in the working folder goes first."""
     return name in MODELS and not Path(name).exists()
 
 
 def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
-    """Folders of a checkpoint and of its tokenizer, fetched if ``name`` is a repository.
+    """The folders of a checkpoint and of its tokenizer. Repositories are fetched.
 
-    Raises InvalidArgument, BadCheckpoint.
+    Raises InvalidArgument for an unknown name, BadCheckpoint where there is no tokenizer or nothing can be fetched.
     """
-    weights = _folder(name, MODEL_FILES, "model")
+    weights = _folder(name, "model")
     return weights, _tokenizer_folder(name, weights, tokenizer)
 
 
 def resolve(target: str) -> Callable[..., Any]:
-    """Import ``module:function``."""
+    """The function that a text ``module:function`` names; its module is imported."""
     module, _, function = target.partition(":")
     return getattr(import_module(module), function)
 
 
-def _folder(name: str, files: tuple[str, ...], kind: str) -> Path:
+def _folder(name: str, kind: str) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if is_repository(name) and not name.startswith("."):
-        return fetch(name, files)
+    from vidjacobi.models import hub  # a folder needs nothing of it
+
+    if hub.is_repository(name) and not name.startswith("."):
+        return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
     raise InvalidArgument(
         f"unknown {kind} {name!r}{suggest(name, [*MODELS, *TOKENIZERS])}. Name {', '.join(MODELS)}, "
         "a folder with a checkpoint, or a Hugging Face repository (owner/name)"
@@ -112,7 +169,7 @@ def _folder(name: str, files: tuple[str, ...], kind: str) -> Path:
 
 def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) -> Path:
     if tokenizer is not None:
-        return _folder(str(tokenizer), TOKENIZER_FILES, "tokenizer")
+        return _folder(str(tokenizer), "tokenizer")
     folder = weights if weights.is_dir() else weights.parent
     beside = folder / "tokenizer"
     if beside.is_dir():
@@ -120,7 +177,9 @@ def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) ->
     if (folder / "encoder.jit").is_file():
         return folder
     if name in TOKENIZERS:
-        return fetch(TOKENIZERS[name], TOKENIZER_FILES)
+        from vidjacobi.models import hub
+
+        return hub.fetch(TOKENIZERS[name], hub.TOKENIZER_FILES)
     raise BadCheckpoint(
         f"{folder} has no video tokenizer: put encoder.jit and decoder.jit into {folder / 'tokenizer'}, or name "
         "its folder or repository with --tokenizer (e.g. nvidia/Cosmos-Tokenize1-DV8x16x16-720p)"

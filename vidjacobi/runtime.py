@@ -1,8 +1,10 @@
-"""Device and dtype. The only place that speaks to torch.cuda. CUDA paths are untested on a GPU."""
+"""Device, dtype and versions. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,6 +12,8 @@ import torch
 from vidjacobi.errors import InvalidArgument
 
 T = TypeVar("T")
+PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")  # results may depend on these
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
@@ -23,7 +27,10 @@ class Runtime:
 
 
 def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
-    """Resolve ``auto``: the first GPU if there is one; bfloat16 where the hardware has it, float32 on a CPU."""
+    """Resolve ``auto``: the first GPU if there is one; bfloat16 on a GPU that computes in it, else float32.
+
+    Raises InvalidArgument for a device that is not there or an unknown dtype.
+    """
     place = pick_device(device)
     if dtype != "auto":
         if dtype not in DTYPES:
@@ -35,7 +42,7 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
 
 
 def pick_device(name: str) -> torch.device:
-    """A torch device that is really there."""
+    """The torch device of this name, or the best one for ``auto``. Raises InvalidArgument if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -50,28 +57,58 @@ def pick_device(name: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """A device in words: the GPU's name, or the processor's kind and the threads that torch uses."""
+    """A device in words: the name of the GPU, or the kind of processor and the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on: Python's and those of PACKAGES."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def gib(count: int) -> str:
+    """Bytes as people read them, such as ``1.50 GiB``; below 0.25 GiB in MiB."""
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors could get on ``device`` now; on a CPU no more than its control group's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    available = int(psutil.virtual_memory().available)
+    return available if limit == "max" else min(available, int(limit))
+
+
 def give_back(device: torch.device) -> None:
-    """Let others have the memory that PyTorch keeps for later tensors."""
+    """Return the memory that PyTorch keeps for later tensors to the device."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.empty_cache()
 
 
 def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[], T]]:
-    """Captures CUDA graphs that share their working memory: ``recorder(warm_up, work)``.
+    """A function ``record(warm_up, work)`` that captures CUDA graphs; all its graphs share their working memory.
 
-    What it returns runs ``work`` again on the same memory and gives its results. Capturing runs nothing, so
-    ``warm_up`` runs first: what is compiled, tuned or allocated once must not happen during the capture.
+    ``record`` returns a function that runs ``work`` again on the same memory and gives its results. A capture
+    executes nothing, so ``warm_up`` runs before it: what is compiled, tuned or allocated once must not happen
+    during the capture.
     """
     pool = torch.cuda.graph_pool_handle()
 
     def record(warm_up: Callable[[], T], work: Callable[[], T]) -> Callable[[], T]:
+        # The recipe of PyTorch's documentation: warm up on a side stream, which first waits for the work that the
+        # current stream has, and let the current stream wait for it before the capture begins.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -92,5 +129,5 @@ def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done all that it was given."""
+    """Wait until a GPU has finished all work that it was given."""
     torch.cuda.synchronize(device)

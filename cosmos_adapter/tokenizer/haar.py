@@ -1,4 +1,9 @@
-"""The 3-D Haar patches in front of and behind the tokenizer's network (no parameters)."""
+"""The 3-D Haar wavelet transform before and after the tokenizer's network. It has no parameters.
+
+A level of the transform halves each axis: a pair of neighbours (a, b) becomes their mean (a + b) / 2, called L
+(low), and half their difference (a - b) / 2, called H (high). From the two, a = L + H and b = L - H are exact
+again. Along the row 1 3 4 4 the means are 2 4 and the half differences -1 0.
+"""
 
 import torch
 from jaxtyping import Float
@@ -8,22 +13,24 @@ Video = Float[Tensor, "b rgb T H W"]
 
 
 def patch(video: Video, size: int, starts: bool = True) -> Float[Tensor, "b p t h w"]:
-    """``log2(size)`` Haar levels: ``T + size - 1``, ``H`` and ``W`` shrink by ``size``, bands go to channels.
+    """``log2(size)`` Haar levels: every axis shrinks by ``size``, and there are ``size**3`` times the channels.
 
-    The first frame is repeated ``size`` times, so that it alone makes the first latent step (causality).
-    ``H`` and ``W`` must be multiples of ``size`` and ``T`` must be 1 modulo ``size``. A piece that does not
-    start the clip has nothing repeated, and its ``T`` is a multiple of ``size``.
+    At the start of a clip the first frame is repeated until it occurs ``size`` times, so that the first step in time
+    depends on this frame alone (causality). ``H`` and ``W`` must be multiples of ``size``. ``T`` must be 1 modulo
+    ``size`` at the start of a clip, and a multiple of ``size`` in a later piece, where nothing is repeated.
     """
     if starts:
         first = video[:, :, :1].expand(-1, -1, size - 1, -1, -1)
         video = torch.cat([first, video], dim=2)
+    # Size 4: frames 0 1 2 3 4 become 0 0 0 0 1 2 3 4, which two levels turn into two steps of 64 bands for each
+    # colour.
     while size > 1:
         video, size = _analyse(video), size // 2
     return video
 
 
 def unpatch(bands: Float[Tensor, "b p t h w"], size: int, starts: bool = True) -> Video:
-    """Inverse of ``patch``: ``p / size**3`` channels, ``t * size - (size - 1)`` frames (later: ``t * size``)."""
+    """The inverse of ``patch``: ``p / size**3`` channels and ``t * size`` frames, less ``size - 1`` at a start."""
     repeats = size - 1 if starts else 0
     while size > 1:
         bands, size = _synthesise(bands), size // 2
@@ -31,10 +38,11 @@ def unpatch(bands: Float[Tensor, "b p t h w"], size: int, starts: bool = True) -
 
 
 def _analyse(x: Video) -> Float[Tensor, "b p t h w"]:
-    """One level; bands in the order LLL, LLH, ..., HHH (letters: time, height, width), band-major.
+    """One level: eight bands, LLL, LLH, ..., HHH (letters: time, height, width), one after the other in the channels.
 
-    The orthonormal transform divided by 2*sqrt(2), i.e. means and half differences along each axis.
+    It is the orthonormal transform divided by 2*sqrt(2): means and half differences along each axis.
     """
+    # Each axis doubles the list of bands: [x], then [L, H] in time, then [LL, LH, HL, HH], then all eight.
     parts = [x]
     for axis in (2, 3, 4):
         parts = [band for part in parts for band in _halve(part, axis)]
@@ -47,6 +55,7 @@ def _halve(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _synthesise(x: Float[Tensor, "b p t h w"]) -> Video:
+    # Backwards, from the last axis to the first: neighbours in the list are the L and the H of that axis.
     parts = list(x.chunk(8, dim=1))
     for axis in (4, 3, 2):
         pairs = zip(parts[::2], parts[1::2], strict=True)

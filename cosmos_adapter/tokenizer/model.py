@@ -10,14 +10,14 @@ from cosmos_adapter.tokenizer.fsq import Indices
 from cosmos_adapter.tokenizer.haar import Video
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.errors import BadModelOutput, InvalidArgument
 from vidjacobi.shapes import GridTokens, Pixels
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """What does the work inside a ``CosmosTokenizer``; pixels are in about [-1, 1] on both sides."""
+    """What does the work inside a ``CosmosTokenizer``. Pixels are in [-1, 1], and about so when they come out."""
 
     def to_tokens(self, pixels: Video) -> Indices: ...
 
@@ -25,40 +25,49 @@ class Codec(Protocol):
 
 
 class NetCodec:
-    """Our own network. A clip goes through it in pieces of one latent frame, so that memory does not grow with its
-    length, and so that tokens and pixels do not depend, not even in the last bit, on what follows them."""
+    """Our own network. A clip goes through it in pieces of one latent frame.
+
+    So memory does not grow with the length of the clip, and tokens and pixels do not depend on what follows them, not
+    even in the last bit.
+    """
 
     def __init__(self, net: TokenizerNet) -> None:
         self.net = net.eval()
 
     def to_tokens(self, pixels: Video) -> Indices:
-        weight, group, past = self.net.quant_conv.conv3d.weight, self.net.spec.temporal_compression, Past()
+        weight, group, state = (
+            self.net.quant_conv.conv3d.weight,
+            self.net.spec.temporal_compression,
+            StreamState(),
+        )
+        # 1 frame, then groups of ``temporal_compression``: 33 frames of Cosmos are 1 + 8 + 8 + 8 + 8.
         pieces = pixels.split([1] + [group] * (pixels.shape[2] // group), 2)
         tokens = []
         for number, piece in enumerate(pieces, 1):
-            past.ends = number == len(pieces)
-            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), past)
+            state.ends = number == len(pieces)
+            latent = self.net.to_latent(piece.to(weight.device, weight.dtype), state)
             tokens.append(self.net.quantise(latent)[1])
         return torch.cat(tokens, 1)
 
     def to_pixels(self, tokens: Indices) -> Video:
-        past, pixels = Past(), []
+        state, pixels = StreamState(), []
         for number, latent in enumerate(tokens.split(1, 1), 1):
-            past.ends = number == tokens.shape[1]
-            pixels.append(self.next_pixels(latent, past))
+            state.ends = number == tokens.shape[1]
+            pixels.append(self.next_pixels(latent, state))
         return torch.cat(pixels, 2)
 
-    def next_pixels(self, tokens: Indices, past: Past) -> Video:
-        """Of the clip's next latent frames."""
+    def next_pixels(self, tokens: Indices, state: StreamState) -> Video:
+        """Pixels of the clip's next latent frames, whose predecessors ``state`` remembers."""
         weight = self.net.quant_conv.conv3d.weight
         codes = self.net.quantizer.codes_of(tokens.to(weight.device))
-        return self.net.to_video(codes.to(weight.dtype), past)
+        return self.net.to_video(codes.to(weight.dtype), state)
 
 
 class ScriptCodec:
-    """The released TorchScript pair, run as it is: this executes the program inside the two files.
+    """The released TorchScript pair, run as it is. This executes the program inside the two files.
 
-    It takes whole clips only: its layers keep nothing, so memory grows with the clip and there is no stream.
+    It takes whole clips only: its layers keep nothing from piece to piece, so memory grows with the clip, and there
+    is no stream.
     """
 
     def __init__(
@@ -72,7 +81,7 @@ class ScriptCodec:
         self.device, self.dtype = device, dtype
 
     def to_tokens(self, pixels: Video) -> Indices:
-        indices, codes, *_ = self.encoder(pixels.to(self.device, self.dtype))  # and a dummy loss
+        indices, codes, *_ = self.encoder(pixels.to(self.device, self.dtype))  # the rest is a dummy loss
         return torch.where(codes.isnan().any(dim=1), -1, indices)
 
     def to_pixels(self, tokens: Indices) -> Video:
@@ -82,9 +91,10 @@ class ScriptCodec:
 class CosmosTokenizer:
     """Frames to tokens and back; see ``vidjacobi.models.tokenizer.VideoTokenizer``.
 
-    Results come one clip at a time, so that a clip's tokens do not depend on its batch, and without gradients
-    (train ``TokenizerNet`` itself). Causal: the tokens of the first 1 + 8k frames do not depend on later ones.
-    With our own network (``NetCodec``) a clip is worked on in groups of frames, exactly, and can be streamed.
+    Clips are computed one at a time, so that the tokens of a clip do not depend on its batch, and without
+    gradients; to train, use ``TokenizerNet`` itself. The tokenizer is causal: the tokens of the first 1 + 8k frames
+    do not depend on later frames. With our own network (``NetCodec``) a clip goes through in groups of frames, with
+    exactly the same results, and can be streamed.
     """
 
     def __init__(self, spec: TokenizerSpec, codec: Codec) -> None:
@@ -102,7 +112,7 @@ class CosmosTokenizer:
 
         Height and width may be any multiples of ``stride_space``, not only ``frame_size``. Raises
         InvalidArgument for other sizes, for ``T != 1 + stride_t * k`` and for ``T > max_frames``, and
-        BadModelOutput if the network returned something that is no token (NaN weights or pixels).
+        BadModelOutput if the network returned something that is no token, as it does for NaN weights or pixels.
         """
         self._check_pixels(pixels)
         tokens = torch.cat([self.codec.to_tokens(clip) for clip in pixels.split(1)]).long()
@@ -122,13 +132,13 @@ class CosmosTokenizer:
         return _in_unit(torch.cat([self.codec.to_pixels(clip).float() for clip in tokens.split(1)]))
 
     def frame_stream(self) -> "CosmosFrameStream":
-        """See ``StreamingTokenizer`` of vidjacobi. Raises InvalidArgument for a TorchScript tokenizer."""
+        """A stream at the start of a clip. Raises InvalidArgument for a TorchScript tokenizer, which has none."""
         if not isinstance(self.codec, NetCodec):
             raise InvalidArgument(
                 "a TorchScript tokenizer makes frames of whole clips only: to stream, load it without "
                 "--run-torchscript (the same weights in our own network)"
             )
-        return CosmosFrameStream(self, self.codec, Past())
+        return CosmosFrameStream(self, self.codec, StreamState())
 
     def _check_tokens(self, tokens: GridTokens) -> None:
         if self._strays(tokens):
@@ -162,14 +172,16 @@ class CosmosTokenizer:
 
 
 class CosmosFrameStream:
-    """Frames of one clip as its latent frames come; see ``vidjacobi.models.tokenizer.FrameStream``.
+    """The frames of one clip, made as its latent frames arrive; see ``vidjacobi.models.tokenizer.FrameStream``.
 
-    It remembers the last two inputs of every convolution over time and the keys and values of the (few) latent
-    frames so far: ``nbytes``.
+    It remembers the last two inputs of every convolution over time, and the keys and values of the latent frames so
+    far, of which there are few. ``nbytes`` is the memory that this takes.
     """
 
-    def __init__(self, tokenizer: CosmosTokenizer, codec: NetCodec, past: Past, latents: int = 0) -> None:
-        self._tokenizer, self._codec, self._past, self._latents = tokenizer, codec, past, latents
+    def __init__(
+        self, tokenizer: CosmosTokenizer, codec: NetCodec, state: StreamState, latents: int = 0
+    ) -> None:
+        self._tokenizer, self._codec, self._state, self._latents = tokenizer, codec, state, latents
 
     @torch.no_grad()
     def add(self, tokens: GridTokens) -> Float[Tensor, "1 rgb T2 H2 W2"]:
@@ -185,22 +197,22 @@ class CosmosFrameStream:
             )
         self._tokenizer._check_tokens(tokens)
         self._tokenizer._check_frames(1 + self._tokenizer.stride_t * (self._latents + count - 1))
-        parts = [self._codec.next_pixels(latent, self._past).float() for latent in tokens.split(1, 1)]
+        parts = [self._codec.next_pixels(latent, self._state).float() for latent in tokens.split(1, 1)]
         self._latents += count
         return _in_unit(torch.cat(parts, 2))
 
     def fork(self) -> "CosmosFrameStream":
-        """Another stream that goes on from here."""
-        return CosmosFrameStream(self._tokenizer, self._codec, self._past.fork(), self._latents)
+        """Another stream that continues from here; the two do not disturb each other."""
+        return CosmosFrameStream(self._tokenizer, self._codec, self._state.fork(), self._latents)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds."""
-        return self._past.nbytes
+        """Bytes that it holds between two groups of frames."""
+        return self._state.nbytes
 
 
 def _in_unit(video: Video) -> Video:
-    """About [-1, 1] to [0, 1], in place."""
+    """Pixels of about [-1, 1] to [0, 1], clamped, in place. Raises BadModelOutput for NaN and infinities."""
     if not video.isfinite().all():
         raise BadModelOutput("the video tokenizer's decoder returned NaN or infinite pixels")
     return video.mul_(0.5).add_(0.5).clamp_(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What a Cosmos-style discrete video tokenizer is made of, and the checks that its numbers fit together."""
+"""The sizes of a Cosmos-style discrete video tokenizer, and checks that they fit together."""
 
 import math
 from collections.abc import Mapping
@@ -13,10 +13,12 @@ OFFICIAL_NAME = "CausalDiscreteFactorizedVideoTokenizer"
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """Constructor arguments of the official network (same names), and the clip size it was trained on.
+    """The constructor arguments of the official network, under their names, and the clips that it was trained on.
 
-    The defaults are the released DV8x16x16 at 720p: 33 frames of 640x1024 become 5x40x64 tokens out of
-    64,000. Frames, heights and widths are in pixels; ``levels`` are the codes of each latent channel.
+    The defaults are those of the released DV8x16x16 at 720p: 33 frames of 640x1024 become 5x40x64 tokens out of
+    64,000. Heights and widths are in pixels. ``levels`` has the number of codes of each latent channel. The last
+    group of fields is ours: it names the clips that the tokenizer is meant for. Raises InvalidArgument for sizes
+    that cannot be built.
     """
 
     channels: int = 128
@@ -27,7 +29,7 @@ class TokenizerSpec:
     z_channels: int = 16
     z_factor: int = 1
     embedding_dim: int = 6
-    levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
+    levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)  # 8**3 * 5**3 = 64,000 tokens
     patch_size: int = 4
     patch_method: str = "haar"
     spatial_compression: int = 16
@@ -38,12 +40,13 @@ class TokenizerSpec:
     num_groups: int = 1
     legacy_mode: bool = False
     name: str = OFFICIAL_NAME
+    # the clips that it was trained on
     video_height: int = 640
     video_width: int = 1024
     num_video_frames: int = 33
 
     def __post_init__(self) -> None:
-        for problem in _problems(self):
+        for problem in _problems(self):  # only the most basic one is shown
             raise InvalidArgument(f"tokenizer config: {problem}")
 
     @property
@@ -53,24 +56,24 @@ class TokenizerSpec:
 
     @property
     def spatial_steps(self) -> int:
-        """Halvings of height and width inside the network, after the patches."""
+        """How often the network halves height and width, after the wavelet transform. Cosmos: 16 / 4, so twice."""
         return int(math.log2(self.spatial_compression // self.patch_size))
 
     @property
     def temporal_steps(self) -> int:
-        """Halvings of time inside the network, after the patches."""
+        """How often the network halves time, after the wavelet transform. Cosmos: 8 / 4, so once."""
         return int(math.log2(self.temporal_compression // self.patch_size))
 
     @property
     def patch_channels(self) -> int:
-        """Haar bands of one colour channel: patch_size cubed."""
+        """Wavelet bands of one colour channel: patch_size cubed."""
         return self.patch_size**3
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "TokenizerSpec":
-        """Overlay the keys of a ``config.json`` that are fields here; other keys are ignored.
+        """The defaults overlaid by those keys of a ``config.json`` that are fields here; other keys are ignored.
 
-        Raises InvalidArgument for values of another type, and if the numbers do not fit together.
+        Raises InvalidArgument for values of the wrong type and for sizes that do not fit together.
         """
         return cls(**field_values(cls, config))
 
@@ -84,13 +87,14 @@ def _is_power_of_two(n: int) -> bool:
 
 
 def _problems(s: TokenizerSpec) -> list[str]:
-    """Why no network can be built from ``s``, most basic first; empty if one can."""
+    """Why no network can be built from ``s``, the most basic reasons first; empty if one can."""
     sizes = (s.patch_size, s.spatial_compression, s.temporal_compression)
     if not all(_is_power_of_two(n) for n in sizes):
         return ["patch_size, spatial_compression and temporal_compression must be powers of two"]
     if min(s.spatial_compression, s.temporal_compression) < s.patch_size:
         return ["spatial_compression and temporal_compression must be at least patch_size"]
-    # the decoder's rule (see network.up_steps) has no place for more steps than this
+    # The decoder's rule (network.up_steps) never doubles after level 0, and after the last level only if space has
+    # more steps than time.
     rungs = len(s.channels_mult) - 1
     low, high = sorted((s.temporal_steps, s.spatial_steps))
     needed = high if low < high else high + 1
@@ -114,5 +118,7 @@ def _problems(s: TokenizerSpec) -> list[str]:
 
 def _attends_in_levels(s: TokenizerSpec) -> bool:
     """Whether the official network would put attention outside its middle block."""
+    # The official code compares the width of the maps, counted from ``resolution``: 1024 / 4 = 256, 128 and 64
+    # here. The released attn_resolutions, 32, is none of them.
     resolutions = {s.resolution // s.patch_size >> level for level in range(len(s.channels_mult))}
     return bool(resolutions & set(s.attn_resolutions))

@@ -1,7 +1,7 @@
 """The tensors of a TorchScript archive, read without running a line of what is in it.
 
-``torch.jit.load`` compiles the archive's program and may execute parts of it. The weights lie in a pickle and in
-raw files of a zip; this reader knows just the handful of names that such a pickle needs and refuses others.
+``torch.jit.load`` compiles the program in the archive and may execute parts of it. The weights are in a pickle and in
+raw files, all inside one zip file. This reader knows only the few names that such a pickle needs and refuses others.
 """
 
 import io
@@ -32,7 +32,7 @@ STORAGE_DTYPES = {
 
 
 class _ScriptObject:
-    """Stands for any object of the archive's own classes: it only keeps the attributes."""
+    """Takes the place of any object of the archive's own classes. It keeps the attributes and does nothing."""
 
     def __setstate__(self, state: object) -> None:
         if isinstance(state, dict):
@@ -42,7 +42,7 @@ class _ScriptObject:
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Parameters and buffers of a ``torch.jit.save`` file under their dotted names, on the CPU.
 
-    Raises BadCheckpoint for a missing file and for anything that is not such a file or is cut short.
+    Raises BadCheckpoint for a file that is missing, cut short, or of another kind.
     """
     require_content(path)
     try:
@@ -67,6 +67,10 @@ def _named_tensors(node: object, prefix: str) -> dict[str, Tensor]:
     return found
 
 
+# A pickle is a program that calls what it names. Here it can name three things only: the archive's own classes,
+# which become inert objects; the storage types, which become dtypes; and the functions of KNOWN_CALLS. Tensors'
+# bytes are not in the pickle: it refers to them by a "persistent id" such as ("storage", dtype, "17", "cpu", 4096),
+# which is the file data/17 of the zip.
 class _ArchiveUnpickler(pickle.Unpickler):
     def __init__(self, archive: zipfile.ZipFile) -> None:
         pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -100,6 +104,8 @@ class _ArchiveUnpickler(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> Tensor:
+    # as_strided does not look at the end of the storage, so a pickle could read memory that is not its own: the last
+    # element of a [2 3] tensor with strides (3, 1) lies 1 * 3 + 2 * 1 = 5 after the first one.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and last >= storage.numel():
         raise pickle.UnpicklingError("a tensor reaches beyond its data")
@@ -107,7 +113,7 @@ def _rebuild_tensor(
 
 
 def _first(value: object, *_: object) -> object:
-    return value
+    return value  # lists with a declared type of elements: the list itself comes first
 
 
 KNOWN_CALLS: dict[str, Callable[..., object]] = {

@@ -1,4 +1,4 @@
-"""Tokenizer folders to tokenizers. Every load is strict: missing and unexpected names and shapes are listed."""
+"""From a folder to a tokenizer. Every load is strict: missing and unexpected names and wrong shapes are listed."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content
+from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content, without_weights
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.torchscript import read_torchscript
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 
 SCRIPTS = ("encoder.jit", "decoder.jit")
 WEIGHTS = ("model.safetensors", "model.pt")
 
-# buffers of the TorchScript files that are constants of ours
+# Buffers in the TorchScript files that our network computes with as constants; they are compared and left out.
 CONSTANTS = (
     "encoder.patcher3d.wavelets",
     "encoder.patcher3d._arange",
@@ -37,12 +36,12 @@ def load_tokenizer(
 ) -> CosmosTokenizer:
     """The tokenizer in ``folder``: ``model.safetensors``, or ``encoder.jit`` and ``decoder.jit``, or ``model.pt``.
 
-    An optional ``config.json`` overlays the defaults (DV8x16x16 at 640x1024, 33 frames). The weights are taken
-    out of the files, also of the ``.jit`` ones, without running anything in them. ``run_torchscript=True`` runs
-    the two TorchScript files instead of our network: **that executes the program they contain**, so use it
-    for files you trust.
+    An optional ``config.json`` overlays the defaults (DV8x16x16 at 640x1024, 33 frames). The weights are taken out of
+    the files, the ``.jit`` ones too, without running anything in them. ``run_torchscript=True`` runs the two
+    TorchScript files instead of our network. **That executes the program that they contain**, so use it only for
+    files that you trust.
 
-    Raises BadCheckpoint that says what is wrong and what to put where.
+    Raises BadCheckpoint, which says what is wrong and what to put where.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"no tokenizer folder {folder}")
@@ -51,7 +50,7 @@ def load_tokenizer(
         return CosmosTokenizer(spec, _script_codec(folder, torch.device(device), dtype))
     state = _read_weights(folder)
     _check_constants(spec, state, folder)
-    with torch.device("meta"):
+    with without_weights():
         net = TokenizerNet(spec)
     load_strict(net, {k: v for k, v in state.items() if k not in CONSTANTS}, _described(folder))
     net.requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last_3d)
@@ -59,7 +58,7 @@ def load_tokenizer(
 
 
 def save_tokenizer(net: TokenizerNet, folder: Path) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into ``folder`` (made if need be): what is loaded above."""
+    """Write ``model.safetensors`` and ``config.json`` into ``folder``, which is made if it is missing."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +68,7 @@ def save_tokenizer(net: TokenizerNet, folder: Path) -> None:
 
 
 def read_spec(folder: Path) -> TokenizerSpec:
-    """The spec in ``folder/config.json``, or the official one where there is no such file."""
+    """The sizes in ``folder/config.json``, or the official ones where there is no such file. Raises BadCheckpoint."""
     path = folder / "config.json"
     if not path.is_file():
         return TokenizerSpec()
@@ -83,11 +82,14 @@ def read_spec(folder: Path) -> TokenizerSpec:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
+    # model.safetensors goes first; model.pt is used only where the pair of .jit files is not complete.
     scripts = [folder / name for name in SCRIPTS]
     single = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if single and (single[0].suffix == ".safetensors" or not all(path.is_file() for path in scripts)):
         return read_state_dict(single[0])
     _require_scripts(folder, f"{WEIGHTS[0]}, or {WEIGHTS[1]}, or both {SCRIPTS[0]} and {SCRIPTS[1]}")
+    from cosmos_adapter.tokenizer.torchscript import read_torchscript  # only the released files need it
+
     return read_torchscript(scripts[0]) | read_torchscript(scripts[1])
 
 
@@ -107,7 +109,7 @@ def _described(folder: Path) -> str:
 
 
 def _check_constants(spec: TokenizerSpec, state: dict[str, Tensor], folder: Path) -> None:
-    """Levels and wavelets in the file, if any, must be those that our network computes with."""
+    """Raise BadCheckpoint where levels or wavelets in the file are not those that our network computes with."""
     for name in ("quantizer._levels", "inv_quant.quantizer._levels"):
         levels = tuple(int(n) for n in state[name].flatten()) if name in state else spec.levels
         if levels != spec.levels:
@@ -121,7 +123,7 @@ def _check_constants(spec: TokenizerSpec, state: dict[str, Tensor], folder: Path
 
 def _script_codec(folder: Path, device: torch.device, dtype: torch.dtype) -> ScriptCodec:
     _require_scripts(folder, f"both {SCRIPTS[0]} and {SCRIPTS[1]}")
-    # as the official pipeline: the fuser would specialise the graph for every new shape
+    # As in the official pipeline: the fuser would compile the graph anew for every new shape.
     torch._C._jit_set_texpr_fuser_enabled(False)
     modules = []
     for name in SCRIPTS:

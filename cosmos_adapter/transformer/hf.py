@@ -1,7 +1,8 @@
 """The same network as a ``transformers`` model: from_pretrained, save_pretrained, device_map, generate.
 
-A thin wrapper for interchange and as a reference: it has no key/value cache, so ``generate`` recomputes the
-whole sequence for every token. ``cosmos_adapter.transformer.weights.load_model`` reads the same folders for decoding.
+It is a thin wrapper for interchange and a reference for tests. It has no key/value cache, so ``generate`` computes
+the whole sequence again for every token. ``cosmos_adapter.transformer.weights.load_model`` reads the same folders
+for decoding.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from vidjacobi.errors import InvalidArgument
 
 
 class CosmosARConfig(PretrainedConfig):
-    """``ModelSpec`` as a transformers config; keyword arguments are the fields of ``ModelSpec``."""
+    """``ModelSpec`` as a config of transformers. Its keyword arguments are the fields of ``ModelSpec``."""
 
     model_type = "cosmos_ar"
     attribute_map = {  # noqa: RUF012 - the base class reads a plain dict here
@@ -32,6 +33,7 @@ class CosmosARConfig(PretrainedConfig):
     }
 
     def __init__(self, **kwargs: Any):
+        # transformers also makes a config without arguments, to compare others with it, so every field has a default.
         own = overlay(ModelSpec(), kwargs, type(self).__name__).to_config()
         for name, value in own.items():
             setattr(self, name, value)
@@ -40,12 +42,12 @@ class CosmosARConfig(PretrainedConfig):
 
     @property
     def spec(self) -> ModelSpec:
-        """The sizes as this package uses them. Raises BadCheckpoint if they cannot be built."""
+        """The sizes as the rest of this package uses them. Raises BadCheckpoint if no network can have them."""
         return overlay(ModelSpec(), self.__dict__, type(self).__name__)
 
 
 class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
-    """Cosmos autoregressive transformer; its state dict has the official names with the prefix ``model.``"""
+    """The Cosmos autoregressive transformer. Its state dict has the official names with the prefix ``model.``."""
 
     config_class = CosmosARConfig
     base_model_prefix = "model"
@@ -64,6 +66,8 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         """Wrap a network without copying its weights."""
         dtype = network.tok_embeddings.weight.dtype
         with torch.device("meta"):
+            # The wrapper builds a network of its own, which costs no memory on the meta device and is replaced at
+            # once.
             wrapper = cls(CosmosARConfig(**network.spec.to_config(), dtype=str(dtype).removeprefix("torch.")))
         wrapper.model = network
         return wrapper.eval()
@@ -73,7 +77,7 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         return self.model.tok_embeddings
 
     def get_output_embeddings(self) -> torch.nn.Module:
-        """The head, which is not tied to the embedding."""
+        """The output projection, which is not tied to the embedding."""
         return self.model.output
 
     def forward(
@@ -85,7 +89,7 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         **unused: Any,
     ) -> CausalLMOutput:
-        """Logits ``[b n v]`` of whole sequences at positions 0..n-1, and the loss if ``labels`` are given.
+        """Logits ``[b n v]`` of whole sequences ``[b n]`` at positions 0..n-1, and the loss if there are ``labels``.
 
         Raises InvalidArgument for padded batches and for ``use_cache=True``.
         """
@@ -98,10 +102,11 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         logits = self.model(input_ids, context)
         loss = None
         if labels is not None:
+            # the logits of input i are those of token i + 1
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return CausalLMOutput(loss=loss, logits=logits)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        """Every step feeds the whole sequence."""
+        """The arguments of a step of ``generate``: always the whole sequence."""
         passed = ("attention_mask", "context", "use_cache", "past_key_values")
         return {"input_ids": input_ids, **{name: kwargs[name] for name in passed if name in kwargs}}

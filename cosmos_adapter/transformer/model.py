@@ -7,29 +7,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_adapter.transformer.network import ContextEntry, CosmosTransformer, Hidden, LayerCache
+from cosmos_adapter.transformer.attention import ContextEntry, Hidden, LayerCache
+from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
-HEAD_CHUNK = 1 << 24  # logits that stand in memory at once during the prefill
+# Logits that are in memory at once during the prefill: with 64,000 tokens those of 262 inputs, 32 MB in bfloat16.
+HEAD_CHUNK = 1 << 24
 
 
 class CosmosModel:
-    """Decodable Cosmos transformer, without gradients: to train, call the network itself."""
+    """A Cosmos transformer that can be decoded. It computes no gradients; to train, call the network itself."""
 
     def __init__(self, network: CosmosTransformer, entries: tuple[ContextEntry | None, ...] | None = None):
         self.network = network.eval()
         self.spec = network.spec
         self.vocab_size = self.spec.vocab_size
         self.max_positions = self.spec.positions
+        # The begin-of-video token has the first id after the vocabulary: it can be fed and never drawn.
         self.prefix_tokens: tuple[int, ...] = (self.spec.vocab_size,) if self.spec.begin_of_video else ()
         self._entries = entries
 
     @property
     def device(self) -> torch.device:
-        """Device of the inputs (that of the token embedding)."""
+        """Device of the inputs, which is that of the token embedding."""
         return self.network.tok_embeddings.weight.device
 
     @property
@@ -39,12 +42,15 @@ class CosmosModel:
 
     @property
     def recommended_top_p(self) -> float:
-        """The authors' top-p for a released model, 0.8 for any other."""
+        """The top-p that the authors recommend for a released model, 0.8 for any other."""
         matches = [preset.top_p for preset in PRESETS.values() if preset.spec == self.spec]
         return matches[0] if matches else 0.8
 
     def grid_for(self, frames: int) -> Grid:
-        """Latent grid of ``frames`` frames, rounded up to whole latent frames."""
+        """Latent grid of ``frames`` frames, rounded up to whole latent frames.
+
+        Raises InvalidArgument for no frames and for more than the model covers.
+        """
         if frames < 1:
             raise InvalidArgument(f"a clip has at least 1 frame, got {frames}")
         latents = 1 + -(-(frames - 1) // self.spec.frame_stride)
@@ -56,9 +62,9 @@ class CosmosModel:
 
     @torch.no_grad()
     def with_context(self, context: Float[Tensor, "b s e"]) -> "CosmosModel":
-        """The same weights, cross-attending to a text context ``[1 or b, length, context_dim]``.
+        """A model with the same weights that cross-attends to a text context ``[1 or b, length, context_dim]``.
 
-        All rows are attended to, as in the released pipeline (zeroed padding rows included). Raises
+        All rows of the text are attended to, zeroed padding rows too, as in the released pipeline. Raises
         InvalidArgument for a model without cross-attention or a context of another width.
         """
         if self.spec.insert_cross_attn and context.shape[-1] != self.spec.context_dim:
@@ -74,15 +80,17 @@ class CosmosModel:
 
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: Any, keep: int) -> Iterator[Logits]:
-        """Feed whole contexts now; yield the logits of the last ``keep`` inputs in chunks.
+        """Feed whole contexts at once, then yield the logits of the last ``keep`` inputs in chunks.
 
-        Raises InvalidArgument if ``keep`` is not in 1..n or the context does not fit.
+        Raises InvalidArgument if ``keep`` is not in 1..n or the context has more positions than the model.
         """
         n = tokens.shape[1]
         if not 1 <= keep <= n:
-            raise InvalidArgument(f"keep={keep} laws of a context of {n} tokens")
+            raise InvalidArgument(f"keep={keep} logits of a context of {n} tokens: it must be 1 to {n}")
         self._check_positions(n)
         hidden = self.network.prefill(tokens, cache, self._context(tokens.shape[0]))
+        # Hidden states are 4,096 numbers for each input, logits 64,000: the head is applied chunk by chunk. The copy
+        # lets the hidden states of the rest of the context be freed.
         return self._head_chunks(hidden[:, n - keep :].clone())
 
     @torch.no_grad()
@@ -95,7 +103,8 @@ class CosmosModel:
         return self.network.head(hidden)
 
     def move(self, cache: Any, source: Slots, target: Slots) -> None:
-        """Copy cache entries of each clip from slots to slots, in every layer."""
+        """Copy cache entries of each clip from slots to slots, in every layer; see ``TreeModel.move``."""
+        # [b 1] and [b m] broadcast to pairs (clip, slot); the right side is read before anything is written.
         clips = torch.arange(source.shape[0], device=source.device).unsqueeze(1)
         for layer in cache:
             for entries in layer:
@@ -103,7 +112,7 @@ class CosmosModel:
 
     @property
     def rows_alike(self) -> bool:
-        """False if each row has a text of its own."""
+        """Whether the same tokens get the same logits in any row: False if rows have texts of their own."""
         return all(entry is None or len(entry[0]) == 1 for entry in self._entries or ())
 
     def copy_rows(self, cache: Any, rows: RowIndex, source: Any, source_rows: RowIndex) -> None:
@@ -129,7 +138,7 @@ class CosmosModel:
             )
 
     def _context(self, batch: int) -> tuple[ContextEntry | None, ...] | None:
-        """The context's entries, shared by the batch if there is only one context."""
+        """The entries of the text context for ``batch`` rows; a single context is shared by all of them."""
         if self._entries is None:
             return None
         return tuple(None if entry is None else _expand(entry, batch) for entry in self._entries)

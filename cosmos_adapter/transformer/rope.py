@@ -1,4 +1,4 @@
-"""Where a token stands: 3-D rotary embedding (with YaRN) and the absolute sine/cosine embedding.
+"""The position of a token: 3-D rotary embedding, with YaRN, and the absolute sine/cosine embedding.
 
 Row ``i`` of every table belongs to position ``i``. A begin-of-video token has row 0, with zero angles; rows
 past the end of the grid have zero angles too. Angles are computed in float32 (float64 for a float64 model)
@@ -15,19 +15,21 @@ from cosmos_adapter.transformer.spec import ModelSpec
 
 
 def axis_sizes(channels: int) -> tuple[int, int, int]:
-    """How ``channels`` are shared by (t, h, w): h and w get ``channels // 6 * 2`` each, t the rest."""
+    """How many of a head's ``channels`` belong to (t, h, w): h and w get ``channels // 6 * 2`` each, t the rest."""
+    # 128 channels: 44 for t, 42 for h, 42 for w. All three are even, because channels are rotated in pairs.
     side = channels // 6 * 2
     return channels - 2 * side, side, side
 
 
 def grid_indices(spec: ModelSpec) -> Int[Tensor, "3 p"]:
-    """Latent coordinates (t, h, w) of the grid's tokens in raster order."""
+    """Latent coordinates (t, h, w) of the tokens of the grid, in raster order."""
+    # A grid of 1 x 2 x 2 has t = 0 0 0 0, h = 0 0 1 1 and w = 0 1 0 1.
     axes = [torch.arange(size) for size in spec.video_latent_shape]
     return torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")])
 
 
 def inverse_frequencies(spec: ModelSpec, axis: int, dtype: torch.dtype) -> Float[Tensor, " c"]:
-    """Radians per latent step of one axis (0 t, 1 h, 2 w), after YaRN if the model uses it."""
+    """Radians for each latent step along one axis (0 t, 1 h, 2 w), after YaRN if the model uses it."""
     size = axis_sizes(spec.head_size)[axis]
     exponents = torch.arange(0, size, 2).to(dtype) / size
     frequencies = 1.0 / (spec.rope_theta**exponents)
@@ -35,8 +37,15 @@ def inverse_frequencies(spec: ModelSpec, axis: int, dtype: torch.dtype) -> Float
 
 
 def _yarn(frequencies: Float[Tensor, " c"], spec: ModelSpec, axis: int) -> Float[Tensor, " c"]:
-    """Slow frequencies divided by ``yarn_scale``, fast ones kept, a ramp between. The official code uses the
-    original height for both spatial axes and never applies YaRN's magnitude factor."""
+    """Frequencies stretched for a larger grid than the one of the first training stage (YaRN, Peng et al. 2023).
+
+    Slow frequencies are divided by ``yarn_scale`` and fast ones are kept, with a linear ramp in between. The official
+    code uses the original height for both spatial axes and never applies YaRN's magnitude factor.
+    """
+    # A frequency that turns fewer than beta_slow times over the original length would meet angles that training
+    # never showed, so it is stretched; one that turns more than beta_fast times has seen all angles, so it stays.
+    # For t in 12B, with an original length of 3, beta_slow 1 and beta_fast 4, slow is 2.09 and fast is 8.38 radians
+    # a step. The fastest frequency of all is 1, so every frequency of t is halved.
     yarn = spec.yarn
     original = yarn.original_shape[0 if axis == 0 else 1]
     slow = 2 * math.pi * yarn.beta_slow / original
@@ -46,7 +55,7 @@ def _yarn(frequencies: Float[Tensor, " c"], spec: ModelSpec, axis: int) -> Float
 
 
 def rotary_angles(spec: ModelSpec, dtype: torch.dtype) -> Float[Tensor, "p c"]:
-    """Angles in radians ``[table_rows, head_size / 2]`` in the order t, h, w."""
+    """Angles in radians ``[table_rows, head_size / 2]``; the columns belong to t, then h, then w."""
     parts = [
         torch.outer(index.to(dtype), inverse_frequencies(spec, axis, dtype))
         for axis, index in enumerate(grid_indices(spec))
@@ -55,7 +64,7 @@ def rotary_angles(spec: ModelSpec, dtype: torch.dtype) -> Float[Tensor, "p c"]:
 
 
 def absolute_table(spec: ModelSpec) -> Float[Tensor, "p c"]:
-    """Sine/cosine embedding ``[table_rows, dim]``, rounded to bfloat16 whatever the model's dtype."""
+    """The sine/cosine embedding ``[table_rows, dim]``, rounded to bfloat16 whatever the dtype of the model is."""
     parts = []
     for size, index in zip(axis_sizes(spec.dim), grid_indices(spec), strict=True):
         omega = 10000.0 ** (-torch.arange(size // 2, dtype=torch.float64) / (size / 2))
@@ -65,16 +74,16 @@ def absolute_table(spec: ModelSpec) -> Float[Tensor, "p c"]:
 
 
 def _place(rows: Float[Tensor, "q c"], spec: ModelSpec) -> Float[Tensor, "p c"]:
-    """The grid's rows behind a zero row per special token and in front of zero padding."""
+    """A table for all positions: a row of zeros for each special token, the grid's rows, then rows of zeros."""
     after = spec.table_rows - spec.positions
     return torch.nn.functional.pad(rows, (0, 0, spec.prefix, after))
 
 
 class PositionTables:
-    """The tables of one model, made on first use for each device and dtype.
+    """The tables of one model, made at the first use for each device and dtype.
 
-    Not module buffers: they are no part of a checkpoint, must not be rounded by ``.to(bfloat16)`` and back,
-    and a model built on the meta device has none to lose.
+    They are not buffers of the module: they are no part of a checkpoint, must not be rounded by ``.to(bfloat16)`` and
+    back, and a model that is built on the meta device could not fill them.
     """
 
     def __init__(self, spec: ModelSpec):
@@ -84,6 +93,7 @@ class PositionTables:
     def _tables(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
         key = (device, dtype)
         if key not in self._made:
+            # Computed on the CPU, so that every device gets the same numbers.
             with torch.device("cpu"), torch.no_grad():
                 angles = rotary_angles(self.spec, torch.float64 if dtype == torch.float64 else torch.float32)
                 absolute = absolute_table(self.spec) if self.spec.apply_abs_pos_emb else None
@@ -98,11 +108,18 @@ class PositionTables:
         cos, sin, absolute = self._tables(positions.device, dtype)
         return cos[positions], sin[positions], None if absolute is None else absolute[positions]
 
+    def nbytes(self, device: torch.device, dtype: torch.dtype) -> int:
+        """Bytes of all rows on ``device``."""
+        return sum(table.nbytes for table in self._tables(device, dtype) if table is not None)
+
 
 def rotate(
     x: Float[Tensor, "b n k d"], cos: Float[Tensor, "b n half"], sin: Float[Tensor, "b n half"]
 ) -> Float[Tensor, "b n k d"]:
-    """Turn the pairs (c, c + d/2) of every head by its position's angles."""
+    """Rotate each pair of channels (c, c + d/2) of every head by angle c of its position."""
+    # With d = 4 and angles a, b the vector (x0, x1, x2, x3) becomes (x0 cos a - x2 sin a, x1 cos b - x3 sin b,
+    # x2 cos a + x0 sin a, x3 cos b + x1 sin b). A product of a query and a key then depends on the difference of
+    # their positions only.
     cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

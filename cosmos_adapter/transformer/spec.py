@@ -9,7 +9,13 @@ from vidjacobi.grid import Grid
 
 @dataclass(frozen=True)
 class Yarn:
-    """Stretching of the rotary frequencies to grids larger than those of the first training stage."""
+    """How rotary frequencies are stretched for grids larger than those of the first training stage; see rope.py.
+
+    Attributes:
+        scale: slow frequencies are divided by it.
+        beta_fast, beta_slow: turns over the original length from which, and up to which, a frequency is fast or slow.
+        original_shape: latent grid (t, h, w) of the first training stage.
+    """
 
     scale: float
     beta_fast: float
@@ -19,11 +25,11 @@ class Yarn:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that decides shapes and arithmetic of one transformer. Defaults: the 4B model.
+    """Everything that decides the shapes and the arithmetic of one transformer. The defaults are the 4B model.
 
-    ``head_dim`` None means ``dim / n_heads``. ``begin_of_video`` puts a special token (id ``vocab_size``) in
-    front of the grid and grows the embedding, not the head, to a multiple of 64 rows.
-    Source: the official configs of Cosmos 1.0 and Predict1, which agree field by field.
+    ``head_dim`` None means ``dim / n_heads``. ``begin_of_video`` puts a special token with id ``vocab_size`` before
+    the grid, and gives the embedding, but not the output projection, a row for it and padding to a multiple of 64
+    rows. Source: the official configs of Cosmos 1.0 and Predict1, which agree field by field.
     """
 
     dim: int = 4096
@@ -66,11 +72,11 @@ class ModelSpec:
         if len(self.video_latent_shape) != 3 or min(self.video_latent_shape) < 1:
             raise InvalidArgument(f"video_latent_shape must be (t, h, w) >= 1, got {self.video_latent_shape}")
         if self.apply_yarn:
-            _ = self.yarn
+            _ = self.yarn  # raises where a number is missing
 
     @property
     def yarn(self) -> "Yarn":
-        """The YaRN numbers. Raises InvalidArgument if one is not set."""
+        """The numbers of YaRN. Raises InvalidArgument if one of them is not set."""
         scale, fast, slow = numbers = (self.yarn_scale, self.yarn_beta_fast, self.yarn_beta_slow)
         if scale is None or fast is None or slow is None or self.original_latent_shape is None:
             raise InvalidArgument(
@@ -96,43 +102,43 @@ class ModelSpec:
 
     @property
     def prefix(self) -> int:
-        """Special tokens in front of the grid: 0 or 1."""
+        """Number of special tokens before the grid: 0 or 1."""
         return int(self.begin_of_video)
 
     @property
     def positions(self) -> int:
-        """Positions of a whole clip, the prefix included."""
+        """Number of positions of a whole clip, special tokens included."""
         return self.grid.tokens + self.prefix
 
     @property
     def table_rows(self) -> int:
-        """Rows of the position tables (the official ``max_seq_len``)."""
+        """Number of rows of the position tables; the official code calls it ``max_seq_len``."""
         return round_up(self.positions, self.pad_to_multiple_of)
 
     @property
     def embedding_rows(self) -> int:
-        """Rows of the token embedding."""
+        """Number of rows of the token embedding."""
         return round_up(self.vocab_size + 1, 64) if self.begin_of_video else self.vocab_size
 
     @property
     def frame_stride(self) -> int:
-        """Frames that a latent frame stands for, the first one excepted."""
-        t = self.video_latent_shape[0]
+        """Frames for each latent frame, except the first, which stands for one frame."""
+        t = self.video_latent_shape[0]  # 33 frames in 5 latent frames: (33 - 1) / (5 - 1) = 8
         return max(1, (self.num_video_frames - 1) // (t - 1)) if t > 1 else 1
 
     def has_cross_attention(self, layer: int) -> bool:
-        """Whether layer ``layer`` attends to a text context."""
+        """Whether the layer of this index attends to a text context."""
         return self.insert_cross_attn and layer % self.insert_cross_attn_every_k_layers == 0
 
     def to_config(self) -> dict[str, Any]:
-        """The fields as a JSON-ready dict, plus the derived ``max_seq_len``."""
+        """The fields as a dict that is ready for JSON, and ``max_seq_len``, which follows from them."""
         fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         return {**fields, "max_seq_len": self.table_rows}
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A released model: its sizes, the top-p its authors recommend and where it is published."""
+    """A released model: its sizes, the top-p that its authors recommend, and where it is published."""
 
     spec: ModelSpec
     top_p: float
@@ -153,6 +159,7 @@ _12B = replace(
 )
 
 
+# 5B and 13B are 4B and 12B with cross-attention to a text, an absolute embedding and a begin-of-video token.
 def _with_text(spec: ModelSpec) -> ModelSpec:
     return replace(spec, apply_abs_pos_emb=True, begin_of_video=True, insert_cross_attn=True)
 
@@ -170,5 +177,5 @@ PRESETS: dict[str, Preset] = {
 
 
 def round_up(value: int, multiple: int) -> int:
-    """Smallest multiple of ``multiple`` that is at least ``value``."""
+    """The smallest multiple of ``multiple`` that is at least ``value``."""
     return -(-value // multiple) * multiple

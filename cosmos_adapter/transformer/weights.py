@@ -1,8 +1,8 @@
-"""A folder of released or converted weights to a decodable model.
+"""From a folder of released or converted weights to a model that can be decoded.
 
-Official layout: ``model.pt`` (or a ``.safetensors`` file) and an optional ``config.json``. Converted layout:
-what ``save_pretrained`` writes, possibly in shards. The sizes come from a preset, overlaid by the known keys
-of ``config.json``, and must agree with the tensors.
+The official layout is ``model.pt`` (or a ``.safetensors`` file) and an optional ``config.json``. The converted
+layout is what ``save_pretrained`` writes, possibly in shards. The sizes come from a preset, overlaid by the known
+keys of ``config.json``, and must agree with the shapes of the tensors.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict
+from cosmos_adapter.checkpoint import StateDict, load_strict, read_state_dict, without_weights
 from cosmos_adapter.field_values import field_values
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
@@ -23,7 +23,7 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SHARD = "model_model_mp_"
-# config keys whose other values name architectures that are not built here
+# Keys of a config and the only value that is supported; other values name architectures that are not built here.
 FIXED = {
     "norm_type": "rmsnorm",
     "rope_dim": "3D",
@@ -37,7 +37,7 @@ FIXED = {
 def load_model(
     path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> CosmosModel:
-    """The model in folder (or file) ``path``, on ``device``, in ``dtype`` (None: as stored).
+    """The model in the folder (or file) ``path``, on ``device``, in ``dtype`` or, for None, as it is stored.
 
     Raises BadCheckpoint if there are no weights or if they or their config cannot be used.
     """
@@ -47,19 +47,22 @@ def load_model(
 
 
 def load_network(path: Path) -> CosmosTransformer:
-    """The network in folder (or file) ``path`` on the CPU, in its stored dtype."""
+    """The network in the folder (or file) ``path``, on the CPU, in its stored dtype. Raises BadCheckpoint."""
     files = find_weights(path)
     state = read_weights(files)
     folder = files[0].parent
     spec = find_spec(state, folder)
-    with torch.device("meta"):
+    with without_weights():
         network = CosmosTransformer(spec)
     load_strict(network, state, str(folder))
     return network
 
 
 def find_weights(path: Path) -> list[Path]:
-    """Weight files of a folder: a sharded index, ``model.safetensors``, ``model.pt`` or the only candidate."""
+    """The weight files of a folder: of a sharded index, ``model.safetensors``, ``model.pt``, or the only candidate.
+
+    Raises BadCheckpoint where there is none or more than one, and for a tensor-parallel shard.
+    """
     if not path.exists():
         raise BadCheckpoint(f"no checkpoint {path}")
     if path.is_file():
@@ -97,7 +100,10 @@ def _shards(index: Path) -> list[Path]:
 
 
 def read_weights(files: list[Path]) -> StateDict:
-    """Tensors of all files under official names: ``model.`` stripped, ``_extra_state`` (FP8 leftovers) out."""
+    """The tensors of all files under their official names, without the prefix ``model.``.
+
+    ``_extra_state`` entries, which training in FP8 left behind, are skipped. Raises BadCheckpoint.
+    """
     state: StateDict = {}
     for file in files:
         for name, tensor in read_state_dict(file).items():
@@ -113,7 +119,11 @@ def read_weights(files: list[Path]) -> StateDict:
 
 
 def find_spec(state: StateDict, folder: Path) -> ModelSpec:
-    """Sizes of the network: preset by tensor shapes or by folder name, overlaid by ``config.json``, checked."""
+    """The sizes of the network: those of a preset, overlaid by ``config.json``, compared with the tensors.
+
+    The preset is the one with the same tensor shapes, or the one that the folder is named after. Raises BadCheckpoint
+    where neither a preset nor a config says the sizes, or where they do not agree with the tensors.
+    """
     sizes = tensor_sizes(state)
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
     name = preset_name(sizes, folder.name)
@@ -124,6 +134,7 @@ def find_spec(state: StateDict, folder: Path) -> ModelSpec:
     source = str(folder / CONFIG) if config is not None else f"the preset {name}"
     base = PRESETS[name or "4B"].spec
     spec = overlay(base, config or {}, source)
+    # Official configs do not say it. An embedding with more rows than the vocabulary has one for the special token.
     if config is not None and "begin_of_video" not in config and "embedding_rows" in sizes:
         spec = replace(spec, begin_of_video=sizes["embedding_rows"] > spec.vocab_size)
     wrong = [
@@ -135,7 +146,7 @@ def find_spec(state: StateDict, folder: Path) -> ModelSpec:
 
 
 def tensor_sizes(state: StateDict) -> dict[str, Any]:
-    """What the tensors say about the sizes; what cannot be told (a tensor is missing) is left out."""
+    """The sizes that the shapes of the tensors tell; those of tensors that are missing are left out."""
 
     def axis(name: str, index: int) -> int | None:
         tensor = state.get(name)
@@ -146,6 +157,7 @@ def tensor_sizes(state: StateDict) -> dict[str, Any]:
         for name in state
         if name.startswith("layers.") and name.split(".")[1].isdigit()
     ]
+    # For 4B: queries [32 * 128, 4096] and keys [8 * 128, 4096], with a norm over 128: 32 and 8 heads.
     head = axis("layers.0.attention.q_norm.weight", 0)
     queries, keys = axis("layers.0.attention.wq.weight", 0), axis("layers.0.attention.wk.weight", 0)
     sizes = {
@@ -164,7 +176,7 @@ def tensor_sizes(state: StateDict) -> dict[str, Any]:
 
 
 def preset_name(sizes: Mapping[str, Any], folder: str) -> str | None:
-    """The released model with these tensor sizes, else the one the folder is named after, else None."""
+    """The released model with these tensor sizes, else the one that the folder is named after, else None."""
     for name, preset in PRESETS.items():
         if sizes and all(_size(preset.spec, key) == value for key, value in sizes.items()):
             return name
@@ -177,7 +189,11 @@ def _size(spec: ModelSpec, key: str) -> Any:
 
 
 def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpec:
-    """``base`` with the known keys of ``config``; unknown keys are ignored. Raises BadCheckpoint."""
+    """``base`` with the known keys of ``config``; unknown keys are ignored.
+
+    Raises BadCheckpoint for an unsupported architecture and for impossible values; ``source`` names the config in
+    messages.
+    """
     for key, supported in FIXED.items():
         if config.get(key, supported) not in (supported, None):
             raise BadCheckpoint(f"{source}: {key}={config[key]!r} is not supported, only {supported!r}")
@@ -188,7 +204,7 @@ def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpe
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises BadCheckpoint if it is none."""
+    """The JSON object in a file. Raises BadCheckpoint if it holds anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

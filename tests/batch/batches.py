@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from vidjacobi.batch.manifest import Row, merged
+from vidjacobi.batch.manifest import ManifestRow, merged
 from vidjacobi.video.clips import write_video
 
 FRAMES = (20, 25, 9)  # of the clips; the last is too short for 9 + 7
-Batch = Callable[..., dict[tuple[str, int | None, int | None], Row]]
+Batch = Callable[..., dict[tuple[str, int | None, int | None], ManifestRow]]
 COMMAND = [sys.executable, "-m", "vidjacobi"]
 
 
@@ -43,16 +43,16 @@ def words_of(flags: dict[str, Any], out: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of a command that is started."""
+    """The environment of a command that is started: one thread."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
-def hashes(rows: dict[Any, Row]) -> dict[Any, str | None]:
+def hashes(rows: dict[Any, ManifestRow]) -> dict[Any, str | None]:
     """Token hashes of what is done."""
     return {item: row.tokens_sha256 for item, row in rows.items() if row.status == "done"}
 
 
-def rows_of(out: Path) -> dict[Any, Row]:
+def rows_of(out: Path) -> dict[Any, ManifestRow]:
     """The merged rows of a folder."""
     return {row.item: row for row in merged(out)}
 

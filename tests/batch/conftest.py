@@ -11,11 +11,10 @@ from batches import COMMAND, Batch, environment, write_clips
 
 import vidjacobi
 from vidjacobi.batch.future_files import open_out
-from vidjacobi.batch.items import Shard
-from vidjacobi.batch.manifest import Log, Row, State, merged
-from vidjacobi.batch.pipeline import Run, Tools
-from vidjacobi.batch.settings import load_plan
-from vidjacobi.batch.worker import listing, load_pair
+from vidjacobi.batch.manifest import FinishedItems, ManifestRow, merged, new_log
+from vidjacobi.batch.pipeline import Pipeline, Tools
+from vidjacobi.batch.settings import Shard, load_plan
+from vidjacobi.batch.workers import listing, load_pair
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.loading import Pair
@@ -29,7 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def flags(clips: Path, tiny_pair: Path) -> dict[str, Any]:
-    """A batch of 7 frames behind 9, two futures of a clip from every 8th frame: 6 futures."""
+    """A batch of 7 frames after 9, two futures of a clip from every 8th frame: 6 futures."""
     return {
         **{"data": str(clips), "model": str(tiny_pair), "context": 9, "frames": 7},
         **{"samples": 2, "starts": "every:8", "output": "tokens", "decoder": "pathwise", "window": 6},
@@ -44,7 +43,14 @@ def alone(flags: dict[str, Any]) -> dict[Any, str]:
     for episode in open_dataset(flags["data"]):
         for start in range(0, episode.frames.count() - 15, 8):
             rolled = vidjacobi.rollout(
-                episode.frames.read(start, 9).frames, model, tokenizer, 7, 2, episode.id, start, window=6
+                episode.frames.read(start, 9).frames,
+                model,
+                tokenizer,
+                7,
+                2,
+                clip_id=episode.id,
+                start=start,
+                window=6,
             )
             found.update({(episode.id, start, k): rolled.token_hash(k) for k in range(2)})
     return found
@@ -62,13 +68,13 @@ def batch(reader: TimedReader) -> Batch:
     """Run a batch in this process: its rows by item."""
     pairs: dict[str, Pair] = {}
 
-    def run(out: Path, shard: Shard | None = None, **flags: Any) -> dict[Any, Row]:
+    def run(out: Path, shard: Shard | None = None, **flags: Any) -> dict[Any, ManifestRow]:
         plan = load_plan("default", flags)
         outputs, model = open_out(out, plan), plan.config.model
         pairs[model] = pairs.get(model) or load_pair(plan.config, "cpu")
-        with closing(Log(out)) as log:
+        with closing(new_log(out)) as log:
             tools = Tools(plan, pairs[model], outputs, log, lambda row: None, lambda line: None)
-            Run(tools).over((shard or Shard()).of(listing(plan.config)), State(out), reader)
+            Pipeline(tools).run((shard or Shard()).of(listing(plan.config)), FinishedItems(out), reader)
         return {row.item: row for row in merged(out)}
 
     return run

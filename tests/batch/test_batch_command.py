@@ -94,7 +94,7 @@ def test_bad_requests(
 def test_a_second_run_in_the_same_folder_is_refused(
     flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vidjacobi.batch.manifest import locked
+    from vidjacobi.output.run_folder import locked
 
     with locked(tmp_path / "out" / "log" / ".run-0-of-1", wait=False):
         assert main.main(words_of(flags, tmp_path / "out")) == 2
@@ -221,7 +221,7 @@ def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> 
             os.link(one, data / f"{index}.mp4")
         mine = {**flags, "data": str(data), "starts": "first", "samples": 1, "frames": 1, "decoder": "fast"}
         code = (
-            "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi import cli; "
+            "import resource, sys, torch; torch.set_num_threads(1); from vidjacobi.cli import main; "
             "status = main.main(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
         )

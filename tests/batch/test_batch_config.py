@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from vidjacobi.batch.future_files import digest_of, open_out
-from vidjacobi.batch.manifest import Log, Row
-from vidjacobi.batch.settings import Plan, load_plan
-from vidjacobi.config.settings import config_names, differences
+from vidjacobi.batch.manifest import ManifestRow, new_log
+from vidjacobi.batch.settings import BatchPlan, load_plan
+from vidjacobi.config.yaml_files import config_names, differences
 from vidjacobi.errors import BadOutput, InvalidArgument
 
 
-def plan(*pairs: str, **flags: Any) -> Plan:
+def plan(*pairs: str, **flags: Any) -> BatchPlan:
     return load_plan("default", {"data": "clips", **flags}, pairs)
 
 
@@ -81,8 +81,8 @@ def test_a_folder_is_gone_on_with_or_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     open_out(out, plan(frames=3))
     first = open_out(out, plan())  # nothing was done in it
-    with closing(Log(out)) as log:
-        log.append(Row("a"))
+    with closing(new_log(out)) as log:
+        log.append(ManifestRow("a"))
     assert open_out(out, plan(**WORK)) == first
     with pytest.raises(
         BadOutput, match=r"another batch \(frames: 24 there, 7 here; decoder.window: .* there"
@@ -102,7 +102,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadOutput, match=r"holds something else \(thesis.tex\)"):
         open_out(tmp_path, plan(), overwrite=True)
     (tmp_path / "settings.json").write_text("{}")
-    with pytest.raises(BadOutput, match="cannot be gone on with"):
+    with pytest.raises(BadOutput, match="cannot be resumed"):
         open_out(tmp_path, plan())
 
 

@@ -7,15 +7,26 @@ import pyarrow.parquet as pq
 import pytest
 from batches import log_lines
 
-from vidjacobi.batch.items import Item
-from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Log, Row, State, compact, locked, merged
+from vidjacobi.batch.manifest import (
+    DONE,
+    FAILED,
+    SKIPPED,
+    FinishedItems,
+    Item,
+    ManifestRow,
+    compact,
+    merged,
+    new_log,
+)
 from vidjacobi.errors import BadOutput
 
-ROW = Row("é/1", 16, 0, starts=1, tokens="items/x.npz", tokens_sha256="ab", nfe=7, seconds=0.5, finished=10.0)
+ROW = ManifestRow(
+    "é/1", 16, 0, starts=1, tokens="items/x.npz", tokens_sha256="ab", nfe=7, seconds=0.5, finished=10.0
+)
 
 
-def log(out: Path, *rows: Row) -> Path:
-    file = Log(out)
+def log(out: Path, *rows: ManifestRow) -> Path:
+    file = new_log(out)
     for row in rows:
         file.append(row)
     file.close()
@@ -41,7 +52,7 @@ def test_a_torn_line_is_passed_over(tmp_path: Path, cut: int) -> None:
     path = log(tmp_path, ROW, replace(ROW, sample=1))
     path.write_bytes(path.read_bytes()[:-cut])
     assert merged(tmp_path) == [ROW] or cut == 1  # only the line's end is gone
-    state = State(tmp_path)
+    state = FinishedItems(tmp_path)
     assert state.done("é/1", 16, 0)
     assert state.done("é/1", 16, 1) is (cut == 1)
 
@@ -63,7 +74,7 @@ def test_done_beats_failed_and_later_beats_earlier(tmp_path: Path) -> None:
 
 
 def test_an_episodes_row_goes_when_it_works_later(tmp_path: Path) -> None:
-    broken = Row("é/1", status=FAILED, error="no file", finished=5.0)
+    broken = ManifestRow("é/1", status=FAILED, error="no file", finished=5.0)
     log(tmp_path, broken)
     assert merged(tmp_path) == [broken]
     log(tmp_path, ROW)
@@ -74,19 +85,19 @@ def test_an_episodes_row_goes_when_it_works_later(tmp_path: Path) -> None:
 
 
 def test_what_is_complete(tmp_path: Path) -> None:
-    assert not State(tmp_path).complete("é/1", 1)
-    log(tmp_path, ROW, Row("short", status=SKIPPED), Row("broken", status=FAILED))
-    state = State(tmp_path)
+    assert not FinishedItems(tmp_path).complete("é/1", 1)
+    log(tmp_path, ROW, ManifestRow("short", status=SKIPPED), ManifestRow("broken", status=FAILED))
+    state = FinishedItems(tmp_path)
     assert state.complete("é/1", 1)
     assert not state.complete("é/1", 2)
     assert state.complete("short", 5)
     assert not state.complete("broken", 1)  # tried again
     log(tmp_path, replace(ROW, episode="two", starts=2))
-    assert not State(tmp_path).complete("two", 1)
+    assert not FinishedItems(tmp_path).complete("two", 1)
 
 
 def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None:
-    bad = Row("x", 3, 1, status=FAILED, error='a "quoted", reason', source="v.mp4")
+    bad = ManifestRow("x", 3, 1, status=FAILED, error='a "quoted", reason', source="v.mp4")
     log(tmp_path, bad)
     compact(tmp_path)
     text = (tmp_path / "failures.csv").read_text()
@@ -94,14 +105,6 @@ def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None
     log(tmp_path, replace(bad, status=DONE, error=None))
     compact(tmp_path)
     assert not (tmp_path / "failures.csv").exists()
-
-
-def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    path, refused = tmp_path / "lock", pytest.raises(BadOutput, match="another run is at work")
-    with locked(path, wait=False), refused, locked(path, wait=False):
-        pass
-    with locked(path, wait=False):
-        pass
 
 
 def test_logs_that_cannot_be_written_say_so(tmp_path: Path) -> None:

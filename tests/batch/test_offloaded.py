@@ -9,10 +9,10 @@ from batches import Batch, hashes
 
 from cosmos_adapter.pair import modules_of
 from vidjacobi.batch.future_files import open_out
-from vidjacobi.batch.manifest import Log, State, merged
-from vidjacobi.batch.pipeline import Run, Tools
+from vidjacobi.batch.manifest import FinishedItems, merged, new_log
+from vidjacobi.batch.pipeline import Pipeline, Tools
 from vidjacobi.batch.settings import load_plan
-from vidjacobi.batch.worker import listing, load_pair
+from vidjacobi.batch.workers import listing, load_pair
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.models.offload import MODEL, TOKENIZER, offload_pair
 
@@ -29,9 +29,9 @@ def test_an_offloaded_batch_is_the_same(
     seat = turns._seat
     turns._seat = lambda name: (seen.append(name), seat(name))[1]
     outputs = open_out(tmp_path / "turns", plan)
-    with closing(Log(outputs.out)) as log:
+    with closing(new_log(outputs.out)) as log:
         tools = Tools(plan, pair, outputs, log, lambda row: None, lambda line: None)
-        Run(tools).over(iter(listing(plan.config)), State(outputs.out), reader)
+        Pipeline(tools).run(iter(listing(plan.config)), FinishedItems(outputs.out), reader)
     assert hashes({row.item: row for row in merged(outputs.out)}) == expected
     assert len(expected) == 6
     assert {MODEL, TOKENIZER} == set(seen)

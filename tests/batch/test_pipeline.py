@@ -11,8 +11,9 @@ from batches import Batch, hashes, log_lines, write_clips
 
 import vidjacobi
 from vidjacobi.batch import pipeline
-from vidjacobi.batch.future_files import Outputs
-from vidjacobi.batch.items import Shard
+from vidjacobi.batch.future_files import FutureFiles
+from vidjacobi.batch.manifest import Item
+from vidjacobi.batch.settings import Shard
 from vidjacobi.datasets import open_dataset
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.video.clips import open_clip, read_frames, write_video
@@ -90,7 +91,7 @@ def test_long_futures_go_on_in_chunks(
     rows = batch(tmp_path / "out", **{**mine, "output": "frames"}, rows=1)
     model, tokenizer = vidjacobi.load(flags["model"], "cpu")
     given = read_frames(data / "a.mp4", 0, context).frames
-    rolled = vidjacobi.rollout(given, model, tokenizer, frames, 2, "a", 0, window=6)
+    rolled = vidjacobi.rollout(given, model, tokenizer, frames, 2, clip_id="a", window=6)
     assert len(rolled.chunks) == 2
     for sample in range(2):
         row = rows["a", 0, sample]
@@ -109,7 +110,7 @@ def test_frames_have_the_context_first(batch: Batch, flags: Flags, tmp_path: Pat
     rows = batch(out, **{**flags, "output": kind, "limit": 1})
     model, tokenizer = vidjacobi.load(flags["model"], "cpu")
     frames = next(iter(open_dataset(flags["data"]))).frames.read(0, 9).frames
-    rolled = vidjacobi.rollout(frames, model, tokenizer, 7, 2, "a", 0, window=6)
+    rolled = vidjacobi.rollout(frames, model, tokenizer, 7, 2, clip_id="a", window=6)
     whole = torch.cat([rolled.context, rolled.predicted[1]])
     path = out / str(rows["a", 0, 1].video)
     assert path.is_dir() is (kind == "frames")
@@ -172,9 +173,7 @@ def test_fail_fast(batch: Batch, flags: Flags, tmp_path: Path) -> None:
 
 
 def test_items_have_names_of_their_own(tmp_path: Path) -> None:
-    outputs = Outputs(tmp_path, "videos", "")
-    from vidjacobi.batch.items import Item
-
+    outputs = FutureFiles(tmp_path, "videos", "")
     assert outputs.path(Item("test/0bf1", 16, 3), ".mp4") == tmp_path / "items" / "test_0bf1" / "000016-3.mp4"
     assert outputs.path(Item("../../etc", 0, 0), ".npz").is_relative_to(tmp_path / "items")
     assert outputs.find(Item("a", 0, 0)) is None

@@ -1,4 +1,4 @@
-"""Where a bench's contexts come from."""
+"""Where the contexts of a bench come from."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Statistics of a bench: clips are the unit, ratios are paired."""
+"""Statistics of a bench: the clip is the unit, and ratios are paired."""
 
 import math
 
@@ -7,12 +7,12 @@ from scipy import stats
 
 from vidjacobi.bench.bars import (
     AheadOnce,
+    BarResult,
     Falling,
     FewerPasses,
-    Lanes,
+    LanesAtEqualPositions,
     LevelsOff,
     Names,
-    Verdict,
     bars_table,
 )
 from vidjacobi.bench.decode_rows import Measurement
@@ -62,7 +62,8 @@ def test_seeds_of_a_clip_are_averaged_first() -> None:
 
 def test_a_ratio_is_paired_and_turns_around() -> None:
     rows = [row("a", 16, clip, 50 * (clip + 1)) for clip in range(3)]
-    rows += [row("b", 16, clip, 100 * (clip + 1)) for clip in range(2)]  # clip 2 has no partner
+    # clip 2 has no decode to be paired with
+    rows += [row("b", 16, clip, 100 * (clip + 1)) for clip in range(2)]
     found, back = ratio(rows, ("a", 16), ("b", 16)), ratio(rows, ("b", 16), ("a", 16))
     assert found is not None
     assert back is not None
@@ -99,16 +100,16 @@ def test_bars() -> None:
     rows = sheet()
     fewer = FewerPasses("fast", {16: 0.78, 32: 0.7, 128: 0.8}).judge(rows, NAMES)
     assert [verdict.met for verdict in fewer] == [True, False, None]
-    passes, nll, excess = Lanes("lane", 0.70, 0.02).judge(rows, NAMES)
+    passes, nll, excess = LanesAtEqualPositions("lane", 0.70, 0.02).judge(rows, NAMES)
     assert passes.met
     assert passes.measured is not None
     assert passes.measured.mean == pytest.approx(91.5 / 150, rel=1e-3)
     assert nll.met
     assert nll.measured is not None
     assert nll.measured.mean == pytest.approx(0.01)
-    assert not Lanes("lane", 0.5, 0.005).judge(rows, NAMES)[1].met
+    assert not LanesAtEqualPositions("lane", 0.5, 0.005).judge(rows, NAMES)[1].met
     assert excess.met
-    assert [v.met for v in Lanes("none", 0.5, 0.005).judge(rows, NAMES)] == [None, None, None]
+    assert [v.met for v in LanesAtEqualPositions("none", 0.5, 0.005).judge(rows, NAMES)] == [None, None, None]
     assert [v.met for v in AheadOnce("fast", "gs_sjd", 32).judge(rows, NAMES)] == [True, True, True]
     assert Falling("gs_sjd", [16, 32, 64]).judge(rows, NAMES)[0].met
     assert Falling("gs_sjd", [16, 32, 128]).judge(rows, NAMES)[0].met is None
@@ -129,7 +130,7 @@ def test_tables_say_what_is_missing() -> None:
     assert any("| fast | lossless | 16 |" in line and "0.66" in line for line in lines)
     assert "not between pathwise's windows" in text
     assert all(line.count("|") == lines[0].count("|") for line in lines[: lines.index("")])
-    table = bars_table([Verdict("x", None, None), Verdict("y", Estimate(0.5, 0.4, 0.6), True)])
+    table = bars_table([BarResult("x", None, None), BarResult("y", Estimate(0.5, 0.4, 0.6), True)])
     assert "| x |  |  | not measured |" in table
     assert "| y | 0.500 | 0.400 to 0.600 | met |" in table
 

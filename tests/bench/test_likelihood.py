@@ -1,4 +1,4 @@
-"""Likelihoods of decoded tokens, and the laws that decided them."""
+"""Likelihoods of decoded tokens, and the probs that decided them."""
 
 import pytest
 import torch
@@ -28,8 +28,8 @@ def test_is_what_one_by_one_feeding_gives() -> None:
     expected = torch.zeros(3)
     for position in range(12, 72):
         logits = list(MODEL.prefill(clips[:, :position], MODEL.make_cache(3, position), 1))[-1]
-        laws = logits_to_probs(logits / 0.7, SamplingParams(1.0, 1.0))[:, 0]
-        expected -= laws.gather(1, clips[:, position, None])[:, 0].log() / NEW
+        probs = logits_to_probs(logits / 0.7, SamplingParams(1.0, 1.0))[:, 0]
+        expected -= probs.gather(1, clips[:, position, None])[:, 0].log() / NEW
     assert cache.shape == (3, 72)
     found = score(MODEL, clips, NEW, SamplingParams(0.7, 0.8))
     assert torch.allclose(found.nll, expected, atol=1e-5)
@@ -37,12 +37,12 @@ def test_is_what_one_by_one_feeding_gives() -> None:
 
 
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "sjd_pac"])
-def test_exact_decoders_decide_by_the_models_own_laws(decoder: str) -> None:
+def test_lossless_decoders_decide_by_the_models_own_probs(decoder: str) -> None:
     _, _, kl = scored(decoder)
     assert kl.abs().max() < 1e-5
 
 
-def test_early_lanes_decide_by_others() -> None:
+def test_lanes_that_open_early_decide_by_other_probs() -> None:
     _, _, kl = scored("pjd_temporal")
     assert kl.min() > 0.01
 

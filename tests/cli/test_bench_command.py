@@ -84,7 +84,7 @@ def test_compares_decoders_with_ar(
         assert (line["kl"] is None) == (line["guarantee"] != "lossy")
     text = (out / "bench.md").read_text()
     assert text.strip() in printed.out
-    assert "| pathwise | pathwise | 9 |" in text
+    assert "| pathwise | identical | 9 |" in text
     assert "pathwise / gs_sjd, passes at window 7: at most 0.50 |  |  | not measured |" in text
     assert "pjd_temporal (window 256), nll above ar's" in text
     record = json.loads((out / "bench.json").read_text())
@@ -118,7 +118,7 @@ def test_compiled_passes_find_the_same(
     assert json.loads((tmp_path / "default" / "bench.json").read_text())["config"]["compile"] == "default"
 
 
-def test_goes_on_where_it_stopped(
+def test_resumes_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -4,14 +4,18 @@ import json
 import shlex
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
 import torch
 
-from vidjacobi.cli.main import main
-from vidjacobi.config.settings import GUARANTEES, config_names
+from vidjacobi.cli.main import COMMANDS, main
+from vidjacobi.config.decoder import GUARANTEES
+from vidjacobi.config.yaml_files import config_names
+
+PROJECT = ("vidjacobi", "cosmos_adapter")
+MODULES = 94  # of the project that a rollout imports, packages counted
 
 
 def test_the_console_script_exists() -> None:
@@ -19,20 +23,57 @@ def test_the_console_script_exists() -> None:
     assert script.load() is main
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["rollout", "--help"], ["bench", "--help"], ["convert", "--help"]]
-)
-def test_help_needs_no_torch(words: list[str]) -> None:
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_is_quick(name: str) -> None:
+    """It loads neither torch nor numpy, nor any other part of the project than the command's words."""
+    loaded = modules_after([*name.split(), "--help"])
+    assert not loaded & {"torch", "numpy"}
+    ours = {module for module in loaded if module.split(".")[0] in PROJECT}
+    assert {module for module in ours if not module.startswith("vidjacobi.cli")} <= {
+        *("vidjacobi", "vidjacobi.errors", "vidjacobi.registry")
+    }
+
+
+def test_a_rollout_imports_what_it_needs(tmp_path: Path) -> None:
+    """Nothing of other commands, and no compiler, which costs a second and 160 MB."""
+    loaded = modules_after(["rollout", "--frames", "1", "--device", "cpu", "--out", str(tmp_path)])
+    assert (tmp_path / "sample" / "rollout.mp4").is_file()
+    ours = {module for module in loaded if module.split(".")[0] in PROJECT}
+    assert len(ours) <= MODULES
+    for other in ("batch", "bench", "datasets", "eval", "html_report"):
+        assert f"vidjacobi.{other}" not in ours
+    assert not loaded & {"torch._dynamo", "torch._inductor"}
+
+
+def modules_after(words: list[str]) -> set[str]:
+    """The modules that are loaded in a fresh interpreter when the command has ended, which it must do well."""
     code = (
-        f"import sys\nfrom vidjacobi.cli.main import main\n"
-        f"try: main({words!r})\nfinally: print('torch' in sys.modules)"
+        "import sys\n"
+        "from vidjacobi.cli.main import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as end: status = end.code\n"
+        "assert not status, status\n"
+        "print(*sys.modules, file=sys.stderr)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "usage" in said
-    assert said.splitlines()[-1] == "False"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return set(done.stderr.splitlines()[-1].split())
 
 
-def test_lists_every_decoder_with_its_law(capsys: pytest.CaptureFixture) -> None:
+def test_every_command_is_in_the_overview(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 0
+    overview = capsys.readouterr().out
+    for name, (module, summary) in COMMANDS.items():
+        assert f"  {name} " in overview
+        assert summary in overview
+        assert module == f"vidjacobi.cli.{name.replace(' ', '_')}"
+
+
+def test_version(capsys: pytest.CaptureFixture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("vidjacobi")
+
+
+def test_lists_every_decoder_with_its_guarantee(capsys: pytest.CaptureFixture) -> None:
     assert main(["decoders"]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = json.loads(lines[-1])["decoders"]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from vidjacobi.cli.main import main
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.strategies.lanes import Adaptive
+from vidjacobi.decoding.strategies.lanes import AdaptiveLane
 
 GPU = """
 name: small
@@ -76,7 +76,7 @@ def test_plan_of_a_bench_writes_a_curve(gpu: Any, bench: str, tmp_path: Path, ca
     lanes = load_decoder("adaptive", {"lanes.curve": str(curve)})
     parts = strategies_of(lanes)
     assert parts is not None
-    assert isinstance(parts.lanes, Adaptive)
+    assert isinstance(parts.lanes, AdaptiveLane)
     assert parts.lanes.sizes == (16, 64)
     assert parts.lanes.tokens == (4.0, 8.0)
     assert parts.lanes.seconds == pytest.approx([line["each"] for line in fast], abs=1e-6)

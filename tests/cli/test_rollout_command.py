@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_tokens_and_another_does_not(
     assert record["nfe_with_shared_prefill"] == pytest.approx(record["nfe"] - 2 / 3, abs=1e-4)
 
 
-def test_goes_on_in_chunks(
+def test_longer_rollouts_are_made_in_chunks(
     capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
 ) -> None:
     run(capsys, *base(tiny_pair, tmp_path), clip, "--frames", 40, "--tokens")
@@ -158,7 +158,7 @@ BAD_WORDS = [
     (["--decoder", "pathwize"], "did you mean 'pathwise'"),
     (["framez=3"], "did you mean 'frames'"),
     (["decoder.windoe=3"], "did you mean 'window'"),
-    (["decoder.draft.name=previous_lw"], "did you mean 'previous_frame_probs'"),
+    (["decoder.draft.name=previous_frame_prob"], "did you mean 'previous_frame_probs'"),
     (["frames=soon"], "frames"),
     (["--window", "0"], "window must be at least 1"),
     (["--top-p", "0"], "top-p must lie in (0, 1]"),

@@ -12,7 +12,7 @@ from tiny_pair import write_pair
 
 import vidjacobi
 from vidjacobi.cli.main import main
-from vidjacobi.decoding.state import Progress
+from vidjacobi.decoding.recipe import Progress
 from vidjacobi.rollouts import live_files
 from vidjacobi.video.clips import read_frames, write_video
 from vidjacobi.video.writer import GrowingVideo

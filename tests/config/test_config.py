@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.config.settings import GUARANTEES, config_names, load_decoder, with_window
+from vidjacobi.config.decoder import GUARANTEES, load_decoder, with_window
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS
@@ -23,7 +24,7 @@ def test_the_documented_decoders_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
+def test_a_shipped_decoder_loads_and_proves_its_guarantee(name: str) -> None:
     config = load_decoder(name)
     assert config.name == name
     assert config.guarantee in GUARANTEES
@@ -39,7 +40,7 @@ def test_a_shipped_decoder_loads_and_keeps_its_word(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if load_decoder(name).method == "jacobi"])
 def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
-    """In both directions: a lossy decoder cannot say that it is not, nor a lossless one that it is pathwise."""
+    """In both directions: a lossy decoder cannot claim to be lossless, nor a lossless one to be identical."""
     config = load_decoder(name)
     for guarantee in GUARANTEES:
         if guarantee == config.guarantee:
@@ -57,7 +58,11 @@ def test_a_label_that_the_parts_do_not_prove_is_refused(name: str) -> None:
         ({"coupling": {"name": "reuse"}}, "lossy"),
         ({"verifier": {"name": "grouped"}}, "lossy"),
         ({"verifier": {"name": "pathwise"}}, "identical"),
-        ({"verifier": {"name": "pathwise"}, "coupling": {"name": "reuse"}}, "identical"),  # drafting is free
+        (
+            {"verifier": {"name": "pathwise"}, "coupling": {"name": "reuse"}},
+            "identical",
+        ),  # it asks nothing of the drafts
+        # The default lane rule opens a row only when all of the row above is known, as AR would have it.
         ({"lanes": {"name": "rows"}}, "lossless"),
         ({"lanes": {"name": "rows", "context": 1}}, "lossy"),
         ({"lanes": {"name": "rows", "frames": 0}}, "lossy"),
@@ -88,7 +93,7 @@ def test_with_window() -> None:
     assert with_window(config, 5).window == 5
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_file_of_the_users_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "guarantee: lossless\npaper: mine\nsummary: mine\nmethod: jacobi\nwindow: 3\n"
@@ -110,7 +115,7 @@ def test_unknown_decoders() -> None:
     ("overrides", "words"),
     [
         ({"windw": 3}, "no setting 'windw' (did you mean 'window'"),
-        ({"name": "x"}, "no setting 'name'"),
+        ({"name": "x"}, "no setting 'name'"),  # the name is the file's and cannot be set
         ({"window": "wide"}, "window must be a whole number"),
         ({"window": 1.5}, "window must be a whole number"),
         ({"window": None}, "window must be a whole number"),
@@ -146,5 +151,5 @@ def test_files_that_are_no_decoder(tmp_path: Path, text: str) -> None:
         load_decoder(str(path))
 
 
-def test_every_verifier_has_a_known_law() -> None:
+def test_every_verifier_has_a_known_guarantee() -> None:
     assert {entry().guarantee for entry in VERIFIERS.values()} <= set(GUARANTEES)

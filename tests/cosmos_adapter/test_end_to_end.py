@@ -1,4 +1,4 @@
-"""Frames in, frames out against the official pipeline (greedy): every decoder that is not lossy gives its tokens."""
+"""From frames to frames, greedily: every decoder that is not lossy gives the tokens of the official pipeline."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.weights import load_network
 from vidjacobi import rollout
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.models.protocol import flatten
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -40,7 +41,7 @@ def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.mark.parametrize(("case", "context"), [("n9", 9), ("n1", 1)])
 def test_rollout_is_the_official_one(golden: dict, case: str, context: int, decoder: str) -> None:
     io = golden["io"]
-    frames = io["frames_uint8"][-context:]  # the official pipeline takes the last frames
+    frames = io["frames_uint8"][-context:]  # the official pipeline takes the last frames as context
     rolled = rollout(
         frames,
         golden["model"],

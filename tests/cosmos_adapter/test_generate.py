@@ -1,4 +1,4 @@
-"""Our greedy decoders against transformers' own generate, which knows nothing of them."""
+"""Our greedy decoders against ``generate`` of transformers, which shares no code with them."""
 
 import pytest
 import torch

@@ -56,7 +56,7 @@ def test_dtype_and_device_map(tmp_path: Path) -> None:
 
 
 def test_layers_on_their_own_devices(tmp_path: Path) -> None:
-    """accelerate's hooks move what the layers share; on one machine the second device is the disk."""
+    """accelerate's hooks move what the layers share. On one machine the disk serves as the second device."""
     network = tiny_network()
     CosmosARForCausalLM.from_network(network).save_pretrained(tmp_path / "model")
     places = {

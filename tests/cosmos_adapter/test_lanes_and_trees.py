@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import SamplingParams, decode
-from vidjacobi.config.settings import DecoderConfig, load_decoder
+from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import jacobi
 from vidjacobi.decoding.api import choose_decoder, context_ids, noise_key_of
 from vidjacobi.decoding.commit import Verdict, commit
@@ -21,12 +21,13 @@ from vidjacobi.decoding.trace import PassRecord, finish
 from vidjacobi.decoding.window import StepInputs
 from vidjacobi.models.protocol import TreeModel
 
-CONTEXT, NEW, VOCAB = 13, 22, 96  # a frame of 12 and one more; one token less than the model has positions
+# A context of one frame of 12 tokens and one token more. The clip ends one token before the model's last position.
+CONTEXT, NEW, VOCAB = 13, 22, 96
 PATHWISE = replace(load_decoder("pathwise"), draft_tree=None, lanes=None)
 
 
 class Keeping(CosmosModel):
-    """Keeps the last cache it made, and counts the entries that were moved."""
+    """A model that keeps the last cache it made, and counts the entries that were moved."""
 
     cache: Any = None
     moved = 0
@@ -61,7 +62,7 @@ def decoded(model: Keeping, config: DecoderConfig, window: int) -> tuple[Tensor,
         last.append(after)
         return after, record
 
-    # a watched clip stays in its row when it is finished
+    # with ``watch`` a clip stays in its row when it is finished, so its entries can be read afterwards
     watched, using = Hooks(watch=lambda *_: None), StepFunctions(commit=kept)
     tokens = finish(jacobi.steps(chosen.recipe(model, CONTEXT + NEW), clips, watched, using)).tokens
     entries = [entry.clone() for layer in model.cache for entry in layer]
@@ -94,7 +95,7 @@ def test_refreshed_entries_are_those_of_one_by_one_decoding(model: Keeping, fram
 
 @pytest.mark.parametrize("frames", [0, 1])
 def test_without_refresh_they_are_not(model: Keeping, frames: int) -> None:
-    """But in front of ``exact_prefix``, which stays behind, they are."""
+    """Only the entries before ``exact_prefix`` are."""
     lanes = {"name": "rows", "context": 1, "width": 2, "frames": frames}
     clips, state, entries = decoded(model, replace(PATHWISE, guarantee="lossy", lanes=lanes), 24)
     expected = causal(model, clips)
@@ -115,7 +116,7 @@ EXACT = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_decoders_leave_the_entries_of_one_by_one_decoding(model: Keeping, name: str) -> None:
-    """And AR's tokens. An accepted sibling's entry is moved, so that none is missing in front of the frontier."""
+    """And they give AR's tokens. An accepted sibling's entry is moved, so none is missing before the frontier."""
     ar = decode(model, contexts(), NEW, "ar").tokens
     for window in (3, 10, 24):
         clips, state, entries = decoded(model, replace(PATHWISE, **EXACT[name]), window)
@@ -123,19 +124,19 @@ def test_exact_decoders_leave_the_entries_of_one_by_one_decoding(model: Keeping,
         expected = causal(model, clips)
         for clip in range(2):
             exact_prefix = int(state.exact_prefix[clip])
-            assert exact_prefix >= CONTEXT + NEW - 8 or window > 8  # all but the last pass's
+            assert exact_prefix >= CONTEXT + NEW - 8 or window > 8  # all entries but those of the last pass
             assert worst(entries, expected, clip, exact_prefix) < 1e-10
 
 
 def test_siblings_are_hit(model: Keeping) -> None:
-    """Otherwise the test above would show nothing."""
+    """Siblings are accepted; otherwise the test above would show nothing."""
     before = model.moved
     decode(model, contexts(), NEW, replace(PATHWISE, draft_tree={"depth": 1, "width": 20}), 24)
     assert model.moved - before >= 2
 
 
 def test_move_copies_entries(model: Keeping) -> None:
-    """Of each clip from its own slots to its own, in every layer; nothing else changes."""
+    """Each clip's entries move from its own slots to its own slots in every layer, and nothing else changes."""
     assert isinstance(model, TreeModel)
     list(model.prefill(contexts(), model.make_cache(2, 20), 1))
     before = [entry.clone() for layer in model.cache for entry in layer]

@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from cosmos_adapter.tokenizer.stream_state import Past
+from cosmos_adapter.tokenizer.stream_state import StreamState
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.estimate.counting import Counter
-from vidjacobi.estimate.simulate import FusedAttention
+from vidjacobi.estimate.counting import FusedAttention, WorkCounter
 from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer
 
 SPEC = TokenizerSpec(
@@ -37,7 +36,7 @@ def random_tokens(latents, seed=0, clips=1):
     return torch.randint(0, 200, (clips, latents, 2, 3), generator=torch.Generator().manual_seed(seed))
 
 
-# frames of a latent frame: without, with one and with two halvings in time inside the network
+# frames for each latent frame -> channels_mult: the network halves time never, once and twice after the wavelets
 STRIDES = {4: (1, 2, 2), 8: (1, 2, 2), 16: (1, 2, 2, 2)}
 
 
@@ -55,11 +54,11 @@ def test_any_pieces_make_the_whole(stride, latents):
     )
     video = torch.randn(2, 3, 1 + 3 * stride, 16, 32, dtype=torch.float64)
     sizes = [1 + (latents[0] - 1) * stride] + [count * stride for count in latents[1:]]
-    past, whole = Past(), net.to_latent(video)
-    parts = [net.to_latent(piece, past) for piece in video.split(sizes, 2)]
+    state, whole = StreamState(), net.to_latent(video)
+    parts = [net.to_latent(piece, state) for piece in video.split(sizes, 2)]
     torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-10, rtol=0)
-    past, codes = Past(), torch.rand_like(whole) * 2 - 1
-    parts = [net.to_video(piece, past) for piece in codes.split(latents, 2)]
+    state, codes = StreamState(), torch.rand_like(whole) * 2 - 1
+    parts = [net.to_video(piece, state) for piece in codes.split(latents, 2)]
     torch.testing.assert_close(torch.cat(parts, 2), net.to_video(codes), atol=1e-10, rtol=0)
 
 
@@ -96,13 +95,13 @@ def test_stream_makes_the_frames_of_the_whole(tokenizer):
         assert torch.equal(torch.cat(parts, 2), tokenizer.to_frames(tokens))
 
 
-def test_forks_go_their_own_ways(tokenizer):
+def test_forks_do_not_disturb_each_other(tokenizer):
     context, futures = random_tokens(2), [random_tokens(2, seed) for seed in (1, 2)]
     stream = tokenizer.frame_stream()
     stream.add(context)
     streams = [stream.fork() for _ in futures]
     parts = [[], []]
-    for step in range(2):  # in turns
+    for step in range(2):  # the futures take turns, as samples of a rollout do
         for fork, future, made in zip(streams, futures, parts, strict=True):
             made.append(fork.add(future[:, step : step + 1]))
     for future, made in zip(futures, parts, strict=True):
@@ -119,15 +118,15 @@ def test_stream_keeps_no_more_with_time(tokenizer):
     assert {after - before for before, after in pairwise(sizes)} == {keys_and_values}
 
 
-@pytest.mark.unchecked  # the checks hold on to tensors
+@pytest.mark.unchecked  # the shape checks keep tensors alive, which would be counted
 def test_memory_does_not_grow_with_the_clip():
-    """Counted on tensors without numbers."""
+    """The bytes of all tensors are counted on the meta device, where tensors have shapes and no numbers."""
     with torch.device("meta"):
         net = TokenizerNet(SPEC)
     codec = NetCodec(net)
 
     def peak(work, shape, dtype):
-        with torch.no_grad(), FusedAttention(), Counter() as counter:
+        with torch.no_grad(), FusedAttention(), WorkCounter() as counter:
             clip = torch.empty(shape, dtype=dtype, device="meta")
             return counter.of(lambda: work(clip))[1].peak
 
@@ -137,15 +136,13 @@ def test_memory_does_not_grow_with_the_clip():
     def rendering(work, latents):
         return peak(work, (1, latents, 40, 64), torch.long)
 
-    attended, frame = (
-        2 * 4 * 16 * 40 * 64,
-        4 * 3 * 320 * 512,
-    )  # bytes: keys and values of a latent frame; pixels
+    # bytes of the keys and values of a latent frame, and of the pixels of a frame
+    attended, frame = 2 * 4 * 16 * 40 * 64, 4 * 3 * 320 * 512
     short, long = (encoding(codec.to_tokens, frames) for frames in (17, 33))
     assert long - short < 3 * 2 * attended
     assert long < 0.6 * encoding(lambda clip: net.quantise(net.to_latent(clip)), 33)
     short, long = (rendering(codec.to_pixels, latents) for latents in (7, 9))
-    # nothing but the pixels: the pieces, and the clip made of them
+    # two more latent frames are 16 frames, which exist twice: as pieces, and in the clip that is made of them
     assert 2 * 16 * frame <= long - short < 2 * 16 * frame + attended
     long = rendering(codec.to_pixels, 5)
     assert long < 0.8 * rendering(lambda clip: net.to_video(net.quantizer.codes_of(clip)), 5)

@@ -1,4 +1,4 @@
-"""Attention reads the used prefix and nothing behind it, in place and without repeating heads."""
+"""Attention reads the prefix that is in use and nothing after it, in place and without repeating heads."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,9 +19,9 @@ LONG = replace(TINY, video_latent_shape=(5, 6, 8))  # 240 positions: four bucket
 
 
 class Poisoned(CosmosModel):
-    """Everything behind the slots that a pass may read is NaN while it runs, but the entries that it writes."""
+    """During a pass every slot after those that it may read is NaN, until the pass writes there."""
 
-    behind = 0  # slots that were NaN, at most
+    hidden = 0  # most slots that were NaN
 
     def forward(
         self, tokens: Tensor, positions: Tensor, slots: Tensor, visible: Tensor, cache: Any
@@ -34,14 +34,14 @@ class Poisoned(CosmosModel):
         logits = super().forward(tokens, positions, slots, visible, cache)
         for tail, was in zip(tails, before, strict=True):
             tail.copy_(was)
-        self.behind = max(self.behind, tails[0].shape[2])
+        self.hidden = max(self.hidden, tails[0].shape[2])
         return logits
 
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("decoder", ["pathwise", "fast", "temporal", "ar"])
-def test_nothing_behind_the_prefix_is_read(decoder: str) -> None:
-    """Not even times a weight of zero, which would make it NaN."""
+def test_nothing_after_the_prefix_is_read(decoder: str) -> None:
+    """Not even with a weight of zero, since 0 * NaN is NaN."""
     context = torch.randint(0, 96, (2, 60), generator=torch.Generator().manual_seed(0))
     network = tiny_network(LONG, torch.float64)
     poisoned = Poisoned(network)
@@ -52,11 +52,11 @@ def test_nothing_behind_the_prefix_is_read(decoder: str) -> None:
     assert torch.equal(found.tokens, expected.tokens)
     assert found.stats.nfe == expected.stats.nfe
     if decoder != "ar":
-        assert poisoned.behind >= BUCKET
+        assert poisoned.hidden >= BUCKET
 
 
 class Copies(TorchDispatchMode):
-    """Largest tensor that a pass makes, and how much it makes in all, in numbers."""
+    """Counts the numbers in the largest tensor that a pass makes, and in all of them together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Copies(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", TINY_SPECS)
 def test_keys_and_values_are_read_in_place(name: str) -> None:
-    """What a pass makes grows with the prefix by its mask alone: no copy of keys or values, none per head."""
+    """Only the mask grows with the prefix: keys and values are copied neither once nor for each head."""
     spec: ModelSpec = TINY_SPECS[name]
     model = CosmosModel(tiny_network(spec))
     if spec.insert_cross_attn:
@@ -89,7 +89,8 @@ def test_keys_and_values_are_read_in_place(name: str) -> None:
             model.forward(positions % spec.vocab_size, positions, positions, visible, cache)
         return copies.made
 
-    made(64)  # tables are made once
-    masks = 3 * (spec.query_group + 1) * (4096 - 64)  # the mask, its repeats and what they are made from
+    made(64)  # the first pass also makes the position tables
+    # the mask, its rows for each query head of a group, and intermediate results of both
+    masks = 3 * (spec.query_group + 1) * (4096 - 64)
     heads = spec.n_kv_heads * spec.head_size * (4096 - 64)  # one copy of the keys of one layer
     assert 0 < made(4096) - made(64) <= masks < heads

@@ -1,4 +1,4 @@
-"""Rows of a real transformer's cache: copied, refilled, fewer than there are; in float64 each clip is as alone."""
+"""Rows of a real transformer's cache: copied, refilled, partly used. In float64 each clip decodes as if alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def filled(model: CosmosModel, context: Tensor, slots: int) -> Any:
 
 
 def test_copy_rows_copies_the_beginnings_of_rows(model: CosmosModel) -> None:
-    """In every layer, keys and values; nothing else changes."""
+    """Keys and values are copied in every layer, and nothing else changes."""
     assert isinstance(model, RowModel)
     cache, source = filled(model, tokens(4, 14), 20), filled(model, tokens(2, 13, 4), 13)
     before = [entry.clone() for layer in cache for entry in layer]
@@ -51,7 +51,7 @@ def test_copy_rows_copies_the_beginnings_of_rows(model: CosmosModel) -> None:
 
 
 def test_forward_takes_the_first_rows(model: CosmosModel) -> None:
-    """The others are neither read nor written."""
+    """The other rows are neither read nor written."""
     cache, fewer = filled(model, tokens(3, 13), 30), filled(model, tokens(3, 13)[:2], 30)
     kept = [entry[2].clone() for layer in cache for entry in layer]
     positions = torch.arange(13, 16).expand(2, -1)
@@ -79,7 +79,7 @@ def queue_of(model: VideoModel, rows: int, decoder: str, window: int) -> Iterato
 
 
 def assert_as_alone(model: VideoModel, rows: int, decoder: str, window: int) -> None:
-    """Tokens and numbers of every future that comes out of a queue."""
+    """Every future that comes out of a queue has the tokens and the counts that it has alone."""
     count = 0
     for found in queue_of(model, rows, decoder, window):
         request, name = found.request, (str(found.request.name), 0, found.sample, 0)
@@ -104,7 +104,7 @@ def test_a_guided_model_copies_the_rows_of_both_branches(model: CosmosModel) -> 
 
 @pytest.mark.parametrize("decoder", ["pathwise", "ar"])
 def test_futures_of_a_clip_share_its_prefill(tiny_pair: Path, decoder: str) -> None:
-    """In the second chunk those whose contexts happen to be equal; each is what it is in a rollout of fewer."""
+    """In the second chunk futures share a prefill if their contexts are equal. No future depends on the others."""
     loaded, tokenizer = load(tiny_pair, device="cpu", dtype="float64")
     assert isinstance(loaded, CosmosModel)
     fed: list[int] = []
@@ -139,17 +139,17 @@ def test_one_text_for_all_rows_or_each_its_own() -> None:
     with pytest.raises(InvalidArgument, match="condition of its own"):
         decode_each(each, requests())
     same = tokens(1, 13).repeat(3, 1)
-    together = decode(each, same, 12, "pathwise", 10)  # equal contexts, but not equal rows
+    together = decode(each, same, 12, "pathwise", 10)  # equal contexts, but each row has a text of its own
     for row in range(3):
         alone = decode(model.with_context(texts[row : row + 1]), same[:1], 12, "pathwise", 10)
         assert torch.equal(together.tokens[row], alone.tokens[0])
 
 
 def test_what_is_not_finite_does_not_outlive_its_clip(model: CosmosModel) -> None:
-    """An entry that nobody sees still counts 0 times itself: NaN must be wiped when the row goes to another."""
+    """Attention multiplies hidden entries by 0, and 0 * NaN is NaN: a row is cleared when another clip gets it."""
 
     class Sick(CosmosModel):
-        """One clip's entries become NaN in its second pass."""
+        """A model in which the entries of one clip become NaN in its second pass."""
 
         def forward(self, *inputs: Any) -> Tensor:
             logits, cache = super().forward(*inputs), inputs[4]
@@ -161,7 +161,7 @@ def test_what_is_not_finite_does_not_outlive_its_clip(model: CosmosModel) -> Non
 
     sick, *well = requests()
     code = filled(model, sick.context[None], 13)[0].keys[0, :, 0]
-    wanted = [well[-1], sick, *well]  # in the last row, which no other moves into
+    wanted = [well[-1], sick, *well]  # first and second get rows 0 and 1, so the sick clip is in the last row
     found = list(decode_each(Sick(model.network), wanted, 2, "pathwise", 10, keep_going=True))
     names = [one.request.name for one in found if not isinstance(one, Finished)]
     assert names == ["clip 13"]

@@ -1,4 +1,4 @@
-"""Every pass of every decoder on a device without numbers: nothing could be read from it, or moved off it."""
+"""Every pass of every decoder on the meta device, where tensors have no numbers that could be read or moved."""
 
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import Clips, Recipe
@@ -33,14 +34,8 @@ WAITING = {
     "lift_fresh",
 }
 HOST_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.tolist, Tensor.item)
-EACH_KIND = (
-    "pathwise",
-    "fast",
-    "sjd",
-    "gsd",
-    "pjd_temporal",
-    "adaptive",
-)  # the others are made of the same parts
+# the other decoders are made of the same parts
+EACH_KIND = ("pathwise", "fast", "sjd", "gsd", "pjd_temporal", "adaptive")
 DECODERS = [
     pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow)
     for name in config_names("decoder")
@@ -49,7 +44,7 @@ DECODERS = [
 
 
 class Strict(TorchDispatchMode):
-    """Refuses them, and everything that is not on the meta device; keeps all operations with their shapes."""
+    """Refuses these operations and tensors on other devices, and records all operations with their shapes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +63,7 @@ class Strict(TorchDispatchMode):
 
 
 class NoHostNumbers(TorchFunctionMode):
-    """Refuses tensors made of the host's numbers: the dispatcher never sees some of them."""
+    """Refuses tensors that are made of the host's numbers, some of which the dispatcher never sees."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func not in HOST_NUMBERS, func
@@ -88,7 +83,7 @@ def case(decoder: str, spec: Any = TINY) -> tuple[Recipe, Clips]:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_nothing_is_read_and_no_shape_changes(decoder: str) -> None:
-    """Of three passes of one size the operations are the same, one by one, and so are the shapes of the state."""
+    """In three passes of one size all operations are the same, one by one, and so are the shapes of the state."""
     recipe, clips = case(decoder)
     slots = recipe.spare_slot
     cache = recipe.model.make_cache(2, slots + 1)
@@ -118,7 +113,7 @@ def test_a_model_with_text_too() -> None:
 
 
 def test_the_mode_refuses_what_it_should() -> None:
-    """Each of these would end a capture."""
+    """Each of these operations would end the capture of a CUDA graph."""
     some = torch.zeros(3, device="meta")
     for work in (
         some.nonzero,

@@ -1,4 +1,4 @@
-"""Synthetic checkpoints in the official layout, and what loading one takes, also at full size."""
+"""Synthetic checkpoints in the official layout, and what loading one takes, at full size too."""
 
 import json
 import os
@@ -20,16 +20,17 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import load_network
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.estimate.environment import process_memory
+from vidjacobi.processes import process_memory
 
 FULL_SIZE = "VIDJACOBI_FULL_SIZE"  # a folder with 9 GB of room: the 4B checkpoint is written and read there
-# of a process that loads a checkpoint and reads every weight: bytes of weights, most memory, seconds of the load
+# A process that loads a checkpoint and reads every weight: it prints the bytes of the weights, the most memory that
+# it had, and the seconds of the load.
 LOADING = """
 import json, sys, time
 from pathlib import Path
 import torch
 import vidjacobi
-from vidjacobi.estimate.environment import process_memory
+from vidjacobi.processes import process_memory
 vidjacobi.load("nano", "cpu", "float32")  # so that everything is imported
 Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
 before, began = process_memory()["VmHWM"], time.perf_counter()
@@ -45,7 +46,7 @@ print(json.dumps({"weights": weights, "loaded": loaded, "read": read, "seconds":
 
 
 def loading(folder: Path) -> dict[str, float]:
-    """Bytes and seconds of a process of its own."""
+    """The bytes and seconds that a process of its own reports."""
     words = [sys.executable, "-c", LOADING, str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
@@ -81,7 +82,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_loading_makes_no_second_copy(tmp_path: Path) -> None:
-    """VmHWM counts the pages of the mapped file too, so it is an upper bound of what is really needed."""
+    """VmHWM counts the pages of the mapped file too, so it is an upper bound of the memory that is needed."""
     spec = replace(MODEL, dim=512, n_layers=8, ffn_hidden_size=4096, vocab_size=64)
     found = loading(write_synthetic(tmp_path / "made", spec, TOKENIZER))
     assert found["weights"] > 100e6
@@ -90,7 +91,7 @@ def test_loading_makes_no_second_copy(tmp_path: Path) -> None:
 
 
 def official(file: Path, change: Callable[[CosmosTransformer], None] = lambda network: None) -> Path:
-    """The 4B checkpoint with holes for numbers, its network changed; a few kB on a disk that knows holes."""
+    """The 4B checkpoint with holes for numbers, and a changed network; a few kB on a disk with sparse files."""
     with torch.device("meta"):
         network = CosmosTransformer(PRESETS["4B"].spec).to(torch.bfloat16)
     change(network)

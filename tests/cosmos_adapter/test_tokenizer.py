@@ -11,7 +11,7 @@ from tiny_tokenizer import make_video
 
 from cosmos_adapter.tokenizer.weights import load_tokenizer
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.video.pixels import fit, to_uint8
+from vidjacobi.models.codec import fit, to_uint8
 
 E2E = Path(__file__).parents[2] / ".." / "shared" / "golden" / "e2e"
 FP32 = torch.float32

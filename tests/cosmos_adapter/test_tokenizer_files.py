@@ -1,4 +1,4 @@
-"""A tokenizer's files: all their forms give the same tokenizer; what is damaged, hostile or missing is refused."""
+"""The files of a tokenizer: all forms give the same tokenizer, and damaged, hostile or missing ones are refused."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.
 
 @pytest.fixture(scope="module")
 def script_folder(tmp_path_factory):
-    """encoder.jit + decoder.jit + config.json."""
+    """A folder with encoder.jit, decoder.jit and config.json."""
     path = tmp_path_factory.mktemp("scripts")
     export_scripts(make_net(), path)
     (path / "config.json").write_text(json.dumps(SPEC.to_config()))

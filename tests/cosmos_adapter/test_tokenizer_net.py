@@ -1,4 +1,4 @@
-"""The tokenizer network against the official code's outputs, and its own laws (causality, gradients)."""
+"""The tokenizer network against outputs of the official code, and its causality and gradients."""
 
 import json
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_sizes(frames, stride):
         assert net.to_video(latent).shape == (1, 3, frames, 32, 48)
 
 
-def test_causal_both_ways():
+def test_encoder_and_decoder_are_causal():
     net = small_net()
     video = torch.randn(2, 3, 33, 32, 48)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The network against the official one, and against itself however the positions are cut into windows."""
+"""The network against the official one, and against itself with positions cut into windows in all ways."""
 
 import random
 from typing import Any
@@ -22,7 +22,7 @@ def causal(positions: Tensor, length: int) -> Tensor:
 
 
 def window(model: CosmosModel, tokens: Tensor, starts: list[int], cache: Any, length: int) -> Tensor:
-    """One pass on tokens [b n] whose clips start at ``starts``; slots are positions."""
+    """One pass over tokens [b n] that follow the positions before ``starts`` of each clip; slots are positions."""
     positions = torch.tensor(starts)[:, None] + torch.arange(tokens.shape[1])
     return model.forward(tokens, positions, positions, causal(positions, length), cache)
 
@@ -128,7 +128,7 @@ def clips(model: CosmosModel, batch: int, seed: int = 1) -> Tensor:
 @pytest.mark.parametrize("name", TINY_SPECS)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_split_into_windows_equals_the_prefill(name: str, seed: int) -> None:
-    """Random windows over a random prompt; before each, drafts that are then rejected and overwritten."""
+    """Random windows over a random prompt. Before each one, drafts are fed that are then overwritten."""
     model, rng = make(name), random.Random(seed)
     tokens = clips(model, 2, seed)
     n = tokens.shape[1]
@@ -153,7 +153,8 @@ def test_clips_with_their_own_frontiers_equal_each_clip_alone(name: str) -> None
     n, starts, size = tokens.shape[1], [4, 11, 20], 6
     full = prefill(model, tokens, model.make_cache(3, n))
     cache = model.make_cache(3, n)
-    prefill(model, tokens, cache)  # every slot filled; those at or behind the frontiers are hidden
+    # every slot is filled, and those at the frontiers and after them are hidden
+    prefill(model, tokens, cache)
     for entry in cache:
         for clip, start in enumerate(starts):
             entry.keys[clip, :, start:] = 1e3
@@ -190,7 +191,7 @@ def test_padding_inputs_are_finite_and_change_nothing(dtype: torch.dtype) -> Non
     positions = torch.tensor([[8, 9, 35, 35]])
     slots = torch.tensor([[8, 9, 36, 36]])
     visible = causal(positions, 37)
-    visible[:, 2:] = False  # these see nothing at all, not even themselves
+    visible[:, 2:] = False  # these inputs see nothing at all, not even themselves
     visible[:, :, 36] = False
     found = model.forward(tokens[:, [8, 9, 0, 0]], positions, slots, visible, cache)
     assert found.isfinite().all()
@@ -198,7 +199,7 @@ def test_padding_inputs_are_finite_and_change_nothing(dtype: torch.dtype) -> Non
     close(found[:, :2], expected, 0.1 if dtype == torch.bfloat16 else 1e-4)
 
 
-def test_prefill_yields_only_the_kept_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefill_yields_only_the_kept_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("base")
     tokens = clips(model, 2)
     full = prefill(model, tokens, model.make_cache(2, 36))
@@ -207,7 +208,7 @@ def test_prefill_yields_only_the_kept_laws(monkeypatch: pytest.MonkeyPatch) -> N
     assert [chunk.shape[1] for chunk in chunks] == [5, 5, 2]
     close(torch.cat(chunks, 1), full[:, 8:20], 1e-11)
     cache = model.make_cache(2, 36)
-    model.prefill(tokens[:, :20], cache, 1)  # the cache is filled even if the laws are never read
+    model.prefill(tokens[:, :20], cache, 1)  # the cache is filled even if the logits are never read
     close(window(model, tokens[:, 20:22], [20, 20], cache, 22), full[:, 20:22], 1e-11)
 
 

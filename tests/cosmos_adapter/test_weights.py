@@ -1,4 +1,4 @@
-"""Folders of weights: what is found, how sizes are decided, and a message for everything that is wrong."""
+"""Folders of weights: which files are taken, how the sizes are found, and a message for everything that is wrong."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ def state_of(spec: ModelSpec = TINY) -> dict[str, torch.Tensor]:
 
 
 def write(folder: Path, state: dict[str, Any], spec: ModelSpec | None = TINY, **config: Any) -> Path:
-    """An official-layout folder: model.pt with prefixed names and, if ``spec`` is given, a config.json."""
+    """A folder in the official layout: model.pt with prefixed names and, if ``spec`` is given, a config.json."""
     folder.mkdir(exist_ok=True)
     torch.save({f"model.{name}": tensor for name, tensor in state.items()}, folder / "model.pt")
     if spec is not None:
@@ -46,7 +46,7 @@ def test_official_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_begin_of_video_is_read_off_the_embedding(tmp_path: Path) -> None:
-    """The official config does not say it: only the grown embedding does."""
+    """The official config does not say that there is such a token; only the larger embedding does."""
     config = TINY_TEXT.to_config()
     del config["begin_of_video"]
     write(tmp_path, state_of(TINY_TEXT), None)
@@ -239,7 +239,7 @@ def test_doubled_names_and_integer_weights(tmp_path: Path) -> None:
 
 
 class Touch:
-    """Unpickling it runs a shell command."""
+    """An object whose unpickling runs a shell command."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -261,7 +261,7 @@ def test_a_malicious_pickle_does_not_run(tmp_path: Path, form: str) -> None:
     with pytest.raises(BadCheckpoint, match="code inside checkpoints is never run"):
         load_model(tmp_path)
     assert not target.exists()
-    pickle.loads(pickle.dumps(Touch(target)))  # the payload itself works
+    pickle.loads(pickle.dumps(Touch(target)))  # the payload would work if it were unpickled
     assert target.exists()
 
 

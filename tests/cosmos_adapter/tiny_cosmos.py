@@ -1,4 +1,4 @@
-"""Tiny random models, and the golden fixtures where they are."""
+"""Tiny random models, and the golden fixtures where the checkout has them."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ TINY_SPECS = {"base": TINY, "yarn": TINY_YARN, "text": TINY_TEXT}
 def tiny_network(
     spec: ModelSpec = TINY, dtype: torch.dtype = torch.float32, seed: int = 0, scale: float = 0.2
 ) -> CosmosTransformer:
-    """A random network with laws that are neither flat nor one-hot, and norm weights away from 1."""
+    """A random network whose probs are neither uniform nor one-hot, and whose norm weights differ from 1."""
     generator = torch.Generator().manual_seed(seed)
     network = CosmosTransformer(spec)
     for parameter in network.parameters():

@@ -1,4 +1,4 @@
-"""A tiny video tokenizer of random weights, and the same as the released pair of TorchScript files."""
+"""A tiny video tokenizer with random weights, and the same tokenizer as a pair of TorchScript files."""
 
 import jaxtyping
 import torch
@@ -16,7 +16,8 @@ SPEC = TokenizerSpec(
 def make_net():
     torch.manual_seed(0)
     net = TokenizerNet(SPEC).eval()
-    with torch.no_grad():  # spread the latents over many codes
+    # Latents of mean 0 and deviation 1 are spread over many codes; those of random weights would all round to 0.
+    with torch.no_grad():
         latent = net.to_latent(make_video())
         mean, std = (f(dim=(0, 2, 3, 4)) for f in (latent.mean, latent.std))
         last = net.quant_conv.conv3d
@@ -78,7 +79,7 @@ class ScriptDecoder(nn.Module):
 
 
 def export_scripts(net, folder):
-    """Our small network as the released pair of files, with their extra buffers."""
+    """Write the small network as a pair of files like the released one, with its extra buffers."""
     net.encoder.patcher3d = haar_constants()
     net.decoder.unpatcher3d = haar_constants()
     del net.decoder.unpatcher3d.patch_size_buffer
@@ -88,7 +89,8 @@ def export_scripts(net, folder):
         ("implicit_codebook", torch.zeros(200, 3)),
     ):
         net.quantizer.register_buffer(name, value)
-    jaxtyping.config.update("jaxtyping_disable", True)  # sizes are tensors while a trace is made
+    # While a trace is made, sizes are tensors, which the shape checks refuse.
+    jaxtyping.config.update("jaxtyping_disable", True)
     try:
         encoder = torch.jit.trace(ScriptEncoder(net), make_video(9), check_trace=False)
         tokens = torch.zeros(1, 2, 4, 6, dtype=torch.int32)

@@ -1,4 +1,4 @@
-"""Small RealEstate10k sets, written by the script that users run; and the clip makers of the unit tests."""
+"""Small RealEstate10k datasets, written by the script that users run, and helpers that make clips."""
 
 import importlib.util
 import sys
@@ -30,7 +30,7 @@ def rooms_script() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def rooms_sets(rooms_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders images, mp4 and chunks: the same two rooms in three layouts."""
+    """The folders images, mp4 and chunks: the same two rooms in three layouts."""
     out = tmp_path_factory.mktemp("rooms")
     for layout in ("images", "mp4", "chunks"):
         arguments = ["", "--out", str(out / layout), "--layout", layout]

@@ -1,4 +1,4 @@
-"""Sources that behave as badly as videos can, in a module that the worker process can import."""
+"""Frame sources that behave as badly as damaged videos, in a module that the worker process can import."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from vidjacobi.video.clips import ReadClip
 
 @dataclass(frozen=True)
 class Bad:
-    """What ``read`` and ``count`` do: see the branches."""
+    """A source whose ``read`` and ``count`` do what ``how`` says; see the branches."""
 
     how: str
     note: str = ""
@@ -20,12 +20,12 @@ class Bad:
     def count(self) -> int:
         if self.how == "sleep":
             time.sleep(1000)
-        if self.how == "child":  # as a video library in a process of its own
+        if self.how == "child":  # as a video library may do in a process of its own
             child = subprocess.Popen(["sleep", "1000"])
             with open(self.note, "w") as file:
                 file.write(str(child.pid))
             child.wait()
-        if self.how == "lock":  # for ever, holding the interpreter's lock
+        if self.how == "lock":  # hangs for ever and holds the interpreter's lock
             re.match("(a+)+$", "a" * 64 + "b")
         if self.how == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)

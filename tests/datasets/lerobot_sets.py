@@ -1,4 +1,4 @@
-"""LeRobot datasets made on the spot, as lerobot lays them out."""
+"""Small LeRobot datasets in the layouts of lerobot, made for the tests."""
 
 import io
 import json
@@ -17,7 +17,7 @@ TASKS = ("pick the cup", "place the cup", "wipe")
 
 
 def frames_of(episode: int, camera: int) -> np.ndarray:
-    """What a camera saw: of every episode and camera another stretch of one smooth video."""
+    """The frames of a camera in an episode: each camera and episode has another part of one smooth video."""
     start = 40 * (3 * camera + episode)
     return moving(start + LENGTHS[episode], 48, 64)[start:]
 
@@ -45,7 +45,7 @@ def write_info(root: Path, version: str, dtype: str, **changes: object) -> None:
 
 
 def write_v2(root: Path, dtype: str = "video", version: str = "v2.1") -> Path:
-    """v2.0 or v2.1: a video (or parquet file) per episode; chunks of two episodes."""
+    """Write v2.0 or v2.1: a video (or parquet file) for each episode, in chunks of two episodes."""
     write_info(root, version, dtype)
     lines = [
         json.dumps({"episode_index": i, "tasks": [TASKS[i]], "length": n}) for i, n in enumerate(LENGTHS)
@@ -64,7 +64,7 @@ def write_v2(root: Path, dtype: str = "video", version: str = "v2.1") -> Path:
 
 
 def write_v3(root: Path, dtype: str = "video") -> Path:
-    """v3.0: all episodes in one video per camera, or in one parquet file."""
+    """Write v3.0: all episodes in one video for each camera, or in one parquet file."""
     write_info(root, "v3.0", dtype)
     (root / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
     starts = np.cumsum([0, *LENGTHS])
@@ -91,7 +91,7 @@ def write_v3(root: Path, dtype: str = "video") -> Path:
 
 
 def write_pictures(path: Path, episodes) -> None:
-    """PNG bytes in columns of structs, as the datasets library stores images."""
+    """Write PNG bytes in columns of structs, as the datasets library stores images."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[object]] = {key: [] for key in (*CAMERAS, "frame_index", "episode_index")}
     for episode in episodes:

@@ -1,4 +1,4 @@
-"""Ids, skipping and opening, apart from any layout."""
+"""Ids, skipped entries and opening, whatever the layout is."""
 
 import pickle
 from pathlib import Path

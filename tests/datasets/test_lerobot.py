@@ -1,4 +1,4 @@
-"""LeRobot v2 and v3: the right frames of the right camera, from videos and from parquet files."""
+"""LeRobot v2 and v3: every episode has its own frames of the chosen camera, from videos and parquet files."""
 
 import json
 import pickle
@@ -59,7 +59,8 @@ def test_every_episode_has_its_own_frames(sets: dict[str, Path], name: str, came
         clip = episode.frames.read(1, 4, stride=2)
         expected = frames_of(number, camera)
         assert psnr(clip.frames.numpy(), expected[1:8:2]) > 38
-        assert psnr(clip.frames.numpy(), expected[2:9:2]) < 38  # so the bar above tells neighbours apart
+        # so the bound above tells neighbouring frames apart
+        assert psnr(clip.frames.numpy(), expected[2:9:2]) < 38
         assert (clip.start, clip.fps) == (1, 5.0)
         last = episode.frames.read(LENGTHS[number] - 1, 1)
         assert psnr(last.frames.numpy(), expected[-1:]) > 38
@@ -82,7 +83,8 @@ def test_a_set_written_by_lerobot(shared: Path) -> None:
         np.testing.assert_array_equal(frames, whole[rows])
     small = whole[:, ::8, ::8].astype(int)
     cuts = np.abs(small[1:] - small[:-1]).mean((1, 2, 3))
-    assert sorted(np.argsort(cuts)[-3:] + 1) == [24, 54, 78]  # the scenes change where episodes do
+    # the scene changes where one episode ends and the next begins
+    assert sorted(np.argsort(cuts)[-3:] + 1) == [24, 54, 78]
 
 
 def test_splits_and_cameras(sets: dict[str, Path]) -> None:
@@ -110,12 +112,13 @@ def test_episodes_with_trouble_are_listed_and_the_others_work(sets: dict[str, Pa
     encode(videos[0], moving(12, 48, 64), rate=30)
     encode(videos[1], moving(4, 48, 64), rate=10)
     entries = list(open_dataset(root, camera="top"))
-    assert usable(entries[0]).frames.read(0, 2).fps == 10.0  # v2 has a video per episode: frames count
+    # v2 has a video for each episode, of which the frames count and not their times
+    assert usable(entries[0]).frames.read(0, 2).fps == 10.0
     assert reason(counted(entries[1], 5)).endswith("4 frames, but 5 are needed")
     episodes = root / "meta" / "episodes.jsonl"
     episodes.write_text('{"episode_index": 0}\nnot json\n[]\n' + episodes.read_text())
     entries = list(open_dataset(root, camera="top"))
-    assert "not usable: KeyError('length')" in reason(entries[0])
+    assert "cannot be used: KeyError('length')" in reason(entries[0])
     assert "episodes.jsonl, line 2" in reason(entries[1])
     assert "line 3: no episode_index" in reason(entries[2])
     assert len({entry.id for entry in entries}) == 6

@@ -1,4 +1,4 @@
-"""RealEstate10k in every layout: the real samples, and rooms whose cameras are known."""
+"""RealEstate10k in every layout: samples of the real dataset, and rendered rooms whose cameras are known."""
 
 import json
 import pickle
@@ -18,7 +18,7 @@ from vidjacobi.datasets.realestate10k import cameras
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.video.clips import read_frames
 
-LAYOUTS = {"images": 99.0, "mp4": 38.0, "chunks": 38.0}  # dB against what was rendered, at least
+LAYOUTS = {"images": 99.0, "mp4": 38.0, "chunks": 38.0}  # least PSNR in dB against the rendered frames
 
 
 def episodes(root: Path, **options: object) -> list[Episode]:
@@ -48,7 +48,7 @@ def test_the_real_samples(shared: Path) -> None:
     clip = found[0].frames.read(9, 7)
     video = root / "reference_videos" / "0bf152ef84195293.mp4"
     assert clip.frames.equal(read_frames(video, 9, 7).frames)
-    assert 3 < clip.fps < 4  # by the timestamps; the file says 8
+    assert 3 < clip.fps < 4  # the rate of the timestamps; the video file says 8
     assert skipped(counted(found[0], 17)).endswith("16 frames, but 17 are needed")
 
 
@@ -76,7 +76,7 @@ def test_frames_and_cameras_are_the_rendered_ones(
 
 
 def test_a_turn_by_the_pose_file_maps_one_frame_to_the_other(rooms_script: ModuleType) -> None:
-    """A camera that only turns: picture b is picture a seen through K R K^-1, whatever the scene."""
+    """Between two cameras at one place, pixels map by the homography K R K^-1, whatever the scene is."""
     clips = (rooms_script.render_clip(seed, 9, kind="plain_room") for seed in rooms_script.SEEDS)
     clip = next(clip for clip in clips if clip.motion == "pan")
     read = rooms_script.cameras_of(clip)
@@ -229,9 +229,9 @@ def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
     root = tmp_path / "test"
     shutil.copytree(rooms_sets / "chunks" / "test", root)
     ids = [episode.id for episode in episodes(tmp_path)]
-    assert [episode.id for episode in episodes(root, split="test")] == ids  # the split's own folder
+    assert [episode.id for episode in episodes(root, split="test")] == ids  # the folder of the split itself
     (root / "index.json").unlink()
-    assert [episode.id for episode in episodes(tmp_path)] == ids  # asked of the chunk itself
+    assert [episode.id for episode in episodes(tmp_path)] == ids  # asked of the chunk, not of the index
     records = torch.load(root / "000000.torch", weights_only=True)
     records[0]["images"] = records[0]["images"][:5]
     records[1]["images"][3] = torch.zeros(9, dtype=torch.uint8)
@@ -266,9 +266,7 @@ def test_ten_thousand_clips_are_listed_unopened(tmp_path: Path, monkeypatch: pyt
     assert [entry.id for entry in found] == sorted(entry.id for entry in found)
 
 
-def test_the_script_keeps_off_the_training_seeds(
-    rooms_script: ModuleType, monkeypatch, tmp_path: Path
-) -> None:
+def test_the_script_refuses_the_training_seeds(rooms_script: ModuleType, monkeypatch, tmp_path: Path) -> None:
     for arguments in (
         ["--first-seed", "0"],
         ["--first-seed", "1000000"],

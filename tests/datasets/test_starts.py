@@ -1,4 +1,4 @@
-"""Where clips begin, and short episodes."""
+"""Where clips begin, and what is done with short episodes."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from vidjacobi.video.clips import ReadClip
 
 
 class Counting:
-    """A source of ``length`` one-pixel frames that hold their numbers."""
+    """A source of ``length`` frames of one pixel, whose value is the number of the frame."""
 
     def __init__(self, length: int) -> None:
         self.length = length

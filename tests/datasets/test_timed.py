@@ -1,4 +1,4 @@
-"""Reading in another process: the same frames, and no way to hang or crash the caller."""
+"""Reading in another process gives the same frames, and nothing can hang or crash the caller."""
 
 import os
 import threading
@@ -97,11 +97,11 @@ def test_the_worker_ends_with_its_reader(reader: TimedReader) -> None:
     reader.close()
     assert worker.poll() is not None
     reader.close()
-    assert reader.count(Bad("well")) == 7  # it can be used again
+    assert reader.count(Bad("well")) == 7  # the reader can be used again after it was closed
     orphan, line = reader._worker, reader._line
     assert orphan is not None
     assert line is not None
-    line.close()  # as when the parent is killed
+    line.close()  # as if the parent had been killed
     orphan.wait(30)
     assert orphan.returncode == 0
     reader.close()
@@ -113,7 +113,7 @@ def test_a_hanging_worker_ends_itself_when_nobody_waits(reader: TimedReader) -> 
     worker, line = reader._worker, reader._line
     assert worker is not None
     assert line is not None
-    line.send(("count", Bad("lock"), (), -9.5))  # the parent's limit was 9.5 s ago
+    line.send(("count", Bad("lock"), (), -9.5))  # the parent's limit ended 9.5 s before
     assert worker.wait(30) != 0
     reader.close()
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import choose_decoder
 from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.strategies.draft_tree import DraftTree

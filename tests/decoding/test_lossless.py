@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sample_checks import Setting, p_value, seed_of
 
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.recipe import Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS

@@ -11,7 +11,8 @@ from plain_model import Plain
 from torch import Tensor
 
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.recipe import Clips, Recipe, Strategies

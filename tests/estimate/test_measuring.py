@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.decoding.clip_queue import Request as Clip
 from vidjacobi.decoding.clip_queue import decode_each
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.estimate.counting import counted
 from vidjacobi.estimate.measuring import Meter, expected, fill, measure_decoding, measured, one_pass
-from vidjacobi.estimate.memory_model import Setting, memory_of
-from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.memory import memory_of
+from vidjacobi.estimate.scenario import RolloutShape, Scenario
+from vidjacobi.loading import outline
+from vidjacobi.sampling import sampler
 
 pytestmark = pytest.mark.unchecked
 
@@ -60,8 +61,11 @@ def test_pieces_of_a_decode() -> None:
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probabilities with static shapes, as everywhere but on a CPU, where what they take depends on the numbers."""
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    """Every token takes part, as everywhere but on a CPU, where what a draw takes depends on the numbers."""
+    monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: False)
+    monkeypatch.setattr(
+        torch.compiler, "is_compiling", lambda: True
+    )  # AR sorts with torch, which its profiler sees
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
@@ -72,8 +76,8 @@ def test_decoding_takes_what_was_expected(decoder: str, window: int) -> None:
     context = torch.arange(640)[None] * 7 % nano().vocab_size
     nano().network.prefill(context[:, :1], None)  # makes the position tables
     found = measure_decoding(nano(), context, 960, config, passes=2)
-    wanted = expected(outline("nano", torch.float32), Request(config))
-    assert found.keys() == wanted.keys() == {"prefill", "forward", "laws"}
+    wanted = expected(outline("nano", torch.float32), RolloutShape(config))
+    assert found.keys() == wanted.keys() == {"prefill", "forward", "outside"}
     for phase, peak in wanted.items():
         assert found[phase].peak == pytest.approx(peak, rel=0.1), phase
 
@@ -87,7 +91,9 @@ def test_a_batch_takes_what_was_expected() -> None:
     clips = [Clip(context, 24, f"clip {index}") for index, context in enumerate(contexts)]
     found = measured(CPU, lambda: list(decode_each(nano(), clips, 3, config, positions=960)))
     memory = memory_of(
-        Setting(outline("nano", torch.float32), Request(config, 3, 1, 9, 8), offload=True, beside=True)
+        Scenario(
+            outline("nano", torch.float32), RolloutShape(config, 3, 1, 9, 8), offload=True, in_batch=True
+        )
     )
     (turn,) = (bytes_ for name, bytes_ in memory.phases.items() if name.startswith("decoding"))
     weights = memory.parts["transformer weights"] + memory.parts["position tables"]

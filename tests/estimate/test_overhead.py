@@ -1,79 +1,78 @@
 """What is counted as fused, and the table of overheads."""
 
-from argparse import Namespace
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from vidjacobi.cli import bench_overhead
+from vidjacobi.cli.main import main
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate import overhead
-from vidjacobi.estimate.counting import Counter
-from vidjacobi.estimate.fusing import Fusing
+from vidjacobi.estimate.counting import FusedWorkCounter, WorkCounter
+from vidjacobi.estimate.overhead import measure_overhead, predict_overhead
 from vidjacobi.grid import Grid
 from vidjacobi.testing import TinyVideoModel
 
 SIZE = 4096 * 4
 
 
-def moved(counter: Counter, work: Callable[[], Any]) -> int:
+def moved(counter: WorkCounter, work: Callable[[], Any]) -> int:
     with torch.no_grad(), counter:
         return counter.of(work)[1].moved
 
 
 def test_a_chain_is_read_where_it_ends() -> None:
     x, y = (torch.empty(4096, device="meta") for _ in range(2))
-    assert moved(Fusing(), lambda: [(x * 2 + y).exp()]) == 0
-    assert moved(Fusing(), lambda: (x * 2 + y).exp().sum()) == 2 * SIZE + 4
-    assert moved(Counter(), lambda: (x * 2 + y).exp().sum()) == (2 + 3 + 2 + 1) * SIZE + 4
-    assert moved(Fusing(), lambda: [(torch.arange(4096, device="meta") * 3).sum()]) == 8
+    assert moved(FusedWorkCounter(), lambda: [(x * 2 + y).exp()]) == 0
+    assert moved(FusedWorkCounter(), lambda: (x * 2 + y).exp().sum()) == 2 * SIZE + 4
+    assert moved(WorkCounter(), lambda: (x * 2 + y).exp().sum()) == (2 + 3 + 2 + 1) * SIZE + 4
+    assert moved(FusedWorkCounter(), lambda: [(torch.arange(4096, device="meta") * 3).sum()]) == 8
 
 
 def test_reductions_of_the_same_tensors_are_one_pass() -> None:
     x, y = (torch.empty(4096, device="meta") for _ in range(2))
-    assert moved(Fusing(), lambda: (x.exp().sum(), (x + 1).amax())) == SIZE + 8
-    assert moved(Fusing(), lambda: (x.sum(), y.sum(), x.amax())) == 3 * SIZE + 12
+    assert moved(FusedWorkCounter(), lambda: (x.exp().sum(), (x + 1).amax())) == SIZE + 8
+    assert moved(FusedWorkCounter(), lambda: (x.sum(), y.sum(), x.amax())) == 3 * SIZE + 12
     # what the first one found is needed by the second
-    assert moved(Fusing(), lambda: (x - x.amax()).exp().sum()) == 2 * SIZE + 4 + 4 + 4
+    assert moved(FusedWorkCounter(), lambda: (x - x.amax()).exp().sum()) == 2 * SIZE + 4 + 4 + 4
 
 
 def test_what_is_picked_is_read_alone_and_what_is_scattered_is_written() -> None:
     table, rows = torch.empty(100, 4096, device="meta"), torch.empty(2, dtype=torch.long, device="meta")
-    assert moved(Fusing(), lambda: [table[rows].sum()]) == 2 * SIZE + 4
+    assert moved(FusedWorkCounter(), lambda: [table[rows].sum()]) == 2 * SIZE + 4
     x, at = torch.empty(4096, device="meta"), torch.empty(3, dtype=torch.long, device="meta")
-    scattered = moved(Fusing(), lambda: x.exp().scatter_add(0, at, torch.empty(3, device="meta")).sum())
+    scattered = moved(
+        FusedWorkCounter(), lambda: x.exp().scatter_add(0, at, torch.empty(3, device="meta")).sum()
+    )
     assert scattered == (SIZE + 24 + 12 + SIZE) + (SIZE + 4)
 
 
 def test_a_sort_takes_several_trips() -> None:
     x = torch.empty(4096, device="meta")
-    assert moved(Fusing(), lambda: x.exp().sort()) == moved(Counter(), x.sort)
-
-
-def arguments(**changed: object) -> Namespace:
-    args = overhead.overhead_parser().parse_args([])
-    return Namespace(**{**vars(args), **changed})
+    assert moved(FusedWorkCounter(), lambda: x.exp().sort()) == moved(WorkCounter(), x.sort)
 
 
 @pytest.mark.slow
 def test_a_compiled_pass_of_the_4b_is_its_forward() -> None:
     """The bar: less than 5 % of a pass at [1, 128, 64000] is moved outside of forward."""
-    for share in overhead.predicted(arguments(), compiled=True):
+    for share in predict_overhead("4b", "h100", bench_overhead.DECODERS, 128, compiled=True):
         assert 0.005 < share.share < 0.05
         assert share.share == pytest.approx(share.outside / (share.outside + share.forward), rel=0.1)
 
 
 def test_kernel_by_kernel_more_is_moved() -> None:
-    args = arguments(decoders=["pathwise"], window=32)
-    (eager,), (compiled,) = (overhead.predicted(args, how) for how in (False, True))
+    (eager,), (compiled,) = (
+        predict_overhead("4b", "h100", ["pathwise"], 32, compiled=how) for how in (False, True)
+    )
     assert eager.outside > 5 * compiled.outside
     assert eager.forward == compiled.forward
 
 
 def test_passes_are_measured() -> None:
     model = TinyVideoModel(vocab_size=5, grid=Grid(40, 2, 3))
-    shares = overhead.measured(model, 12, 8)
+    shares = measure_overhead(model, 12, 8)
     assert [(share.decoder, share.window) for share in shares] == [
         ("ar", 1),
         ("pathwise", 16),
@@ -88,13 +87,16 @@ def test_passes_are_measured() -> None:
     "words", [["--window", "0"], ["--tokens", "3"], ["--gpu", "h1000"], ["--predict", "4c"]]
 )
 def test_bad_words_are_refused(words: list[str]) -> None:
+    args = bench_overhead.parser().parse_args([*words, "--models"])
     with pytest.raises(InvalidArgument):
-        overhead.run([*words, "--models"])
+        bench_overhead.run(args)
 
 
 def test_the_command_prints_and_returns_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    result = overhead.run(["--predict", "nano", "--window", "16", "--decoders", "pathwise", "--models"])
+    words = ["--predict", "nano", "--window", "16", "--decoders", "pathwise", "--models"]
+    assert main(["bench", "overhead", *words]) == 0
     printed = capsys.readouterr().out
+    result = json.loads(printed.splitlines()[-1])
     assert "nano on h100, compiled" in printed
     (share,) = result["predicted"]["compiled"]
     assert f"{share['share']:.1%}" in printed

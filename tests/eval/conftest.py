@@ -1,4 +1,4 @@
-"""Fixtures of the evaluation's tests."""
+"""Fixtures of the tests of the evaluation."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def i3d_file() -> Path:
 
 @pytest.fixture(scope="session")
 def fvd_extractor(i3d_file: Path) -> Extractor:
-    """The real thing."""
+    """The network of FVD with its real weights."""
     from vidjacobi.eval.features import load_extractor
 
     return load_extractor("i3d", i3d_file)
@@ -28,7 +28,7 @@ def fvd_extractor(i3d_file: Path) -> Extractor:
 
 @pytest.fixture
 def tiny_extractor() -> Extractor:
-    """Seven features in no time: see ``tiny_features.py``."""
+    """Seven features that take no time; see ``tiny_features.py``."""
     from tiny_features import make_extractor
 
     return make_extractor()

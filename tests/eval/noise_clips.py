@@ -9,7 +9,7 @@ POSE = "0.5 0.9 0.5 0.5 0.0 0.0 1 0 0 0 0 1 0 0 0 0 1 0"
 
 
 def write_clip(root: Path, name: str, frames: int, seed: int) -> None:
-    """test/NAME.txt and frames/test/NAME/*.png of 32x48 pixels."""
+    """Write test/NAME.txt and frames/test/NAME/*.png of 32x48 pixels."""
     stamps = [100_000 * index for index in range(frames)]
     (root / "test").mkdir(parents=True, exist_ok=True)
     lines = ["https://example.org/watch", *(f"{stamp} {POSE}" for stamp in stamps)]

@@ -43,7 +43,7 @@ def _cut(path: Path) -> None:
 
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[content.index(b"NUMPY") + 130] ^= 0xFF  # inside the numbers
+    content[content.index(b"NUMPY") + 130] ^= 0xFF  # in the middle of the numbers
     path.write_bytes(content)
 
 

@@ -1,4 +1,4 @@
-"""Feature sets: how frames are shown to a network, and what their distances may be called."""
+"""Feature sets: how frames are shown to a network, and the names of their distances."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from vidjacobi.eval.features import (
 )
 from vidjacobi.eval.pytorchvideo_nets import build_network
 
-SMALL = "pv_x3d_xs"  # the cheapest of them: 0.1 s a clip
+SMALL = "pv_x3d_xs"  # the cheapest of them: 0.1 s for each clip
 
 
 @pytest.fixture(scope="module")
 def x3d_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in pytorchvideo's format."""
+    """A file of random weights in the format of pytorchvideo."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("x3d") / "X3D_XS.pyth"
     torch.save({"model_state": build_network("x3d_xs").state_dict()}, path)
@@ -80,7 +80,7 @@ def test_resize_rules_and_weights_are_other_protocols(x3d_file: Path, tmp_path: 
 
 def test_squash_keeps_everything_and_short_side_the_middle() -> None:
     picture = torch.zeros(1, 1, 40, 80)
-    picture[..., :20] = 1.0  # the left quarter, which the centre square leaves out
+    picture[..., :20] = 1.0  # the left quarter, which the square in the centre does not include
     assert squash(picture, 20).mean() == pytest.approx(0.25, abs=0.01)
     assert short_side(picture, 20).mean() == 0.0
     assert torch.equal(squash(picture, 20), nn.functional.interpolate(picture, (20, 20), mode="bilinear"))

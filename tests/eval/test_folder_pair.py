@@ -1,4 +1,4 @@
-"""Two folders of clips: pairing by name, one distance, and what is said of folders that do not fit."""
+"""Two folders of clips: pairs by name, one distance, and messages about folders that do not fit."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def write_frames(folder: Path, frames: torch.Tensor) -> Path:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Six clips as frames; generated ones differ in their last frame."""
+    """Six clips as folders of frames; the generated ones differ from the real ones in the last frame."""
     generated, real = tmp_path / "generated", tmp_path / "real"
     for seed in range(6):
         frames = clip(seed)

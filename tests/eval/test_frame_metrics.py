@@ -66,7 +66,7 @@ def test_lpips_without_its_trunk_says_why(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_lpips_is_zero_for_equals_and_grows() -> None:
-    """With random trunks, put in place of the ones that must be downloaded."""
+    """With random weights in place of those that must be downloaded."""
     from vidjacobi.eval import frame_metrics as module
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What is said beside a distance holds: floors, intervals, warnings."""
+"""What accompanies a distance is right: floors, intervals and warnings."""
 
 import json
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.eval import fvd
 
-CLIPS, WIDTH = 40, 60  # fewer clips than features, as usual
+CLIPS, WIDTH = 40, 60  # fewer clips than features, as is usual
 
 
 def draw(seed: int, clips: int = CLIPS, width: int = WIDTH) -> Tensor:
@@ -22,7 +22,7 @@ def real() -> Tensor:
 
 
 def decoded(real: Tensor, seed: int, noise: float = 0.5) -> Tensor:
-    """Features of a decoder's clips: the real ones' and something of its own."""
+    """Features of the clips of a decoder: those of the real clips plus noise of the decoder."""
     return real + noise * draw(seed)
 
 
@@ -49,7 +49,7 @@ def test_identical_sets_do_not_differ(real: Tensor) -> None:
 
 
 def test_equally_good_decoders_do_not_differ(real: Tensor) -> None:
-    """20 pairs; at 95 % more than four misses would have a chance of 0.3 %."""
+    """Of 20 intervals at 95 %, more than four would miss 0 with a probability of 0.3 %."""
     misses = 0
     for seed in range(20):
         low, mean, high = fvd.paired_difference(
@@ -80,7 +80,7 @@ def test_a_single_distances_bootstrap_is_biased_and_says_so(real: Tensor) -> Non
 
 
 def test_the_floor_is_the_distance_of_equals(real: Tensor) -> None:
-    """A decoder that draws from the law of the real clips gets about the floor at its number of clips."""
+    """A decoder that draws from the distribution of the real clips gets about the floor at its number of clips."""
     found = fvd.floor(real)
     other = [
         fvd.distance(2.0 * draw(50 + i, CLIPS // 2), 2.0 * draw(70 + i, CLIPS // 2)).value for i in range(10)

@@ -1,4 +1,4 @@
-"""The network of FVD gives the numbers that others published for it."""
+"""The network of FVD gives the numbers that others have published for it."""
 
 import os
 
@@ -16,7 +16,7 @@ FULL = "VIDJACOBI_FULL_FVD"
 
 
 def black_against_white(frames: int, features) -> float:
-    """Distance of two sets without spread: of their means alone."""
+    """The distance of two sets of equal clips, which is that of their means alone."""
     shape = (1, frames, 32, 32, 3)
     sets = [features(torch.full(shape, value, dtype=torch.uint8)).double() for value in (0, 255)]
     return float((sets[0] - sets[1]).square().sum())
@@ -38,7 +38,7 @@ def test_another_epsilon_is_noticed(fvd_extractor: Extractor) -> None:
 
 @torch.no_grad()
 def noise_features(extractor: Extractor, seed: int, clips: int) -> Tensor:
-    """Of universome/fvd-comparison's dummy videos, shown to the network as they are: numbers in [0, 1)."""
+    """Features of the dummy videos of universome/fvd-comparison, with numbers in [0, 1) that are not rescaled."""
     state = np.random.RandomState(seed)
     rows = []
     for _ in range(clips):
@@ -49,7 +49,7 @@ def noise_features(extractor: Extractor, seed: int, clips: int) -> Tensor:
 
 @pytest.mark.slow
 def test_noise_clips_keep_their_distance(fvd_extractor: Extractor) -> None:
-    """The first 16 videos of the 128 below; the value is our own, of the run that gave the published one."""
+    """The first 16 of the 128 videos below. The value is our own, from the run that gave the published one."""
     first, second = (noise_features(fvd_extractor, seed, 16) for seed in (1, 2))
     assert fvd.distance(first, second).value == pytest.approx(48.741109, rel=1e-5)
 
@@ -66,7 +66,7 @@ def test_noise_clips_are_as_far_apart_as_published(fvd_extractor: Extractor) -> 
 def test_too_few_frames_are_refused(fvd_extractor: Extractor) -> None:
     with pytest.raises(BadInput, match="at least 9 frames, and these have 8"):
         fvd_extractor(torch.zeros(1, LEAST_FRAMES - 1, 32, 32, 3, dtype=torch.uint8))
-    with pytest.raises(RuntimeError):  # the limit is the network's own
+    with pytest.raises(RuntimeError):  # the limit is that of the network itself
         fvd_extractor.network(torch.zeros(1, 3, LEAST_FRAMES - 1, 224, 224))
     assert fvd_extractor(torch.zeros(1, LEAST_FRAMES, 32, 32, 3, dtype=torch.uint8)).shape == (1, 400)
 
@@ -83,7 +83,7 @@ def test_too_few_frames_are_refused(fvd_extractor: Extractor) -> None:
     ],
 )
 def test_padding_is_tensorflows(length: int, kernel: int, stride: int, before: int, after: int) -> None:
-    """An odd row goes behind. Numbers from TensorFlow's rule: ceil(length / stride) outputs."""
+    """An odd row of padding goes to the end. Expected sizes follow TensorFlow's rule, ceil(length / stride)."""
     hidden = torch.ones(1, 1, 1, 1, length)
     padded = pad_same(hidden, (1, 1, kernel), (1, 1, stride))[0, 0, 0, 0]
     assert padded.tolist() == [0.0] * before + [1.0] * length + [0.0] * after

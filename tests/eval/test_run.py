@@ -21,7 +21,7 @@ CLIPS = 3
 
 
 def short_extractor() -> Extractor:
-    """One that takes clips of 8 frames."""
+    """A feature network that takes clips of 8 frames."""
     found = make_extractor()
     return replace(found, protocol={**found.protocol, "least_frames": 8})
 
@@ -56,7 +56,7 @@ def words(data: Path, pair: Path, out: Path, *more: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(data: Path, tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An evaluation that nothing disturbed, and what it printed."""
+    """An evaluation that was not interrupted, and what it printed."""
     out, printed = tmp_path_factory.mktemp("whole"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.setattr("vidjacobi.eval.run.load_extractor", lambda *_: short_extractor())
@@ -70,7 +70,7 @@ def lines(out: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def settled(out: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """Results without what a clock measured."""
+    """Results without the values that a clock measured."""
     clock = ("seconds", "faster", "faster_low", "faster_high")
     return {key: {k: v for k, v in row.items() if k not in clock} for key, row in lines(out).items()}
 
@@ -97,13 +97,13 @@ def test_tables_and_report(finished: tuple[Path, str]) -> None:
     assert chosen["skipped"][0]["id"] == "test/" + "f" * 16
     assert "5 frames, but 17 are needed" in chosen["skipped"][0]["reason"]
     page = (out / "report.html").read_text()
-    assert page.count("data:video/mp4") == 4  # of one clip: the truth, ar and two decoders
+    assert page.count("data:video/mp4") == 4  # one clip with the ground truth, ar and two decoders
     assert "FVD-tiny" in (out / "results.md").read_text()
     assert (out / "decodes" / "bench.md").is_file()
 
 
 @pytest.mark.slow
-def test_goes_on_where_it_stopped(
+def test_resumes_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, str], data: Path, tiny_pair: Path, tmp_path: Path
 ) -> None:
     whole, parts = finished[0], tmp_path / "parts"
@@ -125,7 +125,8 @@ def test_goes_on_where_it_stopped(
     assert settled(parts) == settled(whole)
     quality = (parts / "quality.jsonl").read_text()
     assert main(words(data, tiny_pair, parts)) == 0
-    assert (len(decoded), (parts / "quality.jsonl").read_text()) == (3 * CLIPS, quality)  # nothing done again
+    # nothing is done again
+    assert (len(decoded), (parts / "quality.jsonl").read_text()) == (3 * CLIPS, quality)
     assert settled(parts) == settled(whole)
 
 
@@ -175,7 +176,7 @@ def test_refuses_bad_requests(
     assert not (tmp_path / "e").exists()  # nothing is claimed for a request that cannot be run
 
 
-def test_words(capsys: pytest.CaptureFixture) -> None:
+def test_subcommands(capsys: pytest.CaptureFixture) -> None:
     assert main(["eval"]) == 0
     assert "vidjacobi eval fvd" in capsys.readouterr().out
     assert main(["eval", "realestate"]) == 2

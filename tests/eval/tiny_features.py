@@ -11,7 +11,7 @@ SIDE = 8
 
 
 class Statistics(nn.Module):
-    """Means and spreads of the colours, and how much changes over time."""
+    """The means and deviations of the colours, and how much they change over time."""
 
     def forward(self, pixels: Float[Tensor, "b c T s s"]) -> Float[Tensor, "b f"]:
         moved = pixels.diff(dim=2).abs().mean((1, 2, 3, 4))[:, None]
@@ -28,7 +28,7 @@ def make_extractor(label: str = "FVD-tiny") -> Extractor:
 
 
 def clip(seed: int, frames: int = 9, height: int = 16, width: int = 24) -> Frames:
-    """Noise around a colour of its own, uint8 RGB."""
+    """A clip of noise around a random colour, uint8 RGB."""
     generator = torch.Generator().manual_seed(seed)
     colour = torch.randint(40, 216, (3,), generator=generator)
     noise = torch.randint(-40, 40, (frames, height, width, 3), generator=generator)

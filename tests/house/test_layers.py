@@ -12,18 +12,18 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a module imports only modules of lower lines, or of its own line further left.
 # A new module is added where it belongs. A folder stands for its modules (no cycles among them).
 LAYERS = """
-vidjacobi.shapes vidjacobi.errors vidjacobi.registry vidjacobi.grid vidjacobi.runtime
+vidjacobi.shapes vidjacobi.errors vidjacobi.registry vidjacobi.grid vidjacobi.runtime vidjacobi.processes
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.assets vidjacobi.loading
-vidjacobi.rollouts vidjacobi.html_report vidjacobi.cli.options
+vidjacobi.rollouts vidjacobi.html_report
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.
 LAZY_ONLY = ("cosmos_adapter", "vidjacobi.eval")
-MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli.commands", "vidjacobi.cli.main", "vidjacobi.bench"}
+MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}" for name in ("shapes", "errors", "grid", "registry", "runtime", "models")
 )
@@ -95,7 +95,7 @@ def test_imports_point_down(path: Path) -> None:
         if target == own:
             continue
         if lazy and target in LAZY_ONLY:
-            assert module in MAY_IMPORT_THEM, f"{module} imports {imported}: only {MAY_IMPORT_THEM} may"
+            assert own in MAY_IMPORT_THEM, f"{module} imports {imported}: only {MAY_IMPORT_THEM} may"
             continue
         assert target not in LAZY_ONLY or own in LAZY_ONLY, (
             f"{module} imports {imported} at start-up: do it inside the function that needs it"

@@ -1,4 +1,4 @@
-"""Records become one HTML file: what stands in it, what is escaped, what is refused."""
+"""Records become a single HTML file: what it holds, what is escaped, and what is refused."""
 
 import gc
 import re
@@ -17,7 +17,7 @@ import torch
 from sample_page import HOSTILE, heat, sample_page, square
 
 from vidjacobi.errors import BadInput, BadOutput, InvalidArgument
-from vidjacobi.html_report.figures import Level, Line, Point, histogram, over_window, throughput
+from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, histogram, over_window, throughput
 from vidjacobi.html_report.media import film
 from vidjacobi.html_report.page import (
     Clip,
@@ -40,7 +40,7 @@ NUMBER, INTERVAL, TEXT = Column("n", "number"), Column("i", "interval", 1), Colu
 
 
 class Reader(HTMLParser):
-    """Every element with its attributes, the text, and elements left open."""
+    """Collects every element with its attributes, the text, and elements that are not closed."""
 
     EMPTY = ("meta", "link", "img", "input", "path", "use")
 
@@ -116,9 +116,8 @@ def test_any_name_is_text(html: str) -> None:
     page = Page(HOSTILE, [Section(HOSTILE, text=HOSTILE)], HOSTILE, {HOSTILE: HOSTILE}, [HOSTILE])
     texts = Reader("".join(render(page)))
     assert [tag for tag, _ in texts.elements].count("script") == 1
-    assert (
-        texts.text.count(HOSTILE) == 8
-    )  # title twice, summary, warning, link, heading, paragraph, facts twice
+    # title twice, summary, warning, link, heading, paragraph, facts twice
+    assert texts.text.count(HOSTILE) == 8
 
 
 def test_videos_are_what_every_browser_plays(tmp_path: Path) -> None:
@@ -166,7 +165,7 @@ def test_without_scripts_videos_have_the_browsers_controls(html: str) -> None:
     assert len(videos) == 10
     for video in videos:
         assert {"controls", "muted", "playsinline"} <= set(video)
-        assert video["preload"] == "none"  # hundreds of players would be too many
+        assert video["preload"] == "none"  # a browser could not show hundreds of players
 
 
 @pytest.mark.parametrize(
@@ -211,10 +210,16 @@ def test_cells(cell: object, column: Column, text: str, inside: str, key: str) -
         (lambda: Clip("c", 0, [Track("a", "a.mp4")]), "'c': 0 frames per second"),
         (lambda: Clip("c", 10, [Track("a", "a.mp4")], context=-1), "-1 context frames"),
         (lambda: over_window("FVD", []), "FVD: nothing to draw"),
-        (lambda: over_window("NFE", [], [Level("ar", 0)], log=True), "NFE: 0 cannot be drawn; .*positive"),
-        (lambda: over_window("NFE", [], [Level("ar", float("nan"))]), "nan cannot be drawn"),
-        (lambda: over_window("NFE", [Line("a", [Point(0, 1)])]), "windows: 0 cannot be drawn"),
-        (lambda: over_window("NFE", [Line("a", [])], [Level("a", 1)]), "two lines of the same name: a, a"),
+        (
+            lambda: over_window("NFE", [], [ReferenceLevel("ar", 0)], log=True),
+            "NFE: 0 cannot be drawn; .*positive",
+        ),
+        (lambda: over_window("NFE", [], [ReferenceLevel("ar", float("nan"))]), "nan cannot be drawn"),
+        (lambda: over_window("NFE", [Curve("a", [Point(0, 1)])]), "windows: 0 cannot be drawn"),
+        (
+            lambda: over_window("NFE", [Curve("a", [])], [ReferenceLevel("a", 1)]),
+            "two lines of the same name: a, a",
+        ),
         (lambda: histogram("NFE", []), "NFE: nothing to draw"),
         (lambda: throughput([]), "times: nothing to draw"),
         (lambda: throughput([1.0, -2.0]), "-2.0 seconds after the start"),
@@ -258,34 +263,36 @@ def test_one_clip_at_a_time_is_in_memory(tmp_path: Path) -> None:
             yield Clip(str(seed), 10, [Track("ar", frames)])
             del frames
             gc.collect()
-            assert sum(ref() is not None for ref in alive) <= 2  # this one and the one before
+            assert sum(ref() is not None for ref in alive) <= 2  # this clip and the one before it
 
     write_page(tmp_path / "a.html", Page("title", [Section("Clips", clips())]))
     assert len(alive) == 6
 
 
-def test_plots_take_the_pages_colours_and_are_the_same_again() -> None:
+def test_plots_take_the_pages_colours_and_are_reproducible() -> None:
     lines = [
-        Line("pathwise", [Point(16, 200, 190, 212), Point(64, 95, 90, 101)]),
-        Line("_$x^2$ & <b>", [Point(16, 300)], lossy=True),  # neither hidden nor a formula nor markup
-        Line("left out", []),
+        Curve("pathwise", [Point(16, 200, 190, 212), Point(64, 95, 90, 101)]),
+        Curve(
+            "_$x^2$ & <b>", [Point(16, 300)], lossy=True
+        ),  # a name that must not be hidden, or read as a formula or as markup
+        Curve("left out", []),
     ]
-    drawn = over_window("NFE", lines, [Level("ar", 960, 950, 970)], log=True)
-    assert drawn == over_window("NFE", lines, [Level("ar", 960, 950, 970)], log=True)
+    drawn = over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
+    assert drawn == over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
     root = ElementTree.fromstring(drawn)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for text in ("pathwise", "_$x^2$ & <b>", "ar", "16", "64", "NFE", "256", "512"):
         assert text in texts
     assert "left out" not in texts
-    assert re.findall(r"(?<!, )#[0-9a-f]{6}", drawn) == []  # no colour but as a variable's fallback
+    assert re.findall(r"(?<!, )#[0-9a-f]{6}", drawn) == []  # colours only occur as fallbacks of variables
     for variable in ("series-0", "series-1", "ink", "soft", "rule"):
         assert f"var(--{variable}, #" in drawn
-    assert set(root.attrib) == {"viewBox"}  # its size is the page's to choose
+    assert set(root.attrib) == {"viewBox"}  # the page decides on its size
 
 
 def test_throughput_counts_everything_once() -> None:
     drawn = throughput([60.0 * (1 + i // 2) for i in range(100)])
-    assert "mean 2<" in drawn  # per minute
+    assert "mean 2<" in drawn  # clips per minute
     assert "minutes since the start" in drawn
     assert "seconds since the start" in throughput([0.0])
 

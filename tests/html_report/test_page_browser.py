@@ -1,4 +1,4 @@
-"""A report in a real browser: no complaints, nothing loaded, everything plays, sorts and fits a phone."""
+"""A report in a real browser: it reports no errors, loads nothing, plays, sorts, and fits on a phone."""
 
 import json
 import math
@@ -21,7 +21,8 @@ pytestmark = [
 ]
 TABLE, CLIPS = "document.querySelector('table')", "[...document.querySelectorAll('.clip')]"
 FPS, LAST, CONTEXT = 10, 32, 9
-SEEN = HOSTILE.encode("utf-8", "backslashreplace").decode()  # no file may hold half a surrogate pair
+# half a surrogate pair cannot be written to a file
+SEEN = HOSTILE.encode("utf-8", "backslashreplace").decode()
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +40,11 @@ def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser
 
 @pytest.fixture
 def browser(shared_browser: Browser) -> Iterator[Browser]:
-    """Fails a test whose page complained about anything at all, or loaded more than itself."""
+    """A browser that fails a test whose page reported any error or loaded anything but itself."""
     shared_browser.complaints.clear()
     shared_browser.requests.clear()
     yield shared_browser
-    shared_browser.run("1")  # what was said until now has been heard
+    shared_browser.run("1")  # all messages until now have arrived
     assert shared_browser.complaints == []
     assert "CONSOLE" not in shared_browser.log.read_text(errors="replace")
     others = [url for url in shared_browser.requests if not re.match(r"data:|file:.*\.html$", url)]
@@ -51,7 +52,7 @@ def browser(shared_browser: Browser) -> Iterator[Browser]:
     assert others == []
 
 
-def test_complaints_would_be_heard_and_the_network_is_shut(page: Path, tmp_path: Path) -> None:
+def test_errors_would_be_noticed_and_the_network_is_closed(page: Path, tmp_path: Path) -> None:
     with Browser(tmp_path) as browser:
         browser.open(page)
         assert browser.complaints == []
@@ -84,12 +85,12 @@ def test_every_video_plays_to_its_end_and_again(page: Path, browser: Browser) ->
         browser.wait_for("told.every(video => video.ended >= 2 && video.playing >= 2)")
         browser.click(f"{clip}.querySelector('button')")
         sizes = browser.run("told.map(video => video.size)")
-        assert sizes == ["160x96 0.9", *["160x96 3.3"] * 4]  # the odd file is padded
+        assert sizes == ["160x96 0.9", *["160x96 3.3"] * 4]  # odd sides are padded
         frame_in_step(browser, clip)
 
 
 def frame_in_step(browser: Browser, clip: str) -> int:
-    """All videos of a clip come to stand in the middle of the frame that its control shows."""
+    """Assert that all videos of a clip stop in the middle of the frame that its control shows."""
     frame = int(browser.run(f"{clip}.querySelector('input').value"))
     expected = [(min(frame, last) + 0.5) / FPS for last in (CONTEXT - 1, *[LAST] * 4)]
     there = f"!video.seeking && video.paused && Math.abs(video.currentTime - {expected}[i]) < 1e-3"
@@ -116,7 +117,7 @@ def test_a_video_that_falls_behind_catches_up(page: Path, browser: Browser) -> N
 
 
 def test_it_can_be_paused_while_it_starts_again(page: Path, browser: Browser) -> None:
-    """Every seek takes the videos' data away for a moment, and the start is one."""
+    """During every seek, and a start is one, a video has no data for a moment."""
     browser.open(page)
     clip = f"{CLIPS}[1]"
     browser.click(f"{clip}.querySelector('button')")
@@ -155,7 +156,7 @@ def test_the_keyboard_steps_through_the_frames(page: Path, browser: Browser) -> 
 
 
 def nearest_frame(browser: Browser, video: str) -> int:
-    """Which frame of the first clip's ground truth a video shows."""
+    """The frame of the first clip's ground truth that is most like what a video shows."""
     browser.wait_for(f"!{video}.seeking")
     pixels = browser.run(f"""new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {{
         const pen = Object.assign(document.createElement('canvas'), {{width: 160, height: 96}}).getContext('2d');
@@ -201,7 +202,7 @@ def test_one_broken_video_does_not_stop_the_others(page: Path, tmp_path: Path) -
 
 
 def key(cell: object) -> float | str | None:
-    """What a cell is sorted by."""
+    """The value that a cell is sorted by."""
     return cell.value if isinstance(cell, Interval) else cell  # type: ignore[return-value]
 
 
@@ -221,13 +222,11 @@ def test_every_column_sorts_both_ways(page: Path, browser: Browser) -> None:
             word = "descending" if falling else "ascending"
             assert sorts == [word if i == index else "none" for i in range(len(COLUMNS))]
     windows = browser.run(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[2].textContent.trim())")
-    assert (
-        sorted(set(windows), key=len)[-1] == "128"
-    )  # of another length than 16: as text it would come first
+    assert sorted(set(windows), key=len)[-1] == "128"  # as text, "128" would be sorted before "16"
 
 
 def identity(row: list[object]) -> list[str]:
-    """Decoder and window as the table shows them."""
+    """The decoder and the window in a row of the table."""
     return [str(row[0]), "\N{EN DASH}" if row[2] is None else str(row[2])]
 
 
@@ -246,7 +245,7 @@ def test_the_keyboard_sorts_and_text_is_sorted_naturally(page: Path, browser: Br
     browser.press("Enter")
     assert browser.run(first) == ["clip 10", "clip 2", SEEN]
     browser.run(f"{table}.tHead.rows[0].cells[1].querySelector('button').focus()")
-    for _ in range(2):  # rising, falling: a missing reason stays last
+    for _ in range(2):  # rising and falling, a missing reason stays last
         browser.press("Enter")
         assert browser.run(first)[-1] == "clip 2"
 
@@ -256,11 +255,13 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Path, browser: Browse
     browser.open(page, width, 812)
     assert browser.run("innerWidth") == width
     assert browser.run("document.scrollingElement.scrollWidth") <= width
-    assert browser.run(f"{TABLE}.parentNode.scrollWidth > {TABLE}.parentNode.clientWidth")  # in its own box
+    # the table scrolls in a box of its own
+    assert browser.run(f"{TABLE}.parentNode.scrollWidth > {TABLE}.parentNode.clientWidth")
     browser.run(f"{TABLE}.parentNode.scrollLeft = 200")
-    assert browser.run(f"{TABLE}.rows[1].cells[0].getBoundingClientRect().x") >= 0  # the name stays in sight
+    # the name of the row stays visible
+    assert browser.run(f"{TABLE}.rows[1].cells[0].getBoundingClientRect().x") >= 0
     tops = browser.run(f"[...{CLIPS}[0].querySelectorAll('video')].map(v => v.getBoundingClientRect().top)")
-    assert len(set(tops)) == 3  # two beside each other
+    assert len(set(tops)) == 3  # two videos beside each other
     assert browser.run("parseFloat(getComputedStyle(document.body).fontSize)") >= 16
 
 
@@ -297,7 +298,7 @@ def test_hostile_names_are_text(page: Path, browser: Browser) -> None:
 
 
 def test_a_screen_reader_finds_names(page: Path, browser: Browser) -> None:
-    """Every control, picture, video and scrolling box has one, as the browser tells assistive software."""
+    """Every control, picture, video and scrolling box has a name that the browser gives to assistive software."""
     browser.open(page)
     browser.send("Accessibility.enable")
     nodes = browser.send("Accessibility.getFullAXTree")["nodes"]

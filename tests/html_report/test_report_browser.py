@@ -1,4 +1,4 @@
-"""The written video plays in a browser: to its end, at its own size and length."""
+"""A video that was written plays in a browser to its end, with its own size and length."""
 
 import queue
 import shutil
@@ -28,7 +28,7 @@ FLAGS = (
 
 
 class Listener(SimpleHTTPRequestHandler):
-    """Serves the page and hears what it says."""
+    """Serves the page and receives its messages."""
 
     heard: "queue.Queue[str]"
 
@@ -38,11 +38,11 @@ class Listener(SimpleHTTPRequestHandler):
         super().do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 def write_growing(path: Path, frames: torch.Tensor, fps: int) -> None:
-    """As ``rollout --stream`` does."""
+    """Write a video group by group, as ``rollout --stream`` does."""
     video = GrowingVideo(path, fps)
     for group in frames.split([9, 4, 2]):
         video.add(group)
@@ -55,7 +55,7 @@ def test_a_browser_plays_it_to_the_end(
     tmp_path: Path, write: Callable[[Path, torch.Tensor, int], None]
 ) -> None:
     ramp = torch.arange(15, dtype=torch.uint8)[:, None, None, None] * 16
-    write(tmp_path / "clip.mp4", ramp.expand(15, 41, 57, 3).contiguous(), 15)  # odd sides: padded to 42x58
+    write(tmp_path / "clip.mp4", ramp.expand(15, 41, 57, 3).contiguous(), 15)  # odd sides are padded to 42x58
     (tmp_path / "page.html").write_text(PAGE)
     Listener.heard = queue.Queue()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listener, directory=str(tmp_path)))

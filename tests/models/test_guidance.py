@@ -1,11 +1,12 @@
-"""Two branches as one model: the guided law is what every decoder proves things about."""
+"""Two branches as one model: every decoder keeps its guarantee with respect to the guided distribution."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from vidjacobi import decode
-from vidjacobi.config.settings import config_names, load_decoder
+from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.grid import Grid
 from vidjacobi.models.guidance import Guided
@@ -30,7 +31,7 @@ def test_it_satisfies_the_protocols() -> None:
 
 @pytest.mark.parametrize(("scale", "branch"), [(1.0, 0), (0.0, 1)])
 def test_the_ends_of_the_scale_are_the_branches(scale: float, branch: int) -> None:
-    """Where neither branch rules a token out."""
+    """At scale 1 and 0, for tokens to which both branches give a finite logit."""
     guided, alone = whole(Guided(*MODELS, scale=scale), CONTEXT), whole(MODELS[branch], CONTEXT)
     both = whole(MODELS[0], CONTEXT).isfinite() & whole(MODELS[1], CONTEXT).isfinite()
     assert torch.allclose(guided[both], alone[both])
@@ -41,13 +42,14 @@ def test_the_formula() -> None:
     guided = whole(Guided(*MODELS, scale=3.0), CONTEXT)
     both = c.isfinite() & u.isfinite()
     assert torch.allclose(guided[both], (u + 3 * (c - u))[both])
+    # where a branch gives -inf, the conditional branch decides alone
     assert torch.equal(guided[~both], c[~both])
 
 
 @pytest.mark.parametrize(
     "name", [name for name in config_names("decoder") if load_decoder(name).guarantee == "identical"]
 )
-def test_pathwise_decoders_give_the_guided_ar_tokens(name: str) -> None:
+def test_identical_decoders_give_the_guided_ar_tokens(name: str) -> None:
     model = Guided(*MODELS, scale=1.7, blank=torch.zeros_like)
     temperature = load_decoder(name).temperature
     ar = decode(model, CONTEXT, 36, "ar", sampling=SamplingParams(temperature))
@@ -75,7 +77,7 @@ def test_branches_that_do_not_fit_are_refused() -> None:
         decode(Guided(*MODELS, scale=2.0, blank=lambda tokens: tokens[:, 1:]), CONTEXT, 4, "ar")
 
 
-def test_warp_is_applied_behind_guidance() -> None:
+def test_temperature_is_applied_after_guidance() -> None:
     """Greedy decoding takes the argmax of the guided logits."""
     model = Guided(*MODELS, scale=2.5)
     tokens = decode(model, CONTEXT, 5, "ar", sampling=SamplingParams(0.0)).tokens

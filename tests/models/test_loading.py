@@ -1,4 +1,4 @@
-"""Names to models: folders, repositories in a local hub cache, and what is said when they are not there."""
+"""Loading by name: folders, repositories in the hub's local cache, and the messages where nothing is there."""
 
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ MODEL = "nvidia/Cosmos-1.0-Autoregressive-4B"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache, offline."""
+    """An empty cache of the hub on a machine that is offline."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return tmp_path
@@ -44,7 +44,7 @@ def test_a_folder(tiny_pair: Path) -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("nano", (128, 160)), ("micro", (96, 128))])
 def test_the_bundled_models(name: str, size: tuple[int, int]) -> None:
-    """Both roll out from any clip, on one tokenizer at two frame sizes."""
+    """Both roll out from any clip, with the same tokenizer at two frame sizes."""
     model, tokenizer = vidjacobi.load(name, device="cpu", dtype="float32")
     assert tokenizer.frame_size == size
     assert (model.grid_for(33).h * 8, model.grid_for(33).w * 8) == size
@@ -60,7 +60,7 @@ def test_a_repository_in_the_cache(tiny_pair: Path, hub: Path) -> None:
     beside = {name: tiny_pair / "transformer" / name for name in ("model.safetensors", "config.json")}
     cache(hub, MODEL, beside)
     with pytest.raises(BadCheckpoint, match="Tokenizer-DV8x16x16"):
-        vidjacobi.load(MODEL, device="cpu")  # its tokenizer is looked for in its own repository
+        vidjacobi.load(MODEL, device="cpu")  # the tokenizer has a repository of its own, which is not cached
     model, _ = vidjacobi.load(MODEL, device="cpu", tokenizer=tiny_pair / "tokenizer")
     assert model.vocab_size == 64
 
@@ -86,7 +86,7 @@ def test_a_model_without_its_tokenizer(tiny_pair: Path) -> None:
         vidjacobi.load(tiny_pair / "transformer", device="cpu")
 
 
-def test_parts_that_do_not_belong_together(tiny_pair: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_size_is_refused(tiny_pair: Path, tmp_path: Path) -> None:
     import json
     import shutil
 

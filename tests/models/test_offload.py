@@ -1,4 +1,4 @@
-"""Taking turns on a device: the same results, one of the two there at a time, and what happens in between."""
+"""Offloading: the results are the same, one module's weights are on the device at a time, and turns are fair."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +18,15 @@ from vidjacobi.models.offload import (
     MODEL,
     TOKENIZER,
     OffloadedModel,
-    TurningModel,
-    TurningTokenizer,
+    OffloadedTokenizer,
+    SharedDevice,
     offload_pair,
 )
 from vidjacobi.models.protocol import RowModel, TreeModel
 
-CPU = torch.device(
-    "cpu"
-)  # its "copies on the device" are second copies, so the test can see where weights are
+# Weights "on the device" are second copies in the same memory, so that a test can tell by their addresses where
+# they are.
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def loaded(tiny_pair: Path) -> Any:
 
 
 @pytest.fixture
-def turning(loaded: Any) -> tuple[TurningModel, TurningTokenizer]:
+def turning(loaded: Any) -> tuple[OffloadedModel, OffloadedTokenizer]:
     return offload_pair(*loaded, modules_of(*loaded), CPU)
 
 
@@ -56,7 +56,7 @@ def test_rollouts_are_the_same(tiny_pair: Path, turning: Any, decoder: str) -> N
 
 
 def test_streams_are_the_same(tiny_pair: Path, turning: Any) -> None:
-    """Each group of frames is a turn of the tokenizer's, between passes that go on with their cache."""
+    """Each group of frames is a turn of the tokenizer, between passes that continue with their cache."""
     plain = vidjacobi.load(tiny_pair, "cpu", "float64")
     expected, found = (
         [
@@ -70,7 +70,7 @@ def test_streams_are_the_same(tiny_pair: Path, turning: Any) -> None:
 
 
 def test_one_is_there_at_a_time(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked at in every call that needs weights: those at work are copies, the others the host's own."""
+    """In every call that needs weights, the caller's weights are copies and the others are the host's own."""
     modules = dict(zip((MODEL, TOKENIZER), modules_of(*loaded), strict=True))
     host = {name: [part.data_ptr() for part in module.parameters()] for name, module in modules.items()}
     seen: list[str] = []
@@ -110,7 +110,7 @@ def test_one_is_there_at_a_time(loaded: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert seen[-1] == "to_frames: tokenizer"
 
 
-def test_a_turning_model_offers_what_the_model_does(turning: Any) -> None:
+def test_an_offloaded_model_offers_what_the_model_does(turning: Any) -> None:
     model, tokenizer = turning
     assert isinstance(model, TreeModel)
     assert isinstance(model, RowModel)
@@ -124,11 +124,11 @@ def weights(module: nn.Module) -> list[int]:
 
 
 def test_a_turn_that_runs_out_of_memory_can_be_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the weights are there when memory runs out: they go, and nobody else's had stayed."""
+    """Memory runs out when half of the weights are there: they are removed, and the device is empty."""
     first, second = nn.Linear(3, 4), nn.Linear(4, 5)
-    turns = OffloadedModel({"first": first, "second": second}, CPU)
+    shared = SharedDevice({"first": first, "second": second}, CPU)
     host = weights(first), weights(second)
-    with turns.of("first"):
+    with shared.turn("first"):
         assert weights(first) != host[0]
     to, calls = torch.Tensor.to, []
 
@@ -139,55 +139,55 @@ def test_a_turn_that_runs_out_of_memory_can_be_asked_for_again(monkeypatch: pyte
         return to(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.Tensor, "to", failing)
-    with pytest.raises(torch.OutOfMemoryError), turns.of("second"):
+    with pytest.raises(torch.OutOfMemoryError), shared.turn("second"):
         pytest.fail("its weights are not there")
-    assert turns.there is None
+    assert shared.there is None
     assert (weights(first), weights(second)) == host
-    with turns.of("second"):
-        assert turns.there == "second"
+    with shared.turn("second"):
+        assert shared.there == "second"
         assert torch.equal(second(torch.ones(4)), second.weight.sum(1) + second.bias)
 
 
 def test_the_callers_mode_does_not_stick_to_the_weights() -> None:
     one, other = nn.Linear(3, 4), nn.Linear(4, 5)
-    turns = OffloadedModel({"one": one, "other": other}, CPU)
-    with torch.inference_mode(), turns.of("one"):
+    shared = SharedDevice({"one": one, "other": other}, CPU)
+    with torch.inference_mode(), shared.turn("one"):
         one(torch.ones(3))
-    with turns.of("other"), turns_ended(one):
+    with shared.turn("other"), is_on_the_host(one):
         pass
-    with turns.of("one"):
+    with shared.turn("one"):
         one(torch.ones(3)).sum().backward()
     assert one.weight.grad is not None
 
 
-def turns_ended(module: nn.Module) -> Any:
-    """The module is whole on the host."""
+def is_on_the_host(module: nn.Module) -> Any:
+    """Assert that all of a module is back on the host."""
     assert not any(part.is_inference() for part in module.parameters())
     return torch.no_grad()
 
 
 def test_threads_get_their_turns_in_order() -> None:
-    """While one works nobody else does; those that wait come in the order in which they asked."""
-    turns = OffloadedModel({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
+    """While one module works the others wait, and they get their turns in the order in which they asked."""
+    shared = SharedDevice({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, CPU)
     started, release, order = Event(), Event(), []
 
     def hold() -> None:
-        with turns.of("a"):
+        with shared.turn("a"):
             started.set()
             release.wait(10)
             order.append("first")
 
     def queue(name: str, label: str) -> Thread:
-        before = len(turns._waiting)
+        before = len(shared._waiting)
         thread = Thread(target=lambda: enter(name, label))
         thread.start()
-        while len(turns._waiting) == before:
+        while len(shared._waiting) == before:
             Event().wait(0.001)
         return thread
 
     def enter(name: str, label: str) -> None:
-        with turns.of(name):
-            assert turns.there == name
+        with shared.turn(name):
+            assert shared.there == name
             order.append(label)
 
     threads = [Thread(target=hold)]
@@ -202,7 +202,8 @@ def test_threads_get_their_turns_in_order() -> None:
 
 
 def test_others_may_come_between_the_chunks_of_a_prefill(loaded: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("cosmos_adapter.transformer.model.HEAD_CHUNK", 64)  # one law at a time
+    # the logits of one input at a time
+    monkeypatch.setattr("cosmos_adapter.transformer.model.HEAD_CHUNK", 64)
     model, tokenizer = offload_pair(*loaded, modules_of(*loaded), CPU)
     tokens = torch.arange(10)[None]
     whole = torch.cat(list(loaded[0].prefill(tokens, loaded[0].make_cache(1, 10), 4)), 1)

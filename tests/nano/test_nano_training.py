@@ -20,7 +20,7 @@ from scripts.nano.train.model_sizes import MODELS, TOKENIZERS
 from scripts.nano.train.tokenizer_start import initialise
 from scripts.nano.train.training_run import Budget, TrainingRun, launch, trained_state
 from vidjacobi.errors import BadInput
-from vidjacobi.video.pixels import fit
+from vidjacobi.models.codec import fit
 
 
 def test_features_of_neighbouring_codes_are_similar() -> None:

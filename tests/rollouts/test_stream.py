@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import vidjacobi
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import choose_decoder, context_ids, decode_steps
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.recipe import NO_HOOKS

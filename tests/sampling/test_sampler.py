@@ -1,6 +1,7 @@
 """Truncated probs, whichever way they are found, against the plain form: the same tokens."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 
 import pytest
@@ -41,7 +42,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way in turn, whatever machine this is."""
     few, fused = WAYS[request.param]
     monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: few)
-    monkeypatch.setattr(dense, "fused", lambda: fused)
+    monkeypatch.setitem(globals(), "to_truncated_probs", partial(sampler.to_truncated_probs, fused=fused))
     return str(request.param)
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: the right frames, the context marked, any shape."""
+"""Contact sheets: which frames are chosen, how the context is marked, and frames of any shape."""
 
 from pathlib import Path
 
@@ -30,11 +30,11 @@ def test_first_and_last_of_both_parts_are_shown(total: int, context: int, limit:
 
 def test_only_context_frames_have_the_context_border() -> None:
     sheet = np.asarray(contact_sheet(_frames(6), 2))
-    edge = (sheet == ORANGE).all(-1)[12]  # a row of pixels in the border above the first row of pictures
+    edge = (sheet == ORANGE).all(-1)[12]  # a row of pixels in the border above the first row of frames
     starts = np.flatnonzero(edge[1:] & ~edge[:-1])
     assert len(starts) == 2
     assert not (np.asarray(contact_sheet(_frames(6), 0)) == ORANGE).all(-1).any()
-    assert (sheet == 25).all(-1).any()  # frame 5's own grey
+    assert (sheet == 25).all(-1).any()  # the grey of frame 5 itself
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4000), (4000, 4), (1, 1), (400, 17), (64, 80)])

@@ -48,7 +48,7 @@ def test_exif_rotation(tmp_path: Path) -> None:
     picture = Image.new("RGB", (16, 8))
     picture.paste((255, 255, 255), (0, 0, 8, 8))  # left half white
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn clockwise to display
+    exif[0x0112] = 6  # to be turned clockwise for display
     picture.save(tmp_path / "phone.jpg", exif=exif, quality=95)
     frame = read_image(tmp_path / "phone.jpg")
     assert image_size(tmp_path / "phone.jpg") == frame.shape[:2] == (16, 8)

@@ -1,4 +1,4 @@
-"""Every kind of clip: the frames of the plainest decoder, whoever reads them."""
+"""Every kind of clip yields the frames of the simplest possible decoder, whichever library reads it."""
 
 from fractions import Fraction
 from importlib.util import find_spec
@@ -14,10 +14,11 @@ from vidjacobi.video.clips import Kind, open_clip, read_frames
 from vidjacobi.video.index import VideoIndex, index_video
 from vidjacobi.video.reader import DecordFailed, read_with_decord, read_with_pyav
 
-# pyproject.toml installs decord where there is a wheel; elsewhere PyAV reads everything
+# pyproject.toml installs decord where it has a wheel; elsewhere PyAV reads everything
 needs_decord = pytest.mark.skipif(not find_spec("decord"), reason="decord is not installed here")
 DECORD = "decord" if find_spec("decord") else "pyav"
 
+# file -> the library that reads it, and how it is encoded
 FORMATS = {
     "h264.mp4": (DECORD, {"g": "5"}),
     "hevc.mkv": (DECORD, {"codec": "libx265", "x265-params": "log-level=none"}),
@@ -35,21 +36,21 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_first_frames_and_last_frames_are_those_of_a_plain_decoder(tmp_path: Path, name: str) -> None:
-    reader, options = FORMATS[name]
+    who, options = FORMATS[name]
     path = encode(tmp_path / name, moving(16), **options)
     expected = decode_all(path)
     index = index_video(path)
     assert (len(index.keys), index.size, index.rate) == (16, (64, 96), expected_rate(name))
-    assert reader.suits_decord(index) == (reader == "decord")
+    assert reader.suits_decord(index) == (who == "decord")
     for picks in (np.arange(7, 12), np.arange(11, 16), np.array([2, 2, 5])):
         np.testing.assert_array_equal(pyav_frames(path, index, picks), expected[picks])
     clip = read_frames(path, 0, 9, from_end=True)
-    assert (clip.reader, clip.start, clip.notes) == (reader, 7, ())
+    assert (clip.reader, clip.start, clip.notes) == (who, 7, ())
     np.testing.assert_array_equal(clip.frames.numpy(), expected[7:])
 
 
 def expected_rate(name: str) -> Fraction:
-    return Fraction(24000, 1001) if name == "palette.gif" else Fraction(24)  # GIF counts centiseconds
+    return Fraction(24000, 1001) if name == "palette.gif" else Fraction(24)  # GIF counts time in centiseconds
 
 
 def test_odd_sizes_are_left_as_they_are(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_rotation_and_mirrors_of_phones_are_honoured(tmp_path: Path, matrix, cha
 
 
 def test_variable_rate_is_resampled_by_time(tmp_path: Path) -> None:
-    stamps = [0, 10, 20, 30, 40, 140, 240, 340, 440, 540]  # five quick frames, then slow ones
+    stamps = [0, 10, 20, 30, 40, 140, 240, 340, 440, 540]  # five fast frames, then slow ones
     path = encode(tmp_path / "phone clip.mp4", moving(10), stamps=stamps)
     frames = decode_all(path)
     clip = read_frames(path, 0, 10)
@@ -141,7 +142,7 @@ def test_a_hanging_decord_is_killed_and_pyav_reads(tmp_path: Path, monkeypatch: 
 
 
 @needs_decord
-def test_decord_is_not_believed_when_its_frames_are_others(tmp_path: Path) -> None:
+def test_decord_is_not_used_when_it_counts_other_frames(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", moving(6), g="1")
     longer = encode(tmp_path / "b.mp4", moving(7))
     slower = encode(tmp_path / "c.mp4", moving(6), stamps=[0, 100, 200, 300, 400, 500])

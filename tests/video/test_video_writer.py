@@ -1,4 +1,4 @@
-"""mp4 files that browsers play, whole or not at all."""
+"""mp4 files that browsers play, and that appear whole or not at all."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -135,7 +135,7 @@ def test_a_growing_video_plays_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_a_growing_video_that_was_cut_short_plays(tmp_path: Path) -> None:
-    """Cut in the middle of a write, as by a crash: everything in front of it is there."""
+    """The file is cut in the middle of a write, as by a crash; all groups before it can be read."""
     frames, path = moving(25), tmp_path / "a.mp4"
     video, sizes = GrowingVideo(path, 25), []
     for start, stop in pairwise((0, 9, 17, 25)):
@@ -145,7 +145,10 @@ def test_a_growing_video_that_was_cut_short_plays(tmp_path: Path) -> None:
     for size, least in ((sizes[0], 9), (sizes[1], 17), ((sizes[1] + sizes[2]) // 2, 17), (sizes[1] + 20, 17)):
         (tmp_path / "cut.mp4").write_bytes(data[:size])
         seen = []
-        with av.open(str(tmp_path / "cut.mp4")) as container, suppress(av.FFmpegError):  # half a picture
+        with (
+            av.open(str(tmp_path / "cut.mp4")) as container,
+            suppress(av.FFmpegError),
+        ):  # in the middle of a frame
             for frame in container.decode(video=0):
                 seen.append(frame.to_ndarray(format="rgb24"))
         assert len(seen) >= least

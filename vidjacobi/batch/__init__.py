@@ -1,14 +1,16 @@
 """Many rollouts over a dataset: ``vidjacobi batch``. From the bottom up:
 
-items       episodes of a shard, contexts of an episode, futures of a context
-config      what is asked for, what the results depend on, what may change
-manifest    what has been done: logs, the table made of them, what need not be done again
-outputs     the files, written so that a kill at any moment loses nothing
-contexts    front: from the dataset to contexts that are read and encoded
-futures     back: from tokens to frames, next chunk, finished item
-lines, feed, memory     bounded lines between threads, what decoding draws from, fewer rows where memory runs out
-pipeline    one process: front | decode | back
-worker      the model, a shard, the pipeline
-local, ray_engine       several workers: processes of this machine, actors of Ray
-stop, tally, command, report        signals, progress, the words of the commands, the page
+settings        what is asked for, what the results depend on, what may change, shards of a dataset
+manifest        what has been done: logs, the table made of them, what need not be done again
+future_files    a future's files, written so that a kill at any moment loses nothing
+contexts        the first stage: from the dataset to contexts that are read and encoded
+threads         what the stages share: bounded queues, cancellation, fewer rows where memory runs out
+futures         what decoding draws from; from decided tokens to frames, next chunk and finished future
+pipeline        one process: read and encode | decode | turn into frames and write
+progress        counts and the progress bar
+workers         one process with a model and a shard, or several on this machine
+ray_engine      workers as actors of Ray
+run             a whole run in its folder, with either engine
+report          ``report.html`` of a batch
+lerobot_export  a batch as a LeRobot dataset
 """

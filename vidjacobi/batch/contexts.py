@@ -1,4 +1,4 @@
-"""The front of the pipeline: from the dataset's entries to contexts that are read and encoded."""
+"""The first stage of the pipeline: from the dataset's entries to contexts that are read and encoded."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -7,38 +7,57 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.batch.future_files import Outputs
-from vidjacobi.batch.items import Item, Task
-from vidjacobi.batch.manifest import FAILED, SKIPPED, Row, State
+from vidjacobi.batch.future_files import FutureFiles
+from vidjacobi.batch.manifest import FAILED, SKIPPED, FinishedItems, Item, ManifestRow
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.datasets.clip_starts import fit_length, parse_starts
 from vidjacobi.datasets.contract import Entry, Episode, Skipped
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import BadInput
+from vidjacobi.models.codec import as_seen, fit
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
 from vidjacobi.video.clips import ReadClip
-from vidjacobi.video.pixels import as_seen, fit
+
+
+@dataclass(frozen=True)
+class ContextTask:
+    """One context to make: an episode from one start, and the futures of it that are missing.
+
+    Attributes:
+        starts: how many contexts the episode has.
+    """
+
+    episode: Episode
+    start: int
+    samples: tuple[int, ...]
+    starts: int
+
+    @property
+    def items(self) -> list[Item]:
+        """Its rows of the manifest."""
+        return [Item(self.episode.id, self.start, sample) for sample in self.samples]
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
+class EncodedContext:
     """A task whose frames are read and encoded.
 
     Attributes:
-        grid: tokens. seen: the frames as the model saw them.
+        grid: the context's tokens.
+        seen: its frames as the model saw them, resized and cropped.
         clip: what was read, without its frames.
     """
 
-    task: Task
+    task: ContextTask
     grid: Int[Tensor, "t h w"]
     seen: Frames
     clip: ReadClip
 
-    def row(self, sample: int) -> Row:
-        """The beginning of a future's row."""
+    def row(self, sample: int) -> ManifestRow:
+        """A future's row, as far as it is known before decoding."""
         episode, clip = self.task.episode, self.clip
-        return Row(
+        return ManifestRow(
             episode.id,
             self.task.start,
             sample,
@@ -50,68 +69,74 @@ class Context:
 
     @property
     def fps(self) -> float:
-        """The listing's rate, where it knows it: a container's may be made up."""
+        """Frames per second: the dataset's where it knows them, because a container's may be made up."""
         return self.task.episode.fps or self.clip.fps
 
 
 @dataclass(frozen=True)
 class Planner:
-    """What is to be done with each episode.
+    """Finds what is to be done with each episode.
 
-    ``record`` takes the rows of what cannot be done, and of finished files that no log knows yet.
+    Attributes:
+        record: takes the rows of what cannot be done, and of finished files that no log knows yet.
     """
 
     config: BatchConfig
-    state: State
-    outputs: Outputs
+    finished: FinishedItems
+    files: FutureFiles
     reader: TimedReader
-    record: Callable[[Row], None]
+    record: Callable[[ManifestRow], None]
 
-    def tasks(self, entries: Iterable[Entry]) -> Iterator[Task]:
+    def tasks(self, entries: Iterable[Entry]) -> Iterator[ContextTask]:
         """Contexts of which a future is missing, episode by episode."""
         for entry in entries:
-            if not self.state.complete(entry.id, self.config.samples):
+            if not self.finished.complete(entry.id, self.config.samples):
                 yield from self._of(entry)
 
-    def _of(self, entry: Entry) -> Iterator[Task]:
+    def _of(self, entry: Entry) -> Iterator[ContextTask]:
         config = self.config
         try:
             if isinstance(entry, Skipped):
                 raise BadInput(entry.reason)
-            there = self.reader.count(entry.frames)
+            there = self.reader.count(entry.frames)  # opens the video, but in another process
             fitting = fit_length(entry, there, config.clip_frames, config.short)
         except BadInput as error:
-            self.record(Row(entry.id, status=FAILED, error=str(error), source=getattr(entry, "source", None)))
+            self.record(
+                ManifestRow(entry.id, status=FAILED, error=str(error), source=getattr(entry, "source", None))
+            )
             return
         if isinstance(fitting, Skipped):
-            self.record(Row(entry.id, status=SKIPPED, error=fitting.reason, source=entry.source))
+            self.record(ManifestRow(entry.id, status=SKIPPED, error=fitting.reason, source=entry.source))
             return
+        # an episode that is padded counts as long as a clip
         length = max(there, config.clip_frames)
         starts = parse_starts(config.starts).of(length, config.clip_frames, config.seed, entry.id)
         for start in starts:
             missing = tuple(self._missing(fitting, start))
             if missing:
-                yield Task(fitting, start, missing, len(starts))
+                yield ContextTask(fitting, start, missing, len(starts))
 
     def _missing(self, episode: Episode, start: int) -> Iterator[int]:
         for sample in range(self.config.samples):
-            if self.state.done(episode.id, start, sample):
+            if self.finished.done(episode.id, start, sample):
                 continue
-            found = self.outputs.find(Item(episode.id, start, sample))
+            # whole files without a line in any log: a run was killed between the two
+            found = self.files.find(Item(episode.id, start, sample))
             if found:
                 self.record(found)
             else:
                 yield sample
 
 
-def read_context(task: Task, config: BatchConfig, reader: TimedReader) -> ReadClip:
+def read_context(task: ContextTask, config: BatchConfig, reader: TimedReader) -> ReadClip:
     """The frames of a task's context, read in another process. Raises BadInput."""
     return reader.read(task.episode.frames, task.start, config.context)
 
 
 @torch.inference_mode()
-def encode_context(task: Task, clip: ReadClip, tokenizer: VideoTokenizer) -> Context:
-    """Frames to tokens, one clip at a time: beside others its numbers could differ in the last bit."""
+def encode_context(task: ContextTask, clip: ReadClip, tokenizer: VideoTokenizer) -> EncodedContext:
+    """Frames to tokens, one clip at a time: beside other clips its numbers could differ in the last bit."""
+    # pixels once, for both: the tokens need them unrounded, the video shows them rounded
     pixels = fit(clip.frames, tokenizer.frame_size)
     grid = tokenizer.encode(pixels[None])[0]
-    return Context(task, grid, as_seen(pixels), replace(clip, frames=clip.frames[:0]))
+    return EncodedContext(task, grid, as_seen(pixels), replace(clip, frames=clip.frames[:0]))

@@ -1,8 +1,8 @@
-"""A finished batch as a LeRobot v3.0 dataset: every future is an episode, its context in front.
+"""A finished batch as a LeRobot v3.0 dataset: every future is an episode that begins with its context.
 
     meta/info.json, meta/stats.json, meta/tasks.parquet (a task per source episode)
     meta/episodes/chunk-000/file-000.parquet            where each episode is, and what it was made of
-    data/chunk-000/file-000.parquet                     a row per frame; `predicted`: 0 for the context, 1 behind it
+    data/chunk-000/file-000.parquet                     a row per frame; `predicted`: 0 in the context, 1 after it
     videos/observation.images.rollout/chunk-*/file-*    the batch's mp4 files, one per episode, copied as they are
 
 There are no actions or states: the world model predicts pictures. Layout: huggingface/lerobot,
@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.batch.manifest import DONE, Row, merged
+from vidjacobi.batch.manifest import DONE, ManifestRow, merged
 from vidjacobi.batch.report import settings_of
 from vidjacobi.errors import BadInput, BadOutput
-from vidjacobi.output.run_folder import appearing
+from vidjacobi.output.atomic import replacing_folder, write_json
 from vidjacobi.video.clips import ClipInfo, open_clip, read_frames
 
 CAMERA = "observation.images.rollout"
@@ -35,17 +35,17 @@ _SCALARS |= {"task_index": "int64", "predicted": "int64"}
 
 
 @dataclass(frozen=True)
-class Future:
+class ExportedFuture:
     """An episode of the new dataset."""
 
-    row: Row
+    row: ManifestRow
     video: Path
     frames: int
     task: int
 
 
 @dataclass(frozen=True)
-class Format:
+class VideoFormat:
     """What all videos of a dataset share."""
 
     fps: int
@@ -71,29 +71,29 @@ def export_lerobot(out: Path, destination: Path) -> dict[str, int]:
     shared = format_of(infos)
     tasks = {episode: number for number, episode in enumerate(dict.fromkeys(row.episode for row in rows))}
     futures = [
-        Future(row, Path(info.source), info.frames, tasks[row.episode])
+        ExportedFuture(row, Path(info.source), info.frames, tasks[row.episode])
         for row, info in zip(rows, infos, strict=True)
     ]
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with appearing(destination) as folder:
+    with replacing_folder(destination) as folder:
         copy_videos(folder, futures)
         write_tables(folder, futures, list(tasks), shared.fps, settings["context"])
         totals = {"episodes": len(futures), "frames": sum(future.frames for future in futures)}
         totals["tasks"] = len(tasks)
-        write_json(folder / "meta" / "info.json", info_json(shared, totals))
-        write_json(folder / "meta" / "stats.json", {CAMERA: picture_statistics(futures)})
+        write_json(folder / "meta" / "info.json", info_json(shared, totals), indent=4)
+        write_json(folder / "meta" / "stats.json", {CAMERA: picture_statistics(futures)}, indent=4)
     return totals
 
 
-def info_of(out: Path, row: Row) -> ClipInfo:
-    """The video of a future. Raises BadInput."""
+def info_of(out: Path, row: ManifestRow) -> ClipInfo:
+    """What is known of a future's video. Raises BadInput where it is missing."""
     path = out / str(row.video)
     if not path.is_file():
         raise BadInput(f"{path} is missing: run the batch once more, and it is made again")
     return open_clip(path)
 
 
-def format_of(infos: Sequence[ClipInfo]) -> Format:
+def format_of(infos: Sequence[ClipInfo]) -> VideoFormat:
     """Rate and size of all videos. Raises BadInput where they differ or the rate is no whole number."""
     first = infos[0]
     for info in infos:
@@ -105,11 +105,11 @@ def format_of(infos: Sequence[ClipInfo]) -> Format:
             )
     if first.fps.denominator != 1:
         raise BadInput(f"{first.source}: {float(first.fps):g} fps, and LeRobot takes whole numbers only")
-    return Format(int(first.fps), first.height, first.width)
+    return VideoFormat(int(first.fps), first.height, first.width)
 
 
-def copy_videos(folder: Path, futures: Sequence[Future]) -> None:
-    """A file per episode: nothing is encoded again."""
+def copy_videos(folder: Path, futures: Sequence[ExportedFuture]) -> None:
+    """Copy a file per episode; nothing is encoded again."""
     for number, future in enumerate(futures):
         target = folder / "videos" / CAMERA / (_FILE.format(*divmod(number, CHUNK)) + ".mp4")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,9 +117,9 @@ def copy_videos(folder: Path, futures: Sequence[Future]) -> None:
 
 
 def write_tables(
-    folder: Path, futures: Sequence[Future], tasks: Sequence[str], fps: int, context: int
+    folder: Path, futures: Sequence[ExportedFuture], tasks: Sequence[str], fps: int, context: int
 ) -> None:
-    """Episodes, frames and tasks as parquet."""
+    """Write episodes, frames and tasks as parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -138,12 +138,13 @@ def write_tables(
 
 
 def write_tasks(path: Path, tasks: Sequence[str]) -> None:
-    """The tasks' numbers. LeRobot reads them with pandas, whose index shall be the texts."""
+    """Write the tasks' numbers. LeRobot reads the file with pandas, where the texts must be the index."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     index = "__index_level_0__"
     kinds = {"task_index": ("int64", "int64"), index: ("unicode", "object")}
+    # what pandas writes itself for a frame with one index; LeRobot looks tasks up by that index
     columns = [
         {
             "name": None if name == index else name,
@@ -164,7 +165,9 @@ def task_of(episode: str) -> str:
     return f"predicted future of {episode}"
 
 
-def frame_columns(futures: Sequence[Future], fps: int, context: int) -> Iterator[dict[str, list[Any]]]:
+def frame_columns(
+    futures: Sequence[ExportedFuture], fps: int, context: int
+) -> Iterator[dict[str, list[Any]]]:
     """The rows of each episode's frames."""
     index = 0
     for number, future in enumerate(futures):
@@ -177,10 +180,12 @@ def frame_columns(futures: Sequence[Future], fps: int, context: int) -> Iterator
             "task_index": [future.task] * len(frames),
             "predicted": [int(frame >= context) for frame in frames],
         }
-        index += len(frames)
+        index += len(frames)  # counts through all episodes
 
 
-def episode_rows(futures: Sequence[Future], tasks: Sequence[str], fps: int) -> Iterator[dict[str, Any]]:
+def episode_rows(
+    futures: Sequence[ExportedFuture], tasks: Sequence[str], fps: int
+) -> Iterator[dict[str, Any]]:
     """Where each episode lies, then what it was made of."""
     index = 0
     for number, future in enumerate(futures):
@@ -207,7 +212,7 @@ def episode_rows(futures: Sequence[Future], tasks: Sequence[str], fps: int) -> I
         index += future.frames
 
 
-def info_json(shared: Format, totals: dict[str, int]) -> dict[str, Any]:
+def info_json(shared: VideoFormat, totals: dict[str, int]) -> dict[str, Any]:
     """``meta/info.json``."""
     video = {"video.height": shared.height, "video.width": shared.width, "video.codec": "h264"}
     video |= {"video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": shared.fps}
@@ -235,14 +240,15 @@ def info_json(shared: Format, totals: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def picture_statistics(futures: Sequence[Future]) -> dict[str, Any]:
+def picture_statistics(futures: Sequence[ExportedFuture]) -> dict[str, Any]:
     """Minimum, maximum, mean and deviation of each colour in 0..1, over a few frames of every episode.
 
-    LeRobot takes its own from a sample of the frames, too; ``count`` is how many were looked at.
+    LeRobot itself also looks at a sample of the frames; ``count`` is how many were looked at.
     """
     sums, squares, pixels, looked = torch.zeros(3).double(), torch.zeros(3).double(), 0, 0
     least, most = torch.ones(3).double(), torch.zeros(3).double()
     for future in futures:
+        # E[x^2] - E[x]^2 in float64, so that no episode's frames need to be kept
         picked = read_frames(future.video, 0, future.frames).frames[:: max(1, future.frames // LOOKED_AT)]
         colours = picked.double().flatten(0, 2) / 255
         sums, squares = sums + colours.sum(0), squares + colours.square().sum(0)
@@ -255,10 +261,5 @@ def picture_statistics(futures: Sequence[Future]) -> dict[str, Any]:
 
 
 def as_picture(colours: Float[Tensor, "3"]) -> list[list[list[float]]]:
-    """[3 1 1], as LeRobot has it."""
+    """As LeRobot nests it: [3 1 1]."""
     return colours[:, None, None].tolist()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Readable JSON."""
-    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")

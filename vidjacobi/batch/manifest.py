@@ -1,34 +1,37 @@
 """What has been done: every worker appends rows to a log of its own, and all logs together are the manifest.
 
-``log/*.jsonl`` is the truth: a line is written and fsynced behind each finished item. ``manifest.parquet`` is
-made of it: at intervals, at the end, and by ``vidjacobi report``.
+``log/*.jsonl`` is the truth: a line is written and fsynced after each finished item. ``manifest.parquet`` is made
+of it at intervals, at the end, and by ``vidjacobi report``.
 """
 
 import csv
-import errno
-import fcntl
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from vidjacobi.batch.items import Item
-from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing
+from vidjacobi.output.rows import JsonRows, RowLog
+from vidjacobi.output.run_folder import locked
 
 LOGS, MANIFEST, FAILURES = "log", "manifest.parquet", "failures.csv"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 _CHUNK = 10_000  # rows that are Python objects at a time
 
 
+class Item(NamedTuple):
+    """What one row is about: a future, or (start and sample None) an episode without any."""
+
+    episode: str
+    start: int | None = None
+    sample: int | None = None
+
+
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One item.
 
     Attributes:
@@ -37,8 +40,10 @@ class Row:
         starts: contexts of the episode, once it was opened.
         tokens, video: paths below the output folder; ``video`` may be a folder of frames.
         tokens_sha256: of the decided tokens (int32, little-endian, raster order, all chunks).
-        nfe: passes it took part in, the prefill included. new_tokens: decided. tokens_per_pass: their quotient.
-        seconds: its share of the wall time of decoding. seconds_frames: of turning tokens into frames and writing.
+        nfe: passes that it took part in, the prefill included.
+        new_tokens: tokens decided. tokens_per_pass: new_tokens / nfe.
+        seconds: its share of the wall time of decoding.
+        seconds_frames: wall time of turning its tokens into frames and writing them.
         finished: seconds since 1970.
         source, fps, notes: of the episode's file.
     """
@@ -68,31 +73,14 @@ class Row:
         return Item(self.episode, self.start, self.sample)
 
 
-class Log:
-    """The rows of one worker, appended one by one. The file appears with the first. Raises BadOutput."""
+ROWS = JsonRows(ManifestRow)
 
-    def __init__(self, out: Path, shard: str = "0/1") -> None:
-        name = f"{label_of(shard)}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:12]}.jsonl"
-        self.path = out / LOGS / name
-        self._file: IO[bytes] | None = None
 
-    def append(self, row: Row) -> None:
-        """Write a row; when this returns, the disk has it."""
-        line = json.dumps(asdict(row), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("ab", buffering=0)
-                sync_folder(self.path.parent)
-            self._file.write(line)
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        """No more rows."""
-        if self._file is not None:
-            self._file.close()
+def new_log(out: Path, shard: str = "0/1") -> RowLog[ManifestRow]:
+    """A log of its own for one worker; the file appears with the first row. Its rows raise BadOutput."""
+    # never an old one's name: two writers of one file would need a lock, and a torn line would be continued
+    name = f"{label_of(shard)}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:12]}.jsonl"
+    return RowLog(out / LOGS / name, ROWS)
 
 
 def label_of(shard: str) -> str:
@@ -100,19 +88,14 @@ def label_of(shard: str) -> str:
     return shard.replace("/", "-of-")
 
 
-def rows_in(out: Path) -> Iterator[Row]:
+def rows_in(out: Path) -> Iterator[ManifestRow]:
     """The rows of all logs. A line that a crash cut short, or that is none of ours, is passed over."""
-    known = {part.name for part in fields(Row)}
     for path in sorted((out / LOGS).glob("*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                with suppress(ValueError, TypeError, AttributeError):
-                    values = json.loads(line)
-                    yield Row(**{key: value for key, value in values.items() if key in known})
+        yield from ROWS.read(path)
 
 
-class State:
-    """Which items need not be done again."""
+class FinishedItems:
+    """Which items need not be done again, by the logs in ``out``."""
 
     def __init__(self, out: Path) -> None:
         self._done: dict[str, set[tuple[int | None, int | None]]] = {}
@@ -121,7 +104,7 @@ class State:
         for row in rows_in(out):
             if row.status == DONE:
                 self._done.setdefault(row.episode, set()).add((row.start, row.sample))
-                self._starts[row.episode] = row.starts or 0
+                self._starts[row.episode] = row.starts or 0  # so a complete episode need not be opened again
             elif row.status == SKIPPED:
                 self._skipped.add(row.episode)
 
@@ -140,16 +123,17 @@ class State:
         )
 
 
-def merged(out: Path) -> list[Row]:
-    """One row per item, by episode, start and sample: done beats skipped beats failed, then the latest.
+def merged(out: Path) -> list[ManifestRow]:
+    """One row per item, by episode, start and sample: done beats skipped beats failed, then the latest wins.
 
-    An episode's own row goes when a later attempt got as far as its contexts.
+    An episode's own row is dropped when a later attempt got as far as its contexts.
     """
-    best: dict[Item, Row] = {}
+    best: dict[Item, ManifestRow] = {}
     latest: dict[str, float] = {}
     for row in rows_in(out):
         if row.start is not None:
             latest[row.episode] = max(row.finished, latest.get(row.episode, 0.0))
+        # of equal rank and time the later line wins: it was written later
         if row.item not in best or _rank(row) >= _rank(best[row.item]):
             best[row.item] = row
     kept = [
@@ -172,13 +156,14 @@ def compact(out: Path) -> "Counter[str]":
         rows = merged(out)
         with replacing(out / MANIFEST) as partial, pq.ParquetWriter(partial, schema()) as writer:
             for first in range(0, len(rows), _CHUNK):
+                # a part at a time: a million rows as Python objects would take gigabytes
                 part = [asdict(row) for row in rows[first : first + _CHUNK]]
                 writer.write_table(pa.Table.from_pylist(part, schema()))
         _list_failures(out / FAILURES, [row for row in rows if row.status == FAILED])
     return Counter(row.status for row in rows)
 
 
-def _list_failures(path: Path, rows: list[Row]) -> None:
+def _list_failures(path: Path, rows: list[ManifestRow]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -192,46 +177,14 @@ def _list_failures(path: Path, rows: list[Row]) -> None:
 
 
 def schema() -> Any:
-    """Of ``manifest.parquet``."""
+    """Arrow schema of ``manifest.parquet``."""
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    return pa.schema([(part.name, kinds[_plain(part.type)]) for part in fields(Row)])
+    return pa.schema([(part.name, kinds[_plain(part.type)]) for part in fields(ManifestRow)])
 
 
-@contextmanager
-def locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold a lock file, which the system releases however this process ends.
-
-    Raises BadOutput where another process holds it (without ``wait``) or its folder cannot be written. File
-    systems that have no locks are taken as they are.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise BadOutput(f"{path.parent}: cannot be written to: {error.strerror or error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise BadOutput(
-                    f"{path.parent}: another run is at work here; wait for it, or end it"
-                ) from error
-        yield
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in this folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _rank(row: Row) -> tuple[int, float]:
+def _rank(row: ManifestRow) -> tuple[int, float]:
     return ((FAILED, SKIPPED, DONE).index(row.status), row.finished)
 
 

@@ -1,7 +1,7 @@
-"""One process's rollouts: read and encode | decode | to frames and write, side by side, with short lines between.
+"""One process's rollouts in three threads: read and encode | decode | turn into frames and write.
 
-The main thread decodes, rows refilled as futures finish. What waits between the threads is bounded, so memory does
-not grow with the dataset.
+The main thread decodes; rows are refilled as futures finish. What waits between the threads is bounded, so memory
+does not grow with the dataset.
 """
 
 from collections import Counter
@@ -11,92 +11,116 @@ from functools import partial
 from threading import Lock
 
 from vidjacobi.batch.contexts import Planner, encode_context, read_context
-from vidjacobi.batch.feed import Feed, MakeRoom, futures_of
-from vidjacobi.batch.future_files import Outputs
-from vidjacobi.batch.futures import Future, advance, first_chunk, most_positions
-from vidjacobi.batch.items import Item
-from vidjacobi.batch.manifest import FAILED, Log, Row, State
-from vidjacobi.batch.row_limit import Rows, is_out_of_memory
-from vidjacobi.batch.settings import Plan
-from vidjacobi.batch.threads import CancelToken, Halted, Line, in_thread
+from vidjacobi.batch.future_files import FutureFiles
+from vidjacobi.batch.futures import (
+    Future,
+    MakeRoom,
+    RequestFeed,
+    advance,
+    first_chunk,
+    futures_of,
+    most_positions,
+)
+from vidjacobi.batch.manifest import FAILED, FinishedItems, Item, ManifestRow
+from vidjacobi.batch.settings import BatchPlan
+from vidjacobi.batch.threads import (
+    BoundedQueue,
+    Cancelled,
+    CancelToken,
+    RowLimit,
+    in_thread,
+    is_out_of_memory,
+)
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
 from vidjacobi.decoding.scheduler import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
+from vidjacobi.output.rows import RowLog
 
-Retired = tuple[Future, Finished]
-JOIN_FRONT, JOIN_BACK = 5.0, 150.0  # seconds that stopping waits: a read may be dropped, what is decided not
+Decided = tuple[Future, Finished]
+# Seconds that stopping waits for a thread: a read may be dropped, what is decided must be written.
+JOIN_READER, JOIN_WRITER = 5.0, 150.0
 
 
 class FailedFast(VidjacobiError):
-    """Something failed, and the run was to stop then."""
+    """A future failed, and the run was asked to stop at the first failure."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What a run works with. ``observe`` is called with every new row, ``tell`` with lines for people."""
+    """What a pipeline works with.
 
-    plan: Plan
+    Attributes:
+        observe: is called with every new row.
+        tell: prints a line for the user.
+    """
+
+    plan: BatchPlan
     pair: Pair
-    outputs: Outputs
-    log: Log
-    observe: Callable[[Row], None]
+    files: FutureFiles
+    log: RowLog[ManifestRow]
+    observe: Callable[[ManifestRow], None]
     tell: Callable[[str], None]
 
 
-class Run:
-    """A pass over entries. ``counts``: rows recorded by status."""
+class Pipeline:
+    """One pass over some entries of the dataset.
+
+    Attributes:
+        counts: rows recorded, by status.
+    """
 
     def __init__(self, tools: Tools) -> None:
         config = tools.plan.config
         self._tools, self._config, self._pair = tools, config, tools.pair
         self.counts: Counter[str] = Counter()
         self._recording = Lock()
-        self._brake = CancelToken()
-        self._rows = Rows(config.rows, tools.tell)
+        self._cancel = CancelToken()
+        self._rows = RowLimit(config.rows, tools.tell)
         at_once = refills(tools.plan.decoder.method, tools.pair[0])
+        # contexts that wait: for half of the rows where these are refilled one by one, else for the next whole batch
         ahead = max(2, config.rows // (2 if at_once else 1))
-        self._contexts: Line[Request] = Line(ahead, self._brake)
+        self._contexts: BoundedQueue[Request] = BoundedQueue(ahead, self._cancel)
         # Of any length, since decoding must never wait for a thread that waits for its memory; the feed bounds it.
-        self._landed: Line[Retired] = Line(0, self._brake)
-        self._feed = Feed(self._contexts, self._landed, self._rows, self._brake, waits=not at_once)
+        self._decided: BoundedQueue[Decided] = BoundedQueue(0, self._cancel)
+        self._feed = RequestFeed(self._contexts, self._decided, self._rows, self._cancel, waits=not at_once)
 
-    def over(self, entries: Iterable[Entry], state: State, reader: TimedReader) -> "Counter[str]":
+    def run(self, entries: Iterable[Entry], finished: FinishedItems, reader: TimedReader) -> "Counter[str]":
         """Do what is missing of the entries. An interrupt stops it; what is decided by then is still written.
 
         Raises BadOutput where results cannot be written, FailedFast, and what the dataset's listing raises.
         """
-        front = in_thread("contexts", lambda: self._read(entries, state, reader), self._brake)
-        back = in_thread("frames", self._write, self._brake)
+        reading = in_thread("contexts", lambda: self._read(entries, finished, reader), self._cancel)
+        writing = in_thread("frames", self._write, self._cancel)
         try:
-            self._decode()
-            self._landed.end()
-            back.join()
-        except Halted:
+            self._decode()  # returns when every future is written or failed, next chunks included
+            self._decided.end()
+            writing.join()
+        except Cancelled:
             pass
         finally:
-            self._brake.pull()
-            front.join(JOIN_FRONT)
-            back.join(JOIN_BACK)
-        if self._brake.error:
-            raise self._brake.error
+            self._cancel.cancel()  # with no error of its own: an earlier one is kept
+            reading.join(JOIN_READER)
+            writing.join(JOIN_WRITER)
+        if self._cancel.error:
+            raise self._cancel.error
         return self.counts
 
-    def _read(self, entries: Iterable[Entry], state: State, reader: TimedReader) -> None:
-        """The thread in front."""
+    def _read(self, entries: Iterable[Entry], finished: FinishedItems, reader: TimedReader) -> None:
+        """The first thread: read and encode contexts."""
         config, tokenizer = self._config, self._pair[1]
-        planner = Planner(config, state, self._tools.outputs, reader, self._record)
+        planner = Planner(config, finished, self._tools.files, reader, self._record)
         for task in planner.tasks(self._unless_stopped(entries)):
             try:
                 clip = read_context(task, config, reader)
                 encode = partial(encode_context, task, clip, tokenizer)
-                context = self._rows.sparing(encode, "encoding frames", self._brake)
+                context = self._rows.retrying(encode, "encoding frames", self._cancel)
                 request = first_chunk(context, config, self._pair)
-            except Halted:
+            except Cancelled:
                 raise
-            except Exception as error:  # whatever is wrong with this episode, the others go on
+            except Exception as error:  # whatever is wrong with this episode, the others continue
                 self._fail(task.items, error)
                 continue
             self._contexts.put(request)
@@ -104,11 +128,11 @@ class Run:
 
     def _unless_stopped(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:
-            self._brake.check()
+            self._cancel.check()
             yield entry
 
     def _decode(self) -> None:
-        """The main thread: until nothing is left."""
+        """The main thread: decode until nothing is left."""
         while not self._decode_some():
             self._rows.settle()
 
@@ -127,48 +151,49 @@ class Run:
                 keep_going=True,
             )
             for result in results:
-                for future in self._feed.landed(result):
-                    self._land(future, result)
+                for future in self._feed.take(result):
+                    self._hand_on(future, result)
             return True
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            # Everything in flight begins again; its noise is keyed, so its tokens will be the same.
             lost = self._feed.lost()
             if not isinstance(error, MakeRoom) and not self._rows.halve("decoding"):
                 if not lost:
                     raise
-                self._drop(lost.pop(0), error)
+                self._drop(lost.pop(0), error)  # one row is too many for it: give it up, try the others
             for request in lost:
                 self._feed.follow(request)
             return False
 
-    def _land(self, future: Future, result: Finished | Failed) -> None:
+    def _hand_on(self, future: Future, result: Finished | Failed) -> None:
         if isinstance(result, Finished):
-            self._landed.put((future, result))
+            self._decided.put((future, result))
         else:
-            self._fail([item_of(future)], result.error)
+            self._fail([future.item], result.error)
             self._feed.close()
 
     def _drop(self, request: Request, error: Exception) -> None:
         """Give up futures for which one row is too many."""
         futures = futures_of(request)
-        self._fail([item_of(future) for future in futures], error)
+        self._fail([future.item for future in futures], error)
         self._feed.close(len(futures))
 
     def _write(self) -> None:
-        """The thread behind."""
-        for future, finished in self._landed:
+        """The last thread: turn tokens into frames and write them."""
+        for future, finished in self._decided:
             try:
                 turn = partial(advance, future, finished, self._config, self._pair)
-                following = self._rows.sparing(turn, "turning tokens into frames", self._brake)
+                following = self._rows.retrying(turn, "turning tokens into frames", self._cancel)
                 if following is not None:
                     self._feed.follow(following)
                     continue
-                row = self._tools.outputs.write(future.row(), future.made(self._config))
-            except (BadOutput, Halted):
+                row = self._tools.files.write(future.row(), future.content(self._config))
+            except (BadOutput, Cancelled):  # a full disk is not this future's fault: it stops the run
                 raise
-            except Exception as error:  # whatever is wrong with this future, the others go on
-                self._fail([item_of(future)], error)
+            except Exception as error:  # whatever is wrong with this future, the others continue
+                self._fail([future.item], error)
             else:
                 self._record(row)
             self._feed.close()
@@ -176,18 +201,13 @@ class Run:
     def _fail(self, items: list[Item], error: Exception) -> None:
         reason = str(error) if isinstance(error, VidjacobiError) else repr(error)
         for item in items:
-            self._record(Row(*item, status=FAILED, error=reason))
+            self._record(ManifestRow(*item, status=FAILED, error=reason))
 
-    def _record(self, row: Row) -> None:
-        """Into the log; from any thread."""
+    def _record(self, row: ManifestRow) -> None:
+        """Write a row to the log; any thread may."""
         with self._recording:
             self._tools.log.append(row)
             self.counts[row.status] += 1
             self._tools.observe(row)
         if row.status == FAILED and self._config.fail_fast:
-            self._brake.pull(FailedFast(f"stopped at the first failure: {row.episode}: {row.error}"))
-
-
-def item_of(future: Future) -> Item:
-    """Its row of the manifest."""
-    return Item(future.context.task.episode.id, future.context.task.start, future.sample)
+            self._cancel.cancel(FailedFast(f"stopped at the first failure: {row.episode}: {row.error}"))

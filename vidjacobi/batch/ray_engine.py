@@ -1,7 +1,7 @@
 """The Ray engine: Ray Data hands episodes to a pool of actors, each with a model of its own.
 
-Ray does the scheduling, restarts actors that die and gives their episodes to others; what such an actor had finished
-is found in the output folder, which all machines must share. Untested on a cluster and with GPUs.
+Ray schedules, restarts actors that die and gives their episodes to others. What such an actor had finished is found
+in the output folder, which all machines must share. Untested on a cluster and with GPUs.
 """
 
 import logging
@@ -13,32 +13,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vidjacobi.batch.manifest import FAILED, Log, State
-from vidjacobi.batch.pipeline import FailedFast, Run, Tools
+from vidjacobi.batch.manifest import FAILED, FinishedItems, new_log
+from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, tell
-from vidjacobi.batch.room import check_room
 from vidjacobi.batch.settings import BatchConfig
-from vidjacobi.batch.stop import stoppable
-from vidjacobi.batch.worker import Job, listing, load_pair, processors
+from vidjacobi.batch.workers import BatchJob, check_room, listing, load_pair
 from vidjacobi.datasets import Entry
 from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import InvalidArgument, VidjacobiError
+from vidjacobi.processes import available_cores, stoppable
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-_STORE = 200 * 2**20  # bytes of a local object store: only names go through it
-_FUTURES = 4  # rows' worth of them that an actor is handed at a time
+_STORE = 200 * 2**20  # bytes of a local object store: only names of episodes go through it
+_FUTURES = 4  # futures for each row that an actor is handed at a time
 
 
-def run_ray(job: Job, tally: ProgressTracker) -> None:
-    """Do what is missing. Raises VidjacobiError, Stopped."""
+def run_ray(job: BatchJob, tally: ProgressTracker) -> None:
+    """Do what is missing of the job with Ray. Raises VidjacobiError, Stopped."""
     config = job.plan.config
-    state = State(job.outputs.out)
-    entries = [entry for entry in listing(config) if not state.complete(entry.id, config.samples)]
+    finished = FinishedItems(job.files.out)
+    entries = [entry for entry in listing(config) if not finished.complete(entry.id, config.samples)]
     if not entries:
         return
-    with _connected(config) as gpus, stoppable():  # Ray has a handler of signals too, which goes in between
+    with _connected(config) as gpus, stoppable():  # after Ray, which installs a handler of its own
         for answer in _dataset(job, entries, gpus).iter_rows():
             tally.look()
             if answer["error"]:
@@ -50,22 +49,22 @@ def run_ray(job: Job, tally: ProgressTracker) -> None:
 class Actor:
     """A model that stays; called with batches of entries."""
 
-    def __init__(self, job: Job, threads: int | None) -> None:
+    def __init__(self, job: BatchJob, threads: int | None) -> None:
         if threads:
             torch.set_num_threads(threads)
-        config, out = job.plan.config, job.outputs.out
+        config, out = job.plan.config, job.files.out
         device = config.devices.split(",")[0]
         check_room(job.plan, [device])
         pair = load_pair(config, device)
-        self._tools = Tools(job.plan, pair, job.outputs, Log(out, config.shard), lambda row: None, tell)
-        self._state, self._reader = State(out), TimedReader(config.seconds)
+        self._tools = Tools(job.plan, pair, job.files, new_log(out, config.shard), lambda row: None, tell)
+        self._finished, self._reader = FinishedItems(out), TimedReader(config.seconds)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Do what is missing of the entries. What ends the run is an answer: raised, Ray would wrap it up."""
+        """Do what is missing of the entries. What ends the run is an answer, because Ray would wrap an exception."""
         failed, error = 0, ""
         try:
-            entries: list[Entry] = list(batch["entry"])
-            failed = Run(self._tools).over(entries, self._state, self._reader)[FAILED]
+            entries: list[Entry] = list(batch["entry"])  # a column of objects, as Ray hands it over
+            failed = Pipeline(self._tools).run(entries, self._finished, self._reader)[FAILED]
         except FailedFast:
             failed = 1
         except VidjacobiError as reason:
@@ -73,13 +72,14 @@ class Actor:
         return {"failed": np.array([failed]), "error": np.array([error])}
 
 
-def _dataset(job: Job, entries: list[Entry], gpus: float) -> "Dataset":
+def _dataset(job: BatchJob, entries: list[Entry], gpus: float) -> "Dataset":
     from ray.data import ActorPoolStrategy, from_items
 
     config = job.plan.config
     workers = _workers(config)
+    # Ray takes a block as the smallest piece of work, so there are as many of them as batches.
     size = batch_size(len(entries), config, workers)
-    threads = None if config.ray_address else max(1, processors() // workers)
+    threads = None if config.ray_address else max(1, available_cores() // workers)
     rows = from_items([{"entry": entry} for entry in entries], override_num_blocks=-(-len(entries) // size))
     return rows.map_batches(
         Actor,
@@ -103,9 +103,12 @@ def _workers(config: BatchConfig) -> int:
 
 @contextmanager
 def _connected(config: BatchConfig) -> Iterator[float]:
-    """A cluster, or Ray on this machine; GPUs per actor. Raises InvalidArgument where Ray is not there."""
+    """Connect to a cluster or start Ray on this machine; gives the GPUs per actor.
+
+    Raises InvalidArgument where Ray is not installed or cannot be reached.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Of a local Ray: its actors are the work, and not to stand behind everything else.
+    # A local Ray gives its actors a low priority by default, but here they are the work.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.batch.future_files import REPORT, SETTINGS
-from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, Row, merged
+from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, ManifestRow, merged
 from vidjacobi.errors import BadInput
 from vidjacobi.html_report.figures import histogram, throughput
 from vidjacobi.html_report.page import (
@@ -28,7 +28,7 @@ from vidjacobi.video.clips import open_clip, read_frames
 from vidjacobi.video.contact_sheet import contact_sheet
 
 _LISTED = 500  # failures on the page; failures.csv has all
-_PAUSE = 600.0  # seconds without a row after which a run counts as stopped and gone on with
+_PAUSE = 600.0  # seconds without a row after which a run counts as stopped and resumed
 _SHEET = 24  # frames of a contact sheet
 _TRACKS = 4  # futures of a clip that are played
 
@@ -57,15 +57,15 @@ def write_report(out: Path, clips: int) -> Path:
 
 
 def settings_of(out: Path) -> dict[str, Any]:
-    """Of the batch in a folder. Raises BadInput."""
+    """Settings of the batch in a folder. Raises BadInput."""
     try:
         return json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{out / SETTINGS}: cannot be read: {error}") from error
 
 
-def summary_of(rows: Sequence[Row]) -> str:
-    """One sentence."""
+def summary_of(rows: Sequence[ManifestRow]) -> str:
+    """How many futures are done, skipped and failed, as a sentence."""
     counts = Counter(row.status for row in rows)
     episodes = len({row.episode for row in rows if row.status == DONE})
     text = f"{counts[DONE]:,} futures of {episodes:,} episodes"
@@ -74,7 +74,7 @@ def summary_of(rows: Sequence[Row]) -> str:
 
 
 def facts_of(settings: dict[str, Any]) -> dict[str, object]:
-    """The protocol."""
+    """How the futures were made: dataset, clips, model, decoder, sampling."""
     decoder = settings["decoder"]
     sampling = [f"top-p {settings['top_p']}"] + ([f"top-k {settings['top_k']}"] if settings["top_k"] else [])
     temperature = settings["temperature"] if settings["temperature"] is not None else "the decoder's own"
@@ -89,22 +89,22 @@ def facts_of(settings: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def warnings_of(rows: Sequence[Row]) -> list[str]:
-    """In front of everything."""
+def warnings_of(rows: Sequence[ManifestRow]) -> list[str]:
+    """What the page says before everything else."""
     failed = sum(row.status == FAILED for row in rows)
     padded = sum("padded" in (row.notes or "") for row in rows)
     found = [f"{failed:,} failed: see below, and failures.csv"] if failed else []
     return found + ([f"{padded:,} futures continue a context that was padded"] if padded else [])
 
 
-def run_text(done: Sequence[Row]) -> str:
-    """Pauses, where it was stopped and gone on with."""
+def run_text(done: Sequence[ManifestRow]) -> str:
+    """In how many parts it ran, where it was stopped and resumed."""
     parts = len(sittings([row.finished for row in done])) if done else 0
     return f"Run in {parts} parts; the pauses between them are left out." if parts > 1 else ""
 
 
-def run_parts(done: Sequence[Row]) -> list[Part]:
-    """Throughput, passes and acceptance."""
+def run_parts(done: Sequence[ManifestRow]) -> list[Part]:
+    """Plots of throughput, passes, acceptance and seconds."""
     if not done:
         return []
     passes = [row.nfe for row in done if row.nfe is not None]
@@ -126,25 +126,26 @@ def run_parts(done: Sequence[Row]) -> list[Part]:
 
 
 def sittings(finished: Sequence[float]) -> list[list[float]]:
-    """Times in order, parted where nothing happened for long."""
+    """Times in order, split where nothing happened for long."""
     parts: list[list[float]] = []
     for moment in sorted(finished):
-        if not parts or moment - parts[-1][-1] > _PAUSE:
+        if not parts or moment - parts[-1][-1] > _PAUSE:  # it was stopped in between
             parts.append([])
         parts[-1].append(moment)
     return parts
 
 
 def without_pauses(finished: Sequence[float], before: float) -> list[float]:
-    """Seconds of work until each moment; ``before`` the first moment of each sitting there were so many."""
+    """Seconds of work until each moment; each sitting began ``before`` seconds before its first one."""
     times, worked = [], 0.0
     for part in sittings(finished):
+        # the first future of a part was begun before it was finished
         times += [worked + before + moment - part[0] for moment in part]
         worked = times[-1]
     return times
 
 
-def clip_parts(out: Path, done: Sequence[Row], context: int, clips: int) -> Iterator[Part]:
+def clip_parts(out: Path, done: Sequence[ManifestRow], context: int, clips: int) -> Iterator[Part]:
     """The first clips with their futures, one in memory at a time."""
     shown = 0
     for (episode, start), group in groupby(done, key=lambda row: (row.episode, row.start)):
@@ -161,20 +162,20 @@ def clip_parts(out: Path, done: Sequence[Row], context: int, clips: int) -> Iter
             return
 
 
-def numbers_of(row: Row) -> str:
-    """Below a video."""
+def numbers_of(row: ManifestRow) -> str:
+    """Text below a video."""
     return f"{row.nfe} passes, {row.tokens_per_pass or 0:.1f} tokens a pass, {row.seconds or 0:.1f} s"
 
 
 def sheet_of(video: Path, context: int) -> bytes:
-    """JPEG of a contact sheet."""
+    """Contact sheet of a video, as JPEG."""
     frames = read_frames(video, 0, open_clip(video).frames).frames
     content = io.BytesIO()
     contact_sheet(frames, min(context, len(frames)), _SHEET).save(content, "JPEG", quality=88)
     return content.getvalue()
 
 
-def trouble_table(rows: Sequence[Row]) -> Table:
+def trouble_table(rows: Sequence[ManifestRow]) -> Table:
     """What failed first, then what was skipped."""
     columns = [Column("episode"), Column("start", "number"), Column("sample", "number")]
     columns += [Column("status"), Column("reason")]

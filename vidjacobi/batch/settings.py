@@ -1,15 +1,15 @@
-"""What a batch is to run, checked before anything is read; and what may change when it goes on."""
+"""What a batch is to run, checked before anything is read; and what may change when it resumes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vidjacobi.batch.items import parse_shard
-from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import strategies_of
@@ -17,17 +17,46 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import check_whole, lookup
 from vidjacobi.sampling.probs import SamplingParams
 
+T = TypeVar("T")
 OUTPUTS = {
     "videos": "an mp4, the context first, and the tokens",
     "frames": "a folder of PNG pictures, the context first, and the tokens",
     "tokens": "the tokens only; nothing is turned into frames",
 }
 ENGINES = ("local", "ray")
-# How the work is spread and how much of it is asked for: results depend on none of them.
+# How the work is spread and how much of it is asked for; results depend on none of these.
 MAY_CHANGE = {
     *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
     *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check"),
 }
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every ``count``-th episode from the ``index``-th on."""
+
+    index: int = 0
+    count: int = 1
+
+    def part(self, worker: int, workers: int) -> "Shard":
+        """The share of one of several workers."""
+        # Shard 1/3 holds 1, 4, 7, 10 ...; its two workers get 1/6 (1, 7, ...) and 4/6 (4, 10, ...).
+        return Shard(self.index + self.count * worker, self.count * workers)
+
+    def of(self, entries: Iterable[T]) -> Iterator[T]:
+        """Those of the entries that belong to it."""
+        return (entry for number, entry in enumerate(entries) if number % self.count == self.index)
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def parse_shard(text: str) -> Shard:
+    """``i/n`` with 0 <= i < n. Raises InvalidArgument."""
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
+        raise InvalidArgument(f"shard: i/n with i from 0 to n - 1 is needed, such as 0/4, not {text!r}")
+    return Shard(int(index), int(count))
 
 
 @dataclass
@@ -36,7 +65,7 @@ class BatchConfig:
 
     Attributes:
         dataset: entry of ``vidjacobi.datasets.DATASETS``, or auto; ``data`` is its path.
-        camera, split, stride, clip_list: of the dataset; every ``stride``-th frame counts.
+        camera, split, clip_list: which part of the dataset is taken; only every ``stride``-th frame counts.
         starts: rule of ``vidjacobi.datasets.clip_starts.STARTS``; clips are ``context + frames`` frames long.
         short: policy of ``vidjacobi.datasets.clip_starts.SHORT`` for episodes with fewer frames than that.
         limit: take only the first so many episodes.
@@ -49,7 +78,8 @@ class BatchConfig:
         rows: futures that are decoded at a time, per worker.
         shard: ``i/n``: every n-th episode from the i-th on, i from 0.
         engine, ray_address: local processes, or Ray (a cluster's address; none: this machine).
-        devices: apart by commas, or auto: every GPU, else the CPU. workers: processes; None: one per device.
+        devices: comma-separated, or auto: every GPU, else the CPU.
+        workers: processes; None: one per device.
         gpus: per worker of Ray, may be a fraction; None: 1 where there are any.
         seconds: longest time that reading one context may take.
         fail_fast: stop at the first failure.
@@ -133,20 +163,23 @@ class BatchConfig:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """A checked batch and its decoder at its window."""
 
     config: BatchConfig
     decoder: DecoderConfig
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the results depend on."""
+        """Everything that the results depend on: a batch resumes only where these are the same."""
         mine = {key: value for key, value in asdict(self.config).items() if key not in MAY_CHANGE}
         return {**mine, "decoder": asdict(self.decoder)}
 
 
-def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> Plan:
-    """``configs/batch/NAME.yaml`` or a path, flags laid over it, and ``decoder.KEY=VALUE`` pairs. InvalidArgument."""
+def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> BatchPlan:
+    """``configs/batch/NAME.yaml`` or a path, flags laid over it, and ``decoder.KEY=VALUE`` pairs.
+
+    Raises InvalidArgument.
+    """
     config = _absolute(load_settings("batch", name, BatchConfig, flags))
     config.check()
     try:
@@ -154,8 +187,8 @@ def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) ->
     except OmegaConfBaseException as error:
         raise InvalidArgument(f"decoder settings: {error}") from error
     decoder = with_window(load_decoder(config.decoder, overrides), config.window)
-    strategies_of(decoder)
-    return Plan(config, decoder)
+    strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
+    return BatchPlan(config, decoder)
 
 
 def _override(pair: str) -> tuple[str, Any]:
@@ -167,7 +200,8 @@ def _override(pair: str) -> tuple[str, Any]:
 
 
 def _absolute(config: BatchConfig) -> BatchConfig:
-    """With paths that mean the same wherever a worker runs; names of models stay names."""
+    """The same with paths that mean the same wherever a worker runs; names of models stay names."""
+    # "nano" is a model's name, unless a file or folder here is called so
     names = [name for name in ("model", "tokenizer") if os.path.exists(getattr(config, name) or "")]
     names += [name for name in ("data", "clip_list") if getattr(config, name)]
     return replace(config, **{name: os.path.abspath(getattr(config, name)) for name in names})

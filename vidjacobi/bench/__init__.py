@@ -1,1 +1,1 @@
-"""Several decoders and windows on the same contexts, beside AR: decodes, tables, bars, plots."""
+"""Several decoders and windows on the same contexts, beside AR: decodes, tables, bars and plots."""

@@ -1,4 +1,4 @@
-"""When each token was decided and how often it was redrafted, drawn over the frames that the tokens became."""
+"""Maps that show when each token was decided and how often it was redrafted, over the frames of these tokens."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Marks = Int[Tensor, "t h w"]
 
-_CELL = 3.2  # inches of a picture's width
+_CELL = 3.2  # width of a picture in inches
 _HEAT = ("viridis", "inferno")
 _TITLES = ("last frame of the latent frame", "pass that decided the token", "redrafts before that")
 _OPACITY = 0.6
@@ -24,18 +24,19 @@ _OPACITY = 0.6
 def acceptance_map(
     frames: Frames, decided_in: Marks, redrafted: Marks, stride_t: int, title: str
 ) -> "Figure":
-    """One row per predicted latent frame: its last frame, and two heat maps over it.
+    """A figure with a row for each predicted latent frame: its last frame, and two heat maps over this frame.
 
     Args:
-        frames: of the whole clip, context and prediction (its end may be trimmed).
-        decided_in: pass that decided each token of the predicted latent frames, from 1.
-        redrafted: how often its draft had changed before.
-        stride_t: frames a latent frame stands for, the first one excepted.
-        title: above everything.
+        frames: the whole clip, context and prediction; its end may be cut off.
+        decided_in: the pass that decided each token of the predicted latent frames, counted from 1.
+        redrafted: how often the draft of each token had changed before.
+        stride_t: frames for each latent frame, except the first, which stands for one frame.
+        title: text above everything.
 
     Raises InvalidArgument where the maps have more latent frames than the clip.
     """
-    from matplotlib.figure import Figure  # of no backend: nothing is shown, only written
+    # A Figure that is made directly has no window and no global state, unlike those of pyplot.
+    from matplotlib.figure import Figure
 
     count, height, width = decided_in.shape
     last = last_frames(len(frames), count, stride_t)
@@ -45,12 +46,14 @@ def acceptance_map(
     axes = figure.subplots(count, 3, squeeze=False)
     for row, number in enumerate(last):
         picture = frames[number].cpu().numpy()
+        # Frame and maps have the same extent, in tokens, so that a token covers the pixels that it became.
         axes[row, 0].imshow(picture, extent=(0, width, height, 0))
         axes[row, 0].set_ylabel(f"frame {number}")
         grey = picture.mean(-1)
         for column, marks in enumerate((decided_in, redrafted)):
             axis = axes[row, column + 1]
             axis.imshow(grey, "gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+            # One scale for all rows, so that their colours can be compared.
             heat = axis.imshow(
                 marks[row].cpu().numpy(),
                 _HEAT[column],
@@ -71,7 +74,8 @@ def acceptance_map(
 
 
 def last_frames(frames: int, latents: int, stride_t: int) -> list[int]:
-    """Number of the last frame of each of the clip's last ``latents`` latent frames."""
+    """The number of the last frame of each of the clip's last ``latents`` latent frames."""
+    # 33 frames with stride 8 are 5 latent frames, whose last frames are 0, 8, 16, 24 and 32.
     whole = 1 + -(-(frames - 1) // stride_t)
     if latents > whole:
         raise InvalidArgument(f"{frames} frames are {whole} latent frames, not {latents}")
@@ -81,7 +85,7 @@ def last_frames(frames: int, latents: int, stride_t: int) -> list[int]:
 def write_map(
     path: Path, frames: Frames, decided_in: Marks, redrafted: Marks, stride_t: int, title: str
 ) -> None:
-    """``acceptance_map`` as a PNG that appears whole or not at all. Raises BadOutput, InvalidArgument."""
+    """Write an acceptance map as a PNG that appears whole or not at all. Raises BadOutput, InvalidArgument."""
     figure = acceptance_map(frames, decided_in, redrafted, stride_t, title)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=100)

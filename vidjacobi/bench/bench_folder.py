@@ -1,8 +1,7 @@
-"""The folder of a bench: begun, gone on with, or begun anew; and the reports in it."""
+"""The folder of a bench: begun, resumed, or begun anew; and the reports in it."""
 
 import json
-import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,22 @@ from typing import Any
 import torch
 
 from vidjacobi.bench.bars import Names, bars_table
-from vidjacobi.bench.decode_rows import AR, TOKENS, Measurement, begin, read
+from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, TOKENS, Measurement, read
 from vidjacobi.bench.plot import write_plot
 from vidjacobi.bench.settings import BenchConfig, bars_of, cases_of, definitions, differences
 from vidjacobi.bench.table import summary, tables
-from vidjacobi.errors import BadInput, BadOutput
-from vidjacobi.output.atomic import replacing
-from vidjacobi.rollouts.files import versions
-from vidjacobi.runtime import choose
+from vidjacobi.errors import BadOutput
+from vidjacobi.output.atomic import replacing, write_json
+from vidjacobi.output.run_folder import RunFolder
+from vidjacobi.runtime import choose, versions
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
 
 ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
-(Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's law without
-top-p, fed its own output. excess: nll minus its expectation under the law (with top-p) of each token given the ones
-before it; 0 but for chance if lossless. KL: of a lossy decoder's laws, as it decided, from the model's own on its
-output. Seconds: one clip's share of its batch."""
+(Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's
+probabilities without top-p, fed its own output. excess: nll minus its expectation under the probabilities (with
+top-p) of each token given the ones before it; 0 but for chance if lossless. KL: of a lossy decoder's probabilities,
+as it decided, from the model's own on its output. Seconds: one clip's share of its batch."""
 
 
 def open_folder(
@@ -35,71 +34,47 @@ def open_folder(
 
     Decodes of the decoders ``again`` are dropped. Raises BadOutput where another bench lies there.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(f"{out}: cannot be written to: {error.strerror or error}") from error
+    folder = RunFolder(out, "bench", RECORD, parts=(TEXT, PLOT, "map_*.png", TOKENS), marks=(ROWS,))
+    folder.create()
     known = {*definitions(config), AR}
     if unknown := set(again) - known:
         raise BadOutput(
             f"--again {' '.join(sorted(unknown))}: this bench has only {', '.join(sorted(known))}"
         )
     if overwrite:
-        forget(out)
-    rows: list[Measurement] = []
-    there: dict[str, Any] = {}
-    if (out / RECORD).is_file() or (out / ROWS).is_file():
-        there = check_same(config, out, clips, again)
-        rows = [row for row in read(out / ROWS) if row.decoder not in again]
-    begin(out / ROWS, rows)
+        folder.overwrite()
+    kept: list[Measurement] = []  # whole rows only: the file is written anew without what a kill cut short
+
+    def changes(record: dict[str, Any]) -> list[str]:
+        kept.extend(row for row in read(out / ROWS) if row.decoder not in again)
+        found = differences(config, record["config"], without(record["decoders"], again))
+        return found + (["other clips"] if record["clip_files"] != [str(clip) for clip in clips] else [])
+
+    before = folder.resume(changes)
+    MEASUREMENTS.begin(out / ROWS, kept)
     (out / TOKENS).mkdir(exist_ok=True)
     runtime = choose(config.device, config.dtype)
     record = {
         "config": asdict(config),
         "clip_files": [str(clip) for clip in clips],
-        "decoders": {**there, **definitions(config)},
+        "decoders": {**without(before["decoders"] if before else {}, again), **definitions(config)},
         "device": str(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "finished": False,
     }
-    write_json(out, record)
+    write_json(out / RECORD, record)
 
 
-def check_same(
-    config: BenchConfig, out: Path, clips: Sequence[Path], again: Collection[str]
-) -> dict[str, Any]:
-    """Refuse a folder that holds decodes of something else; return what its decoders are."""
-    try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        before, decoders = record["config"], record["decoders"]
-        files = record["clip_files"]
-        read(out / ROWS)
-    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
-        raise BadOutput(
-            f"{out} holds a bench that cannot be gone on with ({error}): give another --out, or --overwrite"
-        ) from error
-    decoders = {name: found for name, found in decoders.items() if name not in again}
-    found = differences(config, before, decoders)
-    if files != [str(clip) for clip in clips]:
-        found.append("other clips")
-    if found:
-        raise BadOutput(
-            f"{out} holds another bench ({'; '.join(found)}): give another --out, or --overwrite to begin anew"
-        )
-    return decoders
-
-
-def forget(out: Path) -> None:
-    """Remove what an earlier bench left in this folder, and nothing else."""
-    for path in [out / name for name in (ROWS, RECORD, TEXT, PLOT)] + list(out.glob("map_*.png")):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(out / TOKENS, ignore_errors=True)
+def without(decoders: Mapping[str, Any], again: Collection[str]) -> dict[str, Any]:
+    """What the decoders of an earlier run are, but those that are decoded again."""
+    return {name: found for name, found in decoders.items() if name not in again}
 
 
 def asked_for(config: BenchConfig, rows: Sequence[Measurement], clips: int) -> list[Measurement]:
     """The decodes that this configuration names, in its order of decoders."""
+    # earlier runs may have left more models, seeds, clips and decoders in the folder
     order = {key: index for index, key in enumerate([AR, *dict.fromkeys(c.key[0] for c in cases_of(config))])}
     keys = {(AR, 1), *(case.key for case in cases_of(config))}
     found = [
@@ -134,15 +109,9 @@ def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) ->
         return lines
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     bars = {model: [asdict(verdict) for verdict in found] for model, found in verdicts.items()}
-    write_json(out, {**record, "finished": finished, "summary": lines, "bars": bars})
+    write_json(out / RECORD, {**record, "finished": finished, "summary": lines, "bars": bars})
     note = "" if finished else "\n\nNot finished: these are the decodes so far."
     with replacing(out / TEXT) as partial:
         partial.write_text("\n\n".join([*texts, ABOUT]) + note + "\n", encoding="utf-8")
     write_plot(out / PLOT, lines)
     return lines
-
-
-def write_json(out: Path, record: dict[str, Any]) -> None:
-    """``bench.json``, whole or not at all."""
-    with replacing(out / RECORD) as partial:
-        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")

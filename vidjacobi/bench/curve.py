@@ -1,4 +1,4 @@
-"""Seconds and decided tokens of a pass by window size, measured once and kept in a file for the adaptive window."""
+"""The curve of the adaptive window: seconds of a pass and tokens decided in it, by window, measured once."""
 
 from pathlib import Path
 from statistics import mean
@@ -17,9 +17,11 @@ from vidjacobi.shapes import Tokens
 def measure_curve(
     model: VideoModel, contexts: Tokens, new_tokens: int, decoder: str, windows: list[int]
 ) -> dict[str, list[Any]]:
-    """Decode every context at every window: the median seconds of a pass, and the mean tokens per pass.
+    """Decode every context at every window, and measure the seconds and the tokens of a pass.
 
-    Windows are taken in turn for each clip, so that a change in the machine's speed meets all of them.
+    Returns:
+        ``sizes`` (the windows, rising), ``seconds`` (the median of a decode's passes, then the mean over clips) and
+        ``tokens`` (decided in a pass, the mean over clips).
 
     Raises:
         InvalidArgument: no window, or one below 1.
@@ -30,8 +32,10 @@ def measure_curve(
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     tokens: dict[int, list[float]] = {size: [] for size in sizes}
     for clip in range(len(contexts)):
+        # All windows of a clip in turn: if the machine becomes slower for a while, all windows meet it.
         for size in sizes:
             decoded = decode(model, contexts[clip : clip + 1], new_tokens, decoder, size, measure=True)
+            # The first entry is the prefill.
             seconds[size].append(float(torch.median(decoded.trace.seconds[1:])))
             tokens[size].append(decoded.stats.tokens_per_pass[0])
     return {
@@ -42,7 +46,10 @@ def measure_curve(
 
 
 def write_curve(path: Path, curve: dict[str, list[Any]], about: dict[str, Any]) -> None:
-    """As YAML that ``lanes: {name: adaptive, curve: PATH}`` reads; ``about`` says where it was measured."""
+    """Write a curve as the YAML that ``lanes: {name: adaptive, curve: PATH}`` reads.
+
+    ``about`` are keys that say where it was measured. Raises BadOutput.
+    """
     text = OmegaConf.to_yaml(OmegaConf.create({**about, **curve}))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

@@ -1,20 +1,15 @@
-"""The decodes of a bench as lines of a CSV file, which is added to while the bench runs."""
+"""The decodes of a bench: a row of its CSV file and a file of tokens each, written while the bench runs."""
 
-import csv
-import io
-import types
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 from vidjacobi.errors import BadInput
-from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
+from vidjacobi.output.rows import CsvRows
 
 AR = "ar"
 TOKENS = "tokens"  # folder of every decode's tokens
-Key = tuple[str, str, int, int, int]  # model, decoder, window, seed, clip
+DecodeKey = tuple[str, str, int, int, int]  # model, decoder, window, seed, clip
 
 
 @dataclass(frozen=True)
@@ -22,14 +17,14 @@ class Measurement:
     """One decode of one clip.
 
     Attributes:
-        model, decoder, law, lanes: names; ``lanes`` is the registry entry.
+        model, decoder, guarantee, lanes: names; ``lanes`` is the registry entry.
         seed, clip, window: ``clip`` counts from 0.
         nfe: passes, the prefill included.
         new_tokens: tokens decided.
         positions: mean positions evaluated per pass, the prefill left out.
         seconds, forward_seconds: its share of its batch's wall time, and of that inside the model.
         ar_agreement: share of tokens equal to AR's from the same seed.
-        nll: mean -log p of the tokens under the model's untruncated law, nats.
+        nll: mean -log p of the tokens under the model's probabilities without top-k and top-p, nats.
         excess, kl: see ``vidjacobi.bench.likelihood``; ``kl`` of lossy decoders only.
     """
 
@@ -51,54 +46,28 @@ class Measurement:
     kl: float | None = None
 
     @property
-    def key(self) -> Key:
-        """What was decoded."""
+    def key(self) -> DecodeKey:
+        """Which decode it is; the later one of two rows with the same key counts."""
         return self.model, self.decoder, self.window, self.seed, self.clip
 
 
-COLUMNS = [column.name for column in fields(Measurement)]
+MEASUREMENTS = CsvRows(Measurement)
 
 
-def tokens_file(out: Path, key: Key) -> Path:
+def tokens_file(out: Path, key: DecodeKey) -> Path:
     """Where a bench in ``out`` keeps the new tokens of one decode, int32 ``[n]``."""
     model, decoder, *numbers = key
     name = "-".join([safe_name(model), safe_name(decoder), *map(str, numbers)])
     return out / TOKENS / f"{name}.npy"
 
 
-def append(path: Path, rows: Sequence[Measurement]) -> None:
-    """Add lines in one write, so that several processes may do it."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writerows({k: "" if v is None else v for k, v in asdict(row).items()} for row in rows)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text.getvalue())
-
-
-def begin(path: Path, rows: Sequence[Measurement] = ()) -> None:
-    """A file with the names, and with lines that are kept."""
-    with replacing(path) as partial:
-        partial.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-        append(partial, rows)
-
-
 def read(path: Path) -> list[Measurement]:
-    """All whole lines; the last one may have been cut off. Raises BadInput."""
-    text = path.read_text(encoding="utf-8")
-    lines = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    """All whole rows, each key once; the last line may have been cut off. Raises BadInput."""
     try:
-        rows = [
-            Measurement(**{f.name: cell(line[f.name], f.type) for f in fields(Measurement)}) for line in lines
-        ]
+        rows = MEASUREMENTS.read(path)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path}: is not a bench's CSV ({error}); give another --out, or --overwrite"
         ) from error
+    # two rows of one key: its tokens were gone, so it was decoded again
     return list({row.key: row for row in rows}.values())
-
-
-def cell(text: str, kind: Any) -> Any:
-    """One value."""
-    if get_origin(kind) is types.UnionType:
-        return None if text == "" else get_args(kind)[0](text)
-    return kind(text)

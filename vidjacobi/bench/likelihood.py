@@ -1,4 +1,4 @@
-"""How likely decided tokens are under the model, and how far the laws that decided them were from its own."""
+"""How likely decided tokens are under the model, and how far the probs that decided them were from its own."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,13 @@ class Likelihood:
     """Means over each clip's new tokens, in nats a token.
 
     Attributes:
-        nll: -log p of the tokens, p the model's law of the whole vocabulary given the clip's own tokens.
-        excess: nll minus what it would be on average if each token were drawn from the model's law, top-p and all,
-            given the clip's own earlier tokens: 0 but for chance of a lossless decoder.
-        kl: KL(law that decided the token, p), also of the whole vocabulary; None where it was not watched.
-            0 for every decoder that decides a token on the very tokens to its left, whatever its verifier.
+        nll: -log p of the tokens, where p are the model's probs over the whole vocabulary, given the clip's own
+        tokens.
+        excess: nll minus its mean if each token were drawn from the model's probs, with top-p, given the clip's own
+            earlier tokens. For a lossless decoder this is 0 up to chance.
+        kl: KL(probs that decided the token, p), also over the whole vocabulary; None where it was not watched. It
+        is 0
+            for every decoder that decides each token given exactly the tokens to its left, whatever its verifier is.
     """
 
     nll: Float[Tensor, " b"]
@@ -29,7 +31,7 @@ class Likelihood:
 
 
 class Watched:
-    """The logits that decided each token of a decode; give it to ``vidjacobi.decode`` as ``watch``."""
+    """Keeps the logits that decided each token of a decode. ``vidjacobi.decode`` takes it as ``watch``."""
 
     def __init__(self) -> None:
         self._logits: list[Float[Tensor, "m v"]] = []
@@ -41,10 +43,11 @@ class Watched:
         self._logits.append(logits[clips, slots])
 
     def rows(self, batch: int, columns: int) -> tuple[Float[Tensor, "m v"], Int[Tensor, "b p"]]:
-        """All logits, and for each clip and position the index of its last one, -1 where there is none."""
+        """All logits, and for each clip and position the index of its last logits among them, -1 without any."""
         logits, places = torch.cat(self._logits), torch.cat(self._places)
         index = torch.full((batch, columns), -1, dtype=torch.long, device=places.device)
-        # a later row of the same place wins: amax instead of an assignment in no certain order
+        # A position may be decided more than once, and the last time counts. An assignment to repeated indices has no
+        # certain order, so the largest number wins: places 5 7 5 give index[5] = max(0, 2) = 2 and index[7] = 1.
         flat = places[:, 0] * columns + places[:, 1]
         order = torch.arange(len(flat), device=flat.device)
         index.view(-1).scatter_reduce_(0, flat, order, "amax")
@@ -59,10 +62,10 @@ def score(
     sampling: SamplingParams,
     watched: Watched | None = None,
 ) -> Likelihood:
-    """Feed whole clips, context and ``new_tokens`` decided tokens, and look the tokens' laws up.
+    """The likelihood of the last ``new_tokens`` tokens of whole clips ``[b p]``, computed by a single prefill.
 
-    ``sampling`` is the decoder's. Likelihoods are at its temperature (1 where it is 0: a greedy law has none),
-    without top-k and top-p.
+    ``sampling`` is the decoder's. Likelihoods are taken at its temperature, without top-k and top-p. Temperature 0,
+    at which every other token would have likelihood 0, counts as 1.
     """
     batch, length = clips.shape
     whole = SamplingParams(sampling.temperature or 1.0, top_p=1.0)
@@ -72,16 +75,19 @@ def score(
     expected: list[Float[Tensor, "b m"]] = []
     kl: list[Float[Tensor, "b m"]] = []
     first = length - new_tokens
+    # The input at position i yields the probs of position i + 1, so the last token is not fed. Chunks keep the logits
+    # of a whole clip, gigabytes for a large vocabulary, from being in memory at once.
     for logits in model.prefill(clips[:, :-1], cache, new_tokens):
         last = first + logits.shape[1]
-        laws = logits_to_probs(logits, whole)
-        nll.append(-laws.gather(-1, clips[:, first:last, None])[..., 0].log())
+        probs = logits_to_probs(logits, whole)
+        nll.append(-probs.gather(-1, clips[:, first:last, None])[..., 0].log())
+        # The mean nll of a token drawn from ``drawn`` is the cross entropy -sum(drawn * log(probs)).
         drawn = logits_to_probs(logits, sampling)
-        expected.append(-torch.where(drawn > 0, drawn * laws.log(), 0).sum(-1))
+        expected.append(-torch.where(drawn > 0, drawn * probs.log(), 0).sum(-1))
         if rows:
             index = rows[1][:, first:last]
             used = logits_to_probs(rows[0][index.clamp(min=0)], whole)
-            kl.append(torch.where(index >= 0, divergence(used, laws), 0))
+            kl.append(torch.where(index >= 0, divergence(used, probs), 0))
         first = last
     likelihood = torch.cat(nll, 1).mean(1)
     excess = likelihood - torch.cat(expected, 1).mean(1)
@@ -89,5 +95,5 @@ def score(
 
 
 def divergence(used: Probs, own: Probs) -> Float[Tensor, "b n"]:
-    """KL(used, own) of every row; a token that ``used`` gives no mass counts nothing."""
+    """KL(used, own) of every row; tokens of probability 0 in ``used`` add nothing."""
     return torch.where(used > 0, used * (used.log() - own.log()), 0).sum(-1)

@@ -1,4 +1,4 @@
-"""What a bench decodes: a model, contexts, and how many tokens are asked for."""
+"""What a bench decodes: a model, contexts, and the number of tokens to decide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,16 +13,19 @@ from vidjacobi.bench.settings import BenchConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import Pair, load
+from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import latent_frames
 from vidjacobi.shapes import GridTokens
 from vidjacobi.video.clips import read_frames
-from vidjacobi.video.pixels import fit
 
 
 @dataclass(frozen=True)
 class Material:
-    """A model and its contexts. ``warm``: the decodes whose passes have been compiled."""
+    """A model, its contexts and the number of tokens to decide.
+
+    ``warm`` holds (decoder, window, clips) of decodes whose passes have been compiled already.
+    """
 
     pair: Pair
     grids: GridTokens
@@ -32,8 +35,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Source:
-    """Where contexts are from: the user's videos ``clips``, or a ``file`` of tokens ``[clips t h w]`` (.npy), or
-    the held-out ones that ship with the model."""
+    """Where contexts come from.
+
+    These are the user's videos ``clips``, or a ``file`` (.npy) of tokens ``[clips t h w]`` or, without both, the
+    held-out contexts that ship with the model.
+    """
 
     clips: tuple[Path, ...] = ()
     file: Path | None = None
@@ -44,45 +50,54 @@ SHIPPED = Source()
 
 @lru_cache(maxsize=1)
 def pair_of(model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off") -> Pair:
-    """A model and its video tokenizer; kept in memory from call to call."""
+    """A model and its video tokenizer. The last pair stays in memory from call to call."""
     return load(model, device, dtype, tokenizer, compile=compile)
 
 
 @lru_cache(maxsize=1)
 def _material(pair: Pair, model: str, context: int, source: Source, written: int) -> Material:
-    # `written`, the file's time, only tells a file that has changed since from the one remembered
+    # ``written``, the time of the file, is part of the cache's key only: a file that has changed is read again.
     grids = (
         read_contexts(source.file, pair[0])
         if source.file
         else contexts_of(model, pair, context, source.clips)
     )
-    decode(pair[0], flatten(pair[0], grids[:1]), 2)  # warm-up
+    # so that the first measured decode does not load libraries
+    decode(pair[0], flatten(pair[0], grids[:1]), 2)
     return Material(pair, grids, 0)
 
 
 def material_of(name: str, config: BenchConfig, source: Source) -> Material:
-    """The model, its contexts and how many tokens are asked for; kept in memory from call to call."""
+    """The model, its contexts and the number of tokens to decide. The last one stays in memory from call to call.
+
+    Raises InvalidArgument where there are fewer contexts than the configuration asks for.
+    """
     written = source.file.stat().st_mtime_ns if source.file else 0
     pair = pair_of(name, config.tokenizer, config.device, config.dtype, config.compile)
     found = _material(pair, name, config.context, source, written)
     if not source.clips and config.clips > len(found.grids):
         place = source.file or f"held-out contexts ship with {name}"
         raise InvalidArgument(f"{config.clips} clips asked for, but there are {len(found.grids)}: {place}")
+    # whole latent frames that cover context and prediction, less those of the context
     whole = latent_frames(config.context + config.frames, found.pair[1])
     return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
 
 
 def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = ()) -> GridTokens:
-    """Context tokens ``[clips t h w]`` of ``length`` frames: of the user's videos, or those that ship."""
+    """Context tokens ``[clips t h w]`` of ``length`` frames: of the user's videos, or those that ship with the model.
+
+    Raises InvalidArgument where none ship, or where they have another length.
+    """
     model, tokenizer = pair
     if clips:
         frames = [read_frames(clip, 0, length).frames for clip in clips]
-        return torch.cat([tokenizer.encode(fit(clip, tokenizer.frame_size)[None]) for clip in frames])
+        return torch.cat([frames_to_tokens([clip], tokenizer) for clip in frames])
     place = resources.files("vidjacobi.assets") / name / "held_out_contexts.npy"
     if not place.is_file():
         raise InvalidArgument(f"no contexts ship for {name}: name some clips")
     with resources.as_file(place) as file:
         grids = read_contexts(file, model)
+    # They are tokens, so they cannot be cut to another number of frames.
     if latent_frames(length, tokenizer) != grids.shape[1]:
         raise InvalidArgument(
             f"the contexts that ship with {name} are not of {length} frames: name some clips"
@@ -91,5 +106,5 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
 
 
 def read_contexts(file: Path, model: VideoModel) -> GridTokens:
-    """Context tokens ``[clips t h w]`` from a .npy file."""
+    """The context tokens ``[clips t h w]`` in a .npy file, on the device of the model."""
     return torch.from_numpy(np.load(file).astype(np.int64)).to(model.device)

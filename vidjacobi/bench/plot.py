@@ -1,4 +1,4 @@
-"""Passes and tokens per pass over the window, one line per decoder, beside the curves of the MC-SJD paper."""
+"""A plot of passes and tokens per pass over the window: a line for each decoder, and those of the MC-SJD paper."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,16 @@ PAPER = {
     "$\\pi_{GS}$": (3.96, 6.06, 9.47, 13.6),
 }
 _MARKERS = "osD^vPX*<>hp"
-_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9", "navy", "k", "gold")  # no grey: the paper's
-_LABELS = {"SJD": (4, -9), "$\\pi_{MC}$": (4, -7), "$\\pi_{GS}$": (4, 2)}  # in points off the curve's end
+# without C7, the grey of the paper's curves
+_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9", "navy", "k", "gold")
+# where the names of the paper's curves are, in points from the end of the curve
+_LABELS = {"SJD": (4, -9), "$\\pi_{MC}$": (4, -7), "$\\pi_{GS}$": (4, 2)}
 
 
 def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
-    """Two panels per model from the lines of ``vidjacobi.bench.table.summary``."""
-    from matplotlib.figure import Figure  # of no backend: nothing is shown, only written
+    """A figure with two panels for each model, from the lines of ``vidjacobi.bench.table.summary``."""
+    # A Figure that is made directly has no window and no global state, unlike those of pyplot.
+    from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(line["model"] for line in lines))
     decoders = [name for name in dict.fromkeys(line["decoder"] for line in lines) if name != AR]
@@ -47,7 +50,7 @@ def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
 
 
 def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) -> None:
-    """One decoder: a curve over its windows, or points at the mean positions of its lanes."""
+    """Draw one decoder: a curve over its windows or, with lanes, points at its mean positions a pass."""
     lanes = any(line["lanes"] != "raster" for line in lines)
     points = sorted((line["positions"] if lanes else line["window"], line[value]) for line in lines)
     lossy = any(line["guarantee"] == "lossy" for line in lines)
@@ -65,7 +68,7 @@ def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) 
 
 
 def draw_paper(axis: "Axes") -> None:
-    """The reference curves, behind everything."""
+    """Draw the curves of the paper in grey, below everything else."""
     for name, values in PAPER.items():
         axis.plot(PAPER_WINDOWS, values, color="0.6", linestyle=(0, (4, 3)), linewidth=1.2, zorder=0)
         end = (PAPER_WINDOWS[-1], values[-1])
@@ -73,7 +76,7 @@ def draw_paper(axis: "Axes") -> None:
 
 
 def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
-    """Logarithmic axes with plain numbers, ticks at the windows."""
+    """Give a panel logarithmic axes with plain numbers, and ticks at the windows."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     axis.set_xscale("log", base=2)
@@ -94,7 +97,7 @@ def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
 
 
 def write_plot(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """``plot`` as a PNG that appears whole or not at all; nothing where only AR was run."""
+    """Write the plot as a PNG that appears whole or not at all; nothing is written where only AR was run."""
     if all(line["decoder"] == AR for line in lines):
         return
     figure = plot(lines)

@@ -1,13 +1,12 @@
-"""Several decoders and windows on the same contexts, in one run, alternating, beside AR."""
+"""Decoding the same contexts with several decoders and windows in turn, beside AR, in one run that can be resumed."""
 
-import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import torch
@@ -16,63 +15,71 @@ from torch import Tensor
 
 from vidjacobi.bench.acceptance_map import write_map
 from vidjacobi.bench.bench_folder import ROWS
-from vidjacobi.bench.decode_rows import AR, Key, Measurement, append, read, tokens_file
+from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, DecodeKey, Measurement, read, tokens_file
 from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
-from vidjacobi.bench.settings import BenchConfig, Case, cases_of, lane_rule
-from vidjacobi.config.settings import load_decoder
+from vidjacobi.bench.settings import BenchCase, BenchConfig, cases_of, lane_rule
+from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import decode
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
+from vidjacobi.processes import end_with_parent
 from vidjacobi.runtime import choose
-from vidjacobi.video.pixels import to_uint8
 
-MAP_WINDOW = 64  # of the acceptance maps, where a decoder ran at it
+MAP_WINDOW = 64  # the window of the acceptance map of a decoder, if it ran at this window
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench, where its contexts are from, and the opened folder that it adds to."""
+    """A bench, the source of its contexts, and the opened folder that it adds to."""
 
     config: BenchConfig
     out: Path
     source: Source = SHIPPED
 
     @property
-    def cases(self) -> list[Case]:
-        """AR first."""
-        return [Case(load_decoder(AR)), *cases_of(self.config)]
+    def cases(self) -> list[BenchCase]:
+        """All decoders at all windows. AR is the first, because others are compared with its tokens."""
+        return [BenchCase(load_decoder(AR)), *cases_of(self.config)]
 
     def count(self) -> int:
-        """Clips of each model."""
+        """The number of clips, for each model."""
         return len(self.source.clips) or self.config.clips
 
 
 @dataclass(frozen=True)
-class Group:
+class PendingBatch:
     """The decodes of a batch of clips with one model and seed that are still to be done, AR's first."""
 
     model: str
     seed: int
-    todo: tuple[tuple[Case, tuple[int, ...]], ...]  # with the clips that each is missing for
+    todo: tuple[tuple[BenchCase, tuple[int, ...]], ...]  # each with the clips that it has not decoded yet
 
 
 def check(bench: Bench) -> None:
-    """Refuse, before anything is decoded, models and clips that cannot be run. Raises InvalidArgument."""
+    """Raise InvalidArgument for models and clips that cannot be run, before anything is decoded."""
     runtime = choose(bench.config.device, bench.config.dtype)
     check_mode(bench.config.compile, runtime.device)
     for name in bench.config.models:
         material_of(name, bench.config, bench.source)
 
 
+def print_progress(line: str) -> None:
+    """Print on standard error. It is sent to workers, so it must be a function that has a name in its module."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
     """Decode what ``bench.csv`` does not hold yet, and add it there.
 
-    Yields how many batches of clips are left: once where nothing was to be done, else after each.
+    Yields the number of batches of clips that are left, after each batch, or once where nothing is to be done.
+    ``tell`` gets a line of text after each decode.
     """
+    # A decode is done if its row and its tokens are both there; after a crash one of them may be missing.
     done = {row.key for row in read(bench.out / ROWS) if tokens_file(bench.out, row.key).exists()}
     groups = plan(bench, done)
     places = [f"{index + 1}/{len(groups)}" for index in range(len(groups))]
@@ -87,10 +94,11 @@ def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
 
 
 def share(
-    bench: Bench, groups: Sequence[Group], places: Sequence[str], tell: Callable[[str], None]
+    bench: Bench, groups: Sequence[PendingBatch], places: Sequence[str], tell: Callable[[str], None]
 ) -> Iterator[int]:
-    """Batches of clips spread over processes; ``tell`` must be a module's function."""
+    """Run batches of clips in several processes. ``tell`` must be a function of a module, so that it can be sent."""
     threads = max(1, torch.get_num_threads() // bench.config.workers)
+    # "spawn": forked processes would share the threads and locks of torch in an undefined state.
     pool = ProcessPoolExecutor(bench.config.workers, get_context("spawn"), begin_worker, (threads,))
     try:
         tasks = [
@@ -105,21 +113,13 @@ def share(
 
 
 def begin_worker(threads: int) -> None:
-    """Threads of a worker, and its end: a worker whose bench was killed must not go on computing."""
+    """Prepare a worker: it gets its share of the threads, and it ends when its parent does."""
     torch.set_num_threads(threads)
-    Thread(target=leave_with_the_parent, daemon=True).start()
+    end_with_parent()
 
 
-def leave_with_the_parent() -> None:
-    """Wait for the parent's end, then end at once."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def plan(bench: Bench, done: set[Key]) -> list[Group]:
-    """Batches with what is missing in each. Seed by seed, so that a bench that is stopped has many clips."""
+def plan(bench: Bench, done: set[DecodeKey]) -> list[PendingBatch]:
+    """The batches with what each lacks, seed by seed, so that a bench that is stopped early has many clips."""
     config, groups = bench.config, []
     starts = range(0, bench.count(), config.batch)
     for model in config.models:
@@ -127,6 +127,8 @@ def plan(bench: Bench, done: set[Key]) -> list[Group]:
             for turn, first in enumerate(starts):
                 clips = range(first, min(first + config.batch, bench.count()))
                 ar, *cases = bench.cases
+                # Each batch begins with another decoder (a b c, b c a, c a b, ...), so that none always runs when the
+                # machine is warm or cold.
                 turned = cases[turn % len(cases) :] + cases[: turn % len(cases)] if cases else []
                 todo = []
                 for case in [ar, *turned]:
@@ -134,16 +136,16 @@ def plan(bench: Bench, done: set[Key]) -> list[Group]:
                     if missing:
                         todo.append((case, missing))
                 if todo:
-                    groups.append(Group(model, seed, tuple(todo)))
+                    groups.append(PendingBatch(model, seed, tuple(todo)))
     return groups
 
 
-def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None]) -> None:
-    """Decode, measure and write one batch of clips with every decoder."""
+def run_group(bench: Bench, group: PendingBatch, place: str, tell: Callable[[str], None]) -> None:
+    """Decode one batch of clips with every decoder that it lacks, measure, and add the rows."""
     material = material_of(group.model, bench.config, bench.source)
     for case, clips in group.todo:
         measured = run_case(bench, group, case, clips, material)
-        append(bench.out / ROWS, measured)
+        MEASUREMENTS.append(bench.out / ROWS, measured)
         passes = sum(row.nfe for row in measured) / len(measured)
         seconds = sum(row.seconds for row in measured)
         tell(
@@ -153,11 +155,12 @@ def run_group(bench: Bench, group: Group, place: str, tell: Callable[[str], None
 
 
 def run_case(
-    bench: Bench, group: Group, case: Case, clips: Sequence[int], material: Material
+    bench: Bench, group: PendingBatch, case: BenchCase, clips: Sequence[int], material: Material
 ) -> list[Measurement]:
-    """One decode of a batch, and its likelihood."""
+    """The rows of one decode of a batch, with likelihoods."""
     config, (model, _) = bench.config, material.pair
     contexts = flatten(model, material.grids[list(clips)])
+    # Only lossy decoders decide by probs other than the model's own, so only their logits need to be kept.
     watched = Watched() if case.decoder.guarantee == "lossy" else None
     ask = partial(
         decode,
@@ -169,7 +172,7 @@ def run_case(
     )
     shape = (*case.key, len(clips))
     if config.compile != "off" and shape not in material.warm:
-        ask()  # what is compiled or captured now is in no pass's seconds
+        ask()  # compiles and captures, so that this is not in the seconds of the measured passes
         material.warm.add(shape)
     decoded = ask(measure=True, watch=watched)
     for clip, tokens in zip(clips, decoded.tokens, strict=True):
@@ -205,13 +208,13 @@ def run_case(
 
 
 def keep_tokens(file: Path, tokens: Int[Tensor, " n"]) -> None:
-    """One decode's tokens, whole or not at all."""
+    """Write the tokens of one decode, whole or not at all."""
     with replacing(file) as partial:
         np.save(partial, tokens.to("cpu", torch.int32).numpy())
 
 
 def map_cases(bench: Bench) -> set[tuple[str, int]]:
-    """For each decoder but AR the window of its acceptance map."""
+    """(decoder, window) of the acceptance maps: MAP_WINDOW or, without it, the middle one of a decoder's windows."""
     windows: dict[str, list[int]] = {}
     for name, window in (case.key for case in bench.cases[1:]):
         windows.setdefault(name, []).append(window)
@@ -221,15 +224,16 @@ def map_cases(bench: Bench) -> set[tuple[str, int]]:
     }
 
 
-def draw_map(bench: Bench, case: Case, clips: Sequence[int], material: Material, decoded: Decoded) -> None:
-    """Acceptance map of the first clip, if it is among them."""
+def draw_map(
+    bench: Bench, case: BenchCase, clips: Sequence[int], material: Material, decoded: Decoded
+) -> None:
+    """Draw the acceptance map of the first clip, if it is in this batch."""
     if 0 not in clips:
         return
     row, (_, tokenizer) = list(clips).index(0), material.pair
     given = material.grids[0]
     new = decoded.tokens[row].unflatten(0, (-1, *given.shape[1:]))
-    pixels = tokenizer.to_frames(torch.cat([given, new])[None])
-    frames = to_uint8(next(iter(pixels))).cpu()
+    frames = tokens_to_frames(torch.cat([given, new]), tokenizer)
     decided_in, redrafted = (
         mark[row].view(new.shape) for mark in (decoded.trace.decided_in, decoded.trace.redrafted)
     )

@@ -1,20 +1,21 @@
-"""What a bench is to run, checked before anything is loaded."""
+"""What a bench runs, checked before anything is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.bars import BARS, Bar
-from vidjacobi.config.settings import DecoderConfig, load_decoder, load_settings, with_window
+from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
+from vidjacobi.config.yaml_files import load_settings
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
 
-# What no decode depends on: a bench that goes on may ask for more of it, for less, or for others.
+# Settings that no single decode depends on: a bench that is resumed may ask for more, fewer or other ones.
 MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
-WORDS = ("window", "paper", "summary")  # of a decoder's configuration, that do not tell what it is
+WORDS = ("window", "paper", "summary")  # keys of a decoder that do not change what it does
 
 
 @dataclass
@@ -22,17 +23,22 @@ class BenchConfig:
     """What to compare: every decoder at every window, and AR, on every clip with every seed.
 
     Attributes:
-        models, tokenizer: as ``vidjacobi.load``.
-        clips: how many of the held-out contexts that ship with each model.
-        context, frames: frames given, and frames to predict behind them.
-        decoders: names or YAML paths, or {name: ..., window: ...} or {name: ..., windows: [...]}. One whose
-            lanes are rows has a width of its own and runs once, at its own window, unless one is named.
-        baseline: passes are compared with its at equal windows.
-        reference: lane decoders' passes are compared with its at equal mean positions.
-        batch: clips decoded together. Passes per clip do not depend on it; seconds are a share of the batch's.
+        models, tokenizer: as for ``vidjacobi.load``.
+        clips: number of the held-out contexts that ship with each model.
+        seeds: every clip is decoded with each of them.
+        context, frames: frames that are given, and frames to predict after them.
+        decoders: names or YAML paths, or {name: ..., window: ...} or {name: ..., windows: [...]}. A decoder with
+        lanes
+            has a width of its own and runs once, at its own window, unless windows are named.
+        windows: positions per pass, for decoders without lanes.
+        baseline: decoder whose passes others are compared with at equal windows.
+        reference: decoder whose passes those of decoders with lanes are compared with at equal mean positions.
+        batch: clips that are decoded together. Passes per clip do not depend on it; seconds are a share of the
+        batch's.
         workers: processes, each with its share of the threads.
-        compile: how passes are made: a key of ``vidjacobi.decoding.compiled.MODES``.
-        bars: see ``vidjacobi.bench.bars``.
+        temperature, top_p, device, dtype: as for ``vidjacobi.decode`` and ``vidjacobi.load``.
+        compile: how passes are made; a key of ``vidjacobi.decoding.compiled.MODES``.
+        bars: entries of ``vidjacobi.bench.bars.BARS``.
     """
 
     models: list[str] = field(default_factory=lambda: ["nano"])
@@ -56,7 +62,7 @@ class BenchConfig:
 
     @property
     def least(self) -> tuple[int, ...]:
-        """Numbers that must be at least 1."""
+        """The numbers that must be at least 1."""
         return self.clips, self.context, self.frames, self.batch, self.workers
 
     def sampling(self, seed: int) -> SamplingParams:
@@ -64,7 +70,7 @@ class BenchConfig:
         return SamplingParams(self.temperature, self.top_p, seed=seed)
 
     def check(self) -> None:
-        """Raise InvalidArgument for what cannot be run."""
+        """Raise InvalidArgument for settings that cannot be run."""
         if min(self.windows, default=0) < 1 or not self.decoders:
             raise InvalidArgument("a bench needs at least one decoder and windows of at least 1")
         if not self.models or not self.seeds or min(self.least) < 1:
@@ -78,7 +84,7 @@ class BenchConfig:
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchCase:
     """One decoder at one window."""
 
     decoder: DecoderConfig
@@ -90,38 +96,40 @@ class Case:
 
     @property
     def has_lanes(self) -> bool:
-        """Whether its width is its lanes', not the window."""
+        """Whether its lanes decide how many positions a pass has, rather than the window."""
         return lane_rule(self.decoder) != "raster"
 
 
 def lane_rule(decoder: DecoderConfig) -> str:
-    """Registry name of its lanes."""
+    """The registry name of a decoder's lanes."""
     return "raster" if decoder.lanes is None else str(decoder.lanes["name"])
 
 
 def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
-    """``configs/bench/NAME.yaml`` or a path, with flags laid over it. Raises InvalidArgument."""
+    """``configs/bench/NAME.yaml`` or the file at a path, with flags laid over it, checked. Raises InvalidArgument."""
     config = load_settings("bench", name, BenchConfig, flags)
     config.check()
     return config
 
 
-def cases_of(config: BenchConfig) -> list[Case]:
-    """Every decoder at every window. AR is not among them: it always runs. Raises InvalidArgument."""
-    found: dict[tuple[str, int], Case] = {}
+def cases_of(config: BenchConfig) -> list[BenchCase]:
+    """Every decoder at every window, except AR, which always runs. Raises InvalidArgument."""
+    found: dict[tuple[str, int], BenchCase] = {}
     for entry in config.decoders:
         for decoder in decoders_of(entry, config.windows):
-            case = Case(decoder)
+            case = BenchCase(decoder)
             if decoder.method == "autoregressive":
                 continue
+            # Rows are told apart by name and window, so two files of one name would be mixed up.
             if found.setdefault(case.key, case) != case:
                 raise InvalidArgument(f"two different decoders are called {decoder.name!r}: rename a file")
+    # By window; the sort is stable, so decoders keep their order at each window.
     windows = sorted({window for _, window in found})
     return sorted(found.values(), key=lambda case: windows.index(case.key[1]))
 
 
 def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
-    """One decoder at the windows that are meant for it."""
+    """One entry of ``decoders`` as a decoder at each of its windows. Raises InvalidArgument."""
     options = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
     name, one, several = (options.pop(key, None) for key in ("name", "window", "windows"))
     if options or not isinstance(name, str) or (one is not None and several is not None):
@@ -132,19 +140,19 @@ def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
         lanes = parts is not None and not isinstance(parts.lanes, RasterLane)
         several = [decoder.window] if lanes else windows
     wanted = [one] if several is None else several
-    siblings = parts.draft_tree if parts else None
+    tree = parts.draft_tree if parts else None
     for window in wanted:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise InvalidArgument(f"decoder {name!r}: a window must be at least 1, not {window!r}")
-        if siblings and siblings.share is None and not siblings.levels(window):
+        if tree and tree.share is None and not tree.levels(window):
             raise InvalidArgument(
-                f"decoder {name!r}: a window of {window} has no room for siblings, use at least {siblings.width}"
+                f"decoder {name!r}: a window of {window} has no room for siblings, use at least {tree.width}"
             )
     return [with_window(decoder, window) for window in wanted]
 
 
 def bars_of(config: BenchConfig) -> list[Bar]:
-    """The bars that the results are held against. Raises InvalidArgument."""
+    """The bars that the results are judged by. Raises InvalidArgument."""
     for entry in config.bars:
         if not isinstance(entry, Mapping):
             raise InvalidArgument(f"a bar is {{name: ..., ...}}, not {entry!r}")
@@ -152,7 +160,7 @@ def bars_of(config: BenchConfig) -> list[Bar]:
 
 
 def definitions(config: BenchConfig) -> dict[str, Any]:
-    """What every decoder is, but for its window and its texts."""
+    """The configuration of every decoder by name, without its window and its texts."""
     found = {}
     for case in cases_of(config):
         found[case.decoder.name] = {k: v for k, v in asdict(case.decoder).items() if k not in WORDS}
@@ -160,10 +168,10 @@ def definitions(config: BenchConfig) -> dict[str, Any]:
 
 
 def differences(config: BenchConfig, before: Mapping[str, Any], decoders: Mapping[str, Any]) -> list[str]:
-    """Why this bench cannot go on where one of the settings ``before`` and those ``decoders`` stopped."""
+    """Why this bench cannot resume one with the settings ``before`` and these ``decoders``; empty if it can."""
     now, defaults, found = asdict(config), asdict(BenchConfig()), []
     for key, value in now.items():
-        old = before.get(key, defaults[key])  # a setting that is younger than that bench
+        old = before.get(key, defaults[key])  # a setting that did not exist yet had its default
         if key not in MAY_CHANGE and old != value:
             found.append(f"{key}: {old} there, {value} here")
     for name, definition in definitions(config).items():

@@ -1,9 +1,17 @@
 """Means, paired ratios and their intervals from the decodes of one model, and the tables that show them.
 
-The unit of every interval is the clip: what the seeds of a clip gave is averaged first. A ratio of passes is
-the exponential of the mean log ratio, paired by clip and seed: every clip counts the same however hard it is
-(in a ratio of mean passes the hard clips would decide), and swapping the decoders inverts it. Intervals are
-95 %, Student's t over the clips.
+The unit of every interval is the clip: the values of a clip's seeds are averaged first. Intervals are 95 %, by
+Student's t over the clips.
+
+A ratio of passes is the exponential of the mean log ratio, paired by clip and seed. So every clip counts the same,
+however hard it is (in a ratio of mean passes the hard clips would decide), and to swap the decoders inverts the
+ratio. An example with two clips, where decoder A needs 50 and 400 passes and B needs 100 and 500:
+
+    log ratios    log(50 / 100) = -0.693    log(400 / 500) = -0.223    mean -0.458    A / B = exp(-0.458) = 0.632
+    ratio of the means, for comparison: 225 / 300 = 0.75
+
+The interval of the mean log ratio is mean +- t * s / sqrt(clips), where s is the standard deviation of the log ratios
+and t is 12.7 for 2 clips, 2.78 for 5 and 2.13 for 16. Its ends are exponentiated as well.
 """
 
 import math
@@ -21,7 +29,7 @@ Rows = Sequence[Measurement]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over clips and its interval, which one clip has not."""
+    """A mean over clips and the ends of its 95 % interval, which are None for a single clip."""
 
     mean: float
     low: float | None
@@ -33,13 +41,13 @@ class Estimate:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def apply(self, function: Callable[[float], float]) -> "Estimate":
-        """On another, rising scale."""
+        """The estimate on another scale; ``function`` must be rising."""
         ends = [None if end is None else function(end) for end in (self.low, self.high)]
         return Estimate(function(self.mean), *ends)
 
 
 def over_clips(values: Iterable[tuple[int, float]]) -> Estimate | None:
-    """The mean of (clip, value) pairs, seeds averaged first; None of nothing."""
+    """The mean of (clip, value) pairs and its interval; None without values. Values of a clip are averaged first."""
     clips: dict[int, list[float]] = {}
     for clip, value in values:
         clips.setdefault(clip, []).append(value)
@@ -53,11 +61,12 @@ def over_clips(values: Iterable[tuple[int, float]]) -> Estimate | None:
 
 
 def t_quantile(degrees: int, inside: float = 0.95) -> float:
-    """t that Student's |T| stays below with probability ``inside``: bisection of the finite series."""
+    """The t below which Student's |T| stays with probability ``inside``, found by bisection."""
+    # Bisection needs only the distribution function below, and SciPy would be a dependency for this one number.
     low, high = 0.0, 1.0
     while t_inside(high, degrees) < inside:
         high *= 2
-    for _ in range(60):
+    for _ in range(60):  # 60 halvings use up the digits of a float
         middle = (low + high) / 2
         low, high = (middle, high) if t_inside(middle, degrees) < inside else (low, middle)
     return (low + high) / 2
@@ -65,6 +74,8 @@ def t_quantile(degrees: int, inside: float = 0.95) -> float:
 
 def t_inside(t: float, degrees: int) -> float:
     """P(|T| < t) for a whole number of degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    # A finite series in the cosine of ``angle``: cos + 2/3 cos^3 + ... for odd degrees, 1 + 1/2 cos^2 + ... for even
+    # ones, with degrees // 2 terms, times the sine.
     angle = math.atan(t / math.sqrt(degrees))
     odd = degrees % 2
     term, total = (math.cos(angle) if odd else 1.0), 0.0
@@ -76,12 +87,12 @@ def t_inside(t: float, degrees: int) -> float:
 
 
 def of(rows: Rows, key: Key) -> dict[tuple[int, int], Measurement]:
-    """The decodes of one decoder and window by (clip, seed)."""
+    """The decodes of one decoder at one window, by (clip, seed)."""
     return {(row.clip, row.seed): row for row in rows if (row.decoder, row.window) == key}
 
 
 def ratio(rows: Rows, key: Key, other: Key) -> Estimate | None:
-    """Passes of ``key`` over those of ``other``."""
+    """The passes of ``key`` divided by those of ``other``, paired by clip and seed; None where no pair exists."""
     ours, theirs = of(rows, key), of(rows, other)
     logs = [(pair[0], math.log(ours[pair].nfe / theirs[pair].nfe)) for pair in ours if pair in theirs]
     found = over_clips(logs)
@@ -89,16 +100,16 @@ def ratio(rows: Rows, key: Key, other: Key) -> Estimate | None:
 
 
 def nll_above_ar(rows: Rows, key: Key) -> Estimate | None:
-    """Negative log-likelihood of the tokens minus that of AR's."""
+    """The negative log-likelihood of the tokens minus that of AR's tokens, paired by clip and seed."""
     ours, theirs = of(rows, key), of(rows, (AR, 1))
     return over_clips((pair[0], ours[pair].nll - theirs[pair].nll) for pair in ours if pair in theirs)
 
 
 def ratio_at_equal_positions(rows: Rows, key: Key, reference: str) -> Estimate | None:
-    """Passes over those that ``reference`` would need with as many mean positions a pass.
+    """The passes divided by those that ``reference`` would need with the same mean number of positions a pass.
 
-    Clip by clip, its log passes are interpolated linearly over log positions between its windows. None where
-    a decode lies outside them.
+    For each clip and seed, the log passes of the reference are interpolated linearly over the log positions between
+    its windows. None where a decode lies outside of them.
     """
     curves: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for row in rows:
@@ -117,7 +128,7 @@ def ratio_at_equal_positions(rows: Rows, key: Key, reference: str) -> Estimate |
 
 
 def interpolate(curve: list[tuple[float, float]], at: float) -> float | None:
-    """The curve's height at a place between its points."""
+    """The height of a curve, which is given by points (x, y), at ``at``; None outside of the points."""
     for (x0, y0), (x1, y1) in pairwise(curve):
         if x0 <= at <= x1:
             return y0 if x0 == x1 else y0 + (y1 - y0) * (at - x0) / (x1 - x0)
@@ -125,7 +136,7 @@ def interpolate(curve: list[tuple[float, float]], at: float) -> float | None:
 
 
 def summary(rows: Rows, baseline: str, reference: str) -> list[dict[str, Any]]:
-    """One line per decoder and window of one model."""
+    """A line (see ``line``) for each decoder and window of one model; AR is the first."""
     keys = dict.fromkeys((row.decoder, row.window) for row in rows)
     order = {decoder: index for index, decoder in enumerate(dict.fromkeys(row.decoder for row in rows))}
     return [
@@ -135,7 +146,7 @@ def summary(rows: Rows, baseline: str, reference: str) -> list[dict[str, Any]]:
 
 
 def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
-    """The numbers of one decoder and window; None where there is nothing to compare with."""
+    """The numbers of one decoder and window; comparisons are None where there is nothing to compare with."""
     ours, ar = of(rows, key), of(rows, (AR, 1))
     found = list(ours.values())
     lanes, is_ar = found[0].lanes != "raster", key[0] == AR
@@ -143,6 +154,7 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
     def average(value: Callable[[Measurement], float]) -> float:
         return mean(float(value(row)) for row in found)
 
+    # Speed-ups are ratios like those of passes.
     faster = over_clips(
         (pair[0], math.log(ar[pair].seconds / ours[pair].seconds)) for pair in ours if pair in ar
     )
@@ -176,7 +188,7 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
 
 
 def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> str:
-    """The summary as Markdown: decoders by window, then those with lanes of their own."""
+    """The summary as Markdown: all decoders and windows, then those with lanes beside the reference."""
     head = [
         *(
             "decoder",
@@ -202,7 +214,7 @@ def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> st
 
 
 def cells(line: dict[str, Any]) -> list[str]:
-    """One line of the first table."""
+    """The cells of a line in the first table."""
     faster, kl = line["faster"], line["kl"]
     return [
         *(line["decoder"], line["guarantee"], str(line["window"]), f"{line['positions']:.1f}"),
@@ -219,11 +231,11 @@ def cells(line: dict[str, Any]) -> list[str]:
 
 
 def shown(estimate: dict[str, Any] | None) -> str:
-    """An estimate, or nothing."""
+    """An estimate as text, empty for None."""
     return "" if estimate is None else str(Estimate(**estimate))
 
 
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     rows = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -1,1 +1,1 @@
-"""The command line: main.py finds the command, each command is a module."""
+"""The command line: main.py finds the command, options.py holds the shared flags, each command is a module."""

@@ -1,14 +1,127 @@
-"""The parser that every command uses."""
+"""The parser that every command uses, and the flags that several commands share, each said once.
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+Where a command reads a configuration, a flag that is not given is None, so that the configuration's value stays.
+The other commands pass their default here.
+"""
+
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+
+# names in vidjacobi.datasets.DATASETS, which --help does not import
+LAYOUTS = "realestate10k, lerobot, bridge, jsonl, webdataset or folder"
+Add = Callable[..., Action]  # add_argument of a parser, or of a group of its flags
 
 
 def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """A parser that keeps its texts' line breaks."""
+    """A parser that keeps the line breaks of its texts."""
     return ArgumentParser(
         f"vidjacobi {name}",
         description=description,
         epilog=examples,
         formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        allow_abbrev=False,  # a new flag must not change what an old command line means
     )
+
+
+def add_model(add: Add, default: str | None = None) -> None:
+    """``--model`` and ``--tokenizer``: what ``vidjacobi.load`` takes."""
+    what = "nano, micro, a checkpoint folder, or a Hugging Face repository (nano)"
+    add("--model", default=default, metavar="NAME", help=what)
+    add_tokenizer(add)
+
+
+def add_tokenizer(add: Add) -> None:
+    """``--tokenizer``, for commands that name several models."""
+    what = "video tokenizer's folder or repository, if it is not beside the model"
+    add("--tokenizer", metavar="NAME", help=what)
+
+
+def add_torchscript(add: Add) -> None:
+    """``--run-torchscript``."""
+    what = "run the tokenizer's .jit files as they are: they are programs, only for files you trust"
+    add("--run-torchscript", action="store_true", default=None, help=what)
+
+
+def add_outlined_model(add: Add, default: str) -> None:
+    """``--model`` of commands that predict: a model that need not be here."""
+    what = f"4b, 5b, 12b, 13b, nano, micro or a checkpoint folder ({default})"
+    add("--model", default=default, metavar="NAME", help=what)
+
+
+def add_gpu(add: Add, help: str, required: bool = False, default: str | None = None) -> None:
+    """``--gpu``: a GPU by its data sheet."""
+    names = f"{help}h100, rtx6000ada, 4090, a100 or a YAML path{f' ({default})' if default else ''}"
+    add("--gpu", required=required, default=default, metavar="NAME", help=names)
+
+
+def add_decoder(add: Add, default: str | None = None) -> None:
+    """``--decoder`` and ``--window``."""
+    what = "see `vidjacobi decoders`, or a YAML path (pathwise)"
+    add("--decoder", default=default, metavar="NAME", help=what)
+    add("--window", type=int, metavar="N", help="positions evaluated per pass (the decoder's own)")
+
+
+def add_sampling(add: Add) -> None:
+    """``--seed``, ``--temperature`` and ``--top-p``."""
+    add("--seed", type=int, metavar="S", help="the same seed gives the same frames (0)")
+    add("--temperature", type=float, metavar="T", help=">= 0; 0 is greedy (1)")
+    add("--top-p", type=float, metavar="P", help="nucleus mass in (0, 1] (0.8)")
+
+
+def add_top_k(add: Add) -> None:
+    """``--top-k``."""
+    add("--top-k", type=int, metavar="K", help="how many of the likeliest tokens are kept (all)")
+
+
+def add_device(add: Add, default: str | None = None) -> None:
+    """``--device``."""
+    add("--device", default=default, metavar="NAME", help="cpu, cuda, cuda:N or auto (auto)")
+
+
+def add_dtype(add: Add, default: str | None = None) -> None:
+    """``--dtype``."""
+    add("--dtype", default=default, metavar="NAME", help="bfloat16, float32, float64 or auto (auto)")
+
+
+def add_offload(add: Add, default: bool | None = None) -> None:
+    """``--offload``."""
+    what = "less memory: model and tokenizer take turns on the GPU"
+    add("--offload", action="store_true", default=default, help=what)
+
+
+def add_compile(add: Add) -> None:
+    """``--compile``."""
+    what = "off, default, or reduce-overhead: CUDA graphs, untested (off)"
+    add("--compile", metavar="MODE", help=what)
+
+
+def add_memory_check(add: Add) -> None:
+    """``--no-memory-check``."""
+    what = "run even if it is predicted not to fit in memory"
+    add("--no-memory-check", dest="memory_check", action="store_false", default=None, help=what)
+
+
+def add_context(add: Add, default: int | None = None, image: bool = False) -> None:
+    """``--context``; ``image``: the command also takes images."""
+    what = f"frames given: 1 + 8k (9{'; 1 for an image' if image else ''})"
+    add("--context", type=int, default=default, metavar="N", help=what)
+
+
+def add_frames(add: Add, default: int | None = None, chunks: bool = False) -> None:
+    """``--frames``; ``chunks``: more than the tokenizer takes at once are made in chunks."""
+    what = f"frames to predict{', any number' if chunks else ''} (24)"
+    add("--frames", type=int, default=default, metavar="N", help=what)
+
+
+def add_clip_choice(add: Add) -> None:
+    """``--camera``, ``--split``, ``--clip-list`` and ``--stride``: which clips of a dataset."""
+    add("--camera", metavar="NAME", help="camera of the dataset, where it has several")
+    add("--split", metavar="NAME", help="only this split: train, test ... (all)")
+    what = "only these ids, one a line: `id [start [stride]]`, or JSON"
+    add("--clip-list", metavar="FILE", help=what)
+    add("--stride", type=int, metavar="N", help="take every N-th frame (1)")
+
+
+def add_out(add: Add, default: str) -> None:
+    """``--out``: a folder."""
+    add("--out", default=default, metavar="DIR", help=f"folder for the results ({default})")

@@ -1,1 +1,1 @@
-"""Settings: YAML files of registry names and numbers, checked before anything runs."""
+"""Configurations: YAML files that hold registry names and numbers only, checked before anything runs."""

@@ -1,4 +1,4 @@
-"""Datasets as lazy lists of episodes. The contract is ``contract.py``; a new one is a file and a line here."""
+"""Datasets as lazy lists of episodes. ``contract`` says what one is; a new one needs a line in ``opening``."""
 
 from vidjacobi.datasets.contract import Entry, Episode, FrameSource, Skipped, counted, folder_name
 from vidjacobi.datasets.opening import DATASETS, Dataset, detect, open_dataset, options_of

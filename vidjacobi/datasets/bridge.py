@@ -1,7 +1,7 @@
 """Bridge as in the sample assets of Cosmos: annotation/SPLIT/ID.json and videos/SPLIT/ID/rgb.mp4.
 
-The JSON holds texts, actions, states and the video's path; state.npy [T 8] lies beside the video. The mp4 says
-3 fps, which is not the robot's rate (5 Hz), so the listing gives none.
+The JSON file holds texts, actions, states and the path of the video; state.npy [T 8] is beside the video. The mp4
+says 3 fps, which is not the rate of the robot (5 Hz), so the listing gives no rate.
 """
 
 import json
@@ -17,16 +17,18 @@ LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
 
 
 def open_bridge(root: Path, split: str | None = None, camera: int | str | None = None) -> Iterator[Entry]:
-    """The episodes, split by split in the order of their ids.
+    """The episodes, split by split, each in the order of their ids.
 
     Args:
-        split: train, val, test, ...; all of them without it.
-        camera: which of the annotation's videos, from 0 (or that number as text); needed where there are several.
+        split: train, val, test, ...; None for all of them.
+        camera: index of one of the annotation's videos, from 0, as a number or as text. It is needed where there are
+            several.
 
-    Raises BadInput where the folder is of another layout, InvalidArgument for a split it does not have.
+    Raises BadInput where the folder has another layout, InvalidArgument for a split that it does not have.
     """
     if not recognises(root):
         raise BadInput(f"{root}: not Bridge: {LOOKS_FOR} are needed")
+    # Options of the command line arrive as text.
     if isinstance(camera, str) and camera.isdecimal():
         camera = int(camera)
     if camera is not None:
@@ -37,7 +39,7 @@ def open_bridge(root: Path, split: str | None = None, camera: int | str | None =
 
 
 def recognises(root: Path) -> bool:
-    """Whether ``root`` is of this layout, by its names."""
+    """Whether ``root`` has this layout, judged by the names in it."""
     return (root / "videos").is_dir() and any(root.glob("annotation/*/*.json"))
 
 
@@ -52,6 +54,7 @@ def _entries(root: Path, splits: list[str], camera: int | None) -> Iterator[Entr
 
 
 def _by_number(path: Path) -> tuple[int, str]:
+    # 2 before 10; names that are no number come first
     return (int(path.stem) if path.stem.isdecimal() else -1, path.stem)
 
 

@@ -1,4 +1,4 @@
-"""Camera paths in RealEstate10k's text format: one line per frame, read and written."""
+"""Camera paths in the text format of RealEstate10k, with a line for each frame, read and written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.errors import BadInput
 
-FIELDS = 19  # timestamp, fx fy cx cy, two zeros, 3 x 4 matrix
+FIELDS = 19  # a timestamp, fx fy cx cy, two zeros, and a 3 x 4 matrix row by row
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Cameras:
     Attributes:
         url: where the video was published; may be empty.
         timestamps: microseconds, rising.
-        intrinsics: fx, fy, cx, cy, divided by the picture's width (fx, cx) and height (fy, cy).
-        world_to_camera: [R | t], OpenCV camera axes (x right, y down, z ahead); the scale is the clip's own.
+        intrinsics: fx, fy, cx, cy, in units of the picture's width (fx, cx) and height (fy, cy).
+        world_to_camera: [R | t] with OpenCV's camera axes (x right, y down, z forward). Every clip has a scale of its
+            own.
     """
 
     url: str
@@ -33,7 +34,7 @@ class Cameras:
         return len(self.timestamps)
 
     def at(self, start: int, count: int, stride: int = 1) -> "Cameras":
-        """The cameras of frames start, start + stride, ... Raises BadInput where there are fewer."""
+        """The ``count`` cameras of frames start, start + stride, ... Raises BadInput where there are fewer."""
         if start < 0 or count < 1 or stride < 1 or start + (count - 1) * stride >= len(self):
             raise BadInput(
                 f"{count} cameras needed from frame {start} on with stride {stride}, but there are {len(self)}"
@@ -42,14 +43,14 @@ class Cameras:
         return Cameras(self.url, self.timestamps[part], self.intrinsics[part], self.world_to_camera[part])
 
     def fps(self) -> float | None:
-        """Mean frame rate by the timestamps; None for a single frame."""
+        """The mean frame rate according to the timestamps; None for a single frame."""
         if len(self) < 2:
             return None
         return (len(self) - 1) * 1e6 / float(self.timestamps[-1] - self.timestamps[0])
 
 
 def read_cameras(path: str | Path) -> Cameras:
-    """Parse one pose file: a line with the address, then 19 numbers a frame. Raises BadInput.
+    """Parse a pose file: a line with the address of the video, then 19 numbers for each frame. Raises BadInput.
 
     Format: https://google.github.io/realestate10k/download.html
     """
@@ -60,6 +61,7 @@ def read_cameras(path: str | Path) -> Cameras:
         raise BadInput(f"{path}: this pose file cannot be read: {error}") from error
     if lines and lines[0].startswith("version https://git-lfs"):
         raise BadInput(f"{path}: a git-lfs pointer, not the pose file; run `git lfs pull` in its repository")
+    # A file without the line with the address is accepted too.
     url = lines.pop(0).strip() if lines and not _is_camera(lines[0]) else ""
     rows = [(number, line.split()) for number, line in enumerate(lines, 2 if url else 1) if line.strip()]
     if not rows:
@@ -76,7 +78,7 @@ def read_cameras(path: str | Path) -> Cameras:
 
 
 def looks_like_cameras(path: Path) -> bool:
-    """Whether a text file's first lines are a pose file's: an address (or nothing), then 19 numbers."""
+    """Whether one of the first two lines of a file is a camera, as in a pose file."""
     if not path.is_file():
         return False
     try:
@@ -88,23 +90,24 @@ def looks_like_cameras(path: Path) -> bool:
 
 
 def cameras_of_table(url: str, timestamps: Int[Tensor, " n"], table: Float[Tensor, "n 18"]) -> Cameras:
-    """From the columns behind the timestamp, which pixelSplat's chunks hold too. Raises ValueError."""
+    """Cameras from the 18 columns after the timestamp, which pixelSplat's chunks hold too. Raises ValueError."""
     if not bool(table.isfinite().all()):
         raise ValueError("a number in it is not finite")
     if bool((timestamps.diff() <= 0).any()):
         raise ValueError("its timestamps do not rise from line to line")
+    # columns: 0-3 fx fy cx cy, 4-5 zeros, 6-17 the matrix
     table = table.double()
     return Cameras(url, timestamps.long(), table[:, :4], table[:, 6:].reshape(-1, 3, 4))
 
 
 def table_of_cameras(cameras: Cameras) -> Float[Tensor, "n 18"]:
-    """The columns behind the timestamp."""
+    """The 18 columns after the timestamp; the inverse of ``cameras_of_table``."""
     zeros = cameras.intrinsics.new_zeros(len(cameras), 2)
     return torch.cat([cameras.intrinsics, zeros, cameras.world_to_camera.flatten(1)], 1)
 
 
 def write_cameras(path: str | Path, cameras: Cameras) -> None:
-    """Write a pose file with 9 digits behind the point, as the official ones have."""
+    """Write a pose file with 9 digits after the decimal point, as the official ones have."""
     rows = zip(cameras.timestamps.tolist(), np.asarray(table_of_cameras(cameras)), strict=True)
     lines = [" ".join([str(stamp), *(f"{value:.9f}" for value in row)]) for stamp, row in rows]
     Path(path).write_text("\n".join([cameras.url, *lines]) + "\n", "utf-8")

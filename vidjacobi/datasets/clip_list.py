@@ -1,4 +1,4 @@
-"""Which clips of a dataset are wanted: a list file of ids, optionally with a start frame and a stride."""
+"""Which clips of a dataset are wanted: a file that lists ids, optionally with a start frame and a stride."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from vidjacobi.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Wanted:
-    """One line of a clip list. ``start`` and ``stride`` are None where the line leaves them open."""
+    """One line of a clip list. ``start`` and ``stride`` are None where the line does not give them."""
 
     clip: str
     start: int | None = None
@@ -20,17 +20,19 @@ class Wanted:
 
     @property
     def suffix(self) -> str:
-        """What tells the stretches of one clip apart: "", "@128" or "@128x8"."""
+        """The ending of an id that tells parts of one clip apart: "", "@128" or "@128x8"."""
         start = "" if self.start is None else f"@{self.start}"
         return start + ("" if self.stride is None else f"x{self.stride}")
 
 
 def read_clip_list(path: str | Path) -> list[Wanted]:
-    """Parse a clip list. Raises InvalidArgument.
+    """Parse a clip list.
 
-    Text: ``id [start [stride]]`` a line, apart by blanks or commas, ``#`` begins a comment, a header line
-    ``id,start,stride`` is passed over. JSON: a list of ids, or an object whose keys are ids (pixelSplat's
-    evaluation index; entries that are null there are left out).
+    A text file has a line ``id [start [stride]]`` for each clip, separated by blanks or commas. ``#`` begins a
+    comment, and a header line ``id,start,stride`` is skipped. A JSON file has a list of ids, or an object whose
+    keys are ids, as in pixelSplat's evaluation index; keys with the value null are left out.
+
+    Raises InvalidArgument for a file that is neither, lists nothing, or repeats a line.
     """
     path = Path(path)
     try:
@@ -39,7 +41,7 @@ def read_clip_list(path: str | Path) -> list[Wanted]:
         raise InvalidArgument(f"{path}: this clip list cannot be read: {error}") from error
     if path.suffix.lower() == ".json":
         return _from_json(text, path)
-    wanted: dict[Wanted, int] = {}
+    wanted: dict[Wanted, int] = {}  # with the number of the line, for messages
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split("#")[0].replace(",", " ").split()
         if not fields or fields[0].casefold() in ("id", "clip", "key"):
@@ -54,11 +56,12 @@ def read_clip_list(path: str | Path) -> list[Wanted]:
 
 
 def choose(entries: Iterable[Entry], wanted: list[Wanted], start: int, stride: int) -> Iterator[Entry]:
-    """The wanted entries in the list's order, each starting where the list says, or else at ``start``.
+    """The wanted entries in the order of the list, each from the start that the list gives, or else from ``start``.
 
-    An id may be written with or without its folders ("test/0bf152ef84195293"). What is wanted and not
-    there is Skipped.
+    An id may be written with or without its folders ("test/0bf152ef84195293"). A clip that is wanted and not there is
+    Skipped.
     """
+    # Every entry is found under its whole id and under the last part of it.
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         for name in {entry.id, entry.id.rsplit("/", 1)[-1]}:
@@ -73,7 +76,7 @@ def choose(entries: Iterable[Entry], wanted: list[Wanted], start: int, stride: i
 
 
 def cut(entry: Entry, start: int, stride: int) -> Entry:
-    """The frames start, start + stride, ... of an episode. Its metadata says so."""
+    """An episode of the frames start, start + stride, ...; its metadata holds both numbers."""
     if isinstance(entry, Skipped):
         return entry
     return replace(

@@ -1,4 +1,4 @@
-"""Where the clips of an episode begin, and what happens to episodes that are too short."""
+"""Where the clips of an episode begin, and what is done with episodes that are too short."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,17 +13,19 @@ from vidjacobi.video.clips import ReadClip
 
 
 def first(last: int, number: int, seed: int, episode: str) -> list[int]:
-    """Only the episode's beginning."""
+    """Only the beginning of the episode."""
     return [0]
 
 
 def every(last: int, number: int, seed: int, episode: str) -> list[int]:
-    """0, number, 2 number ... as far as whole clips fit."""
+    """0, number, 2 * number, ... as long as a whole clip fits; ``last`` is the last possible start."""
     return list(range(0, last + 1, number))
 
 
 def at_random(last: int, number: int, seed: int, episode: str) -> list[int]:
     """``number`` different starts, or all there are. They depend on nothing but seed, id and length."""
+    # Every possible start has a pseudo-random rank, a hash of seed, id and start, and the lowest ranks win. A longer
+    # list of starts then contains the shorter one, and no other episode has an influence.
 
     def rank(start: int) -> bytes:
         return hashlib.sha256(f"{seed}\x1f{episode}\x1f{start}".encode("utf-8", "replace")).digest()
@@ -31,6 +33,7 @@ def at_random(last: int, number: int, seed: int, episode: str) -> list[int]:
     return sorted(sorted(range(last + 1), key=rank)[:number])
 
 
+# (last possible start, number, seed, episode id) -> starts
 STARTS: dict[str, Callable[[int, int, int, str], list[int]]] = {
     "first": first,
     "every": every,
@@ -40,18 +43,18 @@ STARTS: dict[str, Callable[[int, int, int, str], list[int]]] = {
 
 @dataclass(frozen=True)
 class Starts:
-    """A rule of STARTS and its number, as written: first, every:16, random:4."""
+    """A rule of STARTS and its number, such as first, every:16 or random:4."""
 
     name: str
     number: int = 1
 
     def of(self, length: int, needed: int, seed: int, episode: str) -> list[int]:
-        """First frames of clips of ``needed`` frames in an episode of ``length``; none where it is too short."""
+        """The starts of clips of ``needed`` frames in an episode of ``length`` frames; none where it is too short."""
         return STARTS[self.name](length - needed, self.number, seed, episode) if length >= needed else []
 
 
 def parse_starts(text: str) -> Starts:
-    """first, every:N or random:N. Raises InvalidArgument."""
+    """The rule that a text ``first``, ``every:N`` or ``random:N`` names. Raises InvalidArgument."""
     name, colon, number = text.partition(":")
     lookup("rule of starts", name, STARTS)
     if name == "first":
@@ -76,14 +79,15 @@ def _error(entry: Episode, there: int, needed: int) -> Entry:
     raise BadInput(f"{_too_short(entry, there, needed)}; allow it with skip or pad")
 
 
+# (episode, frames that it has, frames that are needed) -> what is used instead
 SHORT: dict[str, Callable[[Episode, int, int], Entry]] = {"skip": _skip, "pad": _pad, "error": _error}
 
 
 def fit_length(entry: Episode, there: int, needed: int, policy: str) -> Entry:
-    """The episode if ``there`` frames, which it has, are enough, else what the policy of SHORT makes of it.
+    """The episode if its ``there`` frames are enough, or else what the ``policy`` of SHORT makes of it.
 
-    A padded episode repeats its last frame and says in its metadata how often. Raises BadInput (error),
-    InvalidArgument for an unknown policy.
+    A padded episode repeats its last frame, and its metadata says how often. Raises BadInput for the policy "error"
+    and InvalidArgument for an unknown one.
     """
     shorten = lookup("policy for short episodes", policy, SHORT)
     if there >= needed:
@@ -101,7 +105,7 @@ class Padded:
     length: int
 
     def count(self) -> int:
-        """Frames, repeated ones included."""
+        """Number of frames, repeated ones included."""
         return max(self.length, self.frames.count())
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
@@ -114,6 +118,8 @@ class Padded:
                 f"{count} frames needed from frame {start} on with stride {stride}, "
                 f"but the padded episode has {self.length}"
             )
+        # 10 frames are there; 4 frames from frame 6 with stride 2 are 6 and 8, then frame 9 twice: real is 2. From
+        # frame 12 on all are repeats: real is 0.
         real = max(0, -(-(there - start) // stride))
         clip = self.frames.read(start, real, stride) if real else None
         last = self.frames.read(there - 1, 1)

@@ -1,7 +1,7 @@
 """What a dataset is: a lazy list of episodes, and of entries that cannot be used, with the reason.
 
-Listing opens no video, so ten thousand episodes take seconds; frames and counts are read when they are
-asked for. All records are frozen and can be pickled, so that a worker process may read for its parent.
+To list a dataset opens no video, so ten thousand episodes take seconds. Frames and their number are read when they
+are asked for. All records are frozen and can be pickled, so that a worker process may read for its parent.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +17,14 @@ from vidjacobi.video.clips import ReadClip
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """Where the frames of one episode lie. Implementations: vidjacobi/datasets/sources.py and its users."""
+    """Where the frames of one episode are. ``frame_sources`` and the modules that import it implement it."""
 
     def count(self) -> int:
-        """Number of frames. Opens the file's index. Raises BadInput when it is missing or damaged."""
+        """Number of frames. This opens the index of the file. Raises BadInput where it is missing or damaged."""
         ...
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """Frames start, start + stride, ... and no others. Raises BadInput, also when there are fewer."""
+        """The ``count`` frames start, start + stride, ... Raises BadInput, also where there are fewer."""
         ...
 
 
@@ -32,10 +32,12 @@ class FrameSource(Protocol):
 class Episode:
     """One sequence of frames.
 
-    id: unique in its dataset, safe relative path ("test/0bf152ef84195293"); see ``folder_name``.
-    fps: frames per second where the listing knows them; ``ReadClip.fps`` is what was really read.
-    metadata: plain values: text, split, camera, the pose file's path ...
-    source: the path that messages name.
+    Attributes:
+        id: unique in its dataset, and a safe relative path ("test/0bf152ef84195293"); see ``folder_name``.
+        frames: where its frames are.
+        fps: frames per second, where the listing knows them. ``ReadClip.fps`` is the rate of what was read.
+        source: the path that messages name.
+        metadata: plain values such as a text, the split, the camera or the path of the pose file.
     """
 
     id: str
@@ -47,7 +49,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An entry of the dataset that cannot be used, and why."""
+    """An entry of a dataset that cannot be used, and the reason."""
 
     id: str
     reason: str
@@ -57,7 +59,9 @@ Entry = Episode | Skipped
 
 
 def episode_id(*parts: str) -> str:
-    """The parts as one safe relative path. What had to be altered for that gets a hash, to stay distinct."""
+    """The parts as one safe relative path. Where a part had to be changed, a hash of the original is appended."""
+    # ("test", "clip 1") stays "test/clip 1", and ("test", "a:b") becomes something like "test/a_b-3f2a9c1e", so that
+    # "a:b" and "a?b" keep different ids.
     kept = [safe_name(part) for part in parts]
     text = "/".join(kept)
     if kept == list(parts) and len(text.encode()) <= LONGEST:
@@ -66,14 +70,14 @@ def episode_id(*parts: str) -> str:
 
 
 def folder_name(episode: str) -> str:
-    """The one folder name for the outputs of an episode id. Distinct for the ids of one dataset."""
+    """The name of the folder for the outputs of an episode. No two ids of a dataset have the same."""
     return safe_name(episode.replace("/", "_"))
 
 
 def distinct(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries with ids whose folder names differ, also on file systems that ignore case.
+    """The entries with ids whose folder names all differ, also on file systems that ignore case.
 
-    An id whose folder is taken gets a hash of what it was made from.
+    An id whose folder name is taken already gets a hash of its id, its source and a number.
     """
     taken: set[str] = set()
     for entry in entries:
@@ -86,7 +90,7 @@ def distinct(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def counted(entry: Entry, least: int = 1) -> Entry:
-    """The entry, or why it is none: its frames are opened, counted and compared with ``least``."""
+    """The entry if it has at least ``least`` frames that can be read, or else a Skipped that says why not."""
     if isinstance(entry, Skipped):
         return entry
     try:
@@ -99,7 +103,7 @@ def counted(entry: Entry, least: int = 1) -> Entry:
 
 
 def check_split(split: str | None, there: Iterable[str | None], root: Path) -> None:
-    """Refuse a split that a dataset does not have. Raises InvalidArgument."""
+    """Raise InvalidArgument for a split that is not among those of a dataset; None is always allowed."""
     names = sorted({name for name in there if name})
     if split is not None and split not in names:
         held = f"it has {', '.join(names)}" if names else "nothing in it says which split an episode is"
@@ -108,5 +112,6 @@ def check_split(split: str | None, there: Iterable[str | None], root: Path) -> N
 
 def _marked(text: str, origin: str) -> str:
     mark = sha256(origin.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    # A hyphen and 8 letters need 9 bytes; cutting bytes may split a character, which "ignore" then drops.
     kept = text.encode()[: LONGEST - 9].decode("utf-8", "ignore").rstrip(" ./")
     return f"{kept}-{mark}"

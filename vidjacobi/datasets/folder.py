@@ -1,4 +1,4 @@
-"""Videos and folders of frames as people have them: a folder searched to its bottom, a pattern, a single file."""
+"""Videos and folders of frames in a folder and everything below it, matching a pattern, or in a single file."""
 
 import os
 from collections.abc import Iterator
@@ -14,11 +14,12 @@ LOOKS_FOR = "videos (*.mp4 ...) or folders of images, at any depth; or a pattern
 
 
 def open_folder(root: Path) -> Iterator[Entry]:
-    """The videos by their endings, and the folders that hold images, in the order of their paths.
+    """The files with endings of videos and the folders that hold images, in the order of their paths.
 
-    A single file is taken whatever its ending is. Ids are paths below the folder, or below the pattern's
-    fixed part, without their endings. Raises BadInput where there is none.
+    A single file is taken whatever its ending is. Ids are the paths below the folder, or below the fixed part of the
+    pattern, without their endings. Raises BadInput where there is none.
     """
+    # The first place is looked for now, so that a folder without any is an error before the first entry.
     found = _places(root)
     first = next(found, None)
     if first is None:
@@ -28,7 +29,7 @@ def open_folder(root: Path) -> Iterator[Entry]:
 
 
 def recognises(root: Path) -> bool:
-    """Whether there is one."""
+    """Whether ``root`` is, holds or matches a video or a folder of images."""
     return next(_places(root), None) is not None
 
 
@@ -41,6 +42,7 @@ def _places(root: Path) -> Iterator[Path]:
         for match in sorted(iglob(str(root), recursive=True)):
             path = Path(match)
             if path.is_dir():
+                # a folder that matches is a clip only if the images are directly in it
                 yield from [path] if _holds_images(os.listdir(path)) else []
             elif path.suffix.lower() in VIDEO_SUFFIXES:
                 yield path
@@ -51,7 +53,7 @@ def _search(root: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(root, followlinks=True):
         status = os.stat(folder)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        if (status.st_dev, status.st_ino) in seen:  # a link back to where we come from
+        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder that was searched
             below.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -69,6 +71,7 @@ def _holds_images(names: list[str]) -> bool:
 
 
 def _base(root: Path) -> Path:
+    # "runs/2024*/clips/*.mp4" has the fixed part "runs"; of a single file it is the folder of the file.
     if root.is_dir():
         return root
     fixed = root

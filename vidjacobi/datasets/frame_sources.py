@@ -1,4 +1,4 @@
-"""Frame sources that several datasets share: a video file, a stretch of one, pictures, every n-th frame."""
+"""Frame sources that several datasets share: a file, a part of another source, and every n-th frame of one."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,69 +9,70 @@ from vidjacobi.datasets.contract import FrameSource
 from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ClipInfo, ReadClip, open_clip, read_frames
 
-# What a listing takes for a video by its name; reading goes by content.
+# Names that a listing takes for videos. What a file really is, is decided by its content when it is read.
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif"]
 )
-_POINTER_BYTES = 1024
+_POINTER_BYTES = 1024  # git-lfs pointers are smaller than this, so larger files need not be opened
 
 
 @dataclass(frozen=True)
 class File:
-    """All frames of a video file, an image, or a folder of images in natural order."""
+    """All frames of a video file, of an image, or of a folder of images in natural order."""
 
     path: Path
 
     def count(self) -> int:
-        """Frames in display order; a file cut short counts what it still has."""
+        """Number of frames; of a file that was cut short, of those that are left."""
         return self.info().frames
 
     def info(self) -> ClipInfo:
-        """What the file is; remembered, because finding it reads a video file once."""
+        """What the file is. The answer is remembered, because to find it a video file is read once."""
         return _opened(self.path, *_state(self.path))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ...; see FrameSource."""
         return read_frames(self.path, start, count, stride=stride)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Frames first, first + 1, ... of another source: ``length`` of them, or all that follow."""
+    """``length`` frames of another source from frame ``first`` on, or all that follow for None."""
 
     frames: FrameSource
     first: int
     length: int | None = None
 
     def count(self) -> int:
-        """Frames of this stretch that are there."""
-        behind = max(0, self.frames.count() - self.first)
-        return behind if self.length is None else min(behind, self.length)
+        """Number of frames of this stretch that the source really has."""
+        rest = max(0, self.frames.count() - self.first)
+        return rest if self.length is None else min(rest, self.length)
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource; never reads beyond the stretch."""
+        """The frames start, start + stride, ... of the stretch; never one after its end."""
         end = start + (count - 1) * stride
         if start < 0 or (self.length is not None and end >= self.length):
             raise BadInput(
                 f"{count} frames needed from frame {start} on with stride {stride}, "
                 f"but the episode has {self.length}"
             )
+        # ``start`` counts within the stretch, not within the other source.
         return replace(self.frames.read(self.first + start, count, stride), start=start)
 
 
 @dataclass(frozen=True)
 class EveryNth:
-    """Every n-th frame of another source, from its first one on."""
+    """Every n-th frame of another source, from its first frame on."""
 
     frames: FrameSource
     n: int
 
     def count(self) -> int:
-        """Frames that remain."""
-        return -(-self.frames.count() // self.n)
+        """Number of frames that remain."""
+        return -(-self.frames.count() // self.n)  # of 10 frames every third: 0 3 6 9
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource; fps falls with n."""
+        """The frames start, start + stride, ... of those that remain; their rate is n times lower."""
         return replace(self.frames.read(start * self.n, count, stride * self.n), start=start)
 
 
@@ -82,11 +83,11 @@ def thinned(frames: FrameSource, start: int, stride: int) -> FrameSource:
 
 
 def trouble_with(path: Path) -> str | None:
-    """Why a file cannot be a video at all, as far as one can tell without opening it as one."""
+    """Why a file cannot be a video, as far as can be told without opening it as one; None if it may be one."""
     try:
         status = path.stat()
         size = status.st_size
-        if not S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not S_ISREG(status.st_mode):  # reading a pipe would wait for ever
             return f"{path}: not a file"
         if size < _POINTER_BYTES:
             with path.open("rb") as file:
@@ -100,11 +101,11 @@ def trouble_with(path: Path) -> str | None:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What changes when a file does."""
+    """Numbers that change when a file does."""
     try:
         status = path.stat()
     except OSError:
-        return (0, 0)  # the reader says what is wrong with it
+        return (0, 0)  # the reader will say what is wrong with it
     return (status.st_mtime_ns, status.st_size)
 
 

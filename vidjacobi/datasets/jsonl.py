@@ -1,4 +1,4 @@
-"""Cosmos' batch lists: a file with one JSON object a line, whose "visual_input" is a video's path."""
+"""Cosmos' batch lists: a file with a JSON object on every line, whose "visual_input" is the path of a video."""
 
 import json
 from collections.abc import Iterator
@@ -14,11 +14,12 @@ LOOKS_FOR = f'a file of lines like {{"{KEY}": "clip.mp4"}} (Cosmos batch list)'
 
 
 def open_jsonl(root: Path, base: str | Path | None = None) -> Iterator[Entry]:
-    """The videos in the list's order; "id" names an episode, other values of the line become metadata.
+    """The videos in the order of the list. "id" names an episode; other values of the line become metadata.
 
     Args:
-        base: the folder that paths start from. Without it: the list's own, or else the working folder
-            (Cosmos' lists are written for the latter).
+        base: the folder that paths start from. For None this is the folder of the list or, where a path does not
+        exist
+            there, the working folder, for which Cosmos' lists are written.
 
     Raises BadInput where the file is no such list.
     """
@@ -29,11 +30,12 @@ def open_jsonl(root: Path, base: str | Path | None = None) -> Iterator[Entry]:
 
 
 def recognises(root: Path) -> bool:
-    """Whether the first lines that are not empty hold one with the key."""
+    """Whether one of the first lines is an object with the key."""
     if not root.is_file() or root.suffix.lower() not in (".jsonl", ".json", ".ndjson", ".txt"):
         return False
     try:
         with root.open(encoding="utf-8") as file:
+            # A few lines are enough, and a broken first line does not hide that it is such a list.
             lines = [line for line in islice(file, 50) if line.strip()]
     except (OSError, UnicodeDecodeError):
         return False
@@ -41,7 +43,7 @@ def recognises(root: Path) -> bool:
 
 
 def _parse(line: str) -> dict[str, object] | str:
-    """The line's object, or what is wrong with it."""
+    """The object on a line, or a text that says what is wrong with the line."""
     try:
         item = json.loads(line)
     except ValueError as error:
@@ -73,12 +75,12 @@ def _episode(item: dict[str, object], bases: list[Path]) -> Entry:
         return Skipped(made, trouble + tried)
     facts = {key: value for key, value in item.items() if key not in (KEY, "id")}
     if "prompt" in facts:
-        facts["text"] = facts.pop("prompt")
+        facts["text"] = facts.pop("prompt")  # the name that all datasets use for a caption
     return Episode(made, File(place), None, str(place), facts)
 
 
 def _id(place: Path, base: Path) -> str:
-    """The path below ``base`` without its ending; of a file elsewhere its last folder and name."""
+    """The path below ``base`` without its ending or, of a file elsewhere, its last folder and name."""
     path = place.with_suffix("") if place.suffix and not place.is_dir() else place
     if path.is_relative_to(base) and ".." not in path.parts:
         return episode_id(*path.relative_to(base).parts)

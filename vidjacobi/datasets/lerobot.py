@@ -1,8 +1,13 @@
 """LeRobot datasets v2.0, v2.1 and v3.0, read with pyarrow and our own video reader.
 
-v2: meta/episodes.jsonl, one video per episode and camera. v3.0: meta/episodes/**.parquet, several episodes in
-one video, told apart by from_timestamp. Both: meta/info.json with the path templates; videos, or pictures in
-the data files. Source: huggingface/lerobot, docs/source/lerobot-dataset-v3.mdx, and sets written by it.
+In v2, meta/episodes.jsonl lists the episodes, and each has a video of its own for every camera. In v3.0,
+meta/episodes/**.parquet lists them, and a video holds several episodes, which are told apart by from_timestamp. In
+both, meta/info.json has the templates of the paths, and pictures may be in the data files instead of videos. Source:
+huggingface/lerobot, docs/source/lerobot-dataset-v3.mdx, and datasets written by it.
+
+With the template "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4" and the camera
+observation.images.top, the frames of a v3.0 episode may be in videos/observation.images.top/chunk-000/file-002.mp4,
+from second 12.4 on.
 """
 
 import json
@@ -24,7 +29,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta/info.json says, as far as it is needed here. ``cameras``: key to dtype (video or image)."""
+    """What meta/info.json says, as far as it is needed here.
+
+    Attributes:
+        root: the folder of the dataset.
+        version: one of VERSIONS.
+        fps: frames per second of all episodes.
+        cameras: key of each camera -> dtype, "video" or "image".
+        splits: name -> range of episode numbers, such as "0:50".
+        chunks_size: episodes in each folder of v2.
+        data_path, video_path: templates of paths.
+    """
 
     root: Path
     version: str
@@ -40,17 +55,18 @@ def open_lerobot(root: Path, camera: str | None = None, split: str | None = None
     """The episodes in the order of their numbers.
 
     Args:
-        camera: key of the camera ("observation.images.top") or its last part ("top"); needed where there
-            are several.
-        split: name of a range in info.json; all episodes without it.
+        camera: key of the camera ("observation.images.top") or its last part ("top"). It is needed where there are
+            several.
+        split: name of a range in info.json; None for all episodes.
 
-    Raises BadInput where the folder is of another layout or version, InvalidArgument for a camera or split
-    it does not have.
+    Raises BadInput where the folder has another layout or version, InvalidArgument for a camera or split that it does
+    not have.
     """
     meta = read_meta(root)
     chosen = choose_camera(meta, camera)
     check_split(split, meta.splits, root)
     numbers = _range(meta.splits[split], root) if split else None
+    # Plain v2 with videos needs JSON only.
     if meta.version == "v3.0" or meta.cameras[chosen] == "image":
         _check_pyarrow(root)
     rows = _rows_v3(meta, chosen) if meta.version == "v3.0" else _rows_v2(meta)
@@ -58,7 +74,7 @@ def open_lerobot(root: Path, camera: str | None = None, split: str | None = None
 
 
 def recognises(root: Path) -> bool:
-    """Whether meta/info.json says so."""
+    """Whether ``root`` has a meta/info.json with a codebase_version."""
     try:
         return "codebase_version" in json.loads((root / "meta" / "info.json").read_text("utf-8"))
     except (OSError, ValueError, TypeError):
@@ -66,7 +82,7 @@ def recognises(root: Path) -> bool:
 
 
 def read_meta(root: Path) -> Meta:
-    """Parse meta/info.json. Raises BadInput."""
+    """Parse meta/info.json. Raises BadInput, also for a version that is not read."""
     path = root / "meta" / "info.json"
     trouble = trouble_with(path)
     if trouble:
@@ -98,7 +114,7 @@ def read_meta(root: Path) -> Meta:
 
 
 def choose_camera(meta: Meta, camera: str | None) -> str:
-    """The key of the camera asked for, or of the only one. Raises InvalidArgument, listing what there is."""
+    """The key of the camera that is asked for, or of the only one. Raises InvalidArgument, which lists them all."""
     there = ", ".join(meta.cameras)
     if not meta.cameras:
         raise BadInput(f"{meta.root}: this dataset has no camera (no feature of type video or image)")
@@ -157,6 +173,7 @@ def _rows_v3(meta: Meta, camera: str) -> Iterator[Row | Skipped]:
         raise BadInput(f"{meta.root}: no parquet file below meta/episodes; the download is not complete")
     columns = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index"]
     if meta.cameras[camera] == "video":
+        # Columns are named "videos/observation.images.top/chunk_index" and so on.
         place = ("chunk_index", "file_index", "from_timestamp")
         columns += [f"videos/{camera}/{column}" for column in place]
     return _tables(files, columns)
@@ -175,6 +192,7 @@ def _tables(files: list[Path], columns: list[str]) -> Iterator[Row | Skipped]:
                 missing = [column for column in columns if column not in table.schema_arrow.names]
                 if missing:
                     raise ValueError(f"{path}: lacks the columns {', '.join(missing)}")
+                # Read in parts, so that the first episodes of a large dataset are listed at once.
                 for batch in table.iter_batches(batch_size=1000, columns=columns):
                     yield from batch.to_pylist()
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -194,12 +212,13 @@ def _entries(
             continue
         made = episode_id(f"episode_{row['episode_index']:06d}")
         tasks = row.get("tasks") or []
+        # Some datasets list the numbers of tasks instead of their texts, which are then read once.
         if names is None and any(isinstance(task, int) for task in tasks):
             names = read_tasks(meta.root)
         try:
             yield _entry(meta, camera, row, made, place, [(names or {}).get(t, t) for t in tasks])
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            yield Skipped(made, f"{meta.root}: what meta/ says of this episode is not usable: {error!r}")
+            yield Skipped(made, f"{meta.root}: what meta/ says about this episode cannot be used: {error!r}")
 
 
 def _entry(
@@ -220,6 +239,7 @@ def _entry(
     return Episode(made, frames, meta.fps, str(path), facts)
 
 
+# (path that must exist, data file, frames) of an episode, for each version
 def _frames_v2(meta: Meta, camera: str, row: Row) -> tuple[Path, Path, FrameSource]:
     number = row["episode_index"]
     fields = {"episode_chunk": number // meta.chunks_size, "episode_index": number, "video_key": camera}
@@ -243,7 +263,7 @@ def _frames_v3(meta: Meta, camera: str, row: Row) -> tuple[Path, Path, FrameSour
 
 
 def read_tasks(root: Path) -> dict[int, str]:
-    """Task texts by number, from meta/tasks.jsonl or meta/tasks.parquet (there the text is the index)."""
+    """The texts of tasks by number, from meta/tasks.jsonl or meta/tasks.parquet."""
     lines, table = root / "meta" / "tasks.jsonl", root / "meta" / "tasks.parquet"
     if lines.is_file():
         rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line.strip()]
@@ -253,6 +273,7 @@ def read_tasks(root: Path) -> dict[int, str]:
     import pyarrow.parquet as pq
 
     names: dict[int, str] = {}
+    # pandas wrote the table, whose index is the text: a column called "task" or "__index_level_0__".
     for row in pq.read_table(table).to_pylist():
         number = row.pop("task_index")
         names[int(number)] = str(row.get("task", next(iter(row.values()), "")))

@@ -1,4 +1,4 @@
-"""Where the frames of a LeRobot episode lie: in a stretch of a shared video, or as pictures in parquet files."""
+"""The frames of a LeRobot episode: a part of a video that episodes share, or pictures in parquet files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,12 @@ from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ReadClip
 from vidjacobi.video.images import image_from_bytes
 
-_NEAR = 0.01  # relative difference of frame rates that rounding explains
+_NEAR = 0.01  # relative difference of frame rates that may come from rounding
 
 
 @dataclass(frozen=True)
 class AtTime:
-    """``length`` frames of a video from ``seconds`` on; ``fps`` is the dataset's and must be the file's."""
+    """``length`` frames of a video from ``seconds`` on. ``fps`` is the dataset's and must be the file's too."""
 
     path: Path
     seconds: float
@@ -25,11 +25,11 @@ class AtTime:
     fps: float
 
     def count(self) -> int:
-        """Frames that the file holds of this episode."""
+        """Number of frames of this episode that the file really has."""
         return self._stretch().count()
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource; never reads into the next episode."""
+        """The frames start, start + stride, ... of the episode; never one of the next episode."""
         return self._stretch().read(start, count, stride)
 
     def _stretch(self) -> Stretch:
@@ -40,12 +40,13 @@ class AtTime:
                 f"{self.path}: its {own:g} fps are not the {self.fps:g} of meta/info.json, so the episode's "
                 "frames cannot be found in it; convert the dataset again"
             )
+        # At 30 fps an episode from second 12.4 on begins at frame 372.
         return Stretch(file, round(self.seconds * own), self.length)
 
 
 @dataclass(frozen=True)
 class InParquet:
-    """Frames stored as pictures in a column of the data files."""
+    """Frames that are stored as pictures in a column of the data files."""
 
     path: Path
     camera: str
@@ -53,11 +54,11 @@ class InParquet:
     fps: float
 
     def count(self) -> int:
-        """Rows of the episode."""
+        """Number of rows of the episode."""
         return len(self._rows(["frame_index"], None))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ...; see FrameSource."""
         name = f"{self.path}, episode {self.episode}"
         numbers = list(range(start, start + count * stride, stride))
         rows = self._rows([self.camera, "frame_index"], numbers) if start >= 0 else []
@@ -73,6 +74,7 @@ class InParquet:
         return ReadClip(frames, self.fps / stride, name, start, "pillow")
 
     def _picture(self, row: dict[str, Any], name: str) -> Any:
+        # The datasets library stores a picture as {"bytes": ..., "path": ...}, others as bytes.
         data = row[self.camera]
         data = data.get("bytes") if isinstance(data, dict) else data
         if not isinstance(data, bytes):
@@ -83,6 +85,7 @@ class InParquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        # pyarrow skips row groups whose statistics rule the filter out, so that a large file is not read as a whole.
         where: list[tuple[str, str, Any]] = [("episode_index", "=", self.episode)]
         if numbers is not None:
             where.append(("frame_index", "in", numbers))
@@ -94,21 +97,21 @@ class InParquet:
 
 
 def whole_video(path: Path, length: int, fps: float) -> "Rated":
-    """The frames of an episode that has a video of its own."""
+    """The first ``length`` frames of a video that belongs to one episode, at the dataset's rate."""
     return Rated(Stretch(File(path), 0, length), fps)
 
 
 @dataclass(frozen=True)
 class Rated:
-    """A source whose frame rate is known better than its file says."""
+    """A source whose frame rate is known from elsewhere, and better than its file says."""
 
     frames: Stretch
     fps: float
 
     def count(self) -> int:
-        """See FrameSource."""
+        """Number of frames."""
         return self.frames.count()
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ..., with the known rate."""
         return replace(self.frames.read(start, count, stride), fps=self.fps / stride)

@@ -1,4 +1,4 @@
-"""From a path to episodes: which layout it is of, and opening it with checked options."""
+"""From a path to episodes: which layout the path has, and how it is opened with checked options."""
 
 import inspect
 import os
@@ -18,9 +18,10 @@ from vidjacobi.registry import check_whole, lookup, suggest
 class Dataset:
     """An entry of DATASETS.
 
-    open: (root, **options) -> entries; raises BadInput before the first one where the layout is another.
-    recognises: whether a path is of this layout, by its content.
-    looks_for: what ``recognises`` looks for, as messages say it.
+    Attributes:
+        open: (root, **options) -> entries. It raises BadInput before the first entry where the layout is another.
+        recognises: whether a path has this layout, judged by its content.
+        looks_for: what ``recognises`` looks for, in the words of messages.
     """
 
     open: Callable[..., Iterator[Entry]]
@@ -28,7 +29,7 @@ class Dataset:
     looks_for: str
 
 
-# In the order in which ``detect`` tries them: a folder of videos is the least particular.
+# In the order in which ``detect`` tries them. Nearly every dataset is also a folder with videos, so "folder" is last.
 DATASETS: dict[str, Dataset] = {
     "realestate10k": Dataset(
         realestate10k.open_realestate10k, realestate10k.recognises, realestate10k.LOOKS_FOR
@@ -39,7 +40,7 @@ DATASETS: dict[str, Dataset] = {
     "webdataset": Dataset(webdataset.open_webdataset, webdataset.recognises, webdataset.LOOKS_FOR),
     "folder": Dataset(folder.open_folder, folder.recognises, folder.LOOKS_FOR),
 }
-COMMON = ("clips", "start", "stride")
+COMMON = ("clips", "start", "stride")  # options that every layout takes
 
 
 def open_dataset(
@@ -50,18 +51,18 @@ def open_dataset(
     stride: int = 1,
     **options: object,
 ) -> Iterator[Entry]:
-    """The entries of the dataset at ``path``: usable episodes, and what is skipped, with distinct ids.
+    """The entries of the dataset at ``path``: episodes, and entries that are skipped, all with different ids.
 
     Args:
         path: a folder, a file, or a pattern such as "videos/*.mp4".
         layout: a name in DATASETS, or auto.
-        clips: a clip list, see ``clip_list``; its start frames and strides go before the next two.
+        clips: a clip list, see ``clip_list``. Its start frames and strides replace the next two arguments.
         start: first frame of every episode.
-        stride: only every stride-th frame counts.
-        options: those of the layout's opener.
+        stride: take only every stride-th frame.
+        options: options of this layout; see ``options_of``.
 
-    Raises BadInput where nothing is there or the layout is another, InvalidArgument for unknown names and
-    options. Nothing is listed before the first entry is asked for, unless there is a clip list.
+    Raises BadInput where nothing is there or the layout is another, InvalidArgument for unknown names and options.
+    Nothing is listed before the first entry is asked for, unless there is a clip list.
     """
     root = Path(os.path.abspath(path))
     name = detect(root) if layout == "auto" else layout
@@ -83,7 +84,7 @@ def open_dataset(
 
 
 def detect(path: str | Path) -> str:
-    """The name in DATASETS of the layout at ``path``, by content. Raises BadInput, naming what was missed."""
+    """The name in DATASETS of the layout at ``path``. Raises BadInput, which says what each layout looks for."""
     root = Path(os.path.abspath(path))
     _check_exists(root)
     for name, dataset in DATASETS.items():
@@ -94,7 +95,8 @@ def detect(path: str | Path) -> str:
 
 
 def options_of(dataset: Dataset) -> list[str]:
-    """The names of the options that ``open_dataset`` takes for it."""
+    """The names of the options that ``open_dataset`` takes for a layout."""
+    # The parameters of the opening function after the first one, the root, are the options of the layout.
     return [*COMMON, *list(inspect.signature(dataset.open).parameters)[1:]]
 
 

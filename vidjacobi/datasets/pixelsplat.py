@@ -1,7 +1,8 @@
 """pixelSplat's chunks of RealEstate10k: .torch files of about 100 MB with JPEG pictures and cameras.
 
-Layout: {train,test}/000000.torch ..., each a list of {"url", "timestamps" [T], "cameras" [T 18], "images":
-T uint8 tensors of JPEG bytes, "key"}, and index.json {key: file}. Source: dcharatan/pixelsplat.
+The files are {train,test}/000000.torch and so on. Each is a list of records {"url", "timestamps" [T], "cameras" [T
+18], "images" (T uint8 tensors of JPEG bytes), "key"}. Beside them, index.json says in which file each key is.
+Source: dcharatan/pixelsplat.
 """
 
 import io
@@ -29,7 +30,7 @@ Record = dict[str, object]
 
 @dataclass(frozen=True)
 class InChunk:
-    """One clip of a chunk. The last two chunks stay open (mapped, not loaded)."""
+    """One clip of a chunk. The last two chunks that were used stay open, memory-mapped and not loaded."""
 
     chunk: Path
     key: str
@@ -42,7 +43,7 @@ class InChunk:
         return frames
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ...; see FrameSource."""
         total, last = self.count(), start + (count - 1) * stride
         if start < 0 or count < 1 or stride < 1 or last >= total:
             raise BadInput(
@@ -57,6 +58,7 @@ class InChunk:
         if len({picture.shape for picture in pictures}) > 1:
             raise BadInput(f"{name}: its pictures differ in size")
         cameras = self.cameras()
+        # by the timestamps of these frames or, for a single frame, of the clip; 30 for a clip of one frame
         fps = cameras.at(start, count, stride).fps() or (cameras.fps() or 30.0) / stride
         return ReadClip(torch.from_numpy(np.stack(pictures)), fps, name, start, "pillow")
 
@@ -89,7 +91,7 @@ class InChunk:
 
 
 def open_chunk(path: Path) -> dict[str, Record]:
-    """The clips of a chunk by key. Raises BadInput."""
+    """The records of a chunk by key. Raises BadInput."""
     try:
         status = path.stat()
     except OSError as error:
@@ -98,7 +100,7 @@ def open_chunk(path: Path) -> dict[str, Record]:
 
 
 def chunk_entries(folder: Path, split: str | None) -> Iterator[Entry]:
-    """The clips of one folder of chunks, chunk after chunk. With an index.json no chunk is opened."""
+    """The clips in a folder of chunks, chunk after chunk. If there is an index.json, no chunk is opened."""
     parts = (split,) if split else ()
     for name, keys in sorted(_index(folder).items()):
         path = folder / name
@@ -118,7 +120,7 @@ def chunk_entries(folder: Path, split: str | None) -> Iterator[Entry]:
 
 
 def _index(folder: Path) -> dict[str, list[str] | None]:
-    """Keys of each chunk by its file name; None where they are only known by opening it."""
+    """The keys in each chunk by its file name; None where there is no index, so that chunks must be opened."""
     index = folder / "index.json"
     if not index.is_file():
         return {path.name: None for path in folder.glob("*.torch")}
@@ -128,6 +130,7 @@ def _index(folder: Path) -> dict[str, list[str] | None]:
             raise ValueError("not an object")
         chunks: dict[str, list[str] | None] = {}
         for key, name in sorted(content.items()):
+            # Only the name: some indices hold paths of the machine that wrote them.
             keys = chunks.setdefault(Path(str(name)).name, [])
             if keys is not None:
                 keys.append(key)
@@ -137,7 +140,7 @@ def _index(folder: Path) -> dict[str, list[str] | None]:
 
 
 def record_of(key: str, frames: Frames, cameras: Cameras) -> Record:
-    """A clip as a chunk holds it, for ``torch.save`` of a list of them."""
+    """A clip as a record of a chunk; ``torch.save`` of a list of records writes a chunk."""
     images = []
     for picture in frames.numpy():
         file = io.BytesIO()
@@ -153,6 +156,7 @@ def record_of(key: str, frames: Frames, cameras: Cameras) -> Record:
     }
 
 
+# ``changed`` is part of the key only: a file that was written again is opened again.
 @lru_cache(maxsize=2)
 def _open(path: Path, changed: int) -> dict[str, Record]:
     try:
@@ -170,5 +174,5 @@ def _load(path: Path) -> object:
     except RuntimeError as error:
         if "mmap" not in str(error):
             raise
-        # torch's format before 1.6, which cannot be mapped
+        # The format of PyTorch before 1.6 cannot be memory-mapped.
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Frames of clips whose cameras lie in a pose file: frame i belongs to line i."""
+"""Frames of clips whose cameras are in a pose file: frame i belongs to camera i of the file."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ class Posed:
         return self._checked(read_cameras(self.poses))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource. fps is that of the timestamps: containers often hold another one."""
+        """The frames start, start + stride, ... Their rate is that of the timestamps; files often say another."""
         cameras = read_cameras(self.poses)
         self._checked(cameras)
         clip = File(self.path).read(start, count, stride)
@@ -42,7 +42,7 @@ class Posed:
 
 @dataclass(frozen=True)
 class NamedByTime:
-    """A folder of images, each named by the timestamp (microseconds) of its camera."""
+    """A folder of images, each named after the timestamp (microseconds) of its camera."""
 
     folder: Path
     poses: Path
@@ -52,7 +52,7 @@ class NamedByTime:
         return len(self._files(read_cameras(self.poses)))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ...; see FrameSource."""
         cameras = read_cameras(self.poses)
         files = self._files(cameras)
         last = start + (count - 1) * stride
@@ -70,7 +70,7 @@ class NamedByTime:
         stamps = [str(stamp) for stamp in cameras.timestamps.tolist()]
         lost = [stamp for stamp in stamps if stamp not in named]
         if len(lost) == len(stamps) == len(named):
-            return list(named.values())  # numbered instead, one for each camera
+            return list(named.values())  # no name is a timestamp, and there is one image for each camera
         if lost:
             raise BadInput(
                 f"{self.folder}: {len(lost)} of the {len(stamps)} timestamps in {self.poses.name} have no "
@@ -80,7 +80,7 @@ class NamedByTime:
 
 
 def _fps(cameras: Cameras, start: int, count: int, stride: int, alone: float) -> float:
-    """By the timestamps of the frames read; of one frame by those of the clip, or else ``alone``."""
+    """The rate by the timestamps of the frames that were read; for one frame, by those of the clip, or ``alone``."""
     read = cameras.at(start, count, stride).fps()
     if read is not None:
         return read

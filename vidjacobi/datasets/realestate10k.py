@@ -1,13 +1,13 @@
-"""RealEstate10k as people have it on disk: pose files with videos or pictures, or pixelSplat's chunks.
+"""RealEstate10k in the layouts that are in use: pose files with videos or pictures, or pixelSplat's chunks.
 
-Recognised below the folder given (or its RealEstate10K/):
+These are recognised in the folder, or in its subfolder RealEstate10K:
 
 - ``{train,test,validation}/ID.txt``, or ``ID.txt`` at the top: the official pose files;
-- ``pose_files/ID.txt``, and ``annotations/SPLIT.json`` if there: CameraCtrl's layout;
-- ``{train,test}/*.torch``: pixelSplat's chunks.
+- ``pose_files/ID.txt``, with or without ``annotations/SPLIT.json``: the layout of CameraCtrl;
+- ``{train,test}/*.torch``: the chunks of pixelSplat.
 
-Videos are looked for by their clip's id anywhere below the folder (or below ``videos=``): ``ID.mp4``, or a
-folder ``ID`` of pictures named by timestamp. Format: https://google.github.io/realestate10k/download.html
+The video of a clip may be anywhere below the folder, or below ``videos=``. It is ``ID.mp4``, or a folder ``ID`` of
+pictures that are named by timestamp. Format: https://google.github.io/realestate10k/download.html
 """
 
 import json
@@ -30,7 +30,7 @@ LOOKS_FOR = "{train,test}/*.txt, pose_files/*.txt or {train,test}/*.torch (RealE
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pose files or of chunks, and the split it is (None: nothing says so)."""
+    """A folder of pose files or of chunks, and the split that it holds; None where nothing says which."""
 
     path: Path
     split: str | None
@@ -38,8 +38,8 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A pose file, the split it belongs to, and its caption where there is one."""
+class PosedClip:
+    """A pose file, the split that it belongs to, and its caption where there is one."""
 
     poses: Path
     split: str | None
@@ -47,19 +47,20 @@ class Clip:
 
     @property
     def name(self) -> str:
+        """The id of the clip."""
         return self.poses.stem
 
 
 def open_realestate10k(
     root: Path, split: str | None = None, videos: str | Path | None = None
 ) -> Iterator[Entry]:
-    """The clips below ``root``, split by split in the order of their ids.
+    """The clips below ``root``, split by split, each in the order of their ids.
 
     Args:
-        split: train, test, ...; all of them without it.
-        videos: where the videos lie, if not below ``root``.
+        split: train, test, ...; None for all of them.
+        videos: the folder with the videos, if they are not below ``root``.
 
-    Raises BadInput where the folder is not of this layout, InvalidArgument for a split it does not have.
+    Raises BadInput where the folder has another layout, InvalidArgument for a split that it does not have.
     """
     folders = folders_of(root)
     if not folders:
@@ -71,12 +72,12 @@ def open_realestate10k(
 
 
 def recognises(root: Path) -> bool:
-    """Whether ``root`` is of this layout, by its names and the first lines of a file."""
+    """Whether ``root`` has this layout, judged by the names in it and the first lines of some files."""
     return bool(folders_of(root))
 
 
 def cameras(episode: Episode) -> Cameras:
-    """The cameras of an episode's frames (after its start and stride). Raises BadInput."""
+    """The cameras of the frames of an episode, with its start and stride taken into account. Raises BadInput."""
     facts = episode.metadata
     if "poses" in facts:
         whole = read_cameras(str(facts["poses"]))
@@ -87,11 +88,13 @@ def cameras(episode: Episode) -> Cameras:
     start, stride = facts.get("start", 0), facts.get("stride", 1)
     assert isinstance(start, int)
     assert isinstance(stride, int)
+    # all cameras from ``start`` on in steps of ``stride``: of 10 cameras from 1 in steps of 4 those of 1, 5 and 9
     return whole.at(start, max(1, -(-(len(whole) - start) // stride)), stride)
 
 
 def folders_of(root: Path) -> list[Folder]:
-    """The folders of chunks, or else of pose files, with their splits."""
+    """The folders of chunks or, where there are none, of pose files, with their splits."""
+    # ``root`` may be the dataset, the folder above it, CameraCtrl's pose_files, or a single split.
     for top in (root, root / "RealEstate10K", root / "RealEstate10k", root / "pose_files"):
         own = (top, top.name if top.name in SPLITS else None)
         places = [*((top / split, split) for split in SPLITS), own]
@@ -107,6 +110,7 @@ def _has_chunks(folder: Path) -> bool:
 
 
 def _has_poses(folder: Path) -> bool:
+    # a folder of other text files is not searched to its end
     return any(looks_like_cameras(path) for path in islice(folder.glob("*.txt"), 20))
 
 
@@ -125,18 +129,18 @@ def _posed(root: Path, folders: list[Folder], split: str | None, media: Path) ->
     return (_entry(clip, found.get(clip.name, []), media) for clip in clips)
 
 
-def _clips(root: Path, folders: list[Folder]) -> list[Clip]:
+def _clips(root: Path, folders: list[Folder]) -> list[PosedClip]:
     notes = _annotations(root)
     clips = []
     for folder in folders:
         for path in sorted(folder.path.glob("*.txt")):
             split, text = notes.get(path.stem, (None, None))
-            clips.append(Clip(path, folder.split or split, text))
+            clips.append(PosedClip(path, folder.split or split, text))
     return sorted(clips, key=lambda clip: (clip.split or "", clip.name))
 
 
 def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
-    """CameraCtrl's annotations/SPLIT.json: clip id to split and caption."""
+    """CameraCtrl's annotations/SPLIT.json: clip id -> (split, caption)."""
     notes: dict[str, tuple[str, str | None]] = {}
     for split in SPLITS:
         path = root / "annotations" / f"{split}.json"
@@ -145,6 +149,7 @@ def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
         try:
             for item in json.loads(path.read_text("utf-8")):
                 text = item.get("caption")
+                # a caption is a text or a list of texts
                 text = text[0] if isinstance(text, list) and text else text
                 notes.setdefault(str(item["clip_name"]), (split, text if isinstance(text, str) else None))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -153,7 +158,7 @@ def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
 
 
 def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
-    """Videos NAME.mp4 and folders NAME anywhere below ``top``; links are followed once."""
+    """Videos NAME.mp4 and folders NAME anywhere below ``top``, for all names at once. Links are followed once."""
     found: dict[str, list[Path]] = {}
     seen: set[tuple[int, int]] = set()
     for folder, below, files in os.walk(top, followlinks=True):
@@ -169,13 +174,15 @@ def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
         for name in below:
             if name in names:
                 found.setdefault(name, []).append(Path(folder, name))
+        # os.walk enters only what is left in ``below``: neither folders of clips nor hidden ones.
         below[:] = sorted(name for name in below if name not in names and not name.startswith("."))
     return found
 
 
-def _entry(clip: Clip, places: list[Path], media: Path) -> Entry:
+def _entry(clip: PosedClip, places: list[Path], media: Path) -> Entry:
     made = episode_id(*([clip.split] if clip.split else []), clip.name)
-    if clip.split and len(places) > 1:  # the same clip under another split's name is another thing
+    # A dataset may hold the same id in several splits; then the one below this split's folder is meant.
+    if clip.split and len(places) > 1:
         places = [p for p in places if clip.split in p.relative_to(media).parts] or places
     if not places:
         return Skipped(made, f"no video {clip.name}.mp4 and no folder {clip.name} of pictures below {media}")

@@ -1,6 +1,6 @@
-"""WebDataset shards: tar files in which KEY.mp4 lies beside KEY.json and KEY.txt. They are not unpacked.
+"""WebDataset shards: tar files in which KEY.mp4 is beside KEY.json and KEY.txt. They are not unpacked.
 
-Source of the rules (a key ends at the first dot of the name): https://github.com/webdataset/webdataset
+Source of the rules, such as that a key ends at the first dot of the name: https://github.com/webdataset/webdataset
 """
 
 import json
@@ -20,13 +20,13 @@ from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ReadClip, open_clip, read_frames
 
 LOOKS_FOR = "*.tar with videos in it, or a pattern that matches some (WebDataset)"
-_LONGEST_NOTE = 1 << 20
+_LONGEST_NOTE = 1 << 20  # bytes of a .json or .txt file; larger ones are no caption
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class InTar:
-    """A video inside a tar file; it is copied to a temporary file while it is read."""
+    """A video inside a tar file. It is copied to a temporary file whenever it is read."""
 
     tar: Path
     name: str
@@ -34,16 +34,16 @@ class InTar:
     size: int
 
     def count(self) -> int:
-        """Frames of the video; remembered."""
+        """Number of frames of the video; the answer is remembered."""
         return _count(self, self.tar.stat().st_mtime_ns if self.tar.exists() else 0)
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
-        """See FrameSource."""
+        """The frames start, start + stride, ...; see FrameSource."""
         clip = self.unpacked(lambda path: read_frames(path, start, count, stride=stride))
         return replace(clip, source=f"{self.tar}:{self.name}")
 
     def unpacked(self, use: Callable[[Path], T]) -> T:
-        """What ``use`` makes of the video as a file. Raises BadInput."""
+        """The result of ``use``, which is called with the path of the video as a file. Raises BadInput."""
         with tempfile.TemporaryDirectory(prefix="vidjacobi-") as folder:
             path = Path(folder) / f"video{Path(self.name).suffix}"
             try:
@@ -55,25 +55,26 @@ class InTar:
             try:
                 return use(path)
             except BadInput as error:
+                # messages name the shard instead of the temporary file
                 raise BadInput(str(error).replace(str(path), f"{self.tar}:{self.name}")) from error
 
 
 def open_webdataset(root: Path) -> Iterator[Entry]:
-    """The videos of all shards, shard after shard. Raises BadInput where there are none."""
+    """The videos of all shards, shard after shard. Raises BadInput where there is none."""
     if not recognises(root):
         raise BadInput(f"{root}: no {LOOKS_FOR}")
     return _entries(shards_of(root))
 
 
 def recognises(root: Path) -> bool:
-    """Whether one of the first shards holds a video among its first files."""
+    """Whether one of the first three shards has a video among its first hundred files."""
     return any(
         _is_video(member) for shard in islice(shards_of(root), 3) for member in islice(_members(shard), 100)
     )
 
 
 def shards_of(root: Path) -> Iterator[Path]:
-    """The tar files of a folder, of a pattern, or the one named."""
+    """The tar files in a folder or matching a pattern, or the one at this path."""
     if root.is_file():
         yield from [root] if root.suffix == ".tar" else []
     elif root.is_dir():
@@ -88,7 +89,7 @@ def _count(video: InTar, changed: int) -> int:
 
 
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a shard, as far as it can be read."""
+    """The regular files of a shard, as far as the shard can be read."""
     if trouble_with(shard):
         return
     try:
@@ -103,6 +104,7 @@ def _is_video(member: tarfile.TarInfo) -> bool:
 
 
 def _key(member: tarfile.TarInfo) -> str:
+    # "a.b/clip.0.json" has the key "a.b/clip": only dots of the file name count
     folder, slash, name = member.name.rpartition("/")
     return folder + slash + name.split(".")[0]
 
@@ -115,6 +117,7 @@ def _entries(shards: Iterator[Path]) -> Iterator[Entry]:
                 raise OSError(trouble)
             with tarfile.open(shard, "r:") as tar:
                 files = (member for member in tar if member.isfile())
+                # The files of a key follow each other, so a shard is read once from its beginning to its end.
                 for key, group in groupby(files, _key):
                     yield from _episodes(shard, tar, key, list(group))
         except (OSError, tarfile.TarError) as error:
@@ -130,7 +133,7 @@ def _episodes(shard: Path, tar: tarfile.TarFile, key: str, group: list[tarfile.T
 
 
 def _facts(tar: tarfile.TarFile, group: list[tarfile.TarInfo]) -> dict[str, object]:
-    """KEY.json's values and KEY.txt as the text."""
+    """The values in KEY.json, and KEY.txt as the text."""
     facts: dict[str, object] = {}
     for member in group:
         suffix = Path(member.name).suffix.lower()
@@ -144,7 +147,7 @@ def _facts(tar: tarfile.TarFile, group: list[tarfile.TarInfo]) -> dict[str, obje
         try:
             note = json.loads(text)
         except ValueError:
-            continue  # what a stranger left beside the video does not make it unusable
+            continue  # a damaged note does not make the video unusable
         if isinstance(note, dict):
-            facts = {**note, **facts}
+            facts = {**note, **facts}  # KEY.txt goes before a "text" in KEY.json
     return facts

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig, load_decoder
+from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding.methods import METHODS
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish

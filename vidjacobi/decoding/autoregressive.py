@@ -1,6 +1,7 @@
 """Decoding one token per pass: slow, plain, and the oracle of every test. Shares no code with the window loop."""
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.decoding.prefill import different, feed_contexts
@@ -10,7 +11,7 @@ from vidjacobi.errors import BadModelOutput
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
-from vidjacobi.shapes import Counts, Logits, Tokens
+from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 
 @torch.inference_mode()
@@ -21,25 +22,25 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
     window decoder (the extra inputs repeat the last token and decide nothing), which tells rounding that
     depends on the shape from everything else.
     """
-    model, context, width, end = recipe.model, clips.context, recipe.window, recipe.room
-    cache = model.make_cache(len(clips), end + 1)
+    model, context = recipe.model, clips.context
+    cache = model.make_cache(len(clips), recipe.room + 1)
     clock = Clock(context.device, hooks.measure)
     new, counts = context[:, :0], (clips.ends - clips.starts).tolist()
     seconds, forward_seconds = [], []
     for count in range(clips.new_tokens):
         began = clock.now()
         if count == 0:
-            logits = _first_logits(recipe, clips, cache)
+            logits = first_logits(recipe, clips, cache)
         else:
-            # All clips run for as long as the longest: what a shorter one gets after its end is cut off below.
-            # A position beyond the room is padding: it is written to the spare slot, which nobody sees.
-            position = torch.arange(width, device=context.device) + clips.starts[:, None] + count - 1
-            inside = position.clamp(max=end - 1)
-            slots = torch.where(position < end, position, end)
-            visible = torch.arange(end, device=context.device) <= inside[..., None]
-            logits = model.forward(new[:, -1:].expand(-1, width), inside, slots, visible, cache)[:, :1]
+            logits = model.forward(*next_inputs(recipe, clips, new), cache)[:, :1]
         forward_seconds.append(clock.now() - began)
-        new = torch.cat([new, _draw(recipe, clips, logits, clips.starts + count)], 1)
+        drawn, finite = draw_next(recipe, clips, logits, count)
+        if not finite:
+            position = int(clips.starts[0]) + count
+            raise BadModelOutput(
+                f"the model's logits at position {position} are not finite: check its weights"
+            )
+        new = torch.cat([new, drawn], 1)
         seconds.append(clock.now() - began)
         if hooks.observe:
             rows = len(clips)
@@ -48,7 +49,7 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
     return _decoded(clips, new, torch.tensor(seconds), torch.tensor(forward_seconds))
 
 
-def _first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
+def first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
     """Logits after the last token of each context; shorter contexts are padded on the right."""
     width = clips.context.shape[1]
     rows = width - clips.shortest + 1
@@ -59,16 +60,30 @@ def _first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
     return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
 
 
-def _draw(recipe: Recipe, clips: Clips, logits: Logits, positions: Counts) -> Tokens:
-    if not is_finite(logits).all():
-        raise BadModelOutput(
-            f"the model's logits at position {int(positions[0])} are not finite: check its weights"
-        )
-    passes = torch.zeros_like(clips.noise_keys)
+def next_inputs(
+    recipe: Recipe, clips: Clips, new: Int[Tensor, "b k"]
+) -> tuple[Tokens, Positions, Slots, Visible]:
+    """Inputs of the pass after ``k`` new tokens: tokens, positions, cache slots and the slots they see.
+
+    All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
+    passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees.
+    """
+    width, end, count = recipe.window, recipe.room, new.shape[1]
+    position = torch.arange(width, device=new.device) + clips.starts[:, None] + count - 1
+    inside = position.clamp(max=end - 1)
+    slots = torch.where(position < end, position, end)
+    visible = torch.arange(end, device=new.device) <= inside[..., None]
+    return new[:, -1:].expand(-1, width), inside, slots, visible
+
+
+def draw_next(recipe: Recipe, clips: Clips, logits: Logits, count: int) -> tuple[Tokens, Bool[Tensor, ""]]:
+    """New token number ``count`` of each clip, and whether its logits ``[b 1 v]`` were finite."""
+    positions, passes = clips.starts + count, torch.zeros_like(clips.noise_keys)
     dtype = probs_dtype(logits.dtype)
     noise = Noise(clips.seeds, clips.noise_keys, positions[:, None], passes, dtype)
     probs = logits_to_probs(logits, recipe.sampling)
-    return gumbel_max(probs, noise.exponential(Purpose.GUMBEL, probs.shape[-1]))
+    drawn = gumbel_max(probs, noise.exponential(Purpose.GUMBEL, probs.shape[-1]))
+    return drawn, is_finite(logits).all()
 
 
 def _decoded(clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Tensor) -> Decoded:

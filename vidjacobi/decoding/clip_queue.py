@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import check_clips, choose_decoder, context_ids, context_rows, noise_key_of
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders

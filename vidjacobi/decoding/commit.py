@@ -50,7 +50,7 @@ def verify(
     """Judge every draft by the logits of its slot."""
     state, window, parts = inputs.state, inputs.window, recipe.strategies
     # 1. Target probs p, from the logits of the chain; those of the siblings come after them.
-    target_probs = to_truncated_probs(logits[:, : window.width], recipe.sampling)
+    target_probs = to_truncated_probs(logits[:, : window.width], recipe.sampling, recipe.fused)
     # 2. The evidence: drafts, their q, p, and noise that no draft was made with.
     noise = state.noise(window.targets, target_probs.dtype, noise_source)
     drafts = state.tokens.gather(1, window.targets)
@@ -102,7 +102,7 @@ def verify_siblings(
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
     # The pass has the logits after every sibling: those after the accepted one decide one token more.
     after = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
-    probs = to_truncated_probs(after, recipe.sampling)
+    probs = to_truncated_probs(after, recipe.sampling, recipe.fused)
     next_token = draw(probs, state.noise(position + 1, probs.dtype, noise_source), verifier.noise)
     return TreeBranch(position[:, 0], level, found.tokens, hit, node, probs, next_token)
 

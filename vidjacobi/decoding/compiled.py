@@ -144,7 +144,7 @@ class CompiledModel:
 
     def runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> "CompiledRunner":
         """Runs the passes of ``rows`` clips of a recipe; what was compiled for an equal one is used again."""
-        bare = replace(recipe, model=self.model)
+        bare = replace(recipe, model=self.model, fused=True)
         key = (bare, rows, using)
         made = self._runners.pop(key, None)
         if made is None:

@@ -91,6 +91,8 @@ class Recipe:
         window: most positions evaluated per pass, siblings included, >= 1.
         room: positions that a row of the cache and of every table must hold, context and new tokens.
         parts: the five parts of a Jacobi decoder; None for AR.
+        fused: passes run in compiled code, which fuses chains of operations. The compiler's runner says so, and
+            whoever counts what compiled code does.
     """
 
     model: VideoModel
@@ -98,6 +100,7 @@ class Recipe:
     window: int
     room: int
     parts: Strategies | None = None
+    fused: bool = False
 
     @property
     def strategies(self) -> Strategies:

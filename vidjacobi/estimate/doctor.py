@@ -1,21 +1,37 @@
-"""``vidjacobi doctor``: what is here, and whether a rollout fits."""
+"""``vidjacobi doctor``: what is installed here, and whether a rollout fits."""
 
+import importlib.util
 from argparse import Namespace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import load_decoder, with_window
+from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate import text
-from vidjacobi.estimate.admission import Ask, admit, here, on_gpu
-from vidjacobi.estimate.environment import extras, installed
-from vidjacobi.estimate.memory_model import memory_of
-from vidjacobi.estimate.outlines import outline
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.memory import (
+    Memory,
+    MemoryQuestion,
+    TargetDevice,
+    memory_of,
+    require_fit,
+    this_device,
+)
+from vidjacobi.estimate.pass_seconds import load_gpu
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.loading import outline, resolve
 from vidjacobi.models.offload import check_device
-from vidjacobi.runtime import DTYPES, choose
+from vidjacobi.output.columns import columns
+from vidjacobi.runtime import DTYPES, choose, gib, versions
+
+EXTRAS = {
+    "eval": ("pytorchvideo", "scipy", "torchmetrics"),
+    "batch": ("pyarrow",),
+    "ray": ("ray",),
+}
+OTHERS = ("torchvision", "safetensors", "decord")
+FVD = "vidjacobi.eval.i3d_weights:find_installed"
 
 
 def examine(args: Namespace) -> dict[str, Any]:
@@ -25,31 +41,87 @@ def examine(args: Namespace) -> dict[str, Any]:
         InvalidArgument: the rollout does not fit; with the flags that would make it fit, if there are any.
     """
     _check(args)
-    place = on_gpu(args.gpu, args.dtype) if args.gpu else here(choose(args.device, args.dtype))
-    if args.offload and not args.gpu:
-        check_device(choose(args.device, args.dtype).device)
+    if args.gpu:
+        device = data_sheet_device(args.gpu, args.dtype)
+    else:
+        runtime = choose(args.device, args.dtype)
+        device = this_device(runtime)
+        if args.offload:
+            check_device(runtime.device)
     packages, optional = installed(), extras()
-    print(f"device  {place.name}, {text.gib(place.room)} {place.free}")
-    print(f"dtype   {_name(place.dtype)}: {place.reason}")
-    print("\n".join(text.table(("package", "version"), list(packages.items()))))
-    print("\n".join(text.table(("optional", ""), list(optional.items()))))
-    ask = _ask(args)
-    memory = memory_of(ask.setting(place.dtype))
-    print(f"\n{_request_line(args, ask)}")
-    print("\n".join(text.memory_lines(memory)))
-    admit(ask, place, memory)
-    print(f"It should fit: {text.gib(memory.peak)} of {text.gib(place.room)} (predicted).")
+    print(f"device  {device.name}, {gib(device.room)} {device.free}")
+    print(f"dtype   {_name(device.dtype)}: {device.reason}")
+    print("\n".join(columns(("package", "version"), list(packages.items()))))
+    print("\n".join(columns(("optional", ""), list(optional.items()))))
+    question = _question(args)
+    memory = memory_of(question.scenario(device.dtype))
+    print(f"\n{_question_line(args, question)}")
+    print("\n".join(memory_lines(memory)))
+    require_fit(question, device, memory)
+    print(f"It should fit: {gib(memory.peak)} of {gib(device.room)} (predicted).")
     return {
-        "device": place.name,
-        "dtype": _name(place.dtype),
+        "device": device.name,
+        "dtype": _name(device.dtype),
         "packages": packages,
         "optional": optional,
         "memory": memory.parts,
         "phases": memory.phases,
         "peak": memory.peak,
-        "room": place.room,
+        "room": device.room,
         "fits": True,
     }
+
+
+def installed() -> dict[str, str]:
+    """Versions of what a rollout needs, CUDA's among them."""
+    found = versions() | {name: version_of(name) for name in OTHERS}
+    found["cuda of torch"] = torch.version.cuda or "none (a CPU build)"
+    return found
+
+
+def extras() -> dict[str, str]:
+    """For each optional extra whether it is complete, else what is missing."""
+    answers = {}
+    for extra, packages in EXTRAS.items():
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        answers[extra] = f"not installed: {', '.join(missing)}" if missing else "installed"
+    # The weights of the FVD network are a file of the user's, so they are looked for apart.
+    weights = resolve(FVD)()
+    answers["FVD weights"] = (
+        str(weights) if weights else "not found: `vidjacobi eval setup` says how to get them"
+    )
+    return answers
+
+
+def version_of(package: str) -> str:
+    """Version of a package, if it is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def data_sheet_device(name: str, dtype: str) -> TargetDevice:
+    """A GPU by its data sheet. Raises InvalidArgument for an unknown GPU or dtype."""
+    gpu = load_gpu(name)
+    given = dtype != "auto"
+    found = choose("cpu", dtype).dtype if given else torch.bfloat16
+    reason = "asked for" if given else "the checkpoints are bfloat16"
+    return TargetDevice(f"{gpu.name} (by its data sheet)", found, reason, gpu.usable, "for tensors", True)
+
+
+def memory_lines(memory: Memory) -> list[str]:
+    """By part, then by phase."""
+    phases = [
+        (f"{name} (worst)" if name == memory.worst else name, gib(n)) for name, n in memory.phases.items()
+    ]
+    return [
+        "Predicted memory by part (not all at once):",
+        *columns(("part", "bytes"), [(name, gib(n)) for name, n in memory.parts.items()]),
+        "Predicted peak of each phase:",
+        *columns(("phase", "bytes"), phases),
+        "  not in it: what loading takes, and what single kernels take for themselves.",
+    ]
 
 
 def _check(args: Namespace) -> None:
@@ -68,21 +140,21 @@ def _check(args: Namespace) -> None:
         )
 
 
-def _ask(args: Namespace) -> Ask:
+def _question(args: Namespace) -> MemoryQuestion:
     decoder = with_window(load_decoder(args.decoder), args.window)
-    rows = args.batch if args.batch > 1 else args.samples
-    request = Request(decoder, rows, 1, args.context, args.frames)
-    return Ask(
-        partial(outline, args.model), request, args.offload, args.batch > 1, args.stream, rows_flag="--batch"
-    )
+    in_batch = args.batch > 1  # a batch of one row is a rollout
+    rows = args.batch if in_batch else args.samples
+    shape = RolloutShape(decoder, rows, 1, args.context, args.frames)
+    model = partial(outline, args.model)
+    return MemoryQuestion(model, shape, args.offload, in_batch, args.stream, rows_flag="--batch")
 
 
-def _request_line(args: Namespace, ask: Ask) -> str:
-    request = ask.request
-    what = f"batch of {request.rows} rows" if ask.beside else f"rollout of {request.rows} futures"
+def _question_line(args: Namespace, question: MemoryQuestion) -> str:
+    shape = question.shape
+    what = f"batch of {shape.rows} rows" if question.in_batch else f"rollout of {shape.rows} futures"
     return (
-        f"{args.model}, {what}, `{request.decoder.name}` at window {request.window}, "
-        f"{request.context_frames} -> {request.new_frames} frames{', --offload' if args.offload else ''}"
+        f"{args.model}, {what}, `{shape.decoder.name}` at window {shape.window}, "
+        f"{shape.context_frames} -> {shape.new_frames} frames{', --offload' if args.offload else ''}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What decoding really takes, phase by phase: the other side of the memory model."""
+"""What decoding really takes, phase by phase, beside what was predicted (memory.py)."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.settings import DecoderConfig
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.estimate import simulate
-from vidjacobi.estimate.simulate import Request
+from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.shapes import Logits, Tokens
@@ -23,10 +23,10 @@ _MARK = "vidjacobi phase "
 
 @dataclass(frozen=True)
 class Measured:
-    """A phase, all its visits.
+    """What a phase took, all its visits together.
 
     Attributes:
-        peak: most bytes of tensors at once, beyond those alive in front of the first phase.
+        peak: most bytes of tensors at once, beyond those alive before the first phase.
         seconds: of wall time.
     """
 
@@ -35,10 +35,10 @@ class Measured:
 
 
 class Meter:
-    """Peaks and seconds of the phases that ``mark`` begins; ``phases`` has them behind the ``with`` block.
+    """Peaks and seconds of the phases that ``mark`` begins; ``phases`` has them after the ``with`` block.
 
     On a GPU they are its caching allocator's, elsewhere those of PyTorch's CPU allocator as its profiler saw them:
-    temporary buffers inside of operations included, the mapped files that weights lie in not.
+    with temporary buffers inside of operations, without the mapped files that weights lie in.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,14 +59,15 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.mark("")
+        self.mark("")  # ends the last phase
         if self._device.type != "cuda":
             self._profile.__exit__(kind, error, trace)
             self._read_profile()
 
     def mark(self, name: str) -> None:
-        """The phase that was going on ends, and this one begins (or goes on)."""
+        """The current phase ends, and this one begins (or resumes)."""
         if self._device.type == "cuda":
+            # Kernels that were launched in this phase belong to it: wait for them.
             torch.cuda.synchronize(self._device)
             self._raise_to(self._now, torch.cuda.max_memory_allocated(self._device) - self._base)
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -74,6 +75,7 @@ class Meter:
         if self._now:
             before = self.phases.get(self._now, Measured())
             self.phases[self._now] = replace(before, seconds=before.seconds + now - self._since)
+        # On a CPU the profile is read afterwards: this event in it says where the phase begins.
         with torch.profiler.record_function(_MARK + name):
             self._now, self._since = name, now
 
@@ -87,7 +89,7 @@ class Meter:
         held, phase = 0, ""
         for event in sorted(results.kineto_results.events(), key=lambda event: event.start_ns()):
             if event.name() == "[memory]":
-                held += event.nbytes()
+                held += event.nbytes()  # negative where memory is given back
             elif event.name().startswith(_MARK):
                 phase = event.name().removeprefix(_MARK)
             else:
@@ -105,33 +107,34 @@ def measured(device: torch.device, work: Callable[[], object]) -> Measured:
 
 
 def fill(model: VideoModel, cache: Cache, tokens: Tokens) -> None:
-    """A prefill, for its last law. Raises BadModelOutput unless that is finite."""
+    """A prefill, for its last logits. Raises BadModelOutput unless they are finite."""
     (logits,) = model.prefill(tokens.to(model.device), cache, 1)
     _check(logits)
 
 
 def one_pass(model: VideoModel, cache: Cache, width: int, slots: int) -> None:
-    """A pass over ``width`` positions that reads ``slots`` slots and stands in the last of them.
+    """A forward call of ``width`` positions that reads ``slots`` slots, of which it fills the last ones.
 
     Raises BadModelOutput unless all its logits are finite.
     """
+    # As decoding does it, a token's slot is its position. Which tokens they are does not matter.
     places = torch.arange(slots - width, slots, device=model.device)[None]
     visible = torch.ones(1, width, slots, dtype=torch.bool, device=model.device)
     _check(model.forward(places % model.vocab_size, places, places, visible, cache))
 
 
 def _check(logits: Logits) -> None:
-    """By their sum, which is finite only if all of them are: nothing of their size is made."""
+    """Look at their sum, which is finite only if all of them are: nothing of their size is made."""
     if not logits.is_meta and not logits.sum().isfinite():
         raise BadModelOutput("the model returned NaN or infinite logits")
 
 
 class _Enough(Exception):
-    """All passes that were asked for have been made."""
+    """All passes that were asked for have been run."""
 
 
-class _Watched:
-    """A model that marks the beginning and the end of each pass, and stops behind the last one."""
+class _MarkingModel:
+    """A model that marks the beginning and the end of each forward call, and stops after the last one."""
 
     def __init__(self, model: VideoModel, meter: Meter, passes: int) -> None:
         self._model, self._meter, self._left = model, meter, passes
@@ -140,35 +143,35 @@ class _Watched:
         return getattr(self._model, name)
 
     def forward(self, *inputs: Any) -> Any:
-        """A pass of the model."""
+        """One call of the model."""
         if not self._left:
             raise _Enough
         self._left -= 1
         self._meter.mark("forward")
         logits = self._model.forward(*inputs)
-        self._meter.mark("laws")
+        self._meter.mark("outside")
         return logits
 
 
 def measure_decoding(
     model: VideoModel, context: Tokens, new_tokens: int, decoder: DecoderConfig, passes: int = 3
 ) -> dict[str, Measured]:
-    """Phases ``prefill``, ``forward`` and ``laws`` of decoding, which is broken off behind ``passes`` passes.
+    """Phases ``prefill``, ``forward`` and ``outside`` of decoding, which is broken off after ``passes`` passes.
 
     The cache is as large as the whole clip wants it. Raises what ``vidjacobi.decode`` raises.
     """
     with Meter(model.device) as meter:
         meter.mark("prefill")
         with suppress(_Enough):
-            decode(_Watched(model, meter, passes), context, new_tokens, decoder)
+            decode(_MarkingModel(model, meter, passes), context, new_tokens, decoder)
     return meter.phases
 
 
-def expected(outline: Outline, request: Request) -> dict[str, int]:
-    """The peaks that the memory model has for the phases of ``measure_decoding``."""
-    work = simulate.decoding(outline, request)
+def expected(outline: Outline, shape: RolloutShape) -> dict[str, int]:
+    """The peaks that are predicted for the phases of ``measure_decoding``."""
+    work = simulate.decoding(outline, shape)
     return {
         "prefill": work.cache + work.prefill.peak,
         "forward": work.cache + work.state + work.forward.peak,
-        "laws": work.cache + work.state + work.logits + work.laws.peak,
+        "outside": work.cache + work.state + work.logits + work.outside.peak,
     }

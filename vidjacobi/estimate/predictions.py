@@ -1,103 +1,161 @@
-"""Predicted latencies of a rollout by decoder and window, the best window and batch, and what-ifs."""
+"""Predicted latency of a rollout by decoder and window, and the best window and batch."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from vidjacobi.config.settings import load_decoder, with_window
-from vidjacobi.estimate.acceptance import Acceptance
-from vidjacobi.estimate.laws import LawWork, law_work
-from vidjacobi.estimate.memory_model import Setting, fits
-from vidjacobi.estimate.pass_model import (
+from vidjacobi.config.decoder import load_decoder, with_window
+from vidjacobi.decoding.recipe import Recipe
+from vidjacobi.errors import BadInput
+from vidjacobi.estimate.memory import fits
+from vidjacobi.estimate.overhead import OutsideWork, outside_work
+from vidjacobi.estimate.pass_seconds import (
     Machine,
     PassShape,
-    pass_seconds,
+    PublishedTable,
     prefill_seconds,
     quantised,
+    seconds_by_part,
     total,
 )
-from vidjacobi.estimate.simulate import Lengths, Request, decoding, lengths_of, read_slots
+from vidjacobi.estimate.scenario import Lengths, RolloutShape, Scenario, lengths_of
+from vidjacobi.estimate.simulate import decoding, recipe_of, slots_read
 from vidjacobi.models.outline import Arithmetic, Outline
 
 PREFIXES = 8  # prefix lengths that a mean over a rollout is taken at
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Counted:
-    """What decoders do beside the forward, counted once for each decoder and window.
+@dataclass(frozen=True)
+class Acceptance:
+    """How many tokens a pass decides.
+
+    Attributes:
+        source: where the numbers are from.
+        model: on which model they were counted.
+        tokens: tokens per pass by decoder and window.
+    """
+
+    source: str
+    model: str
+    tokens: Mapping[tuple[str, int], float]
+
+
+def acceptance_of_paper(table: PublishedTable) -> Acceptance:
+    """Of a published table; AR's is 1 at window 1."""
+    tokens = {(row.decoder, row.window): table.new_tokens / row.passes for row in table.rows}
+    return Acceptance(table.paper, table.model, tokens)
+
+
+def acceptance_of_bench(path: Path) -> Acceptance:
+    """Of a ``bench.json`` that ``vidjacobi bench`` wrote; of several models the first one.
+
+    Raises BadInput where it is none.
+    """
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))["summary"]
+        model = str(summary[0]["model"])
+        tokens = {
+            (str(line["decoder"]), int(line["window"])): float(line["tokens_per_pass"])
+            for line in summary
+            if line["model"] == model
+        }
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise BadInput(f"{path} is not the bench.json that `vidjacobi bench` writes") from None
+    if min(tokens.values()) < 1:
+        raise BadInput(f"{path}: fewer tokens than passes ({min(tokens.values())} tokens a pass)")
+    return Acceptance(str(path), model, tokens)
+
+
+class DecoderCosts:
+    """What decoders do in a pass of one model, counted once for each decoder and window.
 
     Args:
         outline: of the model.
-        request: frames and law; its decoder and rows are not looked at.
+        shape: frames and sampling; its decoder and rows are not looked at.
     """
 
-    def __init__(self, outline: Outline, request: Request) -> None:
-        self.outline, self.request = outline, request
-        self._laws: dict[tuple[str, int], LawWork] = {}
+    def __init__(self, outline: Outline, shape: RolloutShape) -> None:
+        self.outline, self.shape = outline, shape
+        self._recipes: dict[tuple[str, int], Recipe] = {}
+        self._outside: dict[tuple[str, int], OutsideWork] = {}
         self._operations: int | None = None
 
-    def asked(self, decoder: str, window: int, rows: int = 1) -> Request:
-        """The request with a decoder at a window, each row a context of its own."""
+    def shape_of(self, decoder: str, window: int, rows: int = 1) -> RolloutShape:
+        """The shape with a decoder at a window, each row a context of its own."""
         chosen = with_window(load_decoder(decoder), window)
-        return replace(self.request, decoder=chosen, rows=rows, contexts=rows)
+        return replace(self.shape, decoder=chosen, rows=rows, contexts=rows)
 
-    def laws(self, decoder: str, window: int) -> LawWork:
-        """Of one row."""
+    def recipe(self, decoder: str, window: int) -> Recipe:
+        """What such passes are run with."""
         key = decoder, window
-        if key not in self._laws:
-            self._laws[key] = law_work(self.outline, self.asked(*key))
-        return self._laws[key]
+        if key not in self._recipes:
+            self._recipes[key] = recipe_of(self.outline, self.shape_of(*key))
+        return self._recipes[key]
+
+    def outside(self, decoder: str, window: int) -> OutsideWork:
+        """Work outside the forward call, of one row."""
+        key = decoder, window
+        if key not in self._outside:
+            self._outside[key] = outside_work(self.outline, self.shape_of(*key))
+        return self._outside[key]
 
     @property
     def forward_operations(self) -> int:
-        """Operations of a forward, whatever its width."""
+        """Operations of a forward call: AR's, which stand for those of every width."""
+        # A window's forward call launches 6 % more of them on the 4B (1,138 instead of 1,074).
         if self._operations is None:
-            self._operations = decoding(self.outline, self.asked("ar", 1)).forward.kernels
+            self._operations = decoding(self.outline, self.shape_of("ar", 1)).forward.kernels
         return self._operations
 
 
 @dataclass(frozen=True)
-class Case:
-    """A model on a machine, and what is rolled out.
+class PassPredictor:
+    """Predicts passes of a model on a machine.
 
     Attributes:
-        counted: the model and what its decoders do.
+        costs: the model, what is rolled out, and what its decoders do.
         machine: where.
         weight_bits: of quantised matrices, None: as the dtype.
     """
 
-    counted: Counted
+    costs: DecoderCosts
     machine: Machine
     weight_bits: int | None = None
 
     @property
     def arithmetic(self) -> Arithmetic:
         """Of the model, quantised or not."""
-        arithmetic = self.counted.outline.arithmetic
+        arithmetic = self.costs.outline.arithmetic
         return arithmetic if self.weight_bits is None else quantised(arithmetic, self.weight_bits)
 
     @property
     def lengths(self) -> Lengths:
         """Of a clip."""
-        return lengths_of(self.counted.outline, self.counted.request)
+        return lengths_of(self.costs.outline, self.costs.shape)
 
-    def setting(self, decoder: str, window: int, rows: int = 1) -> Setting:
-        """What must fit in memory: of one clip a rollout, of several a batch with the tokenizer beside it."""
-        asked = replace(self.counted.asked(decoder, window, rows), contexts=1)
-        return Setting(self.counted.outline, asked, weight_bits=self.weight_bits, beside=rows > 1)
+    def scenario(self, decoder: str, window: int, rows: int = 1) -> Scenario:
+        """What must fit in memory: a rollout of one clip, or a batch of several and its tokenizer's work."""
+        shape = replace(self.costs.shape_of(decoder, window, rows), contexts=1)
+        return Scenario(self.costs.outline, shape, weight_bits=self.weight_bits, in_batch=rows > 1)
 
     def pass_parts(self, decoder: str, window: int, prefix: int, rows: int = 1) -> dict[str, float]:
-        """Seconds of a pass by part whose first undecided position is ``prefix``. AR reads the whole clip's slots."""
-        laws, end = self.counted.laws(decoder, window), self.lengths.end
-        inputs = laws.inputs
-        slots = end if decoder == "ar" else read_slots(prefix, inputs, end)
-        operations = self.counted.forward_operations + laws.each_pass.kernels
-        shape = PassShape(rows, inputs, slots, rows * laws.each_pass.moved, operations)
-        return pass_seconds(self.machine, self.arithmetic, shape)
+        """Seconds of a pass by part whose first undecided position is ``prefix``."""
+        recipe, outside = self.costs.recipe(decoder, window), self.costs.outside(decoder, window).each_pass
+        operations = self.costs.forward_operations + outside.kernels
+        # Rows share the operations of a pass, but not its bytes.
+        slots, moved = slots_read(recipe, prefix), rows * outside.moved
+        shape = PassShape(rows, recipe.window, slots, moved, operations)
+        return seconds_by_part(self.machine, self.arithmetic, shape)
 
     def mean_pass(self, decoder: str, window: int, rows: int = 1) -> float:
         """Seconds of a pass, the mean over a rollout that decides equally many tokens everywhere."""
         lengths = self.lengths
+        # At the middles of equal parts: 8 parts of the positions 5,120 ... 12,800 give 5,600, 6,560 ... 12,320.
         span = lengths.end - lengths.context
         middles = [lengths.context + int(span * (part + 0.5) / PREFIXES) for part in range(PREFIXES)]
         parts = [self.pass_parts(decoder, window, prefix, rows) for prefix in middles]
@@ -105,8 +163,8 @@ class Case:
 
     def prefill(self, decoder: str, window: int) -> float:
         """Seconds of a context."""
-        laws = self.counted.laws(decoder, window).prefill.moved
-        return prefill_seconds(self.machine, self.arithmetic, self.lengths.context, laws)
+        moved = self.costs.outside(decoder, window).prefill.moved
+        return prefill_seconds(self.machine, self.arithmetic, self.lengths.context, moved)
 
 
 @dataclass(frozen=True)
@@ -114,7 +172,7 @@ class Prediction:
     """A rollout of one clip: latency from the first token to the last.
 
     Attributes:
-        decoder, window: how.
+        decoder, window: of the rollout.
         tokens: decided per pass.
         passes: of the clip.
         each: seconds of a pass, mean over the rollout.
@@ -129,20 +187,24 @@ class Prediction:
     seconds: float
 
 
-def predict(case: Case, acceptance: Acceptance, windows: Sequence[int] | None) -> list[Prediction]:
+def predict(
+    predictor: PassPredictor, acceptance: Acceptance, windows: Sequence[int] | None
+) -> list[Prediction]:
     """Every decoder and window whose acceptance is known (AR at 1 always); ``windows`` picks some."""
-    predictions = [_prediction(case, "ar", 1, 1.0)]
+    predictions = [_prediction(predictor, "ar", 1, 1.0)]
+    # AR is the first of them whatever else is asked for: speedups are ratios to it.
     for (decoder, window), tokens in acceptance.tokens.items():
         if decoder != "ar" and (windows is None or window in windows):
-            predictions.append(_prediction(case, decoder, window, tokens))
+            predictions.append(_prediction(predictor, decoder, window, tokens))
     return predictions
 
 
-def _prediction(case: Case, decoder: str, window: int, tokens: float) -> Prediction:
-    lengths = case.lengths
+def _prediction(predictor: PassPredictor, decoder: str, window: int, tokens: float) -> Prediction:
+    lengths = predictor.lengths
     passes = (lengths.end - lengths.context) / tokens
-    each = case.mean_pass(decoder, window)
-    return Prediction(decoder, window, tokens, passes, each, case.prefill(decoder, window) + passes * each)
+    each = predictor.mean_pass(decoder, window)
+    seconds = predictor.prefill(decoder, window) + passes * each
+    return Prediction(decoder, window, tokens, passes, each, seconds)
 
 
 @dataclass(frozen=True)
@@ -156,29 +218,30 @@ class Throughput:
 
 
 def throughputs(
-    case: Case, predictions: Iterable[Prediction], batches: Sequence[int] = BATCHES
+    predictor: PassPredictor, predictions: Iterable[Prediction], batches: Sequence[int] = BATCHES
 ) -> list[Throughput]:
     """By clips per hour, best first, whether they fit or not."""
     found = []
     for one in predictions:
         for rows in batches:
-            each = case.mean_pass(one.decoder, one.window, rows)
-            clip = case.prefill(one.decoder, one.window) + one.passes * each / rows
+            each = predictor.mean_pass(one.decoder, one.window, rows)
+            # The rows of a batch share each pass; contexts are prefilled one at a time.
+            clip = predictor.prefill(one.decoder, one.window) + one.passes * each / rows
             found.append(Throughput(one, rows, each, 3600 / clip))
     return sorted(found, key=lambda line: -line.clips_per_hour)
 
 
-def best_throughput(case: Case, predictions: Iterable[Prediction]) -> Throughput | None:
+def best_throughput(predictor: PassPredictor, predictions: Iterable[Prediction]) -> Throughput | None:
     """Most clips per hour of those that fit on the GPU; None where not even one clip does."""
-    room = case.machine.gpu.usable
-    for line in throughputs(case, predictions):
-        if fits(case.setting(line.prediction.decoder, line.prediction.window, line.rows), room):
+    room = predictor.machine.gpu.usable
+    for line in throughputs(predictor, predictions):
+        if fits(predictor.scenario(line.prediction.decoder, line.prediction.window, line.rows), room):
             return line
     return None
 
 
 def curve_of(
-    case: Case, predictions: Sequence[Prediction], tokens_of: str, passes_of: str
+    predictor: PassPredictor, predictions: Sequence[Prediction], tokens_of: str, passes_of: str
 ) -> dict[str, list[Any]]:
     """``sizes``, ``seconds`` and ``tokens``, as ``vidjacobi curve`` measures them.
 
@@ -187,6 +250,6 @@ def curve_of(
     mine = sorted((one for one in predictions if one.decoder == tokens_of), key=lambda one: one.window)
     return {
         "sizes": [one.window for one in mine],
-        "seconds": [round(case.mean_pass(passes_of, one.window), 6) for one in mine],
+        "seconds": [round(predictor.mean_pass(passes_of, one.window), 6) for one in mine],
         "tokens": [round(one.tokens, 3) for one in mine],
     }

@@ -1,187 +1,137 @@
 """The phases of a rollout, run as they are on tensors without numbers: what each allocates and moves."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.api import strategies_of
-from vidjacobi.decoding.prefill import feed_contexts, start
-from vidjacobi.decoding.recipe import BUCKET, Clips, Recipe
-from vidjacobi.decoding.state import DecodeState
+from vidjacobi.decoding import autoregressive
+from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.decoding.prefill import start
+from vidjacobi.decoding.recipe import Clips, Recipe
 from vidjacobi.decoding.step import STEP, plan_next, step
 from vidjacobi.decoding.window import PassSize, StepInputs
-from vidjacobi.errors import InvalidArgument
-from vidjacobi.estimate.counting import Counter, FusedAttention, Work, counted
+from vidjacobi.estimate.counting import FusedAttention, FusedWorkCounter, Work, WorkCounter, counted
+from vidjacobi.estimate.scenario import Lengths, RolloutShape, lengths_of
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import Cache
-from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.probs import SamplingParams, gumbel_max, logits_to_probs, probs_dtype
+from vidjacobi.shapes import Logits
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be run.
-
-    Attributes:
-        decoder: at its window.
-        rows: clips and futures decoded together, each with a row of the cache.
-        contexts: different contexts among them; the futures of one share its prefill.
-        context_frames, new_frames: of each clip; at most one chunk of the tokenizer is looked at.
-        sampling: logits to laws.
-    """
-
-    decoder: DecoderConfig
-    rows: int = 1
-    contexts: int = 1
-    context_frames: int = 9
-    new_frames: int = 24
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-
-    @property
-    def window(self) -> int:
-        """Positions of a pass."""
-        return 1 if self.decoder.draft is None else self.decoder.window
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Latent frames and positions of one chunk."""
-
-    context_latents: int
-    latents: int
-    context: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Decoding:
+class PhaseWork:
     """What the phases of decoding take.
 
     Attributes:
-        cache: the cache that lives from the first pass to the last, bytes.
-        state: everything else that a pass hands to the next (tables, draft laws, laws of the last frame), bytes.
-        prefill: with the laws of the context that it computes.
+        cache: bytes of the cache, which lives from the first pass to the last.
+        state: bytes of everything else that a pass hands to the next (tables, draft probs, probs of a frame).
+        prefill: with the probs of the context that the draft rule wants, and the first token.
         forward: of a pass at the end of the clip, from tokens to logits.
-        laws: from logits to the next state.
-        logits: of a pass, bytes.
+        outside: of everything else in that pass: draft, verify, commit, and the plan of the next pass.
+        logits: bytes of a pass's logits.
     """
 
     cache: int
     state: int
     prefill: Work
     forward: Work
-    laws: Work
+    outside: Work
     logits: int
 
 
-def lengths_of(outline: Outline, request: Request) -> Lengths:
-    """Raises InvalidArgument for frames that the tokenizer cannot take."""
-    step, most = outline.stride_t, outline.max_frames
-    if request.context_frames < 1 or (request.context_frames - 1) % step or request.context_frames >= most:
-        allowed = ", ".join(map(str, range(1, most, step)))
-        raise InvalidArgument(
-            f"a context of {request.context_frames} frames does not fit {outline.name}: use {allowed}"
-        )
-    if request.new_frames < 1:
-        raise InvalidArgument(f"frames must be at least 1, not {request.new_frames}")
-    frames = min(request.context_frames + request.new_frames, most)
-    given, latents = (1 + -(-(count - 1) // step) for count in (request.context_frames, frames))
-    frame = outline.model.grid_for(1).frame_tokens
-    special = len(outline.model.prefix_tokens)
-    return Lengths(given, latents, special + given * frame, special + latents * frame)
+def decoding(outline: Outline, shape: RolloutShape, compiled: bool = False) -> PhaseWork:
+    """Prefill and one pass after it, at the clip's end where most of the cache is read.
 
-
-def decoding(outline: Outline, request: Request, counting: Counter | None = None) -> Decoding:
-    """Prefill and one pass behind it, at the clip's end where most of the cache is read.
-
-    ``counting``: another way to count than a Counter's.
+    ``compiled``: count the pass as if a compiler had fused it (prefills are never compiled, so this one is left
+    out of what is asked then). Raises InvalidArgument for frames that the tokenizer cannot take.
     """
-    lengths = lengths_of(outline, request)
-    recipe, clips = _recipe(outline, request, lengths), _clips(request, lengths)
-    model = outline.model
+    lengths = lengths_of(outline, shape)
+    recipe, clips = recipe_of(outline, shape), _clips(shape, lengths)
+    # The last slot takes the padding.
     slots = (recipe.room if recipe.parts is None else recipe.spare_slot) + 1
-    with torch.no_grad(), FusedAttention(), counting or Counter() as counter:
-        cache, _ = counter.of(lambda: model.make_cache(request.rows, slots))
-        held = counter.now
-        if recipe.parts is None:
-            return _one_by_one(recipe, clips, cache, counter)
-        state, prefill = counter.of(lambda: start(recipe, clips, cache))
-        kept = counter.now - held
-        state, forward, outside, logits = _pass(recipe, state, cache, counter)
-    return Decoding(held, kept, prefill, forward, outside, logits)
+    run = _autoregressive if recipe.parts is None else _jacobi
+    with torch.no_grad(), FusedAttention(), FusedWorkCounter() if compiled else WorkCounter() as counter:
+        cache = outline.model.make_cache(shape.rows, slots)
+        return run(replace(recipe, fused=compiled), clips, cache, counter)
 
 
-def _recipe(outline: Outline, request: Request, lengths: Lengths) -> Recipe:
-    return Recipe(
-        outline.model, request.sampling, request.window, lengths.end, strategies_of(request.decoder)
+def recipe_of(outline: Outline, shape: RolloutShape) -> Recipe:
+    """The recipe that decoders would be run with."""
+    decoder = choose_decoder(shape.decoder, shape.window, shape.sampling)
+    return decoder.recipe(outline.model, lengths_of(outline, shape).end)
+
+
+def slots_read(recipe: Recipe, prefix: int) -> int:
+    """Cache slots that a pass reads whose first undecided position is ``prefix``."""
+    if recipe.parts is None:  # AR always reads the whole clip's
+        return recipe.room
+    # The input of a position stands before it, and no position lies after the clip. Example: a window of 64 from
+    # 5,120 on has the inputs 5,119 ... 5,182, and reads the slots before 5,183, rounded up.
+    furthest = min(prefix + recipe.chain, recipe.room) - 1
+    return recipe.slots_to_read(furthest)
+
+
+def _clips(shape: RolloutShape, lengths: Lengths) -> Clips:
+    # Example: 6 rows of 2 contexts. Rows 0-2 are futures of context 0, and rows 3-5 of context 3.
+    futures = -(-shape.rows // shape.contexts)
+    firsts = [row // futures * futures for row in range(shape.rows)]
+    context = torch.empty(lengths.context, dtype=torch.long, device="meta")
+    return Clips.of(
+        [context] * shape.rows,
+        [lengths.end - lengths.context] * shape.rows,
+        seed=0,
+        noise_keys=[0] * shape.rows,
+        device=context.device,
+        sources=firsts if len(set(firsts)) < shape.rows else None,
     )
 
 
-def _clips(request: Request, lengths: Lengths) -> Clips:
-    futures = -(-request.rows // request.contexts)
-    firsts = tuple(row // futures * futures for row in range(request.rows))
-    each = _empty(request.rows)
-    return Clips(
-        context=_empty(request.rows, lengths.context),
-        starts=each,
-        ends=each,
-        seeds=each,
-        noise_keys=each,
-        new_tokens=lengths.end - lengths.context,
-        shortest=lengths.context,
-        sources=firsts if len(set(firsts)) < request.rows else None,
-    )
-
-
-def _pass(
-    recipe: Recipe, state: DecodeState, cache: Cache, counter: Counter
-) -> tuple[DecodeState, Work, Work, int]:
-    """A pass, the very one that decoders run, at the end of the clip: (state, forward, everything else, logits)."""
+def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) -> PhaseWork:
+    """A prefill and a pass as the Jacobi method runs them; only the forward call is counted apart."""
+    # The largest pass: the whole window, at the end of the clip.
     size = PassSize(recipe.chain, recipe.slots_to_read(recipe.room))
     laps: list[Work] = []
 
-    def counted_forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
+    def counted_forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
         laps.append(counter.lap())
         logits = STEP.forward(recipe, inputs, cache)
         laps.append(counter.lap())
         return logits
 
+    held = counter.now
+    state, prefill = counter.of(lambda: start(recipe, clips, cache))
     plan, using = plan_next(recipe, state).plan, replace(STEP, forward=counted_forward)
     counter.lap()
     output = step(recipe, state, plan, size, cache, using)
-    drafting, forward, deciding = (*laps, counter.lap())
-    outside = Work(
-        max(drafting.peak, deciding.peak),
-        drafting.moved + deciding.moved,
-        drafting.kernels + deciding.kernels,
-    )
-    return output.state, forward, outside, output.logits.nbytes
+    before, forward, after = (*laps, counter.lap())
+    logits = output.logits.nbytes
+    # What is left when all but the next state and plan is gone. Draft probs hold on to the logits of the pass.
+    state, plan = output.state, output.next.plan
+    del output
+    kept = counter.now - held
+    return PhaseWork(held, kept, prefill, forward, _together(before, after), logits)
 
 
-def _one_by_one(recipe: Recipe, clips: Clips, cache: Cache, counter: Counter) -> Decoding:
-    """AR: it reads the whole clip's slots in every pass."""
-    model, rows = recipe.model, len(clips)
+def _autoregressive(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) -> PhaseWork:
+    """A prefill and a pass as AR runs them."""
     held = counter.now
+    logits, prefill = counter.of(lambda: autoregressive.first_logits(recipe, clips, cache))
+    tokens, _ = autoregressive.draw_next(recipe, clips, logits, 0)
+    counter.lap()
+    inputs = autoregressive.next_inputs(recipe, clips, tokens)
+    before = counter.lap()
+    logits = recipe.model.forward(*inputs, cache)
+    forward = counter.lap()
+    autoregressive.draw_next(recipe, clips, logits, 1)
+    outside = _together(before, counter.lap())
+    return PhaseWork(held, clips.context.nbytes, prefill, forward, outside, logits.nbytes)
 
-    def first() -> Tensor:
-        return torch.cat(list(feed_contexts(recipe, clips, cache, 1)), 1)
 
-    _, prefill = counter.of(first)
-    one = _empty(rows, 1)
-    visible = torch.empty(rows, 1, recipe.room, dtype=torch.bool, device="meta")
-    logits, forward = counter.of(lambda: model.forward(one, one, one, visible, cache))
-
-    def draw() -> Tensor:
-        probs = logits_to_probs(logits, recipe.sampling)
-        noise = Noise(clips.seeds, clips.noise_keys, one, clips.noise_keys, probs_dtype(model.dtype))
-        return gumbel_max(probs, noise.exponential(Purpose.GUMBEL, model.vocab_size))
-
-    _, outside = counter.of(draw)
-    return Decoding(held, clips.context.nbytes, prefill, forward, outside, logits.nbytes)
+def _together(first: Work, second: Work) -> Work:
+    """Two pieces of work one after the other, another one between them."""
+    peak = max(first.peak, second.peak)
+    return Work(peak, first.moved + second.moved, first.kernels + second.kernels)
 
 
 @lru_cache(maxsize=64)
@@ -195,32 +145,20 @@ def encoding(outline: Outline, frames: int) -> Work:
 def rendering(outline: Outline, latents: int) -> Work:
     """Tokens to float32 pixels, one clip."""
     grid = outline.model.grid_for(1)
-    tokens = _empty(1, latents, grid.h, grid.w)
+    tokens = torch.empty(1, latents, grid.h, grid.w, dtype=torch.long, device="meta")
     return counted(lambda: outline.to_pixels(tokens).float())
 
 
 def checking(outline: Outline, frames: int) -> Work:
     """The float32 pixels of a clip, copied into their batch and looked at for NaN."""
     shape = (1, 3, frames, *outline.frame_size)
-    return counted(lambda: torch.cat([torch.empty(shape, device="meta")]).isfinite().all())
+
+    def check() -> Tensor:
+        return torch.cat([torch.empty(shape, device="meta")]).isfinite().all()
+
+    return counted(check)
 
 
 def frame_bytes(outline: Outline, frames: int) -> int:
-    """Float32 pixels of one clip."""
+    """Bytes of the float32 pixels of one clip."""
     return 4 * 3 * frames * outline.frame_size[0] * outline.frame_size[1]
-
-
-def read_slots(prefix: int, window: int, end: int) -> int:
-    """Slots that a pass reads whose first undecided position is ``prefix``: whole buckets."""
-    return min(end, -(-(prefix + window) // BUCKET) * BUCKET)
-
-
-def at(request: Request, **changes: Any) -> Request:
-    """The same request with other numbers; ``window`` changes the decoder's."""
-    window = changes.pop("window", None)
-    decoder = request.decoder if window is None else replace(request.decoder, window=window)
-    return replace(request, decoder=decoder, **changes)
-
-
-def _empty(*shape: int) -> Tensor:
-    return torch.empty(*shape, dtype=torch.long, device="meta")

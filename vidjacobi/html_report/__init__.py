@@ -1,1 +1,1 @@
-"""Reports as one HTML file that needs no network."""
+"""Reports as a single HTML file that needs no network."""

@@ -1,4 +1,4 @@
-"""Videos and pictures as data URIs: what lets a page be one file."""
+"""Videos and pictures as data URIs, so that a page can be a single file."""
 
 import io
 import tempfile
@@ -13,16 +13,17 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Frames
 from vidjacobi.video.clips import open_clip, read_frames, write_video
 
-Video = Frames | str | Path  # frames in memory, or whatever vidjacobi.video.clips reads
+Video = Frames | str | Path  # frames in memory, or a path that vidjacobi.video.clips reads
 
-_QUALITY = 23  # constant rate factor: half the bytes of a rollout.mp4, still no visible loss
+_QUALITY = 23  # constant rate factor: half the bytes of a rollout's mp4, still without visible loss
 _POSTER_QUALITY = 85
+# the first bytes of PNG and JPEG files
 _KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 @dataclass(frozen=True)
 class Film:
-    """An mp4 and its last frame as data URIs; size in pixels as given, before odd sides are padded."""
+    """An mp4 and its last frame as data URIs. Its size is that of the frames, before odd sides are padded."""
 
     source: str
     poster: str
@@ -32,7 +33,7 @@ class Film:
 
 
 def film(video: Video, fps: int | float | Fraction) -> Film:
-    """Encode a video for the page: H.264 yuv420p at `fps`, whatever rate a file had.
+    """Encode a video for the page as H.264 yuv420p at `fps`, whatever the rate of a file is.
 
     Raises BadInput, BadOutput, or InvalidArgument for no frames.
     """
@@ -50,7 +51,7 @@ def film(video: Video, fps: int | float | Fraction) -> Film:
 
 
 def picture_kind(picture: bytes) -> str:
-    """The media type of PNG or JPEG bytes. Raises InvalidArgument for anything else."""
+    """The media type of PNG or JPEG bytes. Raises InvalidArgument for any other bytes."""
     for magic, kind in _KINDS.items():
         if picture.startswith(magic):
             return kind
@@ -58,10 +59,10 @@ def picture_kind(picture: bytes) -> str:
 
 
 def picture_uri(picture: bytes) -> str:
-    """PNG or JPEG bytes as a data URI. Raises InvalidArgument."""
+    """PNG or JPEG bytes as a data URI. Raises InvalidArgument for any other bytes."""
     return data_uri(picture_kind(picture), picture)
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """`content` inside its own address."""
+    """`content` as a data URI: an address that holds the content itself."""
     return f"data:{kind};base64,{b64encode(content).decode('ascii')}"

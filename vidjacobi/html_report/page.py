@@ -1,7 +1,7 @@
-"""Reports to look at: records become one HTML file that needs no network, font or script from elsewhere.
+"""Reports: records become a single HTML file that needs no network, and no font or script from elsewhere.
 
-The evaluation and batch commands fill these records. All text is escaped, so that clip names may be anything;
-only `Figure.picture`, if it is SVG, is put in as it is (see vidjacobi.html_report.figures, which makes it).
+The commands for evaluation and batches fill these records. All text is escaped, so that names of clips may be
+anything. Only `Figure.picture`, if it is SVG, goes into the page as it is; vidjacobi.html_report.figures makes it.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ MISSING = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the ends of its interval, both None where it has none. The value may lie outside."""
+    """A value and the ends of its interval, both None where there is none. The value may lie outside the interval."""
 
     value: int | float
     low: int | float | None = None
@@ -51,8 +51,9 @@ class Column:
     """One column of a table.
 
     Attributes:
-        kind: text (sorted as text, clip 2 before clip 10), number, or interval (sorted by its value).
-        digits: decimals of numbers; None: whole numbers as such, others with two.
+        name: heading of the column.
+        kind: "text" (sorted as text, with clip 2 before clip 10), "number", or "interval" (sorted by its value).
+        digits: decimals of numbers; None shows whole numbers without and others with two.
     """
 
     name: str
@@ -69,9 +70,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that a click on a heading sorts; `caption` stands above, `note` below. None is a missing cell.
+    """Rows that a click on a heading sorts, with `caption` above and `note` below. None is a missing cell.
 
-    Raises InvalidArgument for a row of another length, or text where numbers are expected.
+    Raises InvalidArgument for a row of another length, and for text where numbers are expected.
     """
 
     columns: Sequence[Column]
@@ -95,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: SVG text, or PNG or JPEG bytes; `alt` says what it shows to those who cannot see it."""
+    """A picture: SVG text, or PNG or JPEG bytes. `alt` tells those who cannot see it what it shows."""
 
     picture: str | bytes
     alt: str
@@ -109,20 +110,20 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """Of bytes."""
+        """The picture as a data URI; empty for SVG, which goes into the page as it is."""
         return picture_uri(self.picture) if isinstance(self.picture, bytes) else ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures side by side, as many as fit: plots that belong together, contact sheets."""
+    """Figures side by side, as many as fit, such as plots that belong together."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class Track:
-    """One video of a clip: uint8 frames [T H W 3], or a file that is read; `note` stands below its label."""
+    """One video of a clip: uint8 frames [T H W 3], or the path of a file. `note` is shown below its label."""
 
     label: str
     video: Video
@@ -131,12 +132,14 @@ class Track:
 
 @dataclass(frozen=True)
 class Clip:
-    """Videos that play side by side and in step, frame by frame.
+    """A clip: videos that play side by side, in step, frame by frame.
 
     Attributes:
-        fps: of all tracks; a file's own rate is not looked at. A shorter track stops at its last frame.
-        context: the first so many frames of every track are context, and marked.
-        pictures: below the videos, at most their own size: acceptance maps.
+        name: heading of the clip.
+        fps: rate of all tracks, whatever the rate of a file is.
+        tracks: the videos; a shorter one stops at its last frame.
+        context: the number of frames at the beginning of every track that are context, and marked as such.
+        pictures: figures below the videos, such as acceptance maps.
         notes: what was odd about this clip, shown as warnings.
     """
 
@@ -161,10 +164,10 @@ Part = Table | Figure | Gallery | Clip
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs of text (parted by empty lines), and what stands below.
+    """A heading, paragraphs of text (separated by empty lines), and the parts below.
 
-    `parts` may be a generator, which is read while the file is written: then only one clip's frames
-    need to be in memory, and the page can be written once.
+    `parts` may be a generator, which is read while the file is written. Then the frames of only one clip need to be
+    in memory, and the page can be written only once.
     """
 
     title: str
@@ -174,7 +177,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report. `facts` are the protocol: names and values; `warnings` stand in front of everything."""
+    """A report. `facts` are the names and values of the protocol; `warnings` are shown before everything else."""
 
     title: str
     sections: Sequence[Section]
@@ -186,15 +189,16 @@ class Page:
 def write_page(path: str | Path, page: Page) -> None:
     """Write `page` as one HTML file that appears whole or not at all.
 
-    Videos are encoded on the way; a page of some dozens of clips stays handy in a browser.
-    Raises BadOutput, BadInput (a track's file cannot be read), InvalidArgument.
+    Videos are encoded on the way. A browser handles a page with some dozens of clips well. Raises BadOutput, BadInput
+    where the file of a track cannot be read, and InvalidArgument.
     """
     with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(render(page))
 
 
 def render(page: Page) -> Iterator[str]:
-    """The pieces of the HTML text."""
+    """The pieces of the HTML text, made one after the other."""
+    # The page's Content-Security-Policy allows exactly one script: the one with this hash.
     script = _asset("script.js")
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     yield from _template().generate(
@@ -203,7 +207,7 @@ def render(page: Page) -> Iterator[str]:
 
 
 def shown(cell: Cell, column: Column) -> str:
-    """A cell as people read it: 7,680 or 12.30, of an interval its value."""
+    """The text of a cell, such as 7,680 or 12.30; of an interval it is the value."""
     if cell is None:
         return MISSING
     value = cell.value if isinstance(cell, Interval) else cell
@@ -211,28 +215,29 @@ def shown(cell: Cell, column: Column) -> str:
 
 
 def ends(cell: Cell, column: Column) -> str:
-    """The interval of a cell, [11.90, 12.70], or nothing."""
+    """The interval of a cell, such as [11.90, 12.70], or an empty text."""
     if not isinstance(cell, Interval) or cell.low is None or cell.high is None:
         return ""
     return f"[{_number(cell.low, column.digits)}, {_number(cell.high, column.digits)}]"
 
 
 def sort_value(cell: Cell, column: Column) -> str:
-    """What a cell is sorted by: a number in full, text as such, nothing where there is no value."""
+    """The text that a cell is sorted by: a number with all its digits, text as it is, empty without a value."""
     if cell is None:
         return ""
     if column.kind == "text":
         return str(cell)
     value = float(cell.value if isinstance(cell, Interval) else cell)
+    # The script reads it with Number(), which knows "Infinity" and not "inf".
     return "" if math.isnan(value) else repr(value).replace("inf", "Infinity")
 
 
 def _number(value: Real | int | float, digits: int | None) -> str:
-    """With thousands apart and a true minus sign, none before zero."""
+    """A number with thousands separated and a true minus sign, but without one before zero."""
     if digits is None:
         digits = 0 if isinstance(value, Integral) else 2
     text = f"{value:,d}" if isinstance(value, int) and not digits else f"{float(value):,.{digits}f}"
-    nothing = not text.strip("-0.")  # minus zero is none
+    nothing = not text.strip("-0.")  # -0.004 with two digits is "-0.00", shown as 0.00
     return text.lstrip("-") if nothing else text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -261,6 +266,7 @@ def _template() -> "Template":
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"shown": shown, "ends": ends, "sort_value": sort_value}
+    # ``{% if part is table %}`` in the template asks for the type of a part.
     environment.tests |= {
         kind.__name__.lower(): (lambda part, kind=kind: isinstance(part, kind))
         for kind in (Table, Figure, Gallery, Clip)

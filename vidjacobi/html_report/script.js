@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables: a click on a heading sorts by it, the next click the other way round; missing values stay last.
+// Tables: a click on a heading sorts by it, and the next click sorts the other way. Missing values stay last.
 const collator = new Intl.Collator("en", { numeric: true });
 
 function order(number, falling) {
@@ -32,8 +32,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   }
 }
 
-// Clips: one control plays all videos of a row in step, frame by frame, again and again.
-// Before anything is played the posters show the last frames, and so the control stands at the end.
+// Clips: one control plays all videos of a row in step, frame by frame, in a loop.
+// Before anything is played the posters show the last frames, so the control is at the end.
 class Row {
   constructor(clip) {
     this.videos = [...clip.querySelectorAll("video")].sort((a, b) => lastOf(b) - lastOf(a)); // longest first
@@ -104,7 +104,7 @@ class Row {
   }
 
   middle(video, frame) {
-    return (Math.min(frame, lastOf(video)) + 0.5) / this.fps; // of a frame: no rounding can miss it
+    return (Math.min(frame, lastOf(video)) + 0.5) / this.fps; // in the middle of the frame, so that rounding cannot show a neighbour
   }
 
   show(frame) {
@@ -135,7 +135,7 @@ function loaded(video) {
     video.preload = "auto";
     video.load();
   });
-  return video.arrival; // of the first time: readyState falls back during every seek
+  return video.arrival; // the first load: readyState becomes lower during every seek, so it cannot tell
 }
 
 const rows = new Map();

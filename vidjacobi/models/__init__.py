@@ -1,1 +1,1 @@
-"""What a model and a video tokenizer must offer, and wrappers around them: guidance, offloading, outlines."""
+"""What a model and a video tokenizer must offer, and what wraps them: guidance, offloading, outlines."""

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: the laws of two branches as those of one model, which any decoder can decode."""
+"""Classifier-free guidance (Ho and Salimans 2022): two branches as one model, which any decoder can decode."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,17 +13,18 @@ from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
 class Guided:
-    """Logits u + scale (c - u) of a conditional branch c and an unconditional one u, both fed the same drafts.
+    """A model with the logits u + scale * (c - u) of a conditional branch c and an unconditional branch u.
 
-    Guidance changes the law that AR decoding would sample from, for every decoder alike, so what a decoder
-    proves it proves for the guided law. A pass calls both branches and counts once in NFE.
+    Both branches are fed the same drafts. Guidance changes the distribution that AR decoding samples from, for every
+    decoder alike, so a decoder's guarantee holds with respect to the guided distribution. A pass calls both branches
+    and counts once in NFE.
 
     Args:
-        conditional, unconditional: models of one vocabulary and grid, with a cache each; for instance
-            ``model.with_context(text)`` and ``model.with_context(empty)``, or twice the same model.
+        conditional, unconditional: models of one vocabulary and grid, each with a cache of its own; for instance
+            ``model.with_context(text)`` and ``model.with_context(empty)``, or the same model twice.
         scale: 1 is the conditional branch alone, 0 the unconditional one; usually 1.5 to 7.
-        blank: tokens of the unconditional branch's context from those of the conditional one, of the same
-            shape (the class token replaced by the null class, say); by default they are the same.
+        blank: maps the tokens of the conditional branch's context to those of the unconditional one, of the same
+            shape. It may replace the class token by the null class, for example. By default both are the same.
 
     Raises:
         InvalidArgument: the branches do not fit each other, or the scale is not finite.
@@ -44,6 +45,7 @@ class Guided:
             raise InvalidArgument("the branches of guidance have different grids")
         if not math.isfinite(scale):
             raise InvalidArgument(f"the guidance scale must be a finite number, not {scale}")
+        # Both branches may be the same object: what differs is their contexts, and each has a cache of its own.
         self.branches, self.scale, self.blank = (conditional, unconditional), scale, blank
         self.vocab_size = conditional.vocab_size
         self.max_positions = min(conditional.max_positions, unconditional.max_positions)
@@ -64,18 +66,20 @@ class Guided:
         return self.branches[0].grid_for(frames)
 
     def make_cache(self, batch: int, slots: int) -> tuple[Any, Any]:
-        """One cache per branch."""
+        """A cache for each branch."""
         return tuple(branch.make_cache(batch, slots) for branch in self.branches)
 
     def prefill(self, tokens: Tokens, cache: tuple[Any, Any], keep: int) -> Iterator[Logits]:
-        """Feed the context to both branches. Their chunks may differ in length."""
+        """Feed the contexts to both branches and yield the guided logits of the last ``keep`` inputs in chunks."""
         blank = tokens if self.blank is None else self.blank(tokens)
         if blank.shape != tokens.shape:
             raise InvalidArgument(
                 f"blank made {list(blank.shape)} tokens of {list(tokens.shape)}: give the null prompt one length"
             )
-        with_condition = Rows(self.branches[0].prefill(tokens, cache[0], keep))
-        without = Rows(self.branches[1].prefill(blank, cache[1], keep))
+        with_condition = LogitsBuffer(self.branches[0].prefill(tokens, cache[0], keep))
+        without = LogitsBuffer(self.branches[1].prefill(blank, cache[1], keep))
+        # Each branch chooses the sizes of its chunks. With chunks of 4, 4 and of 3, 5 inputs, the guided ones have
+        # 3, 1 and 4: always as many as both branches have at hand.
         left = keep
         while left:
             count = min(with_condition.available(), without.available())
@@ -85,21 +89,21 @@ class Guided:
     def forward(
         self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: tuple[Any, Any]
     ) -> Logits:
-        """One pass of both branches."""
+        """One pass of both branches over the same inputs."""
         inputs = (tokens, positions, slots, visible)
         logits = [branch.forward(*inputs, part) for branch, part in zip(self.branches, cache, strict=True)]
         return self._mix(*logits)
 
     def move(self, cache: tuple[Any, Any], source: Slots, target: Slots) -> None:
-        """Move entries in both caches. Raises InvalidArgument for branches that cannot."""
+        """Move entries in both caches. Raises InvalidArgument for a branch that cannot."""
         for branch, part in zip(self.branches, cache, strict=True):
             if not isinstance(branch, TreeModel):
-                raise InvalidArgument("a decoder with siblings needs branches with a move method")
+                raise InvalidArgument("a decoder with a draft tree needs branches with a move method")
             branch.move(part, source, target)
 
     @property
     def rows_alike(self) -> bool:
-        """Whether both branches can copy rows, and their rows are alike."""
+        """Whether both branches can copy rows, and neither has rows with conditions of their own."""
         return all(isinstance(branch, RowModel) and branch.rows_alike for branch in self.branches)
 
     def copy_rows(
@@ -111,28 +115,32 @@ class Guided:
             branch.copy_rows(part, rows, other, source_rows)
 
     def _mix(self, conditional: Logits, unconditional: Logits) -> Logits:
-        """In float32 or better. A token that one branch rules out is judged by the conditional branch alone."""
+        """The guided logits, in float32 or float64.
+
+        A token to which a branch gives the logit -inf or +inf keeps the logit of the conditional branch.
+        """
         wide = torch.float64 if conditional.dtype == torch.float64 else torch.float32
         c, u = conditional.to(wide), unconditional.to(wide)
+        # inf - inf would be NaN. lerp(u, c, scale) is u + scale * (c - u), exact at scale 0 and 1.
         both = c.isfinite() & u.isfinite()
         return torch.where(both, torch.lerp(u.masked_fill(~both, 0), c.masked_fill(~both, 0), self.scale), c)
 
 
-class Rows:
-    """Rows of logits that arrive in chunks, taken in other portions."""
+class LogitsBuffer:
+    """Logits of one branch that arrive in chunks and are taken in portions of other sizes."""
 
     def __init__(self, chunks: Iterator[Logits]) -> None:
         self._chunks = iter(chunks)
         self._rest: Logits | None = None
 
     def available(self) -> int:
-        """Rows at hand, at least one."""
+        """The number of inputs whose logits are at hand, at least one; fetches the next chunk if there are none."""
         if self._rest is None or not self._rest.shape[1]:
             self._rest = next(self._chunks)
         return self._rest.shape[1]
 
     def take(self, count: int) -> Logits:
-        """The next ``count`` of them."""
+        """The logits ``[b count v]`` of the next ``count`` inputs, which must be at hand."""
         assert self._rest is not None
         taken, self._rest = self._rest[:, :count], self._rest[:, count:]
         return taken

@@ -1,4 +1,8 @@
-"""A transformer and a video tokenizer that take turns on a device which cannot hold both."""
+"""A transformer and a video tokenizer that take turns on a device which cannot hold both.
+
+Both have their weights in the host's memory. ``SharedDevice`` copies one module's weights to the device when its turn
+begins; ``OffloadedModel`` and ``OffloadedTokenizer`` look like the originals and take a turn in each of their calls.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -20,20 +24,20 @@ MODEL, TOKENIZER = "transformer", "tokenizer"
 
 
 def check_device(device: torch.device) -> None:
-    """Refuse a device whose memory is the host's. Raises InvalidArgument."""
+    """Raise InvalidArgument for a device whose memory is the host's own."""
     if device.type == "cpu":
         raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
 
 
-class OffloadedModel:
-    """Modules that share a device: the weights of one at a time are there, the others' on the host only.
+class SharedDevice:
+    """Modules that share a device: at any time the weights of one of them are there.
 
-    The host's weights are never given up (a mapped file costs nothing), so a turn is one copy to the device and
-    none back. Threads get their turns in the order in which they asked.
+    The host keeps all weights all the time (those of a memory-mapped file cost nothing), so a turn copies weights to
+    the device and none back. Threads get their turns in the order in which they asked.
 
     Args:
-        modules: by name, all on the host.
-        device: where they work.
+        modules: modules by name, all on the host.
+        device: the device on which they compute.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], device: torch.device) -> None:
@@ -43,68 +47,71 @@ class OffloadedModel:
             for name, module in modules.items()
         }
         self._there: str | None = None
+        # A ticket lock: a plain lock would let the thread that releases it win again and again.
         self._waiting: deque[object] = deque()
         self._changed = Condition()
 
     @property
     def there(self) -> str | None:
-        """Whose weights are on the device."""
+        """The name of the module whose weights are on the device, None if none are."""
         return self._there
 
     @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """The turn of a module: its weights are on the device until somebody else's turn begins."""
+    def turn(self, name: str) -> Iterator[None]:
+        """A module's turn, as a context. Its weights stay on the device until another module's turn begins."""
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
             self._changed.wait_for(lambda: self._waiting[0] is ticket)
         try:
-            self._seat(name)
+            self._bring(name)
             yield
         finally:
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
 
-    def _seat(self, name: str) -> None:
+    def _bring(self, name: str) -> None:
         if self._there == name:
             return
         if self._there is not None:
-            self._leave(self._there)
-        with torch.inference_mode(False):  # whoever asks: the weights outlive the caller's mode
+            self._remove(self._there)
+        # A caller may be in inference mode; tensors made in it could not be used outside it later.
+        with torch.inference_mode(False):
             try:
                 for part, weight in self._host[name]:
                     part.data = weight.to(self.device, copy=True)
-            except BaseException:  # out of memory: all of it can be asked for again
-                self._leave(name)
+            except BaseException:  # such as out of memory: no half of a module stays on the device
+                self._remove(name)
                 raise
         self._there = name
 
-    def _leave(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         self._there = None
         with torch.inference_mode(False):
             for part, weight in self._host[name]:
                 part.data = weight
-        give_back(self.device)  # in one piece: what comes next has other sizes
+        # PyTorch keeps freed blocks for tensors of the same sizes, and the next module's have other sizes.
+        give_back(self.device)
 
 
 @runtime_checkable
 class Movable(TreeModel, RowModel, Protocol):
-    """A model whose caches are apart from its weights, and can be handled without them."""
+    """A model whose caches can be moved and copied while its weights are elsewhere."""
 
 
-class TurningModel:
-    """``inner``, whose weights come to the device for each pass that needs them; caches are made there and stay."""
+class OffloadedModel:
+    """A model whose weights come to the device for each pass. Its caches are made on the device and stay there."""
 
-    def __init__(self, inner: Movable, turns: OffloadedModel) -> None:
-        self._inner, self._turns = inner, turns
+    def __init__(self, inner: Movable, shared: SharedDevice) -> None:
+        self._inner, self._shared = inner, shared
         self.vocab_size, self.max_positions = inner.vocab_size, inner.max_positions
         self.prefix_tokens = inner.prefix_tokens
 
     @property
     def device(self) -> torch.device:
-        """Where passes are computed, wherever the weights are now."""
-        return self._turns.device
+        """The device that computes the passes, wherever the weights are now."""
+        return self._shared.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -112,104 +119,106 @@ class TurningModel:
         return self._inner.dtype
 
     def grid_for(self, frames: int) -> Grid:
-        """As the model's."""
+        """Latent grid of a clip of ``frames`` frames."""
         return self._inner.grid_for(frames)
 
     def make_cache(self, batch: int, slots: int) -> Cache:
-        """On the device."""
-        with self._turns.of(MODEL):
+        """An empty cache on the device."""
+        with self._shared.turn(MODEL):
             return self._inner.make_cache(batch, slots)
 
     def prefill(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
-        """As the model's; chunk after chunk, so that others may have a turn between them."""
-        with self._turns.of(MODEL):
+        """As ``VideoModel.prefill``. Each chunk is a turn of its own, so that others may have theirs in between."""
+        # A model may do the work of the prefill in this call, or when the first chunk is asked for.
+        with self._shared.turn(MODEL):
             chunks = self._inner.prefill(tokens, cache, keep)
         return self._chunks(chunks)
 
     def _chunks(self, chunks: Iterator[Logits]) -> Iterator[Logits]:
         while True:
-            with self._turns.of(MODEL):
+            with self._shared.turn(MODEL):
                 chunk = next(chunks, None)
             if chunk is None:
                 return
-            yield chunk
+            yield chunk  # outside the turn: the caller may need the tokenizer before it asks for more
 
     def forward(
         self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Cache
     ) -> Logits:
-        """One pass."""
-        with self._turns.of(MODEL):
+        """One pass; see ``VideoModel.forward``."""
+        with self._shared.turn(MODEL):
             return self._inner.forward(tokens, positions, slots, visible, cache)
 
     def move(self, cache: Cache, source: Slots, target: Slots) -> None:
-        """As the model's; needs no weights."""
+        """Copy cache entries from slots to slots, without the weights."""
         self._inner.move(cache, source, target)
 
     @property
     def rows_alike(self) -> bool:
-        """As the model's."""
+        """Whether the same tokens get the same logits in any row."""
         return self._inner.rows_alike
 
     def copy_rows(self, cache: Cache, rows: RowIndex, source: Cache, source_rows: RowIndex) -> None:
-        """As the model's; needs no weights."""
+        """Copy rows of cache entries, without the weights."""
         self._inner.copy_rows(cache, rows, source, source_rows)
 
 
-class TurningTokenizer:
-    """``inner``, whose weights come to the device for each clip."""
+class OffloadedTokenizer:
+    """A video tokenizer whose weights come to the device for each call."""
 
-    def __init__(self, inner: VideoTokenizer, turns: OffloadedModel) -> None:
-        self._inner, self._turns = inner, turns
+    def __init__(self, inner: VideoTokenizer, shared: SharedDevice) -> None:
+        self._inner, self._shared = inner, shared
         self.frame_size, self.stride_t, self.max_frames = inner.frame_size, inner.stride_t, inner.max_frames
 
     def encode(self, pixels: Pixels) -> GridTokens:
-        """As the tokenizer's."""
-        with self._turns.of(TOKENIZER):
+        """Pixels to tokens; see ``VideoTokenizer.encode``."""
+        with self._shared.turn(TOKENIZER):
             return self._inner.encode(pixels)
 
     def to_frames(self, tokens: GridTokens) -> Pixels:
-        """As the tokenizer's."""
-        with self._turns.of(TOKENIZER):
+        """Tokens to pixels; see ``VideoTokenizer.to_frames``."""
+        with self._shared.turn(TOKENIZER):
             return self._inner.to_frames(tokens)
 
     def frame_stream(self) -> FrameStream:
-        """As the tokenizer's: a turn for each group of frames. Raises InvalidArgument if it has none."""
+        """A stream that takes a turn for each group of frames. Raises InvalidArgument if the tokenizer has none."""
         if not isinstance(self._inner, StreamingTokenizer):
             raise InvalidArgument("this video tokenizer cannot make frames group by group")
-        return TurningStream(self._inner.frame_stream(), self._turns)
+        return OffloadedFrameStream(self._inner.frame_stream(), self._shared)
 
 
-class TurningStream:
-    """``inner``, a stream of frames, whose tokenizer's weights come to the device for each group."""
+class OffloadedFrameStream:
+    """A stream of frames whose tokenizer's weights come to the device for each group of frames."""
 
-    def __init__(self, inner: FrameStream, turns: OffloadedModel) -> None:
-        self._inner, self._turns = inner, turns
+    def __init__(self, inner: FrameStream, shared: SharedDevice) -> None:
+        self._inner, self._shared = inner, shared
 
     def add(self, tokens: GridTokens) -> Pixels:
-        """As the stream's."""
-        with self._turns.of(TOKENIZER):
+        """The next latent frames to pixels; see ``FrameStream.add``."""
+        with self._shared.turn(TOKENIZER):
             return self._inner.add(tokens)
 
-    def fork(self) -> "TurningStream":
-        """As the stream's."""
-        return TurningStream(self._inner.fork(), self._turns)
+    def fork(self) -> "OffloadedFrameStream":
+        """Another stream that continues from here."""
+        return OffloadedFrameStream(self._inner.fork(), self._shared)
 
 
 def offload_pair(
     model: VideoModel, tokenizer: VideoTokenizer, modules: tuple[nn.Module, nn.Module], device: torch.device
-) -> tuple[TurningModel, TurningTokenizer]:
-    """A pair that was loaded on the host, to work on ``device`` with one of them there at a time.
+) -> tuple[OffloadedModel, OffloadedTokenizer]:
+    """A model and a tokenizer that were loaded on the host, as a pair that takes turns on ``device``.
 
-    A turn behind the other's copies weights to the device: one copy of each for a rollout's encode, decode and
-    to_frames; of a batch, which encodes one clip while it decodes others, two or three for each clip.
+    A turn that follows a turn of the other module copies weights. A rollout copies the tokenizer's to encode, the
+    model's to decode and the tokenizer's again for the frames. A batch, which encodes one clip while it decodes
+    others, makes two or three copies for each clip.
 
     Args:
-        modules: with all weights of the model and of the tokenizer.
-        device: where they work.
+        modules: the modules that hold all weights of the model and of the tokenizer.
+        device: the device on which they compute.
 
     Raises InvalidArgument for a model that cannot handle its caches without its weights.
     """
     if not isinstance(model, Movable):
         raise InvalidArgument("this model cannot be offloaded: it offers no move and copy_rows")
-    turns = OffloadedModel(dict(zip((MODEL, TOKENIZER), modules, strict=True)), device)
-    return TurningModel(model, turns), TurningTokenizer(tokenizer, turns)
+    shared = SharedDevice(dict(zip((MODEL, TOKENIZER), modules, strict=True)), device)
+    return OffloadedModel(model, shared), OffloadedTokenizer(tokenizer, shared)

@@ -1,4 +1,4 @@
-"""A model without its weights: everything that decides how much memory it takes and how much work a pass is."""
+"""A model without its weights: everything that decides its memory and the work of a pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ class Arithmetic:
     """What one pass of the transformer reads and multiplies.
 
     Attributes:
-        matrix_parameters: weights that every pass reads and multiplies with (the embedding is only looked up).
-        matrix_bytes: of these weights.
-        kv_bytes: of the cache, for each slot of a clip.
-        attention_flops: for each pair of a query and a slot that it reads, all layers and heads.
-        score_rows: attention scores of one query and one slot: heads times layers.
-        text_bytes: keys and values of a text context, which every pass reads; 0 without one.
+        matrix_parameters: number of weights that every pass multiplies with; the embedding, which is only looked up,
+            does not count.
+        matrix_bytes: bytes of these weights.
+        kv_bytes: bytes of the cache for each slot of a clip.
+        attention_flops: floating-point operations for each pair of an input and a slot that it reads, in all layers
+            and heads.
+        score_rows: attention scores of one input and one slot: heads times layers.
+        text_bytes: bytes of the keys and values of a text context, which every pass reads; 0 without one.
     """
 
     matrix_parameters: int
@@ -31,21 +33,21 @@ class Arithmetic:
     text_bytes: int = 0
 
 
-@dataclass(frozen=True, eq=False)  # a key by identity
+@dataclass(frozen=True, eq=False)  # so that it is a key of dicts and caches by identity
 class Outline:
-    """A transformer and its video tokenizer on torch's meta device: shapes and code, no numbers.
+    """A transformer and its video tokenizer on torch's meta device, where tensors have shapes and no numbers.
 
     Attributes:
-        name: as the user named it.
-        model: computes shapes of logits only.
-        to_tokens, to_pixels: the tokenizer's networks, for one clip at a time.
-        stream_bytes: counts what a stream of frames keeps of one clip between two latent frames.
-        resident: bytes that stay on the device as long as the transformer does, by what they are.
-        tokenizer_bytes: the tokenizer's weights.
-        arithmetic: of one pass.
-        frame_size: (height, width) in pixels.
-        stride_t: frames per latent frame.
-        max_frames: most frames of one chunk.
+        name: the model as the user named it.
+        model: the transformer; its passes yield the shapes of logits only.
+        to_tokens, to_pixels: the networks of the tokenizer, for one clip at a time.
+        stream_bytes: counts the bytes that a stream of frames keeps of one clip between two latent frames.
+        resident: bytes that stay on the device as long as the transformer does, by what they are for.
+        tokenizer_bytes: bytes of the tokenizer's weights.
+        arithmetic: the reads and multiplications of one pass.
+        frame_size: (height, width) of frames in pixels.
+        stride_t: frames for each latent frame, except the first, which stands for one frame.
+        max_frames: most frames of one chunk, context included.
     """
 
     name: str

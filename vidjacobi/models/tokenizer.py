@@ -1,4 +1,7 @@
-"""What a video tokenizer must offer: pixels to tokens and back. "Decode" never means pixels here."""
+"""What a video tokenizer must offer: pixels to tokens (``encode``) and back (``to_frames``).
+
+"Decode" always means tokens from a model here, never pixels from tokens.
+"""
 
 import math
 from typing import Protocol, runtime_checkable
@@ -9,46 +12,55 @@ from vidjacobi.shapes import GridTokens, Pixels
 
 @runtime_checkable
 class VideoTokenizer(Protocol):
-    """A causal discrete video tokenizer: 1 + s*k frames become 1 + k latent frames, s = ``stride_t``."""
+    """A causal discrete video tokenizer: 1 + s*k frames become 1 + k latent frames, where s is ``stride_t``.
+
+    The first frame has a latent frame of its own; each later latent frame stands for s frames.
+    """
 
     frame_size: tuple[int, int]  # (H, W) of the pixels that the world model was trained on
-    stride_t: int  # frames a latent frame stands for, the first one excepted
-    max_frames: int  # frames of one chunk, context included (Cosmos: 33)
+    stride_t: int  # frames that a latent frame stands for, except the first one, which stands for one
+    max_frames: int  # most frames of one chunk, context included (Cosmos: 33)
 
     def encode(self, pixels: Pixels) -> GridTokens:
-        """Pixels in [-1, 1], ``T = 1 + stride_t * k`` frames of ``frame_size``, to ``[b 1+k h w]`` tokens."""
+        """Pixels ``[b 3 T H W]`` in [-1, 1], ``T = 1 + stride_t * k`` and (H, W) of ``frame_size``, to tokens."""
         ...
 
     def to_frames(self, tokens: GridTokens) -> Pixels:
-        """Tokens ``[b 1+k h w]`` to ``1 + stride_t * k`` frames of pixels in [0, 1]."""
+        """Tokens ``[b 1+k h w]`` to pixels ``[b 3 T H W]`` in [0, 1], ``T = 1 + stride_t * k`` frames."""
         ...
 
 
 @runtime_checkable
 class FrameStream(Protocol):
-    """Frames of one clip, made as its latent frames become known."""
+    """The frames of one clip, made while its latent frames become known."""
 
     def add(self, tokens: GridTokens) -> Pixels:
-        """The next latent frames ``[1 n h w]`` to pixels in [0, 1]: one frame for a clip's very first latent frame,
-        ``stride_t`` for every other one. The same pixels as ``to_frames`` of the whole clip."""
+        """The next latent frames ``[1 n h w]`` to pixels in [0, 1], the same as from ``to_frames`` of the whole clip.
+
+        The very first latent frame of a clip becomes one frame, every other one ``stride_t`` frames.
+        """
         ...
 
     def fork(self) -> "FrameStream":
-        """Another stream that goes on from here: futures of one context share its frames."""
+        """Another stream that continues from here, so that the futures of one context share its frames."""
         ...
 
 
 @runtime_checkable
 class StreamingTokenizer(VideoTokenizer, Protocol):
-    """A tokenizer whose causality can be used: what a stream remembers does not grow with what it has made."""
+    """A tokenizer that can make frames group by group, with a memory that does not grow with the frames made."""
 
     def frame_stream(self) -> FrameStream:
-        """A stream at the start of a clip. Raises InvalidArgument if this very tokenizer cannot."""
+        """A stream at the start of a clip. Raises InvalidArgument if this particular tokenizer cannot stream."""
         ...
 
 
 def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:
-    """Refuse a context that the tokenizer cannot take or that leaves no room, and counts below one."""
+    """Raise InvalidArgument for a context that does not fit or leaves no room to predict, and for counts below 1.
+
+    All counts are frames of one chunk, except ``samples``, the number of futures.
+    """
+    # For Cosmos (stride 8, at most 33 frames): 1, 9, 17 or 25 frames of context. 33 would leave nothing to predict.
     step, most = tokenizer.stride_t, tokenizer.max_frames
     allowed = [1 + step * k for k in range(math.ceil((most - 1) / step))]
     if context not in allowed:
@@ -62,5 +74,6 @@ def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoT
 
 
 def latent_frames(frames: int, tokenizer: VideoTokenizer) -> int:
-    """Latent frames that cover ``frames`` frames."""
+    """The number of latent frames that cover ``frames`` frames."""
+    # With stride 8: 1 frame is 1 latent frame, 2 to 9 frames are 2, 10 to 17 frames are 3.
     return 1 + math.ceil((frames - 1) / tokenizer.stride_t)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 LONGEST = 120  # bytes; file systems stop at 255, and endings are added to these names
 _RESERVED = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+# names that Windows takes for devices
 _DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
 
 
@@ -23,8 +24,8 @@ def safe_name(text: str) -> str:
 def output_names(paths: Sequence[str | Path]) -> list[str]:
     """One safe, distinct folder name per input, in the order given.
 
-    A name is the file's stem; inputs that share it get as many parent folders in front as tell them
-    apart (train/83/rgb.mp4 and train/346/rgb.mp4: 83_rgb, 346_rgb), then the ending (a.mp4 and a.webm:
+    A name is the file's stem; inputs that share it are prefixed with as many parent folders as tell them
+    apart (train/83/rgb.mp4 and train/346/rgb.mp4: 83_rgb, 346_rgb), then the ending is added (a.mp4 and a.webm:
     a_mp4, a_webm), then a number (the very same input twice). Names that differ in case only count as
     the same, because some file systems think so. Links are not followed: the name asked for is used.
     """
@@ -32,9 +33,11 @@ def output_names(paths: Sequence[str | Path]) -> list[str]:
     depths = [1] * len(parts)
     while True:
         tails = [_tail(p, depth) for p, depth in zip(parts, depths, strict=True)]
+        # the different inputs (by their whole paths) that would share each name
         owners: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
         for tail, p in zip(tails, parts, strict=True):
             owners.setdefault(tail, set()).add(_tail(p, len(p)))
+        # Only those that collide go one folder deeper. The same input twice has one owner, so this ends.
         deeper = [d + (len(owners[tail]) > 1) for d, tail in zip(depths, tails, strict=True)]
         if deeper == depths:
             break

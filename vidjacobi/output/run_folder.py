@@ -1,72 +1,164 @@
-"""Output folders that appear whole or not at all, and never swallow what they did not make."""
+"""Output folders: claimed before any work is done, resumed only by the same run, never emptied of foreign files."""
 
+import errno
+import fcntl
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from vidjacobi.errors import BadOutput
-
-RECORD = "rollout.json"  # its presence, at the top or one level down, says that a folder is ours
+from vidjacobi.errors import BadInput, BadOutput
 
 
-def prepare(out: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
-    """The folders ``out/name``, checked before any work is done.
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, and how an earlier run of the same kind is told from anything else.
 
-    Raises BadOutput if ``out`` cannot be written, a folder exists and ``overwrite`` is off, or it holds
-    something else than an earlier rollout.
+    A rollout replaces its whole folder: ``claim``, then ``restart`` or ``atomic.replacing_folder``. A bench, an
+    evaluation and a batch resume in theirs: ``resume``, or ``overwrite`` to begin anew; files of others stay.
+
+    Attributes:
+        path: of the folder.
+        kind: what messages call the run: bench, batch ...
+        record: the JSON file in which a run says what it is; it marks the folder as that run's.
+        parts: glob patterns of everything that such a run leaves in a folder that it shares with other files.
+        marks: glob patterns of further files that mark the folder.
+        remedy: what to do where the folder belongs to another run.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{uuid4().hex}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BadOutput(f"{out}: cannot be written to: {error.strerror or error}") from error
-    folders = [out / name for name in names]
-    for folder in folders:
-        if (folder.exists() or folder.is_symlink()) and not overwrite:
-            raise BadOutput(f"{folder} exists: give another --out, or --overwrite to replace it")
-        if folder.exists() and not is_ours(folder):
-            raise BadOutput(f"{folder} is not an earlier rollout: it is left alone; give another --out")
-    return folders
 
+    path: Path
+    kind: str
+    record: str
+    parts: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    remedy: str = "give another --out, or --overwrite to begin anew"
 
-def is_ours(folder: Path) -> bool:
-    """Whether an earlier rollout made this folder."""
-    return (
-        folder.is_dir()
-        and not folder.is_symlink()
-        and any(True for pattern in (RECORD, f"*/{RECORD}") for _ in folder.glob(pattern))
-    )
+    @property
+    def is_ours(self) -> bool:
+        """Whether an earlier run of this kind made the folder."""
+        return self.path.is_dir() and any(
+            True for pattern in (self.record, *self.marks) for _ in self.path.glob(pattern)
+        )
 
+    def create(self) -> None:
+        """Make the folder if it is not there, and try whether it can be written to. Raises BadOutput."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".{uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be written to: {error.strerror or error}") from error
 
-def begin(folder: Path) -> None:
-    """An empty folder whose files may be looked at while they grow, in place of what ``prepare`` let pass."""
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
-    except OSError as error:
-        raise BadOutput(f"{folder}: cannot be written: {error.strerror or error}") from error
+    def claim(self, overwrite: bool) -> None:
+        """Refuse a folder that may not be replaced as a whole; nothing is made or removed yet.
+
+        Raises BadOutput where something exists and ``overwrite`` is off, or it is no earlier run's, or a link.
+        """
+        is_link = self.path.is_symlink()  # one that points nowhere does not "exist"
+        if not is_link and not self.path.exists():
+            return
+        if not overwrite:
+            raise BadOutput(f"{self.path} exists: give another --out, or --overwrite to replace it")
+        if is_link or not self.is_ours:
+            raise BadOutput(
+                f"{self.path} is not an earlier {self.kind}: it is left alone; give another --out"
+            )
+
+    def restart(self) -> None:
+        """An empty folder in place of what ``claim`` let pass, for files that may be read while they grow.
+
+        Raises BadOutput.
+        """
+        try:
+            if self.path.exists():
+                shutil.rmtree(self.path)  # raises OSError for a link
+            self.path.mkdir()
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+    def refuse_foreign(self, besides: Collection[str]) -> None:
+        """Refuse a folder that holds anything but files of an earlier run and the names ``besides``.
+
+        Raises BadOutput.
+        """
+        if self.is_ours or not self.path.is_dir():
+            return
+        try:
+            foreign = {entry.name for entry in self.path.iterdir()} - set(besides)
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        if foreign:
+            raise BadOutput(f"{self.path} holds something else ({min(foreign)}): give another --out")
+
+    def resume(self, differences: Callable[[dict[str, Any]], list[str]]) -> dict[str, Any] | None:
+        """The record of the earlier run in this folder, None where there is none.
+
+        Args:
+            differences: given the record, why the run cannot continue where the earlier one stopped.
+
+        Raises:
+            BadOutput: the record cannot be read, or ``differences`` found any.
+        """
+        if not self.is_ours:
+            return None
+        # Whatever is wrong with the record, the run that left it cannot be told from another.
+        try:
+            record: dict[str, Any] = json.loads((self.path / self.record).read_text(encoding="utf-8"))
+            found = differences(record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+            raise BadOutput(
+                f"{self.path} holds {_article(self.kind)} that cannot be resumed ({error}): {self.remedy}"
+            ) from error
+        if found:
+            raise BadOutput(f"{self.path} holds another {self.kind} ({'; '.join(found)}): {self.remedy}")
+        return record
+
+    def overwrite(self) -> None:
+        """Remove what an earlier run of this kind left here, and nothing else. Links are never followed.
+
+        Raises BadOutput, also where a link stands in the place of a folder.
+        """
+        if not self.is_ours:
+            return
+        try:
+            for pattern in (*self.parts, *self.marks, self.record):  # the record last: until then it is ours
+                for path in list(self.path.glob(pattern)):
+                    if path.is_dir():
+                        shutil.rmtree(path)  # raises OSError for a link
+                    else:
+                        path.unlink()
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be overwritten: {error}") from error
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``folder``; on success it takes its place, on any error it is removed."""
-    partial = folder.parent / f".{uuid4().hex}"
+def locked(path: Path, wait: bool) -> Iterator[None]:
+    """Hold a lock file, which the system releases however this process ends.
+
+    Raises BadOutput where another process holds it (without ``wait``) or its folder cannot be written. On file
+    systems without locks nothing is held.
+    """
     try:
-        partial.mkdir()
-        yield partial
-        if folder.exists():
-            old = folder.parent / f".{uuid4().hex}"
-            folder.rename(old)
-            partial.rename(folder)
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
     except OSError as error:
-        raise BadOutput(f"{folder}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise BadOutput(f"{path.parent}: cannot be written to: {error.strerror or error}") from error
+    with file:
+        try:
+            # The lock is the open file's, not its content's: it goes when this process ends, killed or not.
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+                raise BadOutput(
+                    f"{path.parent}: another run is at work here; wait for it, or end it"
+                ) from error
+        yield
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import Literal, TypedDict, overload
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from typing_extensions import Unpack
 
-from vidjacobi.config.settings import DecoderConfig
-from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.models.codec import Detokenizer, IncrementalDetokenizer, WholeDetokenizer, fit
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
-from vidjacobi.rollouts.chunks import Ask, Key, groups_of
-from vidjacobi.rollouts.stream import RolloutStream, Summary, streaming
-from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
-from vidjacobi.shapes import Frames
-from vidjacobi.video.pixels import as_seen, fit
+from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
+from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
+from vidjacobi.sampling.probs import SamplingParams
+from vidjacobi.shapes import Frames, GridTokens
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Rollout:
     """Predicted futures of one clip.
 
     Attributes:
-        context: the context as the model saw it, resized and cropped.
-        predicted: frames behind it, one row per sample.
-        tokens: the whole latent grid: the context's and all decided frames of all chunks.
-        chunks: tokens, numbers and trace of every chunk; the batch is the samples.
-        seconds: wall time of encode, decode and to_frames.
+        context: the given frames as the model saw them, resized and cropped.
+        predicted: the frames after the context, one row per sample.
+        tokens: the whole latent grid of each sample: the context's, then all decided latent frames of all chunks.
+        chunks: tokens, numbers and trace of every chunk; the rows are the samples.
+        seconds: wall time of the phases encode, decode and to_frames.
     """
 
     context: Frames
@@ -40,9 +40,9 @@ class Rollout:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> RolloutSummary:
         """Everything but the predicted frames."""
-        return Summary(self.context, self.predicted.shape[1], self.tokens, self.chunks, self.seconds)
+        return RolloutSummary(self.context, self.predicted.shape[1], self.tokens, self.chunks, self.seconds)
 
     @property
     def nfe(self) -> list[int]:
@@ -54,6 +54,18 @@ class Rollout:
         return self.summary.token_hash(sample)
 
 
+class RolloutOptions(TypedDict, total=False):
+    """Arguments by name of ``rollout`` and ``stream_rollout``; ``rollout`` says what they mean."""
+
+    decoder: str | DecoderConfig
+    window: int | None
+    sampling: SamplingParams
+    clip_id: str | None
+    start: int
+    measure: bool
+    observe: Callable[[Progress], None] | None
+
+
 @overload
 def rollout(
     frames: Frames,
@@ -61,15 +73,9 @@ def rollout(
     tokenizer: VideoTokenizer,
     new_frames: int = 24,
     samples: int = 1,
-    clip_id: str | None = None,
-    start: int = 0,
     *,
-    decoder: str | DecoderConfig = "pathwise",
-    window: int | None = None,
-    sampling: SamplingParams = DEFAULT_SAMPLING,
-    measure: bool = False,
-    observe: Callable[[Progress], None] | None = None,
     stream: Literal[False] = False,
+    **options: Unpack[RolloutOptions],
 ) -> Rollout: ...
 
 
@@ -80,15 +86,9 @@ def rollout(
     tokenizer: VideoTokenizer,
     new_frames: int = 24,
     samples: int = 1,
-    clip_id: str | None = None,
-    start: int = 0,
     *,
-    decoder: str | DecoderConfig = "pathwise",
-    window: int | None = None,
-    sampling: SamplingParams = DEFAULT_SAMPLING,
-    measure: bool = False,
-    observe: Callable[[Progress], None] | None = None,
     stream: Literal[True],
+    **options: Unpack[RolloutOptions],
 ) -> RolloutStream: ...
 
 
@@ -98,61 +98,84 @@ def rollout(
     tokenizer: VideoTokenizer,
     new_frames: int = 24,
     samples: int = 1,
-    clip_id: str | None = None,
-    start: int = 0,
     *,
-    decoder: str | DecoderConfig = "pathwise",
-    window: int | None = None,
-    sampling: SamplingParams = DEFAULT_SAMPLING,
-    measure: bool = False,
-    observe: Callable[[Progress], None] | None = None,
     stream: bool = False,
+    **options: Unpack[RolloutOptions],
 ) -> Rollout | RolloutStream:
-    """Predict ``new_frames`` frames behind the context ``frames``.
+    """Predict the ``new_frames`` frames after the context ``frames``.
 
     Args:
-        frames: the context, uint8 RGB ``[T H W 3]`` of any size; T = 1 + stride_t * k with room behind it.
+        frames: the context, uint8 RGB ``[T H W 3]`` of any size; T = 1 + stride_t * k, less than ``max_frames``.
         model, tokenizer: from ``vidjacobi.load``, or your own.
-        new_frames: >= 1. Whole latent frames are decided and trimmed; beyond the tokenizer's ``max_frames`` it
-            goes on in chunks, each with the last 1 + stride_t frames of the one before as context.
+        new_frames: >= 1. Whole latent frames are decided and trimmed. What exceeds the tokenizer's ``max_frames``
+            follows in chunks, each with the last 1 + stride_t frames of the one before as context.
         samples: how many futures, each with noise of its own.
-        clip_id, start: key of the noise; by default the sha256 of the context's tokens, and 0.
-        decoder, window, sampling, measure, observe: as ``vidjacobi.decode``.
-        stream: hand out the frames of each latent frame as soon as it is decided: the same tokens and frames,
-            as a ``vidjacobi.rollouts.stream.RolloutStream`` of ``FrameGroup``. The tokenizer must be a
-            ``StreamingTokenizer``.
+        stream: the same as calling ``stream_rollout``.
+        decoder: a shipped decoder's name, a YAML path or a DecoderConfig ("pathwise").
+        window: positions per pass, >= 1 (None: the decoder's own).
+        sampling: temperature, top-p, top-k and seed.
+        clip_id, start: they key the noise (None: the sha256 of the context's tokens; 0).
+        measure: synchronise a GPU around every pass so that the trace's seconds mean something (False).
+        observe: called once per pass with the progress (None).
 
     Raises:
-        InvalidArgument: a number is out of range, or the tokenizer cannot stream.
+        InvalidArgument: a number or name is out of range, or (with ``stream``) the tokenizer cannot stream.
         BadModelOutput: the model returned NaN or infinite values.
     """
-    check_lengths(len(frames), new_frames, samples, tokenizer)
     if stream:
-        streaming(tokenizer)
-    ask = Ask(
-        model=model,
-        tokenizer=tokenizer,
-        context=fit(frames, tokenizer.frame_size),
-        new_frames=new_frames,
-        samples=samples,
-        decoder=choose_decoder(decoder, window, sampling),
-        key=Key(clip_id, start),
-        measure=measure,
-        observe=observe,
-        stream=stream,
-    )
-    return RolloutStream(as_seen(ask.context), groups_of(ask)) if stream else collect(ask)
+        return stream_rollout(frames, model, tokenizer, new_frames, samples, **options)
+    request = _request(frames, model, tokenizer, new_frames, samples, options)
 
+    # A whole chunk at once, after its decode: any tokenizer can do that, and the cache is gone by then.
+    def detokenizer(contexts: GridTokens, chunk: Chunk) -> Detokenizer:
+        return WholeDetokenizer(tokenizer, contexts.expand(samples, -1, -1, -1), chunk.latents)
 
-def collect(ask: Ask) -> Rollout:
-    """Take all groups."""
-    parts: list[list[Frames]] = [[] for _ in range(ask.samples)]
-    groups = groups_of(ask)
-    while True:
-        try:
-            group = next(groups)
-        except StopIteration as stop:
-            end: Summary = stop.value
-            frames = torch.stack([torch.cat(part) for part in parts])
-            return Rollout(end.context, frames, end.tokens, end.chunks, end.seconds)
+    groups = _groups(request, detokenizer)
+    parts: list[list[Frames]] = [[] for _ in range(samples)]  # one group a sample and chunk
+    for group in groups:
         parts[group.sample].append(group.frames)
+    end, predicted = groups.summary, torch.stack([torch.cat(part) for part in parts])
+    return Rollout(end.context, predicted, end.tokens, end.chunks, end.seconds)
+
+
+def stream_rollout(
+    frames: Frames,
+    model: VideoModel,
+    tokenizer: VideoTokenizer,
+    new_frames: int = 24,
+    samples: int = 1,
+    **options: Unpack[RolloutOptions],
+) -> RolloutStream:
+    """``rollout``, but the frames of each latent frame are handed out as soon as it is decided.
+
+    Tokens and frames are the same, and so are arguments and errors. The tokenizer must be a ``StreamingTokenizer``.
+    """
+    request = _request(frames, model, tokenizer, new_frames, samples, options)
+    able = streaming(tokenizer)
+
+    # Latent frame by latent frame; in the first chunk the samples fork one stream that has read the context.
+    def detokenizer(contexts: GridTokens, chunk: Chunk) -> Detokenizer:
+        return IncrementalDetokenizer(able, contexts, samples)
+
+    return _groups(request, detokenizer)
+
+
+def _request(
+    frames: Frames,
+    model: VideoModel,
+    tokenizer: VideoTokenizer,
+    new_frames: int,
+    samples: int,
+    options: RolloutOptions,
+) -> RolloutRequest:
+    check_lengths(len(frames), new_frames, samples, tokenizer)
+    # only the pixels are kept: the caller's frames may be much larger
+    pixels = fit(frames, tokenizer.frame_size)
+    return RolloutRequest(pixels, model, tokenizer, new_frames, samples, **options)
+
+
+def _groups(
+    request: RolloutRequest, detokenizer: Callable[[GridTokens, Chunk], Detokenizer]
+) -> RolloutStream:
+    chunked = ChunkedRollout(request, detokenizer)
+    return RolloutStream(chunked.seen, chunked.groups())

@@ -1,67 +1,121 @@
-"""The loop of a rollout: chunk after chunk, and in each the frames of latent frames as they are decided."""
+"""The loop of a rollout: chunk after chunk, and in each the frames of latent frames as soon as they are decided.
 
+A tokenizer takes at most ``max_frames`` frames at once. A longer rollout is decoded in chunks, each with the last
+1 + stride_t frames of the one before as its context. ``vidjacobi.batch`` follows the same plan.
+"""
+
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from vidjacobi.decoding.api import Decoder, context_ids, decode_steps
+from vidjacobi.config.decoder import DecoderConfig
+from vidjacobi.decoding.api import Decoder, choose_decoder, context_ids, decode_steps
 from vidjacobi.decoding.recipe import Hooks, Progress
 from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.models.codec import Detokenizer, as_seen, frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
-from vidjacobi.models.tokenizer import VideoTokenizer, latent_frames
-from vidjacobi.rollouts.stream import FrameGroup, Groups, PaintEach, Painter, PaintWhole, Summary, streaming
+from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.rollouts.stream import FrameGroup, Groups, RolloutSummary
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
-from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 
 @dataclass(frozen=True)
-class Key:
-    """Of the noise. ``clip`` None: the sha256 of the context's tokens."""
+class Chunk:
+    """One decode of a rollout.
 
-    clip: str | None
-    start: int
+    Attributes:
+        number: 0, 1, ...; a part of the key of its noise.
+        context: frames given.
+        first: index of its first frame among all predicted ones.
+        count: frames predicted.
+        latents: latent frames decided for them; the last one may stand for more frames than are wanted.
+    """
+
+    number: int
+    context: int
+    first: int
+    count: int
+    latents: int
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What a rollout is asked for, checked."""
+def plan_chunks(context: int, new_frames: int, tokenizer: VideoTokenizer) -> list[Chunk]:
+    """The chunks of ``new_frames`` frames after ``context`` given ones.
 
+    Cosmos (33 frames at once, 8 a latent frame) with 9 frames given and 40 wanted: 24 frames (3 latent frames), then
+    after the last 9 of these 16 more (2 latent frames). Raises InvalidArgument where a chunk has no room for any.
+    """
+    chunks: list[Chunk] = []
+    first = 0
+    while first < new_frames:
+        count = min(new_frames - first, tokenizer.max_frames - context)
+        if count < 1:
+            raise InvalidArgument(
+                f"{new_frames} frames do not fit the video tokenizer, which takes {tokenizer.max_frames} at once: "
+                f"after {first} of them a context of {context} leaves no room"
+            )
+        chunks.append(Chunk(len(chunks), context, first, count, math.ceil(count / tokenizer.stride_t)))
+        first += count
+        context = 1 + tokenizer.stride_t  # two latent frames, whatever the first context was
+    return chunks
+
+
+def next_context(frames: Frames, tokenizer: VideoTokenizer) -> UInt8[Tensor, "n H W c"]:
+    """The context of the chunk that follows ``frames``, given and predicted ones: the last two latent frames'."""
+    return frames[-(1 + tokenizer.stride_t) :]
+
+
+@dataclass(frozen=True, eq=False)
+class RolloutRequest:
+    """What a rollout is asked for; see ``vidjacobi.rollout``.
+
+    Attributes:
+        context: pixels of the given frames, from ``vidjacobi.models.codec.fit``.
+    """
+
+    context: Float[Tensor, "c T H W"]
     model: VideoModel
     tokenizer: VideoTokenizer
-    context: Float[Tensor, "c T H W"]
     new_frames: int
     samples: int
-    decoder: Decoder
-    key: Key
-    measure: bool
-    observe: Callable[[Progress], None] | None
-    stream: bool
+    clip_id: str | None = None
+    start: int = 0
+    decoder: str | DecoderConfig = "pathwise"
+    window: int | None = None
+    sampling: SamplingParams = DEFAULT_SAMPLING
+    measure: bool = False
+    observe: Callable[[Progress], None] | None = None
 
-    def steps(self, given: GridTokens, new_tokens: int, chunk: int) -> Steps:
-        """The decode behind the latent frames ``given``."""
-        key = self.key
-        assert key.clip is not None
-        ids = [(key.clip, key.start, sample, chunk) for sample in range(self.samples)]
-        grid = flatten(self.model, given).expand(self.samples, -1)
+    def __post_init__(self) -> None:
+        _ = self.chosen  # refuses a decoder that does not exist before anything is decoded
+
+    @cached_property
+    def chosen(self) -> Decoder:
+        """The decoder at its window, with its sampling parameters. Raises InvalidArgument."""
+        return choose_decoder(self.decoder, self.window, self.sampling)
+
+    def steps(self, chunk: Chunk, contexts: GridTokens, name: str) -> Steps:
+        """The passes of one chunk, of all samples together.
+
+        Args:
+            contexts: a grid for each sample, or one for all.
+            name: of the clip; it keys the noise.
+        """
+        # the key of each sample's noise; with the token's position it fixes every draw
+        ids = [(name, self.start, sample, chunk.number) for sample in range(self.samples)]
+        tokens = flatten(self.model, contexts).expand(self.samples, -1)
+        new_tokens = chunk.latents * contexts[0, 0].numel()
         hooks = Hooks(self.measure, self.observe)
-        return decode_steps(self.model, grid, new_tokens, self.decoder, ids, hooks)
-
-    def named(self, given: GridTokens) -> "Ask":
-        """The same with a clip id: by default that of the first chunk's context, whose tokens are ``given``."""
-        if self.key.clip:
-            return self
-        return replace(self, key=replace(self.key, clip=context_ids(flatten(self.model, given[:1]))[0]))
-
-    def painter(self, given: GridTokens, latents: int) -> Painter:
-        """For a chunk with ``latents`` new latent frames."""
-        if self.stream:
-            return PaintEach(streaming(self.tokenizer), given, self.samples)
-        return PaintWhole(self.tokenizer, given.expand(self.samples, -1, -1, -1), latents)
+        return decode_steps(self.model, tokens, new_tokens, self.chosen, ids, hooks)
 
 
 class Timer:
@@ -84,83 +138,110 @@ class Timer:
 
     @property
     def total(self) -> float:
-        """Of all phases."""
+        """Seconds of all phases."""
         return sum(self.seconds.values())
 
 
-def groups_of(ask: Ask) -> Groups:
-    """The groups of all samples and chunks. Without ``ask.stream`` all frames of a chunk and sample are one group."""
-    timer, context, made = Timer(), ask.context[None], 0
-    tails = [as_seen(ask.context)[-1 - ask.tokenizer.stride_t :]] * ask.samples  # the next chunk's context
-    grids: list[GridTokens] = []
-    chunks: list[Decoded] = []
-    while made < ask.new_frames:
-        length = context.shape[2]
-        count = min(ask.new_frames - made, ask.tokenizer.max_frames - length)
-        with timer("encode"):
-            given = ask.tokenizer.encode(context)
-        ask = ask.named(given)
-        decoded = yield from _of_chunk(ask, given, Place(len(chunks), made, count), timer, tails)
-        if not grids:
-            grids.append(given.expand(ask.samples, -1, -1, -1).cpu())
-        grids.append(decoded.tokens.cpu().unflatten(1, (-1, *given.shape[2:])))
-        chunks.append(decoded)
-        made += count
-        context = torch.stack([fit(tail, ask.tokenizer.frame_size) for tail in tails])
-    return Summary(as_seen(ask.context), made, torch.cat(grids, 1), chunks, timer.seconds)
+class ChunkedRollout:
+    """A rollout under way: the frames of all samples and chunks, in the order in which they are decided.
 
+    Args:
+        request: what is asked for.
+        detokenizer_of: makes the detokenizer of a chunk from the grids of its context: one for all samples in the
+            first chunk, one for each in later ones.
+    """
 
-@dataclass(frozen=True)
-class Place:
-    """A chunk: its number, its first predicted frame and how many it has."""
+    def __init__(
+        self, request: RolloutRequest, detokenizer_of: Callable[[GridTokens, Chunk], Detokenizer]
+    ) -> None:
+        self._request, self._detokenizer_of = request, detokenizer_of
+        self._timer, self.seen = Timer(), as_seen(request.context)
+        self._chunks = plan_chunks(len(self.seen), request.new_frames, request.tokenizer)
+        # of each sample the last frames so far, which are the next chunk's context
+        self._tails = [next_context(self.seen, request.tokenizer)] * request.samples
 
-    chunk: int
-    first: int
-    count: int
+    def groups(self) -> Groups:
+        """Make passes and frames as groups are asked for; the summary comes at the end."""
+        request, timer = self._request, self._timer
+        grids: list[GridTokens] = []  # [k t h w]: the first context, then what each chunk decided
+        results: list[Decoded] = []
+        for chunk in self._chunks:
+            with timer("encode"):
+                contexts = self._encode(chunk)
+            if chunk.number == 0:
+                name = request.clip_id or context_ids(flatten(request.model, contexts))[0]
+                grids.append(contexts.expand(request.samples, -1, -1, -1).cpu())
+            decoded = yield from self._decode(chunk, contexts, name)
+            grids.append(decoded.tokens.cpu().unflatten(1, (-1, *contexts.shape[2:])))
+            results.append(decoded)
+        return RolloutSummary(self.seen, request.new_frames, torch.cat(grids, 1), results, timer.seconds)
 
+    def _encode(self, chunk: Chunk) -> GridTokens:
+        """The context of a chunk: one grid where all samples still share it, else one each."""
+        request = self._request
+        if chunk.number == 0:
+            return request.tokenizer.encode(request.context[None])  # of the pixels: ``seen`` is rounded
+        return frames_to_tokens(self._tails, request.tokenizer)
 
-def _of_chunk(
-    ask: Ask, given: GridTokens, place: Place, timer: Timer, tails: list[Frames]
-) -> Generator[FrameGroup, None, Decoded]:
-    """The groups of one chunk; the last frames of each sample go to ``tails``."""
-    making = Making(ask, given, place, timer, tails)
-    with closing(ask.steps(given, making.new_tokens, place.chunk)) as steps:
-        while True:
-            try:
-                with timer("decode"):
-                    standing = next(steps)
-            except StopIteration as stop:
-                decoded: Decoded = stop.value
-                break
-            if ask.stream:
-                yield from making.groups(standing)
-            del standing  # it holds the decode's cache, which is to be gone when whole clips are made
-    yield from making.groups(PartialDecode([making.new_tokens] * ask.samples, decoded.tokens.__getitem__))
-    return decoded
-
-
-class Making:
-    """Makes the frames of one chunk out of what is decided of it."""
-
-    def __init__(self, ask: Ask, given: GridTokens, place: Place, timer: Timer, tails: list[Frames]) -> None:
-        self._place, self._timer, self._tails = place, timer, tails
-        self._size, self._stride = given.shape[2:], ask.tokenizer.stride_t
-        latents = latent_frames(1 + place.count, ask.tokenizer) - 1
-        self._frame = given[0, 0].numel()  # tokens of a latent frame
-        self.new_tokens = latents * self._frame
-        self._done = [0] * ask.samples
+    def _decode(self, chunk: Chunk, contexts: GridTokens, name: str) -> Generator[FrameGroup, None, Decoded]:
+        """Make the passes of a chunk, and its frames between them or after them."""
+        request, timer = self._request, self._timer
         with timer("to_frames"):
-            self._painter = ask.painter(given, latents)
+            detokenizer = self._detokenizer_of(contexts, chunk)
+        frames = ChunkFrames(chunk, contexts, detokenizer, request.tokenizer.stride_t)
+        with closing(request.steps(chunk, contexts, name)) as steps:
+            while True:
+                try:
+                    with timer("decode"):
+                        partial = next(steps)
+                except StopIteration as stop:
+                    decoded: Decoded = stop.value
+                    break
+                # a pass in flight is not waited for: what it decides is handed out after the next one
+                if detokenizer.while_decoding:
+                    yield from self._hand_out(frames, partial)
+                del partial  # it holds the decode's cache, which must be gone when whole clips are made
+        # what is left of the chunk; for a detokenizer of whole chunks that is all of it
+        reach = [decoded.tokens.shape[1]] * request.samples
+        yield from self._hand_out(frames, PartialDecode(reach, decoded.tokens.__getitem__))
+        return decoded
 
-    def groups(self, standing: PartialDecode) -> Iterator[FrameGroup]:
-        """What can be made now and was not before."""
-        step, place = self._painter.step, self._place
-        for sample, reach in enumerate(standing.reach):
-            for latent in range(self._done[sample], reach // self._frame - step + 1, step):
-                shown, self._done[sample] = self._stride * latent, latent + step
+    def _hand_out(self, frames: "ChunkFrames", decode: PartialDecode) -> Iterator[FrameGroup]:
+        """The groups that can be made now and could not before."""
+        request, chunk = self._request, frames.chunk
+        for sample, reach in enumerate(decode.reach):
+            while frames.is_ready(sample, reach):
                 with self._timer("to_frames"):
-                    new = standing.tokens(sample)[self._frame * latent : self._frame * (latent + step)]
-                    pixels = self._painter.paint(sample, new.view(1, step, *self._size))[0]
-                    frames = to_uint8(pixels)[: place.count - shown].cpu()
-                self._tails[sample] = torch.cat([self._tails[sample], frames])[-1 - self._stride :]
-                yield FrameGroup(sample, place.first + shown, frames, place.chunk, self._timer.total)
+                    offset, made = frames.make_next(sample, decode.tokens(sample))
+                whole = torch.cat([self._tails[sample], made])
+                self._tails[sample] = next_context(whole, request.tokenizer)
+                yield FrameGroup(sample, chunk.first + offset, made, chunk.number, self._timer.total)
+
+
+class ChunkFrames:
+    """Makes the frames of one chunk, each once and in order.
+
+    Attributes:
+        chunk, detokenizer: which one, and what makes its frames.
+    """
+
+    def __init__(self, chunk: Chunk, contexts: GridTokens, detokenizer: Detokenizer, stride: int) -> None:
+        self.chunk, self.detokenizer = chunk, detokenizer
+        self._stride, self._shape = stride, contexts.shape[2:]  # frames, and (h, w), of a latent frame
+        self._made: Counter[int] = Counter()  # latent frames of each sample
+
+    def is_ready(self, sample: int, reach: int) -> bool:
+        """Whether the next frames of a sample can be made when its first ``reach`` new tokens are decided.
+
+        With 24 tokens a latent frame and a step of 1, a reach of 60 makes two of them.
+        """
+        return self._made[sample] + self.detokenizer.step <= reach // self._shape.numel()
+
+    def make_next(self, sample: int, tokens: Int[Tensor, " n"]) -> tuple[int, Frames]:
+        """The next frames of a sample from its new tokens, and the place of the first of them in the chunk."""
+        latent, step, size = self._made[sample], self.detokenizer.step, self._shape.numel()
+        new = tokens[size * latent : size * (latent + step)].view(1, step, *self._shape)
+        self._made[sample] = latent + step
+        offset = self._stride * latent
+        # the last latent frame of a chunk may stand for more frames than are wanted
+        return offset, self.detokenizer.frames(sample, new)[: self.chunk.count - offset]

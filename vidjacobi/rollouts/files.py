@@ -1,27 +1,27 @@
-"""What a rollout leaves on disk and prints: one place for every report."""
+"""The folder of a rollout: what it holds, and who may replace it."""
 
-import json
-import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vidjacobi.config.settings import GUARANTEES, DecoderConfig, RolloutConfig
+from vidjacobi.config.decoder import GUARANTEES, DecoderConfig
+from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.trace import Decoded
-from vidjacobi.output.atomic import replacing
-from vidjacobi.output.run_folder import RECORD
+from vidjacobi.output.atomic import replacing_folder, write_json
+from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.rollouts.api import Rollout
-from vidjacobi.rollouts.stream import Summary
-from vidjacobi.runtime import Runtime
+from vidjacobi.rollouts.stream import RolloutSummary
+from vidjacobi.runtime import Runtime, versions
 from vidjacobi.video.clips import ReadClip, write_video
 from vidjacobi.video.contact_sheet import write_sheet
 
-VIDEO, SHEET = "rollout.mp4", "sheet.png"
-PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")
+VIDEO, SHEET, RECORD = "rollout.mp4", "sheet.png", "rollout.json"
+# keys of a record that the command's last line repeats; only a streamed rollout has all
+SUMMARY = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Extras:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One clip of a rollout command: what was asked and what was read."""
+class ClipJob:
+    """One clip of a rollout command: what was asked for and what was read."""
 
     config: RolloutConfig
     decoder: DecoderConfig
@@ -42,9 +42,27 @@ class Job:
     runtime: Runtime
 
 
-def rollout_record(job: Job, rolled: Summary, sample: int) -> dict[str, Any]:
+def run_folder(folder: Path) -> RunFolder:
+    """The folder of one clip's rollouts; with several samples the records lie one level down."""
+    return RunFolder(folder, "rollout", RECORD, marks=(f"*/{RECORD}",))
+
+
+def claim_folders(out: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
+    """The folders ``out/name``, checked before any work is done; only ``out`` itself is made.
+
+    Raises BadOutput if ``out`` cannot be written to, a folder exists and ``overwrite`` is off, or it is no earlier
+    rollout's.
+    """
+    run_folder(out).create()
+    folders = [out / name for name in names]
+    for folder in folders:
+        run_folder(folder).claim(overwrite)
+    return folders
+
+
+def rollout_record(job: ClipJob, rolled: RolloutSummary, sample: int) -> dict[str, Any]:
     """``rollout.json`` of one sample: configuration, seed, versions, numbers."""
-    nfe = rolled.nfe[sample]
+    nfe = rolled.nfe[sample]  # as if the sample were alone; shared prefills are divided below
     new_tokens = sum(chunk.tokens.shape[1] for chunk in rolled.chunks)
     return {
         "source": job.clip.source,
@@ -79,11 +97,37 @@ def rollout_record(job: Job, rolled: Summary, sample: int) -> dict[str, Any]:
 
 def acceptance_lengths(chunk: Decoded, sample: int) -> list[int]:
     """Tokens decided in each pass that the sample took part in, the prefill first."""
+    # the samples need different numbers of passes: 0 stands where this one took no part
     decided = chunk.trace.decided[:, sample]
     return decided[decided > 0].tolist()
 
 
-def write_rollout(folder: Path, job: Job, rolled: Rollout, sample: int, extras: Extras) -> dict[str, Any]:
+def write_clip(folder: Path, job: ClipJob, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:
+    """Write all samples of one clip, whole or not at all: into ``folder``, or into sample-K folders of it.
+
+    Returns each sample's summary. Raises BadOutput.
+    """
+    summaries = []
+    with replacing_folder(folder) as partial:
+        for sample, name in enumerate(sample_names(len(rolled.predicted))):
+            (partial / name).mkdir(exist_ok=True)
+            record = write_rollout(partial / name, job, rolled, sample, extras)
+            print(describe(record, folder / name))
+            summaries.append(summary_of(record, folder / name))
+    return summaries
+
+
+def sample_names(samples: int) -> list[str]:
+    """Folders of a clip's samples below its own; a single one lies in the clip's folder itself."""
+    return [""] if samples == 1 else [f"sample-{sample}" for sample in range(samples)]
+
+
+def summary_of(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the command's last line says about one sample."""
+    return {"folder": str(folder), **{key: record[key] for key in SUMMARY if key in record}}
+
+
+def write_rollout(folder: Path, job: ClipJob, rolled: Rollout, sample: int, extras: Extras) -> dict[str, Any]:
     """Write one sample's files into the existing ``folder``; returns its record."""
     frames = torch.cat([rolled.context, rolled.predicted[sample]])
     write_video(folder / VIDEO, frames, job.clip.fps)
@@ -92,25 +136,18 @@ def write_rollout(folder: Path, job: Job, rolled: Rollout, sample: int, extras: 
 
 
 def write_numbers(
-    folder: Path, record: dict[str, Any], rolled: Summary, sample: int, extras: Extras
+    folder: Path, record: dict[str, Any], rolled: RolloutSummary, sample: int, extras: Extras
 ) -> dict[str, Any]:
-    """Write what is no picture of one sample; returns the record."""
+    """Write the files of one sample that are not pictures; returns the record."""
     if extras.tokens:
         np.save(folder / "tokens.npy", rolled.tokens[sample].to(torch.int32).numpy())
     if extras.trace:
         np.savez_compressed(folder / "trace.npz", **trace_arrays(rolled, sample))
-    write_record(folder, record)
+    write_json(folder / RECORD, record)
     return record
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """``rollout.json``, whole or not at all."""
-    with replacing(folder / RECORD) as partial:
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-
-
-def trace_arrays(rolled: Summary, sample: int) -> dict[str, Any]:
+def trace_arrays(rolled: RolloutSummary, sample: int) -> dict[str, Any]:
     """One sample's trace, chunks joined: per pass (with the chunk it belongs to), then per token."""
     traces = [chunk.trace for chunk in rolled.chunks]
     per_pass = {
@@ -121,6 +158,7 @@ def trace_arrays(rolled: Summary, sample: int) -> dict[str, Any]:
         name: torch.cat([getattr(trace, name) for trace in traces]).numpy()
         for name in ("seconds", "forward_seconds")
     }
+    # chunk[i]: which chunk pass i belongs to
     chunk = np.concatenate([np.full(len(trace.seconds), i, np.int32) for i, trace in enumerate(traces)])
     per_token = {
         name: torch.cat([getattr(trace, name)[sample] for trace in traces]).to(torch.int32).numpy()
@@ -129,19 +167,8 @@ def trace_arrays(rolled: Summary, sample: int) -> dict[str, Any]:
     return {"chunk": chunk, **per_pass, **seconds, **per_token}
 
 
-def versions() -> dict[str, str]:
-    """Versions that a result may depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def describe(record: dict[str, Any], folder: Path) -> str:
-    """One line for people."""
+    """One line that says what was rolled out, in how many passes and seconds."""
     seconds = record["seconds"]
     return (
         f"{folder}: {record['predicted_frames']} frames, {record['new_tokens']} tokens in {record['nfe']} passes "

@@ -7,18 +7,21 @@ from typing import Any
 
 import torch
 
-from vidjacobi.output.run_folder import RECORD, begin
+from vidjacobi.output.atomic import write_json
 from vidjacobi.rollouts.files import (
+    RECORD,
     SHEET,
     VIDEO,
+    ClipJob,
     Extras,
-    Job,
     describe,
     rollout_record,
+    run_folder,
+    sample_names,
+    summary_of,
     write_numbers,
-    write_record,
 )
-from vidjacobi.rollouts.stream import FrameGroup, RolloutStream, Summary
+from vidjacobi.rollouts.stream import FrameGroup, RolloutStream, RolloutSummary
 from vidjacobi.shapes import Frames
 from vidjacobi.video.contact_sheet import chosen_frames, save_sheet, sheet_of
 from vidjacobi.video.writer import GrowingVideo
@@ -26,29 +29,29 @@ from vidjacobi.video.writer import GrowingVideo
 _LIMIT = 20  # frames of the contact sheet: the only ones that are kept
 
 
-class Reel:
+class LiveFolder:
     """The folder of one sample while it grows: the context is in the video from the start.
 
-    ``rollout.json`` says what has landed; ``finished`` is false in it until everything is there.
+    ``rollout.json`` lists the groups that are there; ``finished`` is false in it until everything is.
     """
 
-    def __init__(self, folder: Path, job: Job, sample: int, context: Frames) -> None:
+    def __init__(self, folder: Path, job: ClipJob, sample: int, context: Frames) -> None:
         self.folder, self._job, self._sample = folder, job, sample
         self._context, self._frames = len(context), len(context) + job.config.frames
         self._chosen = set(chosen_frames(self._frames, self._context, _LIMIT))
-        self._pictures: dict[int, torch.Tensor] = {}
+        self._pictures: dict[int, torch.Tensor] = {}  # of the contact sheet, by frame number
         self._landed: list[dict[str, Any]] = []
         self._video = GrowingVideo(folder / VIDEO, job.clip.fps)
         self._append(context)
-        self._write_state()
+        self._write_state()  # from now on the folder says that it is a rollout's, and unfinished
 
     @property
     def predicted(self) -> int:
-        """Frames behind the context that are there."""
+        """How many frames after the context are in the video."""
         return self._video.frames - self._context
 
     def add(self, group: FrameGroup) -> str:
-        """Append a group; returns a line for people."""
+        """Append a group; returns a line that says so."""
         self._append(group.frames)
         seconds = round(group.seconds, 4)
         self._landed.append({"first": group.first, "frames": len(group.frames), "seconds": seconds})
@@ -56,7 +59,7 @@ class Reel:
         which = f"{group.first}..{group.first + len(group.frames) - 1} of {self._job.config.frames}"
         return f"{self.folder}: predicted frames {which} after {group.seconds:.1f} s"
 
-    def finish(self, rolled: Summary, extras: Extras) -> dict[str, Any]:
+    def finish(self, rolled: RolloutSummary, extras: Extras) -> dict[str, Any]:
         """Write the rest; returns the record."""
         save_sheet(self.folder / SHEET, sheet_of(self._pictures, self._context))
         record = {**rollout_record(self._job, rolled, self._sample), **self._state(finished=True)}
@@ -65,7 +68,7 @@ class Reel:
     def _append(self, frames: Frames) -> None:
         for number, frame in enumerate(frames, self._video.frames):
             if number in self._chosen:
-                self._pictures[number] = frame.clone()
+                self._pictures[number] = frame.clone()  # a view would keep the whole group in memory
         self._video.add(frames)
 
     def _state(self, finished: bool) -> dict[str, Any]:
@@ -77,38 +80,36 @@ class Reel:
         asked = {"source": job.clip.source, "sample": self._sample, "seed": job.config.seed}
         counts = {"context_frames": self._context, "predicted_frames": self.predicted}
         settings = {"config": asdict(job.config), "decoder": asdict(job.decoder)}
-        write_record(self.folder, {**asked, **counts, **self._state(finished=False), **settings})
+        write_json(self.folder / RECORD, {**asked, **counts, **self._state(finished=False), **settings})
 
 
 def write_live(
-    folder: Path, job: Job, stream: RolloutStream, extras: Extras, say: Callable[[str], None]
+    folder: Path, job: ClipJob, stream: RolloutStream, extras: Extras, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Write all samples of one clip as their frames come: into the folder itself, or sample-K folders of it.
 
     Whatever stops it (an interruption, a model that breaks) leaves videos that play and says how long they are.
     Returns each sample's summary.
     """
-    begin(folder)
-    names = [""] if job.config.samples == 1 else [f"sample-{k}" for k in range(job.config.samples)]
-    reels: list[Reel] = []
+    run_folder(folder).restart()
+    live: list[LiveFolder] = []
     try:
-        for sample, name in enumerate(names):
+        for sample, name in enumerate(sample_names(job.config.samples)):
             (folder / name).mkdir(exist_ok=True)
-            reels.append(Reel(folder / name, job, sample, stream.context))
+            live.append(LiveFolder(folder / name, job, sample, stream.context))
         with stream:
             for group in stream:
-                say(reels[group.sample].add(group))
-    except BaseException:
-        for reel in reels:
-            there = f"{reel.predicted} of {job.config.frames} predicted frames"
+                say(live[group.sample].add(group))
+    except BaseException:  # Ctrl-C too: say what is there, then let it through
+        for one in live:
+            there = f"{one.predicted} of {job.config.frames} predicted frames"
             say(
-                f"{reel.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
+                f"{one.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
             )
         raise
     summaries = []
-    for reel in reels:
-        record = reel.finish(stream.summary, extras)
-        print(describe(record, reel.folder))
-        keys = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
-        summaries.append({"folder": str(reel.folder), **{key: record[key] for key in keys}})
+    for one in live:
+        record = one.finish(stream.summary, extras)
+        print(describe(record, one.folder))
+        summaries.append(summary_of(record, one.folder))
     return summaries

@@ -16,13 +16,13 @@ class ProgressBar:
         self._bar = tqdm(desc=label, unit="tok", disable=None, dynamic_ncols=True, leave=False)
 
     def __call__(self, progress: Progress) -> None:
-        per_pass = progress.decided / progress.passes / self._clips
+        per_pass = progress.decided / progress.passes / self._clips  # of one clip, as papers count it
         self._bar.total = progress.total
         self._bar.set_postfix_str(f"{progress.passes} passes, {per_pass:.1f} tok/pass", refresh=False)
         self._bar.update(progress.decided - self._bar.n)
 
     def say(self, line: str) -> None:
-        """A line for people above the bar, on standard error."""
+        """Print a line above the bar, on standard error."""
         self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> "ProgressBar":

@@ -1,12 +1,12 @@
-"""TruncatedProbs and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
+"""Truncated probs and draws over the whole vocabulary: static shapes and no host read. For GPUs and for compilers.
 
 Everything is a chain of operations on ``[n v]`` that ends in one number a row. A compiler makes each a single pass
-over the logits, and nuclei are then cut without sorting, in a few such passes. Without a compiler every operation
-writes its result down: rows are taken a few at a time so that memory stays small, and logits are sorted, which
-moves less than many passes would.
+over the logits (it fuses them), and nuclei are then cut without sorting, in a few such passes. Without a compiler
+every operation writes its result down: rows are taken a few at a time so that memory stays small, and logits are
+sorted, which moves less than many passes would. ``TruncatedProbs.fused`` says which of the two it is.
 """
 
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,27 +31,21 @@ from vidjacobi.shapes import Probs, Tokens
 DIGIT = 3  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
 AT_A_TIME = 1 << 22  # logits, where nothing is fused
-AS_IF_COMPILED = ContextVar("AS_IF_COMPILED", default=False)  # to count what compiled code does
 
 
-def cut(nuclei: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
+def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
-    blocks = in_blocks(nuclei.logits, nuclei.peak, nuclei.divisor)
-    parts = [cut_rows(logits, peak, divisor, sampling) for logits, peak, divisor in blocks]
+    blocks = in_blocks((probs.logits, probs.peak, probs.divisor), probs.fused)
+    parts = [cut_rows(logits, peak, divisor, sampling, probs.fused) for logits, peak, divisor in blocks]
     floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
-    return replace(nuclei, floor=floor.view_as(nuclei.peak), total=total.view_as(nuclei.peak))
+    return replace(probs, floor=floor.view_as(probs.peak), total=total.view_as(probs.peak))
 
 
-def fused() -> bool:
-    """Whether a compiler makes one pass over the logits of each chain of operations."""
-    return torch.compiler.is_compiling() or AS_IF_COMPILED.get()
-
-
-def in_blocks(*parts: Tensor) -> list[tuple[Tensor, ...]]:
-    """Rows of all clips one behind the other, a few at a time where each operation writes its result down."""
+def in_blocks(parts: Sequence[Tensor], fused: bool) -> list[tuple[Tensor, ...]]:
+    """Rows of all clips, a few at a time where each operation writes its result down, else all at once."""
     flat = [part.flatten(0, 1) for part in parts]
     rows, size = parts[0].shape[:2].numel(), parts[0].shape[-1]
-    step = rows if fused() else max(1, AT_A_TIME // size)
+    step = rows if fused else max(1, AT_A_TIME // size)
     return [tuple(part[first : first + step] for part in flat) for first in range(0, max(1, rows), step)]
 
 
@@ -60,9 +54,10 @@ def cut_rows(
     peak: Float[Tensor, "r 1"],
     divisor: Float[Tensor, "r 1"],
     sampling: SamplingParams,
+    fused: bool,
 ) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
     """Floors and totals of some rows."""
-    if not fused() and sampling.top_p < 1:
+    if not fused and sampling.top_p < 1:
         logits = logits.sort(-1, descending=True).values
     numbers, size = logits.to(peak.dtype), logits.shape[-1]
     floor = torch.full_like(peak, -torch.inf)
@@ -73,7 +68,7 @@ def cut_rows(
     if sampling.top_p == 1:
         return floor, total_of(whole, size, peak.dtype)
     allowed = share_of(whole, sampling.top_p, peak.dtype)
-    if fused():
+    if fused:
         bits = BITS[logits.dtype]
         border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)
     else:
@@ -86,9 +81,17 @@ def cut_rows(
 def lowest_inside(
     codes: Int[Tensor, "r v"], mass: Int[Tensor, "r v"], allowed: Int[Tensor, "r 1"], bits: int
 ) -> Int[Tensor, "r 1"]:
-    """The smallest code with at most the allowed mass above it.
+    """The smallest code with at most the allowed mass above it, by radix select.
 
-    Found digit by digit, from the most significant one: each pass takes the mass above a few candidates.
+    Instead of sorting, the answer is built digit by digit (``DIGIT`` bits at a time), from the most significant one:
+    a pass over the codes takes the mass above each of a few candidates, and every candidate with too much mass above
+    it raises the digit by one. Example with codes of 4 bits, 2 bits a digit, and 8 units allowed::
+
+        codes      1   5   6   9   14
+        mass       2   3   4   5   6
+        candidates 4, 8, 12:   mass above 18, 11, 6     two are too much: the first digit is 2 (code 8 and up)
+        candidates 9, 10, 11:  mass above  6,  6, 6     none is: the second digit is 0
+        outside = 8, so the lowest code inside is 9     (6 units above it, 11 above 8)
     """
 
     def too_much(candidate: Int[Tensor, "r 1"]) -> Bool[Tensor, "r 1"]:
@@ -106,7 +109,7 @@ def lowest_inside(
 
 
 def codes_of(numbers: Float[Tensor, "r v"], bits: int) -> Int[Tensor, "r v"]:
-    """Whole numbers in the same order as the numbers, of which only ``bits`` bits are not 0."""
+    """Order-preserving integer codes: whole numbers in the same order, of which only ``bits`` bits are not 0."""
     whole = 64 if numbers.dtype == torch.float64 else 32
     pattern = numbers.view(torch.int64 if whole == 64 else torch.int32)
     return in_order(pattern, whole) >> (whole - bits)
@@ -123,7 +126,16 @@ def number_of(codes: Int[Tensor, "r 1"], bits: int, dtype: torch.dtype) -> Float
 
 
 def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
-    """Bit patterns of floating-point numbers as whole numbers in the same order, and back."""
+    """Bit patterns of floating-point numbers as whole numbers in the same order, and back.
+
+    Patterns of positive numbers already rise with the number; those of negative ones fall, so all their bits but
+    the sign are flipped. Example in a float format of 8 bits::
+
+        number                -2    -1    1     2
+        pattern               0xC0  0xB8  0x38  0x40
+        as a signed integer   -64   -72   56    64      -1 stands before -2
+        flipped               -65   -57   56    64      in order
+    """
     return pattern ^ (pattern >> (bits - 1) & (1 << (bits - 1)) - 1)
 
 
@@ -133,20 +145,20 @@ def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftPro
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
     tokens = []
-    for rows in in_blocks(*parts):
-        law, key = from_tensors(part[None] for part in rows[:count]), rows[count]
-        ids = torch.arange(law.vocab_size, dtype=torch.int32, device=key.device)
-        exponential = exponential_of(key[None], ids, law.dtype)
+    for rows in in_blocks(parts, target.fused):
+        row, key = from_tensors(part[None] for part in rows[:count]), rows[count]
+        ids = torch.arange(row.vocab_size, dtype=torch.int32, device=key.device)
+        exponential = exponential_of(key[None], ids, row.dtype)
         if drawn is None:
-            tokens.append(gumbel_max(law.dense(), exponential)[0])
+            tokens.append(gumbel_max(row.dense(), exponential)[0])
         else:
             tokens.append(
-                race_for_rest(law.dense(), laws_of_drafts(drawn, *rows[count + 1 :]), exponential)[0]
+                gumbel_max_of_rest(row.dense(), draft_rows(drawn, *rows[count + 1 :]), exponential)[0]
             )
     return torch.cat(tokens).view(target.logits.shape[:2])
 
 
-def race_for_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "b n v"]) -> Tokens:
+def gumbel_max_of_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "b n v"]) -> Tokens:
     """A draw from the residual, or from the target where nothing is left."""
     left = (target - draft).clamp(min=0)
     some = left.amax(-1) > 0
@@ -154,16 +166,16 @@ def race_for_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "b n v
 
 
 def source_of(drawn: DraftProbs) -> Int[Tensor, "b n 1"]:
-    """The row of the last pass, all clips one behind the other, that each draft's law is in; -1 for fresh ones."""
+    """The row of the last pass, counted through all clips, that each draft's q is in; -1 for fresh ones."""
     clip = torch.arange(len(drawn.slot), device=drawn.slot.device)[:, None]
     size = 0 if drawn.last is None else drawn.last.logits.shape[1]
     return torch.where(drawn.slot < 0, -1, clip * size + drawn.slot)[..., None]
 
 
-def laws_of_drafts(
+def draft_rows(
     drawn: DraftProbs, source: Int[Tensor, "r 1"], ids: Int[Tensor, "r k"], probs: Float[Tensor, "r k"]
 ) -> Float[Tensor, "1 r v"]:
-    """The laws ``q`` of some rows."""
+    """The distributions q of some rows."""
     fresh = SparseProbs(ids[None], probs[None], drawn.fresh.floor)
     if drawn.last is None:
         return fresh.dense(drawn.vocab_size)
@@ -172,11 +184,11 @@ def laws_of_drafts(
     return fresh.instead_of(carried.dense(), (source < 0)[None, :, 0])
 
 
-def top_k_probs(nuclei: TruncatedProbs, keep: int) -> SparseProbs:
+def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """As ``vidjacobi.sampling.sampler.top_k_probs``."""
-    keep = min(keep, nuclei.vocab_size)
-    if nuclei.only is not None:
-        first = (torch.arange(keep, device=nuclei.only.device) == 0).to(nuclei.dtype)
-        return SparseProbs(nuclei.only.expand(-1, -1, keep), first.expand(*nuclei.only.shape[:2], -1))
-    ids = nuclei.logits.topk(keep, -1).indices
-    return SparseProbs(ids, normalise(nuclei.at(ids)))
+    keep = min(keep, probs.vocab_size)
+    if probs.only is not None:
+        first = (torch.arange(keep, device=probs.only.device) == 0).to(probs.dtype)
+        return SparseProbs(probs.only.expand(-1, -1, keep), first.expand(*probs.only.shape[:2], -1))
+    ids = probs.logits.topk(keep, -1).indices
+    return SparseProbs(ids, normalise(probs.at(ids)))

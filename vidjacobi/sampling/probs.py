@@ -151,7 +151,7 @@ def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> 
 
 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
-    """Every row in falling order. numpy's sort is vectorised: on a CPU a third of torch's time (docs/log/speed.md)."""
+    """Every row in falling order. numpy's sort is vectorised: a third of torch's CPU time (docs/log/speed.md)."""
     if numbers.device.type == "cpu" and not torch.compiler.is_compiling():
         return torch.from_numpy(np.sort(numbers.numpy(), -1)).flip(-1)
     return numbers.sort(-1, descending=True).values

@@ -1,6 +1,6 @@
 """From logits to tokens: truncated probs, draws by Gumbel-max, the likeliest tokens.
 
-There are two paths, which give the same tokens (``takes_sparse_path`` decides):
+There are two paths, which give the same tokens (``is_sparse`` decides):
 
 - on a CPU only the tokens inside a row's nucleus are raced and get noise, some rows at a time (here, and where a
   nucleus ends in sparse_cutoffs.py);
@@ -28,17 +28,24 @@ from vidjacobi.sampling.truncated_probs import (
 from vidjacobi.shapes import Logits, Mask, Tokens
 
 
-def to_truncated_probs(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
-    """The probs of ``logits_to_probs``, without sorting the vocabulary."""
+def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = False) -> TruncatedProbs:
+    """The probs of ``logits_to_probs``, without sorting the vocabulary.
+
+    ``fused``: in a pass that a compiler takes (``Recipe.fused``), or that is counted as if one did.
+    """
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
     divisor = torch.full_like(peak, sampling.divisor)
     if sampling.greedy:
-        return TruncatedProbs(
-            logits, peak, peak, torch.ones_like(peak), divisor, logits.argmax(-1, keepdim=True)
-        )
+        likeliest = logits.argmax(-1, keepdim=True)
+        return TruncatedProbs(logits, peak, peak, torch.ones_like(peak), divisor, likeliest, fused=fused)
     # where they end is not known yet
-    probs = TruncatedProbs(logits, peak, peak, peak, divisor)
-    return (sparse_cutoffs if takes_sparse_path(logits) else dense).cut(probs, sampling)
+    probs = TruncatedProbs(logits, peak, peak, peak, divisor, fused=fused)
+    return (sparse_cutoffs if is_sparse(probs) else dense).cut(probs, sampling)
+
+
+def is_sparse(probs: TruncatedProbs) -> bool:
+    """Whether draws from these probs look only at the tokens inside their nuclei."""
+    return not probs.fused and takes_sparse_path(probs.logits)
 
 
 def draw(
@@ -52,14 +59,14 @@ def draw(
 
     Rows that are not ``wanted`` may return anything.
     """
-    if takes_sparse_path(target.logits):
+    if is_sparse(target):
         return draw_sparse(target, noise, purpose, drawn, wanted)
     return dense.draw(target, noise, purpose, drawn)
 
 
 def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
-    return (sparse_top_k if takes_sparse_path(probs.logits) else dense.top_k_probs)(probs, keep)
+    return (sparse_top_k if is_sparse(probs) else dense.top_k_probs)(probs, keep)
 
 
 def portions(probs: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:

@@ -16,8 +16,11 @@ from vidjacobi.shapes import Logits, Probs, Tokens
 
 
 def takes_sparse_path(logits: Logits) -> bool:
-    """Whether only the tokens inside nuclei are looked at: it takes host reads, and shapes that depend on values."""
-    return logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether only the tokens inside nuclei are looked at: it takes host reads, and shapes that depend on values.
+
+    Compiled code never does, whatever the device (``TruncatedProbs.fused``).
+    """
+    return logits.device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class TruncatedProbs:
         divisor: the temperature; infinite where it is 0 (then one token is inside).
         only: at temperature 0 the lowest id with the largest logit, otherwise None.
         sparse_rows: the tokens inside, where they have been written down.
+        fused: draws from these probs are made in compiled code (see dense.py). A property of the pass that made
+            the probs, so it is not kept from pass to pass.
     """
 
     logits: Logits
@@ -76,6 +81,7 @@ class TruncatedProbs:
     divisor: Float[Tensor, "b n 1"]
     only: Int[Tensor, "b n 1"] | None = None
     sparse_rows: tuple[SparseRows, ...] | None = None
+    fused: bool = False
 
     @property
     def vocab_size(self) -> int:

@@ -1,8 +1,9 @@
-"""Clips in and out: a video file, an image, or a folder of images becomes frames.
+"""Clips in and out: a video file, an image or a folder of images becomes frames, and frames become an mp4.
 
-The facade over video_source (what is it), video_index (where are its frames), video_reader, stills
-and video_writer. Frames are uint8 RGB [T H W 3] at the source's size and rate; nothing is rescaled.
-Pictures with alpha are put over black. Non-square pixels are taken as they are.
+This module is the public face of the package. Behind it, ``probe`` says what a path is, ``index`` where the frames
+of a video lie in time, ``reader`` and ``images`` read them, and ``writer`` writes them. Frames are uint8 RGB [T H W
+3] at the size and rate of the source; nothing is rescaled. Pictures with alpha are put over black. Pixels that are
+not square are taken as if they were.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import torch
 
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
-from vidjacobi.video.images import frame_files, image_size, read_images
 from vidjacobi.video.index import FALLBACK_FPS, recent_index
 from vidjacobi.video.probe import Kind, kind_of
 from vidjacobi.video.reader import Selection, describe, read_video
@@ -24,7 +24,17 @@ __all__ = ["ClipInfo", "Kind", "ReadClip", "open_clip", "read_frames", "write_vi
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """A clip before it is read. fps is exact (30000/1001); size as displayed; codec is empty for images."""
+    """A clip before it is read.
+
+    Attributes:
+        source: the path.
+        kind: video, image or folder of images.
+        fps: exact rate, such as 30000/1001.
+        frames: number of frames that can be read.
+        height, width: size in pixels, as displayed.
+        codec: name of the video codec, empty for images.
+        notes: what is odd about the file.
+    """
 
     source: str
     kind: Kind
@@ -38,9 +48,15 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class ReadClip:
-    """Frames of one clip. `start` is the index of the first one; `reader` is decord, pyav or pillow.
+    """Frames that were read from a clip.
 
-    `notes` says what was odd about the file: cut short, variable rate, decord's failure.
+    Attributes:
+        frames: uint8 RGB.
+        fps: rate of these frames: with a stride it is that much lower than the file's.
+        source: the path, or what else tells where the frames come from.
+        start: index of the first frame.
+        reader: decord, pyav or pillow.
+        notes: what was odd about the file: cut short, variable rate, a failure of decord.
     """
 
     frames: Frames
@@ -52,13 +68,15 @@ class ReadClip:
 
 
 def open_clip(path: str | Path) -> ClipInfo:
-    """What is at `path`, without reading its frames. A file cut short counts the frames it still has.
+    """What is at `path`, without reading its frames. Of a file that was cut short the frames that are left count.
 
-    Images and folders have 25 fps. Raises BadInput.
+    Images and folders have 25 fps. Raises BadInput where there is no clip.
     """
     path = Path(path)
     kind = kind_of(path)
     if kind is not Kind.VIDEO:
+        from vidjacobi.video.images import frame_files, image_size
+
         files = frame_files(path) if kind is Kind.FOLDER else [path]
         height, width = image_size(files[0])
         return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "")
@@ -71,10 +89,14 @@ def open_clip(path: str | Path) -> ClipInfo:
 def read_frames(
     path: str | Path, start: int, count: int, from_end: bool = False, stride: int = 1
 ) -> ReadClip:
-    """`count` frames from frame `start` on, or the last `count` (then `start` must be 0).
+    """`count` frames of a clip from frame `start` on, or its last `count` frames.
 
-    With a `stride` only every stride-th frame is read, and `fps` falls accordingly. Only the frames asked
-    for are held in memory. Raises BadInput when the clip is unusable or too short.
+    Args:
+        start: index of the first frame; must be 0 with `from_end`.
+        from_end: read the last frames instead.
+        stride: read only every stride-th frame; `fps` falls accordingly.
+
+    Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short.
     """
     path = Path(path)
     if start < 0 or count < 1 or stride < 1:
@@ -94,7 +116,9 @@ def read_frames(
         raise BadInput(
             f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"
         )
+    from vidjacobi.video.images import frame_files, read_images
+
     files = frame_files(path) if kind is Kind.FOLDER else [path]
-    first = selection.first_of(len(files), path)
+    first = selection.first_of(len(files), path)  # for a single image 0, checked above
     pictures = read_images(files[first : first + selection.span : stride])
     return ReadClip(torch.from_numpy(pictures), float(FALLBACK_FPS) / stride, str(path), first, "pillow")

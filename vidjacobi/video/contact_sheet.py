@@ -1,4 +1,4 @@
-"""Contact sheets: a clip at a glance, its context marked."""
+"""Contact sheets: some frames of a clip in one picture, with the context frames marked."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ from vidjacobi.shapes import Frames
 
 Picture = UInt8[Tensor, "H W 3"]
 
-_WIDTH = 1600  # pixels of the whole sheet, about
-_SHAPE = 16 / 10  # width over height that the grid comes as near to as it can
+_WIDTH = 1600  # pixels of the whole sheet, roughly
+_SHAPE = 16 / 10  # width over height that a sheet should have
 _GAP, _BORDER, _LABEL = 10, 5, 24
-_NARROWEST = 110  # a cell must hold its label
+_NARROWEST = 110  # pixels that a cell needs for its label
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _CONTEXT, _PREDICTED = (230, 126, 0), (200, 200, 200)
 
 
 def contact_sheet(frames: Frames, context: int, limit: int = 20) -> Image.Image:
-    """At most about `limit` evenly chosen frames in reading order, numbered from 0.
+    """A sheet of about `limit` frames at most, evenly chosen, in reading order and numbered from 0.
 
-    Context frames (the first `context`) have an orange border and say so. The first and the last frame
-    of both parts are always there. Raises InvalidArgument for no frames or a context outside them.
+    The first `context` frames have an orange border and the word "context". The first and the last frame of both
+    parts are always among the chosen ones. Raises InvalidArgument for no frames or a context outside of them.
     """
     total, channels = frames.shape[0], frames.shape[3]
     if not (0 <= context <= total and total > 0 and channels == 3):
@@ -35,10 +35,11 @@ def contact_sheet(frames: Frames, context: int, limit: int = 20) -> Image.Image:
 
 
 def sheet_of(pictures: Mapping[int, Picture], context: int) -> Image.Image:
-    """`contact_sheet` of frames that are chosen already, by number in rising order."""
+    """A contact sheet of chosen frames, given by their numbers in rising order."""
     height, width = next(iter(pictures.values())).shape[:2]
     columns = _columns(len(pictures), width / height)
     cell = max(_NARROWEST, (_WIDTH - _GAP) // columns - _GAP)
+    # A very tall frame is limited by its height, so that one row never becomes longer than the sheet is wide.
     scale = min((cell - 2 * _BORDER) / width, _WIDTH / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     rows = -(-len(pictures) // columns)
@@ -57,13 +58,18 @@ def write_sheet(path: str | Path, frames: Frames, context: int, limit: int = 20)
 
 
 def save_sheet(path: str | Path, sheet: Image.Image) -> None:
-    """As a PNG that appears whole or not at all. Raises BadOutput."""
+    """Write a sheet as a PNG that appears whole or not at all. Raises BadOutput."""
     with replacing(path) as partial:
         sheet.save(partial, format="PNG")
 
 
 def chosen_frames(total: int, context: int, limit: int) -> list[int]:
-    """Frame numbers, ascending: `limit` shared between context and prediction by length, two each at least."""
+    """The numbers of the chosen frames, rising.
+
+    The context and the prediction get parts of `limit` in proportion to their lengths, but at least two frames each.
+    """
+    # 9 of 33 frames are context and the limit is 20: round(20 * 9 / 33) = 5 of the context, 0 2 4 6 8, and 15 of the
+    # prediction.
     if total <= limit:
         return list(range(total))
     predicted = total - context
@@ -78,10 +84,11 @@ def _evenly(start: int, stop: int, count: int) -> list[int]:
 
 
 def _columns(count: int, aspect: float) -> int:
-    """The number of columns whose grid comes nearest to the sheet's shape."""
+    """The number of columns whose grid comes nearest to the shape that a sheet should have."""
 
     def misfit(columns: int) -> float:
         rows = -(-count // columns)
+        # How far the shape is off, as a log ratio, plus a smaller penalty for empty cells in the last row.
         return abs(np.log(columns * aspect / rows / _SHAPE)) + 0.2 * (columns * rows - count) / columns
 
     return min(range(1, min(count, _WIDTH // _NARROWEST) + 1), key=misfit)

@@ -1,13 +1,13 @@
 """Read frames with decord in a process of its own, which its parent can kill.
 
-decord's get_batch can hang for ever holding the interpreter's lock (a container that promises more
-frames than it holds), so that no thread of the same process could stop it. This file is run as a
-script and imports nothing of the package, torch least of all: it starts in about 0.2 s.
+decord's get_batch can hang for ever while it holds the interpreter's lock, for instance where a container promises
+more frames than it has. No thread of the same process could stop it then. This file is run as a script and imports
+nothing of the package, so that torch is not loaded and the script starts in about 0.2 s.
 
     python decord_worker.py VIDEO OUT.npz 0 1 2 ...
 
-OUT.npz then holds `frames` uint8 [n H W 3], `count` (frames of the file), and `seconds` [n], the
-display times of the frames after that of the file's first one.
+OUT.npz then holds `frames` (uint8 [n H W 3]), `count` (the number of frames of the file) and `seconds` [n] (when each
+frame is displayed, counted from the first frame of the file).
 """
 
 import os
@@ -16,7 +16,8 @@ import sys
 
 def main(arguments: list[str]) -> None:
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [p for p in sys.path if os.path.abspath(p) != here]  # its module names could hide others
+    # Python puts a script's folder on the path, where modules such as "images" could hide those that others mean.
+    sys.path[:] = [p for p in sys.path if os.path.abspath(p) != here]
     import decord
     import numpy as np
 

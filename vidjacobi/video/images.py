@@ -14,13 +14,14 @@ from vidjacobi.video.probe import IMAGE_SUFFIXES
 
 
 def over_black(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Composite on black. Dropping alpha instead would show whatever lies hidden under it."""
+    """Pictures with alpha over black. Dropping alpha instead would show what is hidden under transparent pixels."""
+    # uint16, since 255 * 255 does not fit uint8; + 127 rounds to the nearest whole number
     alpha = rgba[..., 3:].astype(np.uint16)
     return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
-    """One image as RGB: EXIF rotation applied, alpha over black, 16 bits cut to the upper 8.
+    """One image as RGB: turned as EXIF says, alpha over black, the upper 8 of 16 bits.
 
     Raises BadInput for a file that is damaged, too large, or in floating point.
     """
@@ -28,7 +29,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def image_from_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """The same of an image file's bytes; `name` stands in the errors."""
+    """The bytes of an image file as RGB, like ``read_image``. Messages call it `name`. Raises BadInput."""
     return _read(io.BytesIO(data), name)
 
 
@@ -49,14 +50,14 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the Orientation tag
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Orientation: a quarter turn
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadInput(f"{path}: a damaged or unknown image: {error}") from error
     return (width, height) if turned else (height, width)
 
 
 def frame_files(folder: str | Path) -> list[Path]:
-    """Images of a folder in natural order (frame2 before frame10); hidden and other files are left out.
+    """The images of a folder in natural order (frame2 before frame10), without hidden and other files.
 
     Raises BadInput when there is none.
     """
@@ -73,7 +74,7 @@ def frame_files(folder: str | Path) -> list[Path]:
 
 
 def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
-    """The images as frames. Raises BadInput when one differs in size from the first."""
+    """The images as frames, uint8 RGB. Raises BadInput where one differs in size from the first."""
     first = read_image(files[0])
     frames = np.empty((len(files), *first.shape), np.uint8)
     for i, file in enumerate(files):
@@ -88,6 +89,7 @@ def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
 
 
 def _natural(file: Path) -> list[tuple[int, int, str]]:
+    # "frame10.png" sorts by ("frame", 10, ".png"); numbers come before text where both could stand.
     pieces = re.split(r"(\d+)", file.name.casefold())
     return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p]
 

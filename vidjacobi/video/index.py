@@ -1,4 +1,13 @@
-"""Where the frames of a video file lie in time, found without unpacking it."""
+"""Where the frames of a video file lie in time, found without decompressing it.
+
+A file stores packets in the order in which a decoder needs them, which is not the order of display: a frame that is
+predicted from a later one (a B-frame) is stored after it. Every packet carries the time at which its frame is
+displayed (its presentation time stamp, pts), so sorting the stamps gives the frames in display order:
+
+    stored    I0  P3  B1  B2  P6  B4  B5
+    pts       0   3   1   2   6   4   5
+    display   0   1   2   3   4   5   6      frame k of the clip is the one with the k-th smallest stamp
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +32,7 @@ FALLBACK_FPS = Fraction(25)
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture is turned for display: transposed first, then flipped."""
+    """How a stored picture is turned for display: first transposed, then flipped."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -31,9 +40,11 @@ class Orientation:
 
     @property
     def mirrored(self) -> bool:
+        """Whether text in the picture is mirrored; rotations have an even number of these three steps."""
         return self.transpose ^ self.flip_x ^ self.flip_y
 
     def apply(self, frame: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W c"]:
+        """The picture as displayed."""
         if self.transpose:
             frame = frame.transpose(1, 0, 2)
         return frame[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
@@ -43,9 +54,16 @@ class Orientation:
 class VideoIndex:
     """The frames of a file in display order.
 
-    keys: presentation time stamps, or ordinals where the file has none (`timed` is False).
-    seconds: display times, the first at 0. size: (height, width) as displayed.
-    missing: frames that the header promises and the file lacks; more than 0 means it was cut short.
+    Attributes:
+        keys: presentation time stamps, or 0, 1, 2, ... where the file has none.
+        seconds: display times; the first is 0.
+        keyframes: stamps of the frames at which a decoder can start.
+        timed: whether the file has time stamps.
+        rate: frames per second, exact where the file declares a rate that it keeps.
+        size: (height, width) as displayed.
+        codec, pixel_format: as FFmpeg calls them.
+        orientation: how stored pictures are turned for display.
+        missing: frames that the header promises and the file lacks; more than 0 means that it was cut short.
     """
 
     keys: Int[np.ndarray, " n"]
@@ -60,12 +78,15 @@ class VideoIndex:
     missing: int
 
     def at_constant_rate(self) -> Int[np.ndarray, " n"]:
-        """For tick k of a clock at `rate`, the frame whose time is nearest to k / rate.
+        """For tick k of a clock at `rate`, the index of the frame whose time is nearest to k / rate.
 
-        0, 1, 2, ... whenever no frame is off its tick by half a period, that is for every clip of
-        constant rate, however its time stamps are rounded. Otherwise (variable rate) frames repeat
-        or drop out; the number of ticks stays the number of frames.
+        This is 0, 1, 2, ... if no frame is off its tick by half a period, that is, for every clip of constant rate,
+        however its time stamps are rounded. In a clip of variable rate frames are repeated or left out. There are as
+        many ticks as frames.
         """
+        # At 10 fps and with frames at 0, 0.1, 0.2, 0.5 and 0.6 s, the ticks 0, 0.1, 0.2, 0.3 and 0.4 take the
+        # frames 0 1 2 2 3. ``right`` is the first frame at or after a tick; the frame before it is taken if it is
+        # not further.
         n = len(self.seconds)
         if n < 2:
             return np.arange(n)
@@ -76,11 +97,11 @@ class VideoIndex:
 
 
 def index_video(path: Path, exactly: bool = False) -> VideoIndex:
-    """Index of the first real video stream of a file.
+    """The index of the first video stream of a file that is not a cover picture.
 
-    The times come from the packets, which reads the file once and unpacks one frame. Some streams
-    keep hidden frames or no times in their packets: `exactly` unpacks the whole file instead.
-    Raises BadInput where there is no video stream or no frame can be unpacked.
+    The times come from the packets: the file is read once, and one frame is decompressed. Some streams have hidden
+    frames, or no times, in their packets; `exactly` decompresses the whole file instead. Raises BadInput where
+    there is no video stream or no frame can be decompressed.
     """
     with open_stream(path) as (container, stream):
         first = next(unpacked(container, stream), None)
@@ -89,18 +110,19 @@ def index_video(path: Path, exactly: bool = False) -> VideoIndex:
         codec, promised = stream.codec_context.name, stream.frames
     with open_stream(path) as (container, stream):
         scan = _scan_packets(container, stream)
-        is_mov = "mov" in container.format.name  # other headers are known to lie
+        is_mov = "mov" in container.format.name  # the frame counts of other headers are often wrong
         rates = [r for r in (stream.average_rate, stream.guessed_rate) if r]
         base = stream.time_base or Fraction(1, 1000)
     missing = max(0, promised - scan.discarded - len(scan.keys)) if is_mov else 0
-    # VP8's hidden reference frames look like frames
+    # The packets of VP8's hidden reference frames look like those of frames.
     if exactly or not scan.timed or codec in {"vp8", "libvpx"}:
         with open_stream(path) as (container, stream):
             scan = _scan_frames(container, stream)
     if not len(scan.keys):
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
     if not scan.timed:
-        rates = rates[::-1]  # without time stamps the average is a guess, the codec's own rate is not
+        # without time stamps the average rate is a guess, and the rate in the codec is not
+        rates = rates[::-1]
     seconds = (scan.keys - scan.keys[0]) * float(base) if scan.timed else scan.keys / float(_first(rates))
     orientation = _orientation(first)
     size = (first.width, first.height) if orientation.transpose else (first.height, first.width)
@@ -119,9 +141,9 @@ def index_video(path: Path, exactly: bool = False) -> VideoIndex:
 
 
 def recent_index(path: Path) -> VideoIndex:
-    """The same, remembered for the last few files while they do not change.
+    """``index_video``, remembered for the last few files as long as they do not change. Raises BadInput.
 
-    A file of hours takes seconds to index, and datasets keep hundreds of episodes in one. Raises BadInput.
+    To index hours of video takes seconds, and datasets keep hundreds of episodes in one file.
     """
     try:
         status = path.stat()
@@ -132,6 +154,7 @@ def recent_index(path: Path) -> VideoIndex:
 
 @lru_cache(maxsize=8)
 def _remembered(path: Path, changed: int, size: int) -> VideoIndex:
+    # ``changed`` and ``size`` are part of the cache's key only: another state of the file is another entry.
     return index_video(path)
 
 
@@ -139,7 +162,7 @@ def _remembered(path: Path, changed: int, size: int) -> VideoIndex:
 def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its first video stream that is not a cover picture. Raises BadInput."""
     try:
-        # an absolute path cannot be taken for a protocol ("concat:...") by the demuxer
+        # FFmpeg takes names such as "concat:a|b" for protocols; an absolute path cannot be one.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise not_a_video(path) from error
@@ -157,14 +180,14 @@ def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def unpacked(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Frames in display order from where the file stands; damaged packets are passed over."""
+    """Decompressed frames in display order, from the current place in the file on; damaged packets are skipped."""
     for packet in _packets(container, stream):
         try:
             yield from packet.decode()
         except av.FFmpegError:
             continue
     try:
-        yield from stream.codec_context.decode(None)  # what the decoder still held when the file broke off
+        yield from stream.codec_context.decode(None)  # frames that the decoder still holds at the end
     except (av.FFmpegError, EOFError):
         return
 
@@ -174,7 +197,7 @@ class _Scan:
     keys: Int[np.ndarray, " n"]
     keyframes: Int[np.ndarray, " k"]
     timed: bool
-    discarded: int = 0  # by an edit list: stored but never shown
+    discarded: int = 0  # frames that are stored but never shown, because of an edit list
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
@@ -201,7 +224,7 @@ def _scan_packets(container: InputContainer, stream: VideoStream) -> _Scan:
             if packet.is_keyframe and packet.pts is not None:
                 keyframes.append(packet.pts)
     if torn and len(stamps) + discarded < stream.frames:
-        # cut short: behind the first torn frame there are holes
+        # The file was cut short: after the first torn frame some are missing, so none of those is used.
         stamps = [s for s in stamps if s is not None and s < min(torn)]
     return _as_scan(stamps, keyframes, discarded)
 
@@ -217,6 +240,7 @@ def _scan_frames(container: InputContainer, stream: VideoStream) -> _Scan:
 
 
 def _as_scan(stamps: list[int | None], keyframes: list[int], discarded: int = 0) -> _Scan:
+    # Time stamps are used only if every frame has one and no two are the same.
     known = [s for s in stamps if s is not None]
     timed = len(set(known)) == len(stamps) > 0
     keys = np.array(sorted(known) if timed else range(len(stamps)), np.int64)
@@ -228,7 +252,7 @@ def _first(rates: list[Fraction]) -> Fraction:
 
 
 def _rate(seconds: Float[np.ndarray, " n"], declared: list[Fraction]) -> Fraction:
-    """The declared rate that every frame keeps to within half a period, else the mean rate."""
+    """The first declared rate that every frame keeps to within half a period, or else the mean rate."""
     n = len(seconds)
     if n < 2 or seconds[-1] <= 0:
         return _first(declared)
@@ -239,7 +263,10 @@ def _rate(seconds: Float[np.ndarray, " n"], declared: list[Fraction]) -> Fractio
 
 
 def _orientation(frame: VideoFrame) -> Orientation:
-    """From the display matrix: x' = a x + c y, y' = b x + d y. Only quarter turns and mirrors exist here."""
+    """The orientation in the display matrix of a frame, x' = a x + c y and y' = b x + d y.
+
+    Only quarter turns and mirrors are told apart: if |b| is greater than |a|, x and y are exchanged.
+    """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):
         return Orientation()

@@ -1,4 +1,4 @@
-"""What a path is before anything is unpacked, and a plain answer where it is nothing usable."""
+"""What a path is, found before anything is decompressed, and a clear message where it is nothing usable."""
 
 import codecs
 from enum import Enum
@@ -9,14 +9,14 @@ from PIL import Image
 from vidjacobi.errors import BadInput
 
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"])
-# Recognised by content, whatever the name says. No others: Pillow has readers with weak signatures
-# that would claim videos and random bytes.
+# Formats that are recognised by content, whatever the name says. Pillow knows more, but some of its readers look at a
+# few bytes only and would take videos and random bytes for images.
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _HEAD_BYTES = 4096
 
 
 class Kind(str, Enum):
-    """The three things a clip can come from."""
+    """The three things that a clip can be read from."""
 
     VIDEO = "video"
     IMAGE = "image"
@@ -24,9 +24,9 @@ class Kind(str, Enum):
 
 
 def kind_of(path: str | Path) -> Kind:
-    """Kind of input at `path`, by content and not by name. GIF and animated PNG are videos.
+    """The kind of input at `path`, by its content and not by its name. GIF and animated PNG are videos.
 
-    Raises BadInput for a path that is missing, unreadable, empty, text, or a git-lfs pointer.
+    Raises BadInput for a path that is missing or unreadable, and for a file that is empty, text or a git-lfs pointer.
     """
     path = Path(path)
     try:
@@ -47,10 +47,11 @@ def kind_of(path: str | Path) -> Kind:
 
 
 def not_a_video(path: str | Path) -> BadInput:
-    """The error for a file that no demuxer opens, with the likeliest reason."""
+    """The error for a file that no demuxer opens, with the most likely reason."""
     path = Path(path)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    # An mp4 file is a row of boxes: 4 bytes of length, then 4 letters.
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return BadInput(
             f"{path}: an mp4/mov file without a readable index (moov): it was cut short, "
@@ -68,13 +69,14 @@ def _missing(path: Path) -> str:
 
 
 def _refuse_text(path: Path, head: bytes) -> None:
-    """Text must never reach the demuxer: playlists would make it open other files and addresses."""
+    """Raise BadInput for text, which must never reach the demuxer: a playlist would make it open other files."""
     if not head:
         raise BadInput(f"{path}: an empty file (0 bytes); copy or download it again")
     if head.startswith(b"version https://git-lfs"):
         raise BadInput(
             f"{path}: a git-lfs pointer, not the file itself; run `git lfs pull` in its repository"
         )
+    # PGM and PPM images begin with P1 to P6 and a blank, and some of them are text.
     is_picture = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
     if not is_picture and _is_text(head):
         start = head.decode("utf-8", "ignore").strip().splitlines()
@@ -83,7 +85,8 @@ def _refuse_text(path: Path, head: bytes) -> None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # forgives a character cut at the end
+        # The incremental decoder accepts a character that is cut off at the end of ``head``.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
     return all(c.isprintable() or c in "\t\n\r\f\ufeff" for c in text)
@@ -99,4 +102,4 @@ def _is_still_image(path: Path) -> bool:
     except Image.DecompressionBombError as error:
         raise BadInput(f"{path}: {error}") from error
     except (OSError, SyntaxError, ValueError):
-        return False  # not an image, as far as these formats go
+        return False  # not an image of these formats

@@ -1,4 +1,4 @@
-"""Frames of a video file: decord where it gives the same pictures as PyAV, PyAV everywhere else."""
+"""Frames of a video file, read by decord where it gives the same pictures as PyAV, and by PyAV everywhere else."""
 
 import re
 import subprocess
@@ -15,23 +15,22 @@ from av.video.frame import VideoFrame
 from jaxtyping import Int, UInt8
 
 from vidjacobi.errors import BadInput
-from vidjacobi.video.images import over_black
 from vidjacobi.video.index import VideoIndex, index_video, open_stream, recent_index, unpacked
 
 WORKER = Path(__file__).with_name("decord_worker.py")
-DECORD_SECONDS = 30.0  # far above any honest read; beyond it the worker hangs and is killed
-_BYTES_PER_SECOND = 10e6  # what decord's own scan of a long file may add to that, on a busy machine
-# Where decord 0.6 was found to be bit-equal with PyAV. Left out: AV1 and GIF (it has no decoder),
-# VP8 (it seeks wrongly), and 10-bit, 4:2:2 and odd-sized pictures (another chroma interpolation).
+DECORD_SECONDS = 30.0  # far longer than any read takes; after it the worker is killed, because it hangs
+_BYTES_PER_SECOND = 10e6  # decord first scans the whole file; this is slow even for a busy machine
+# Files for which decord 0.6 was found to give the same bytes as PyAV. Left out are AV1 and GIF (it has no decoder),
+# VP8 (it seeks wrongly), and pictures with 10 bits, 4:2:2 or odd sides (it interpolates chroma in another way).
 _DECORD_CODECS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
 _DECORD_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames of a clip are wanted: `count` from `start` on, or the last `count` (start unused).
+    """Which frames of a clip are wanted: `count` from `start` on or, with `from_end`, the last `count`.
 
-    With a `stride` only every stride-th frame is; "the last ones" still end with the clip's last frame.
+    With a `stride` only every stride-th frame is wanted; the last ones still end with the last frame of the clip.
     """
 
     start: int
@@ -41,15 +40,15 @@ class Selection:
 
     @property
     def span(self) -> int:
-        """Frames from the first one wanted to the last one."""
+        """Number of frames from the first wanted one to the last one, those in between included."""
         return (self.count - 1) * self.stride + 1
 
     def picks_from(self, start: int, ticks: Int[np.ndarray, " n"]) -> Int[np.ndarray, " T"]:
-        """The frames wanted, out of the clip's frames at constant rate."""
+        """The wanted ones among ``ticks``, the frames of the clip at constant rate."""
         return ticks[start : start + self.span : self.stride]
 
     def first_of(self, available: int, path: Path, missing: int = 0) -> int:
-        """Index of the first frame wanted. Raises BadInput when the clip is too short for the request."""
+        """Index of the first wanted frame. Raises BadInput where the clip is too short."""
         start = available - self.span if self.from_end else self.start
         if missing and (self.from_end or start + self.span > available):
             raise BadInput(
@@ -68,7 +67,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """What was read: frames, the index of the first one, who read them, and what was odd about the file."""
+    """What was read: frames, the index of the first one, the reader, and notes about what is odd in the file."""
 
     frames: UInt8[np.ndarray, "T H W 3"]
     start: int
@@ -78,20 +77,20 @@ class VideoFrames:
 
 
 class Pictures(NamedTuple):
-    """Frames in the order asked for, and how many of them the video codec marked as damaged."""
+    """Frames in the order asked for, and the number of those that the video codec marked as damaged."""
 
     frames: UInt8[np.ndarray, "T H W 3"]
     damaged: int
 
 
 class DecordFailed(Exception):
-    """decord could not read what PyAV may well read; never shown as an error."""
+    """decord could not read a file that PyAV may well read. Users never see this error."""
 
 
 def read_video(path: Path, selection: Selection) -> VideoFrames:
-    """The selected frames at the file's constant rate. Raises BadInput.
+    """The selected frames of a file, at constant rate. Raises BadInput.
 
-    Clips of variable rate are resampled by time, see `VideoIndex.at_constant_rate`.
+    Clips of variable rate are resampled by time; see `VideoIndex.at_constant_rate`.
     """
     index = recent_index(path)
     notes: tuple[str, ...] = ()
@@ -108,7 +107,7 @@ def read_video(path: Path, selection: Selection) -> VideoFrames:
 
 
 def describe(index: VideoIndex) -> tuple[str, ...]:
-    """Notes about a file that was readable but odd."""
+    """Notes about a file that can be read but is odd."""
     notes = []
     if index.missing:
         notes.append(f"cut short: {index.missing} frames at the end are missing")
@@ -118,7 +117,7 @@ def describe(index: VideoIndex) -> tuple[str, ...]:
 
 
 def suits_decord(index: VideoIndex) -> bool:
-    """Whether decord is installed and was found to give PyAV's very frames for files of this kind."""
+    """Whether decord is installed and gives exactly the frames of PyAV for files of this kind."""
     return (
         find_spec("decord") is not None
         and bool(sys.executable)
@@ -134,7 +133,11 @@ def suits_decord(index: VideoIndex) -> bool:
 def read_with_decord(
     path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"], seconds: float | None = None
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Frames by index (repeats allowed) from a worker process, killed after `seconds`. Raises DecordFailed."""
+    """Frames by index (repeats allowed) from a worker process, which is killed after `seconds`.
+
+    Raises DecordFailed.
+    """
+    # Each frame is asked for once: picks 4 4 6 are the frames 4 6 at the places 0 0 1.
     unique, places = np.unique(picks, return_inverse=True)
     limit = seconds or DECORD_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
     try:
@@ -150,7 +153,7 @@ def read_with_decord(
         raise DecordFailed(f"no answer within {limit:g} s") from error
     except OSError as error:
         raise DecordFailed(f"its process or its result was refused: {error.strerror}") from error
-    # both must mean the same frame by the same number
+    # decord and the index must mean the same frames by the same numbers.
     if count != len(index.keys) or frames.shape[1:3] != index.size:
         raise DecordFailed(f"it sees {count} frames of {frames.shape[2]}x{frames.shape[1]}")
     if np.abs(times - index.seconds[unique]).max() > 0.25 / float(index.rate):
@@ -159,11 +162,12 @@ def read_with_decord(
 
 
 def read_with_pyav(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures | None:
-    """Frames by index (repeats allowed); only these are kept in memory. None when one did not appear.
+    """Frames by index (repeats allowed), or None where one of them did not appear. Only these are kept in memory.
 
-    Reading starts at the last key frame before the first one wanted, and at the file's beginning
-    where that does not yield all of them.
+    Reading starts at the last key frame before the first wanted frame, and again at the beginning of the file where
+    that does not yield all of them.
     """
+    # time stamp of each wanted frame -> its places in the result
     places: dict[int, list[int]] = {}
     for place, key in enumerate(index.keys[picks].tolist()):
         places.setdefault(key, []).append(place)
@@ -180,7 +184,7 @@ def _collect(
 ) -> Pictures | None:
     total = sum(map(len, places.values()))
     frames = np.empty((total, *index.size, 3), np.uint8)
-    found: dict[int, bool] = {}  # damaged or not
+    found: dict[int, bool] = {}  # stamp -> whether the codec marked the frame as damaged
     with open_stream(path) as (container, stream):
         if seek is not None:
             try:
@@ -189,7 +193,9 @@ def _collect(
                 return None
         for ordinal, frame in enumerate(unpacked(container, stream)):
             if seek is not None and ordinal == 0 and not frame.key_frame:
-                return None  # what follows could lack its references
+                return (
+                    None  # the seek missed the key frame, and frames that follow could lack their references
+                )
             key = frame.pts if index.timed else ordinal
             if key in places and key not in found:
                 frames[places[key]] = _to_rgb(frame, index, path)
@@ -200,7 +206,7 @@ def _collect(
 
 
 def _read_with_pyav_or_rescan(path: Path, index: VideoIndex, selection: Selection) -> VideoFrames:
-    """Read by the index of the packets; where frames fail to appear, by what is really in the file."""
+    """Read by the index of the packets and, where frames do not appear, by an index of what is really in the file."""
     for attempt in (index, None):
         current = attempt or index_video(path, exactly=True)
         lost = len(index.keys) - len(current.keys)
@@ -217,6 +223,8 @@ def _read_with_pyav_or_rescan(path: Path, index: VideoIndex, selection: Selectio
 
 def _to_rgb(frame: VideoFrame, index: VideoIndex, path: Path) -> UInt8[np.ndarray, "H W 3"]:
     if any(component.is_alpha for component in frame.format.components):
+        from vidjacobi.video.images import over_black  # few videos are transparent
+
         picture = over_black(frame.to_ndarray(format="rgba"))
     else:
         picture = frame.to_ndarray(format="rgb24")
@@ -230,6 +238,7 @@ def _to_rgb(frame: VideoFrame, index: VideoIndex, path: Path) -> UInt8[np.ndarra
 
 
 def _reason(stderr: bytes) -> str:
-    """The last line that a failed worker wrote, without the source location that decord puts in front."""
+    """The last line that a failed worker wrote, without the source location that decord writes before it."""
+    # "[12:34:56] /src/video/video_reader.cc:151: [/src/...] message" becomes "message".
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return re.sub(r"^.*\[[\d:]+\] \S+:\d+: (\[.*?\])?", "", lines[-1]).strip()[:120] if lines else ""

@@ -1,4 +1,4 @@
-"""Frames to an mp4 that plays in a browser: whole, or growing group by group."""
+"""Frames to an mp4 that plays in a browser, written at once or growing group by group."""
 
 import math
 import struct
@@ -18,11 +18,12 @@ from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing
 from vidjacobi.shapes import Frames
 
-_BT709 = 1  # the number of the standard in every colour field of H.264
+_BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
+# A fragmented mp4: a header without frames, then fragments that each say where and when their frames are.
 _FRAGMENTED = {
     "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
-    "avoid_negative_ts": "disabled",  # a fragment's times are the clip's, not its own
+    "avoid_negative_ts": "disabled",  # the times of a fragment count from the start of the clip
 }
 Rgb = UInt8[np.ndarray, "T H W 3"]
 Even = UInt8[np.ndarray, "T H2 W2 3"]
@@ -31,12 +32,12 @@ Even = UInt8[np.ndarray, "T H2 W2 3"]
 def write_video(
     path: str | Path, frames: Frames, fps: int | float | Fraction, quality: int = _QUALITY
 ) -> None:
-    """H.264 yuv420p mp4 at `fps`, in its pixels: odd sides get their last row or column once more.
+    """Write frames (uint8 RGB [T H W 3]) as an H.264 yuv420p mp4 at `fps`.
 
-    The file appears whole under its name or not at all, and replaces one that is there. It can start
-    to play before it is loaded (faststart), and its colours are tagged (BT.709, limited range).
-    Rates such as 30000/1001 are kept exactly. `quality` is the constant rate factor, 0 to 51: six more
-    about halve the file. Raises BadOutput.
+    The file appears whole under its name or not at all, and it replaces one that is there. Its size in pixels is
+    that of the frames; where a side is odd, the last row or column is repeated. It can play before it is loaded
+    (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly.
+    `quality` is the constant rate factor, 0 to 51; adding six halves the file, roughly. Raises BadOutput.
     """
     path = Path(path)
     rate, pictures = _exact(fps, path), _pictures(frames, path)
@@ -50,12 +51,13 @@ def write_video(
 
 
 class GrowingVideo:
-    """An mp4 that plays while it grows: each group of frames is appended as a fragment that is whole by itself.
+    """An mp4 that plays while it grows: each group of frames is appended as a fragment that is complete by itself.
 
-    What is there can be played at any moment, after a crash too. Encoded as by ``write_video``, but that every
-    group begins with a key frame and none looks ahead. An earlier file of the name is replaced by the first group.
+    What is in the file can be played at any moment, after a crash too. Frames are encoded as by ``write_video``,
+    except that every group begins with a key frame and no frame depends on a later one. The first group replaces an
+    earlier file of the same name.
 
-    Raises BadOutput (also ``add``).
+    Raises BadOutput, and so does ``add``.
     """
 
     def __init__(self, path: str | Path, fps: int | float | Fraction, quality: int = _QUALITY) -> None:
@@ -63,12 +65,14 @@ class GrowingVideo:
         self._rate, self._quality, self._fragments = _exact(fps, self.path), quality, 0
 
     def add(self, frames: Frames) -> None:
-        """Append a group of at least one frame, of the same size as those before."""
+        """Append a group of at least one frame, of the same size as those before. Raises BadOutput."""
         pictures = _pictures(frames, self.path)
         try:
             boxes = _boxes(self._fragment(pictures))
         except (av.FFmpegError, ValueError) as error:
             raise _refused(self.path, pictures, self._rate, error) from error
+        # Every group is encoded to a whole file. The first one is kept as it is; from later ones only the fragment is
+        # taken, since all have the same header.
         wanted = ("moof", "mdat") if self._fragments else ("ftyp", "moov", "moof", "mdat")
         try:
             with self.path.open("ab" if self._fragments else "wb") as file:
@@ -79,17 +83,17 @@ class GrowingVideo:
         self._fragments += 1
 
     def _fragment(self, pictures: Rgb) -> bytes:
-        """A whole fragmented mp4 of these frames; its header is the same for every group."""
+        """A whole fragmented mp4 of these frames. Its header is the same for every group."""
         buffer = BytesIO()
         options = {**_FRAGMENTED, "fragment_index": str(self._fragments + 1)}
         with av.open(buffer, "w", format="mp4", options=options) as container:
-            # without frames that point forward a fragment starts at its first frame
+            # No B-frames ("bf": 0): a fragment then begins with its first frame in display order.
             _mux(container, pictures, self._rate, {"crf": str(self._quality), "bf": "0"}, self.frames)
         return buffer.getvalue()
 
 
 def _boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The top-level boxes of an mp4 and their kinds."""
+    """(kind, content) of the top-level boxes of an mp4: 4 bytes of length, 4 letters, then the rest."""
     at = 0
     while at < len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -98,7 +102,7 @@ def _boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def pad_even(frames: Rgb) -> Even:
-    """Repeat the last row and column where a side is odd; yuv420p halves both sides."""
+    """Frames with even sides: the last row or column is repeated where a side is odd, as yuv420p halves both."""
     return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
 
 
@@ -127,7 +131,7 @@ def _encode(path: Path, pictures: Rgb, rate: Fraction, quality: int) -> None:
 def _mux(
     container: OutputContainer, pictures: Rgb, rate: Fraction, options: dict[str, str], first: int = 0
 ) -> None:
-    """Encode pictures, the first one being frame number ``first``."""
+    """Encode pictures into a container. The first one is frame number ``first`` of the clip."""
     stream = container.add_stream("libx264", rate=rate, options=options)
     stream.height, stream.width = pictures.shape[1:3]
     stream.pix_fmt = "yuv420p"

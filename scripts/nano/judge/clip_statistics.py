@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from scripts.nano.render.scenes import KINDS, render_clip
+from vidjacobi.models.codec import as_seen, fit
 from vidjacobi.shapes import Frames
-from vidjacobi.video.pixels import as_seen, fit
 
 COLUMNS = ("brightness", "contrast", "gradient", "difference", "block PSNR")
 LUMA = torch.tensor([0.299, 0.587, 0.114])

@@ -28,8 +28,8 @@ from scripts.nano.render.preview import write_sheet
 from scripts.nano.train.encode_clips import load_tokenizer_net
 from scripts.nano.train.training_clips import StoredClips, load_split
 from vidjacobi.errors import BadInput
+from vidjacobi.models.codec import as_seen, fit, to_uint8
 from vidjacobi.shapes import Frames
-from vidjacobi.video.pixels import as_seen, fit, to_uint8
 
 SIZE = (128, 160)
 CONTEXT = 9  # frames

@@ -16,7 +16,7 @@ import vidjacobi
 from scripts.nano.train.model_sizes import CONTEXT_FRAMES, MODELS
 from scripts.nano.train.train_transformer import describe_losses, heldout_losses, unigram_entropy
 from scripts.nano.train.training_clips import load_split
-from vidjacobi.video.pixels import fit
+from vidjacobi.models.codec import fit
 
 
 def parser() -> argparse.ArgumentParser:

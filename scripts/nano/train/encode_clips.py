@@ -23,8 +23,8 @@ from scripts.nano.train.model_sizes import MODELS, frame_size
 from scripts.nano.train.training_clips import StoredClips, load_split
 from scripts.nano.train.training_run import launch, trained_state, working_arguments
 from vidjacobi.errors import BadInput
+from vidjacobi.models.codec import fit
 from vidjacobi.shapes import Pixels
-from vidjacobi.video.pixels import fit
 
 # Axes of [c T H W] that are flipped. Clips that look wrong backwards have no variants along TIME.
 VARIANTS: dict[str, list[int]] = {"plain": [], "mirrored": [3], "backwards": [1], "both": [1, 3]}

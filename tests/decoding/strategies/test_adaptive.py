@@ -9,7 +9,7 @@ import torch
 
 from vidjacobi import decode
 from vidjacobi.bench.curve import measure_curve, write_curve
-from vidjacobi.config.settings import DecoderConfig, load_decoder
+from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding.strategies.lanes import AdaptiveLane
 from vidjacobi.grid import Grid
 from vidjacobi.testing import TinyVideoModel

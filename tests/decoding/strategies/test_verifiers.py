@@ -9,7 +9,7 @@ import torch
 from sample_checks import as_draft_probs, truncated
 from torch import Tensor
 
-from vidjacobi.config.settings import GUARANTEES
+from vidjacobi.config.decoder import GUARANTEES
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.decoding.strategies.verifiers import (
     VERIFIERS,

@@ -1,0 +1,60 @@
+"""``vidjacobi bench``: compare decoders and windows with AR on the same contexts."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.cli import options
+
+TEXT = """Decode the same contexts with several decoders and windows, alternating, beside ar.
+
+OUT gets bench.csv (every decode, as it is made), bench.json, bench.md (tables, bars), nfe.png, and map_DECODER.png
+of the first clip. The same command in the same OUT resumes where it stopped. Other clips' numbers, seeds, decoders,
+windows or models may then be asked for (what is there is kept); anything else needs another OUT or --overwrite.
+"""
+
+
+def parser() -> ArgumentParser:
+    """Arguments; what is not given keeps the configuration's value."""
+    made = options.new_parser("bench", TEXT)
+    add = made.add_argument
+    clips = "videos to take 9-frame contexts from; none: held-out clips that ship with the model"
+    add("clip", nargs="*", metavar="CLIP", help=clips)
+    add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
+    add("--models", nargs="+", metavar="NAME", help="nano, micro, checkpoint folders, repositories")
+    options.add_tokenizer(add)
+    add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
+    add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
+    add("--windows", nargs="+", type=int, metavar="N", help="window sizes")
+    add("--seeds", nargs="+", type=int, metavar="S", help="every clip is decoded with each of them")
+    add("--frames", type=int, metavar="N", help="frames to predict after the 9 of the context")
+    add("--batch", type=int, metavar="N", help="clips decoded together")
+    add("--workers", type=int, metavar="N", help="processes; seconds mean most with one")
+    options.add_device(add)
+    options.add_dtype(add)
+    options.add_compile(add)
+    options.add_out(add, "out/bench")
+    again = "decoders whose decodes are dropped and made again"
+    add("--again", nargs="+", default=[], metavar="NAME", help=again)
+    add("--overwrite", action="store_true", help="begin anew in a folder that holds a bench")
+    return made
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Decode what is still missing; the summary. Raises VidjacobiError."""
+    from vidjacobi.bench import running
+    from vidjacobi.bench.bench_folder import TEXT as TABLES
+    from vidjacobi.bench.bench_folder import open_folder, write_results
+    from vidjacobi.bench.material import Source
+    from vidjacobi.bench.settings import load_bench
+
+    config = load_bench(args.config, vars(args))
+    job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
+    running.check(job)
+    open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
+    for left in running.run(
+        job, running.print_progress
+    ):  # the tables are complete after every group of decodes
+        summary = write_results(config, job.out, job.count(), finished=not left)
+    print((job.out / TABLES).read_text(encoding="utf-8"))
+    return {"out": args.out, "summary": summary}

@@ -1,0 +1,33 @@
+"""``vidjacobi report``: manifest.parquet and report.html of a batch."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.cli import options
+
+TEXT = """Make manifest.parquet and report.html of a batch's folder, also while it runs.
+
+The report shows throughput over time, passes and acceptance, futures side by side, and what failed and why.
+"""
+
+
+def parser() -> ArgumentParser:
+    """Arguments."""
+    made = options.new_parser("report", TEXT)
+    made.add_argument("out", metavar="DIR", type=Path, help="folder of a batch")
+    made.add_argument("--clips", type=int, default=6, metavar="N", help="clips that are played (6)")
+    return made
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Write both; the page and the futures by status. Raises BadInput, BadOutput."""
+    from vidjacobi.batch.manifest import compact
+    from vidjacobi.batch.report import write_report
+    from vidjacobi.batch.run import require_batch
+
+    require_batch(args.out)
+    totals = compact(args.out)
+    page = write_report(args.out, args.clips)
+    print(f"{page}: open it in a browser")
+    return {"report": str(page), "all": dict(totals)}

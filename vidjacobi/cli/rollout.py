@@ -1,0 +1,92 @@
+"""``vidjacobi rollout``: predict futures of clips, one folder each."""
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.cli import options
+
+TEXT = """Predict the frames that follow a context.
+
+CLIP is a video file, an image (context 1, 25 fps) or a folder of frames; none: the bundled sample.
+Each clip gets a folder OUT/NAME with rollout.mp4 (the context as the model saw it, then the prediction),
+sheet.png and rollout.json; with --samples K the folders OUT/NAME/sample-0 ... hold one future each.
+"""
+
+EXAMPLES = """examples:
+  vidjacobi rollout
+  vidjacobi rollout --context 9 --frames 24 --seed 7 --stream clip.mp4
+  vidjacobi rollout photo.jpg --frames 32 --decoder gs_sjd --window 128
+  vidjacobi rollout clip.mp4 --samples 4 --out futures decoder.draft.keep=64
+  vidjacobi rollout clip.mp4 --config cosmos4b        (fetches the 4B checkpoint; needs a GPU to be fast)
+
+Any setting may also be given as key=value; decoder.KEY=VALUE changes the decoder's own.
+"""
+
+
+def parser() -> ArgumentParser:
+    """Arguments; a setting that is not given keeps its configuration's value."""
+    made = options.new_parser("rollout", TEXT, EXAMPLES)
+    what = "video, image or folder of frames; key=value settings may follow"
+    made.add_argument("clips", nargs="*", metavar="CLIP", help=what)
+    _add_clip(made)
+    _add_how(made)
+    _add_output(made)
+    return made
+
+
+def _add_clip(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("what to predict").add_argument
+    options.add_context(add, image=True)
+    options.add_frames(add, chunks=True)
+    add("--start", type=int, metavar="N", help="first context frame (0)")
+    ends = "context from --start on (first), or the last frames of the file"
+    add("--context-from", choices=("first", "last"), help=ends)
+    add("--samples", type=int, metavar="K", help="futures per clip (1)")
+
+
+def _add_how(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("how").add_argument
+    add("--config", default="default", help="settings to start from: default, cosmos4b or a YAML path")
+    options.add_model(add)
+    options.add_torchscript(add)
+    options.add_decoder(add)
+    options.add_sampling(add)
+    options.add_top_k(add)
+    options.add_device(add)
+    options.add_dtype(add)
+    options.add_offload(add)
+    options.add_compile(add)
+    options.add_memory_check(add)
+
+
+def _add_output(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("output").add_argument
+    options.add_out(add, "out")
+    switch = partial(add, action="store_true")
+    switch("--overwrite", help="replace earlier rollouts of the same name")
+    grows = "write rollout.mp4 as frames are decided: it plays while it grows, and stays when interrupted"
+    switch("--stream", help=grows)
+    switch("--tokens", help="also write tokens.npy, the latent grid [t h w]")
+    switch("--trace", help="also write trace.npz, pass by pass and token by token")
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Everything that can be checked is checked before the first clip is rolled out. Raises VidjacobiError."""
+    from vidjacobi.cli.rollout_clips import Output, roll_out
+    from vidjacobi.config.rollout import load_rollout
+    from vidjacobi.rollouts.files import Extras
+
+    # "decoder.draft.keep=64" is a setting; "take=2.mp4" is one too, unless there is a file of that name
+    pairs = [word for word in args.clips if is_setting(word)]
+    config, decoder = load_rollout(args.config, vars(args), pairs)
+    sources = [Path(word) for word in args.clips if not is_setting(word)]
+    output = Output(Path(args.out), args.overwrite, args.stream, Extras(args.tokens, args.trace))
+    return {"outputs": roll_out(config, decoder, sources, output)}
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word is ``key=value`` and not a clip."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.replace(".", "_").isidentifier() and not Path(word).exists()

@@ -1,0 +1,161 @@
+"""The work of ``vidjacobi rollout``: check the whole request, load the model, roll out clip after clip."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.config.decoder import DecoderConfig
+from vidjacobi.config.rollout import RolloutConfig
+from vidjacobi.decoding.api import strategies_of
+from vidjacobi.decoding.compiled import check_mode
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
+from vidjacobi.estimate.scenario import RolloutShape
+from vidjacobi.loading import Pair, load, outline_to_load
+from vidjacobi.models.tokenizer import check_lengths
+from vidjacobi.output.names import output_names
+from vidjacobi.rollouts.api import rollout, stream_rollout
+from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
+from vidjacobi.rollouts.progress_bar import ProgressBar
+from vidjacobi.rollouts.stream import streaming
+from vidjacobi.runtime import Runtime, choose
+from vidjacobi.video.clips import Kind, ReadClip, open_clip, read_frames
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the results go, and which.
+
+    Attributes:
+        folder: gets one folder a clip.
+        overwrite: replace earlier rollouts of the same name.
+        stream: write each video while its frames are decided.
+        extras: files that are not always written.
+    """
+
+    folder: Path
+    overwrite: bool
+    stream: bool
+    extras: Extras
+
+
+def roll_out(
+    config: RolloutConfig, decoder: DecoderConfig, sources: Sequence[Path], output: Output
+) -> list[dict[str, Any]]:
+    """Roll out ``sources`` (none: the bundled sample); a summary of each future.
+
+    Raises VidjacobiError, before anything is loaded where the request alone shows that it cannot be done.
+    """
+    # What is cheap to check comes first: the request alone, then the clips, memory, and the output folders.
+    runtime = checked(config, decoder, output)
+    with ExitStack() as stack:
+        if not sources:
+            # the sample may lie in a zip file: as_file unpacks it until the stack is closed
+            sample = resources.files("vidjacobi.assets") / "sample.mp4"
+            sources = [stack.enter_context(resources.as_file(sample))]
+        lengths = [context_length(config, source) for source in sources]
+        if config.memory_check:
+            check_room(config, decoder, runtime, max(lengths), output.stream)
+        folders = claim_folders(output.folder, output_names(sources), output.overwrite)
+        pair = load_pair(config)
+        for length in lengths:
+            check_lengths(length, config.frames, config.samples, pair[1])
+        if output.stream:
+            streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
+        outputs = []
+        for source, length, folder in zip(sources, lengths, folders, strict=True):
+            job = ClipJob(config, decoder, read_context(source, length, config), runtime)
+            outputs += roll_out_clip(job, pair, folder, output)
+    return outputs
+
+
+def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Runtime:
+    """Device and dtype of a request that is possible as far as it can be told without reading a file."""
+    check_numbers(config)
+    strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
+    runtime = choose(config.device, config.dtype)
+    check_mode(config.compile, runtime.device, config.offload)
+    if output.stream and config.run_torchscript:
+        raise InvalidArgument("--stream: a TorchScript tokenizer makes frames of whole clips only")
+    if config.offload:
+        from vidjacobi.models.offload import check_device
+
+        check_device(runtime.device)
+    return runtime
+
+
+def check_numbers(config: RolloutConfig) -> None:
+    """Refuse numbers that no model could use. Raises InvalidArgument."""
+    _ = config.sampling  # its numbers are checked when it is made
+    if config.window is not None and config.window < 1:
+        raise InvalidArgument(f"window must be at least 1, not {config.window}")
+    if config.frames < 1:
+        raise InvalidArgument(f"frames must be at least 1, not {config.frames}")
+    if config.start < 0:
+        raise InvalidArgument(f"start counts frames from 0, it cannot be {config.start}")
+    if config.context is not None and config.context < 1:
+        raise InvalidArgument(f"context must be at least 1 frame, not {config.context}")
+    if config.context_from == "last" and config.start:
+        raise InvalidArgument("start counts from the first frame: it cannot go with a context from the end")
+
+
+def check_room(
+    config: RolloutConfig, decoder: DecoderConfig, runtime: Runtime, context: int, stream: bool
+) -> None:
+    """Refuse what is predicted not to fit in memory. Raises InvalidArgument."""
+    outline = partial(outline_to_load, config.model, config.tokenizer)
+    shape = RolloutShape(decoder, config.samples, 1, context, config.frames)
+    question = MemoryQuestion(outline, shape, config.offload, stream=stream)
+    check_memory(question, this_device(runtime))
+
+
+def load_pair(config: RolloutConfig) -> Pair:
+    """The model and its tokenizer."""
+    return load(
+        config.model,
+        config.device,
+        config.dtype,
+        config.tokenizer,
+        config.run_torchscript,
+        config.offload,
+        config.compile,
+    )
+
+
+def context_length(config: RolloutConfig, source: Path) -> int:
+    """How many context frames of one clip are used. Raises BadInput for a clip that is too short."""
+    info = open_clip(source)
+    length = config.context if config.context is not None else (1 if info.kind is Kind.IMAGE else 9)
+    if info.frames < config.start + length:
+        read_context(source, length, config)  # refuses, in the words for this kind of clip
+    return length
+
+
+def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
+    """The context frames of one clip."""
+    return read_frames(source, config.start, length, from_end=config.context_from == "last")
+
+
+def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
+    """All futures of one clip; a summary of each."""
+    config, clip = job.config, job.clip
+    with ProgressBar(folder.name, config.samples) as bar:
+        asked: dict[str, Any] = {
+            "new_frames": config.frames,
+            "samples": config.samples,
+            "start": clip.start,
+            "decoder": job.decoder,
+            "sampling": config.sampling,
+            "observe": bar,
+        }
+        if output.stream:
+            from vidjacobi.rollouts.live_files import write_live
+
+            live = stream_rollout(clip.frames, *pair, **asked)
+            return write_live(folder, job, live, output.extras, bar.say)
+        rolled = rollout(clip.frames, *pair, **asked)
+    return write_clip(folder, job, rolled, output.extras)

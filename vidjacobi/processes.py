@@ -1,0 +1,81 @@
+"""Processes: stopped by signals, ended with their parent, the cores that they may use, the memory that they have."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+
+from vidjacobi.errors import InvalidArgument
+
+# Where Linux says what memory this process has, and the lines that are read.
+STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
+
+
+class Stopped(BaseException):
+    """A signal asked this process to stop. No Exception: nothing that handles bad episodes may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """Exit status: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.number
+
+
+@contextmanager
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Raise Stopped in the main thread at the first of these signals; the second one ends the process at once.
+
+    ``numbers``: SIGINT and SIGTERM unless others are given.
+    """
+    numbers = numbers or (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in numbers:  # a second signal must end even a process that hangs while it stops
+            signal.signal(one, signal.SIG_DFL)
+        raise Stopped(number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """From now on end this worker as soon as its parent ends: a run that was killed must not keep computing."""
+    parent = parent_process()
+    if parent is None:
+        raise RuntimeError("only a process that multiprocessing started has a parent to end with")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # at once: other threads may hang in a library
+
+    Thread(target=wait, daemon=True).start()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def process_memory() -> dict[str, int]:
+    """Bytes of this process, as Linux counts them. Raises InvalidArgument on other systems.
+
+    ``VmHWM``: most at once so far. ``RssAnon``: its own, now. ``RssFile``: pages of mapped files, which the system
+    may take back, now.
+    """
+    if not STATUS.is_file():
+        raise InvalidArgument(f"{STATUS} is not there: memory of processes is only read on Linux")
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return {name[:-1]: 1024 * int(rest[0]) for name, *rest in lines if name[:-1] in COUNTED}
