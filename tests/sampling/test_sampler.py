@@ -211,7 +211,7 @@ def test_the_tokens_are_written_down_unless_they_are_too_many(size: int, count: 
         assert torch.equal(
             draw(found, noise, purpose), gumbel_max(expected, noise.exponential(purpose, size))
         )
-    best = expected.argsort(-1, descending=True, stable=True)[..., :9]
+    best = expected.argsort(dim=-1, descending=True, stable=True)[..., :9]
     assert torch.equal(top_k_probs(found, 9).ids, best.sort(-1).values)
 
 
