@@ -1,4 +1,4 @@
-"""One rollout with eager passes and two with compiled ones: ``compiled_runs.py DECODER BACKEND DTYPE CLIPS``.
+"""A rollout with eager passes, two with compiled ones: ``compiled_runs.py DECODER BACKEND DTYPE CLIPS [WINDOW]``.
 
 Prints facts as JSON. Run without pytest, whose shape checks cannot be compiled.
 """
@@ -41,7 +41,9 @@ def network(dtype: torch.dtype) -> CosmosTransformer:
     return made
 
 
-def decode(model: Any, decoder: str, seed: int, clips: int = 2) -> tuple[Any, dict[tuple[int, int], Tensor]]:
+def decode(
+    model: Any, decoder: str, seed: int, clips: int = 2, window: int = 16
+) -> tuple[Any, dict[tuple[int, int], Tensor]]:
     """The decode, and the logits that decided each position."""
     context = torch.randint(0, SPEC.vocab_size, (clips, 48), generator=torch.Generator().manual_seed(1))
     deciding: dict[tuple[int, int], Tensor] = {}
@@ -50,24 +52,23 @@ def decode(model: Any, decoder: str, seed: int, clips: int = 2) -> tuple[Any, di
         for clip, slot in new.nonzero().tolist():
             deciding[clip, int(positions[clip, slot])] = logits[clip, slot].clone()
 
-    window = 1 if decoder == "ar" else 16
-    return vidjacobi.decode(
-        model, context, 170, decoder, window, SamplingParams(seed=seed), watch=watch
-    ), deciding
+    window = 1 if decoder == "ar" else window
+    sampling = SamplingParams(seed=seed)
+    return vidjacobi.decode(model, context, 170, decoder, window, sampling, watch=watch), deciding
 
 
 def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[str, Any]:
+def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int, window: int = 16) -> dict[str, Any]:
     eager, prefixes = CosmosModel(network(dtype)), set()
     model = NotedModel(eager, backend, None, note=lambda size, cache, output: prefixes.add(size.slots))
-    first, one = decode(model, decoder, 0, clips)
+    first, one = decode(model, decoder, 0, clips, window)
     made = graphs()
-    expected, other = decode(eager, decoder, 0, clips)
+    expected, other = decode(eager, decoder, 0, clips, window)
     with torch._dynamo.config.patch(error_on_recompile=True):
-        again, _ = decode(model, decoder, 1, clips)
+        again, _ = decode(model, decoder, 1, clips, window)
     same = {
         key
         for key in one
@@ -79,7 +80,7 @@ def facts(decoder: str, backend: str, dtype: torch.dtype, clips: int) -> dict[st
         "graphs_of_the_second": graphs() - made,
         "equal": [
             torch.equal(first.tokens, expected.tokens),
-            torch.equal(again.tokens, decode(eager, decoder, 1, clips)[0].tokens),
+            torch.equal(again.tokens, decode(eager, decoder, 1, clips, window)[0].tokens),
         ],
         "nfe": [first.stats.nfe, expected.stats.nfe],
         "compared": len(same),
@@ -100,10 +101,10 @@ def refused(backend: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    decoder, backend, dtype, clips = sys.argv[1:]
+    decoder, backend, dtype, *numbers = sys.argv[1:]
     found = (
         refused(backend)
         if decoder == "refused"
-        else facts(decoder, backend, getattr(torch, dtype), int(clips))
+        else facts(decoder, backend, getattr(torch, dtype), *map(int, numbers))
     )
     print(json.dumps(found))

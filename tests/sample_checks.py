@@ -23,7 +23,7 @@ SAMPLING = SamplingParams(temperature=1.0, top_p=0.95)
 
 @dataclass(frozen=True)
 class Setting:
-    """A decoding problem small enough to be enumerated."""
+    """A decode small enough to be enumerated."""
 
     window: int
     context: tuple[int, ...] = (1, 2)

@@ -47,7 +47,7 @@ def run(decoder: str, rows: list[int] | None = None, **options: Any) -> Decoded:
     return decode(model(), contexts()[rows], NEW, decoder, **options)
 
 
-def parts_of_name(decoder: str) -> tuple[bool, dict[str, Any] | None]:
+def lanes_and_tree(decoder: str) -> tuple[bool, dict[str, Any] | None]:
     """(whether it has several lanes, its draft tree)."""
     config = load_decoder(decoder)
     return config.lanes is not None, config.draft_tree
@@ -82,7 +82,7 @@ def test_the_trace_adds_up(decoder: str, window: int) -> None:
     assert (decoded.tokens >= 0).all()
     assert (decoded.tokens < VOCAB).all()
 
-    lanes, tree = parts_of_name(decoder)
+    lanes, tree = lanes_and_tree(decoder)
     assert trace.decided.sum(0).tolist() == [NEW] * clips
     assert trace.frontier[-1].tolist() == [NEW] * clips
     assert (trace.decided > 0).sum(0).tolist() == stats.nfe

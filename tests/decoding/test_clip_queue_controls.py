@@ -36,7 +36,7 @@ class CopiesTooLittle(Counting):
 
 
 class MovesNoEntries(Counting):
-    """A row that moves into a gap leaves its entries behind."""
+    """A row that moves into a gap leaves its entries where they were."""
 
     def copy_rows(self, cache: Tensor, rows: Tensor, source: Tensor, source_rows: Tensor) -> None:
         if cache is not source:

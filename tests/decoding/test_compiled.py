@@ -4,18 +4,21 @@ The compiler itself runs in test_torch_compile.py, in processes without shape ch
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from noting_runner import NotedModel
 from plain_model import Plain
+from recording import case, every_pass
 from torch import Tensor
 
 import vidjacobi
 from vidjacobi.decoding import compiled as module
+from vidjacobi.decoding.api import choose_decoder
 from vidjacobi.decoding.compiled import PREFIXES, check_mode, compiled
-from vidjacobi.decoding.state import tensors_of
+from vidjacobi.decoding.state import DecodeState, tensors_of
 from vidjacobi.decoding.step import StepOutput
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.decoding.window import PassSize
@@ -105,6 +108,23 @@ def test_each_prefix_is_captured_once_and_nothing_moves(graphs: Graphs) -> None:
     assert graphs.recorded == len(set(sizes)) > 2
     assert {width for width, _ in sizes} == {16}
     assert len({slots for _, slots in sizes}) <= PREFIXES
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("decoder", ["pathwise", "fast", "sjd", "sjd_pac", "sjdpp"])
+def test_the_first_state_is_laid_out_like_the_later_ones(decoder: str, temperature: float) -> None:
+    """Otherwise the first pass would be compiled for itself: shapes, strides and shared tensors count."""
+
+    def layout(state: DecodeState) -> list[Any]:
+        tensors = tensors_of(state)
+        ids = [id(tensor) for tensor in tensors]
+        return [(x.shape, x.stride(), x.dtype, ids.index(id(x))) for x in tensors]
+
+    chosen, some = choose_decoder(decoder, 40, SamplingParams(temperature)), case(40)
+    recipe = replace(some.recipe, sampling=chosen.sampling, parts=chosen.parts)
+    first, second, *_ = every_pass(replace(some, recipe=recipe))
+    assert (recipe.siblings > 0) == (chosen.config.draft_tree is not None)
+    assert layout(first.before) == layout(first.after) == layout(second.after)
 
 
 def test_a_decode_inside_a_decode_has_passes_of_its_own(graphs: Graphs) -> None:

@@ -35,7 +35,7 @@ RULES = list(DRAFTS)
 OTHERS = [rule for rule in RULES if rule != "previous_frame_probs"]
 
 
-STIFF: Any = Plain(MODEL)
+PLAIN: Any = Plain(MODEL)
 CONTEXTS = torch.randint(0, VOCAB, (CLIPS, CONTEXT), generator=torch.Generator().manual_seed(7))
 
 
@@ -129,7 +129,7 @@ def test_siblings_change_no_token(size: tuple[int, int]) -> None:
             1,
             window,
             pathwise("previous_frame_probs", draft_tree=tree),
-            model=STIFF,
+            model=PLAIN,
         )
 
 

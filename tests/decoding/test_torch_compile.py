@@ -30,12 +30,17 @@ def run(*words: object) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
-    ("decoder", "backend", "clips"),
-    [("pathwise", "inductor", 2), ("fast", "aot_eager", 1), ("sjd", "eager", 2)],
+    ("decoder", "backend", "clips", "window"),
+    [
+        ("pathwise", "inductor", 2, 16),
+        ("fast", "aot_eager", 1, 16),
+        ("sjd", "eager", 2, 16),
+        ("pathwise", "eager", 1, 64),  # with a draft tree
+    ],
 )
-def test_a_rollout_compiles_once(decoder: str, backend: str, clips: int) -> None:
+def test_a_rollout_compiles_once(decoder: str, backend: str, clips: int, window: int) -> None:
     """Full graphs, nothing compiled again after the first rollout, in float64 the tokens of the eager passes."""
-    facts = run(decoder, backend, "float64", clips)
+    facts = run(decoder, backend, "float64", clips, window)
     assert facts["prefixes"] > 2  # whose lengths differ
     assert facts["graphs"] == 1
     assert facts["graphs_of_the_second"] == 0

@@ -174,22 +174,22 @@ def test_the_control_is_right_where_nothing_is_broken() -> None:
     assert torch.equal(copy, shipped)
 
 
-class Stiff(TinyVideoModel):
+class Unmovable(TinyVideoModel):
     """Cannot move cache entries: an accepted sibling is fed once more."""
 
     move = None  # type: ignore[assignment]
 
 
-class StiffSetting(Setting):
+class UnmovableSetting(Setting):
     @property
-    def model(self) -> Stiff:
-        return Stiff(self.vocab_size, self.grid, surprise=self.surprise)
+    def model(self) -> Unmovable:
+        return Unmovable(self.vocab_size, self.grid, surprise=self.surprise)
 
 
 @pytest.mark.parametrize(("window", "depth"), [(2, 1), (5, 2)])
 def test_the_probs_hold_where_entries_cannot_be_moved(window: int, depth: int) -> None:
     """At a window of two a pass may only feed; it counts all the same."""
-    setting = StiffSetting(window=window, context=(1,), new_tokens=5)
+    setting = UnmovableSetting(window=window, context=(1,), new_tokens=5)
     assert not isinstance(setting.model, TreeModel)
     chosen = strategies(RejectionSampler(), depth, 2)
     assert p_value(setting, chosen, seed_of(window), 2 * SAMPLES) > 1e-4

@@ -11,7 +11,7 @@ its frames (uint8) too. A combination that the API refuses is recorded as the ty
 The hashes of micro and nano belong to one family of processors: another instruction set sums a float32 product
 in another order, which can turn a near-tie. ``machine`` in the file therefore holds a hash of their logits, and
 one of plain torch arithmetic, which tells a change of processor or torch from a change of this project. The
-tiny model only looks laws up in a table, and its tokenizer only divides integers: their cases hold everywhere.
+tiny model only looks probs up in a table, and its tokenizer only divides integers: their cases hold everywhere.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Truncated probs, whichever way they are found, against the plain form: the same tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 
@@ -10,7 +10,7 @@ from sample_checks import truncated
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
-from vidjacobi.sampling import dense, sampler, sparse_cutoffs
+from vidjacobi.sampling import dense, sampler
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import (
     SamplingParams,
@@ -22,9 +22,10 @@ from vidjacobi.sampling.probs import (
     residual,
 )
 from vidjacobi.sampling.sampler import draw, to_truncated_probs, top_k_probs
-from vidjacobi.sampling.truncated_probs import DraftProbs
+from vidjacobi.sampling.sparse_cutoffs import KEPT
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
 
-WAYS = {"few": (True, False), "compiled": (False, True), "eager on a device": (False, False)}
+WAYS = ("sparse", "compiled", "eager on a device")
 KINDS = ("flat", "middling", "peaked", "tied", "equal", "one-hot", "zeros", "mixed", "signed zeros")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SAMPLINGS = (
@@ -37,13 +38,15 @@ SAMPLINGS = (
 )
 
 
+ToProbs = Callable[[Tensor, SamplingParams], TruncatedProbs]
+
+
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every way in turn, whatever machine this is."""
-    few, fused = WAYS[request.param]
-    monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: few)
-    monkeypatch.setitem(globals(), "to_truncated_probs", partial(sampler.to_truncated_probs, fused=fused))
-    return str(request.param)
+def to_probs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ToProbs:
+    """From logits to probs, and so to draws, in every way in turn, although this is a CPU."""
+    if request.param == "eager on a device":
+        monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: False)
+    return partial(to_truncated_probs, fused=request.param == "compiled")
 
 
 def logits_of(kind: str, size: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -76,11 +79,11 @@ def cases(sizes: tuple[int, ...]) -> Iterator[tuple[str, int, torch.dtype, Sampl
     return product(KINDS, sizes, DTYPES, SAMPLINGS)
 
 
-def test_probs_and_draws_are_those_of_the_plain_form(way: str) -> None:
+def test_probs_and_draws_are_those_of_the_plain_form(to_probs: ToProbs) -> None:
     """Bit for bit: which tokens are inside, their mass, the token that wins."""
     for kind, size, dtype, sampling in cases((3, 70)):
         logits, noise = logits_of(kind, size, dtype), noise_of(dtype)
-        expected, found = logits_to_probs(logits, sampling), to_truncated_probs(logits, sampling)
+        expected, found = logits_to_probs(logits, sampling), to_probs(logits, sampling)
         assert torch.equal(found.dense(), expected), (kind, size, dtype, sampling)
         wins = gumbel_max(expected, noise.exponential(Purpose.GUMBEL, size))
         assert torch.equal(draw(found, noise, Purpose.GUMBEL), wins), (kind, size, dtype, sampling)
@@ -89,19 +92,21 @@ def test_probs_and_draws_are_those_of_the_plain_form(way: str) -> None:
 
 @pytest.mark.parametrize("kind", ["flat", "middling", "tied", "mixed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_large_vocabulary(way: str, kind: str, dtype: torch.dtype) -> None:
+def test_a_large_vocabulary(to_probs: ToProbs, kind: str, dtype: torch.dtype) -> None:
     """Rows in several blocks, next to each other nuclei of one token and of most."""
     logits, noise = logits_of(kind, 64_000, dtype), noise_of(dtype)
-    expected, found = logits_to_probs(logits, SamplingParams()), to_truncated_probs(logits, SamplingParams())
+    expected, found = logits_to_probs(logits, SamplingParams()), to_probs(logits, SamplingParams())
     assert torch.equal(found.dense(), expected)
     wins = gumbel_max(expected, noise.exponential(Purpose.REDRAW, 64_000))
     assert torch.equal(draw(found, noise, Purpose.REDRAW), wins)
 
 
-def draft_probs_of(size: int, dtype: torch.dtype, entries: int, floor: float) -> tuple[DraftProbs, Tensor]:
+def draft_probs_of(
+    to_probs: ToProbs, size: int, dtype: torch.dtype, entries: int, floor: float
+) -> tuple[DraftProbs, Tensor]:
     """Probs of drafts, some carried from the last pass and some fresh; and the same dense."""
     generator = torch.Generator().manual_seed(1)
-    last = to_truncated_probs(logits_of("middling", size, dtype, seed=2), SamplingParams())
+    last = to_probs(logits_of("middling", size, dtype, seed=2), SamplingParams())
     slot = torch.tensor([[2, 0, -1, -1], [-1, 3, 1, 2]])
     ids = torch.rand(2, 4, size, generator=generator).topk(entries, -1).indices
     probs = torch.rand(2, 4, entries, generator=generator, dtype=last.dtype)
@@ -113,16 +118,16 @@ def draft_probs_of(size: int, dtype: torch.dtype, entries: int, floor: float) ->
 @pytest.mark.parametrize(("entries", "floor"), [(5, 0.0), (0, 1 / 60), (60, 0.0)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_verdicts_are_those_of_the_plain_form(
-    way: str, dtype: torch.dtype, entries: int, floor: float
+    to_probs: ToProbs, dtype: torch.dtype, entries: int, floor: float
 ) -> None:
     for kind in KINDS:
         logits, noise, size = logits_of(kind, 60, dtype, 3), noise_of(dtype), 60
-        drawn, q = draft_probs_of(size, dtype, entries, floor)
+        drawn, q = draft_probs_of(to_probs, size, dtype, entries, floor)
         assert torch.equal(drawn.dense(), q)
         p = logits_to_probs(logits, SamplingParams())
         drafts = gumbel_max(q, noise.exponential(Purpose.FRESH, size))
         assert torch.equal(drawn.of(drafts), probability(q, drafts))
-        evidence = DraftEvidence(drafts, drawn, to_truncated_probs(logits, SamplingParams()), noise)
+        evidence = DraftEvidence(drafts, drawn, to_probs(logits, SamplingParams()), noise)
         kept = noise.uniform(Purpose.ACCEPT) * probability(q, drafts) < probability(p, drafts)
         left = gumbel_max(residual(p, q), noise.exponential(Purpose.REDRAW, size))
         verdict = evidence.draw(Maximal())
@@ -133,15 +138,15 @@ def test_verdicts_are_those_of_the_plain_form(
         )
 
 
-def test_where_nothing_is_left_the_target_is_drawn_from(way: str) -> None:
+def test_where_nothing_is_left_the_target_is_drawn_from(to_probs: ToProbs) -> None:
     logits, noise = logits_of("middling", 40, torch.float32), noise_of(torch.float32)
-    target = to_truncated_probs(logits, SamplingParams())
+    target = to_probs(logits, SamplingParams())
     wins = gumbel_max(target.dense(), noise.exponential(Purpose.REDRAW, 40))
     assert torch.equal(draw(target, noise, Purpose.REDRAW, DraftProbs.of_pass(target)), wins)
 
 
-def test_drafts_before_the_first_pass(way: str) -> None:
-    drawn, _ = draft_probs_of(50, torch.float32, 6, 0.0)
+def test_drafts_before_the_first_pass(to_probs: ToProbs) -> None:
+    drawn, _ = draft_probs_of(to_probs, 50, torch.float32, 6, 0.0)
     first = DraftProbs(None, torch.full_like(drawn.slot, -1), drawn.fresh, 50)
     assert torch.equal(first.dense(), drawn.fresh.dense(50))
     ids = drawn.fresh.ids[..., 0]
@@ -150,9 +155,9 @@ def test_drafts_before_the_first_pass(way: str) -> None:
     assert torch.equal(first.slots(slots).dense(), drawn.fresh.dense(50)[torch.arange(2)[:, None], slots])
 
 
-def test_only_wanted_rows_need_a_token(way: str) -> None:
+def test_only_wanted_rows_need_a_token(to_probs: ToProbs) -> None:
     target, noise = (
-        to_truncated_probs(logits_of("mixed", 80, torch.float32), SamplingParams()),
+        to_probs(logits_of("mixed", 80, torch.float32), SamplingParams()),
         noise_of(torch.float32),
     )
     wanted = torch.tensor([[True, False, False, True], [False, False, True, False]])
@@ -163,10 +168,10 @@ def test_only_wanted_rows_need_a_token(way: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [1, 5, 40, 300])
-def test_the_likeliest(way: str, keep: int) -> None:
+def test_the_likeliest(to_probs: ToProbs, keep: int) -> None:
     """The likeliest ones, renormalised; distinct, and probability 0 where there are no more."""
     for kind, sampling in product(KINDS, (SamplingParams(), SamplingParams(0.0), SamplingParams(1.0, 1.0))):
-        found = to_truncated_probs(logits_of(kind, 200, torch.float32), sampling)
+        found = to_probs(logits_of(kind, 200, torch.float32), sampling)
         short, dense = top_k_probs(found, keep), found.dense()
         assert short.ids.shape[-1] == min(keep, 200)
         best = dense.topk(short.ids.shape[-1], -1).values
@@ -179,22 +184,35 @@ def test_the_likeliest(way: str, keep: int) -> None:
         assert (dense.gather(-1, short.ids)[short.probs > 0] > 0).all()
 
 
-def test_the_tokens_are_written_down_unless_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, noise = logits_of("mixed", 300, torch.float32), noise_of(torch.float32)
-    found = to_truncated_probs(logits, SamplingParams())
-    assert found.sparse_rows is not None
-    assert sum(len(part.ids) for part in found.sparse_rows) == found.dense().count_nonzero()
+@pytest.mark.parametrize(
+    ("size", "count", "records"),
+    [
+        (64_000, 2, 1),
+        (64_000, 5, 2),  # more than are drawn at a time
+        (64_000, 12, 0),  # more than are written down: eight rows at a time are looked at again
+        (600_000, 2, 0),  # and one by one
+    ],
+)
+def test_the_tokens_are_written_down_unless_they_are_too_many(size: int, count: int, records: int) -> None:
+    sampling = SamplingParams(top_p=0.98)
+    logits = torch.randn(2, count, size, generator=torch.Generator().manual_seed(0)) / 100
+    found, expected = to_truncated_probs(logits, sampling), logits_to_probs(logits, sampling)
+    written = found.sparse_rows
+    inside = int(expected.count_nonzero())
+    assert (written is None) == (inside > KEPT) == (records == 0)
+    if written is not None:
+        assert len(written) == records
+        assert sum(len(part.ids) for part in written) == inside
     assert found.alone().sparse_rows is None
-    for limit, portion in ((10, 1 << 19), (1 << 22, 7)):
-        monkeypatch.setattr(sparse_cutoffs, "KEPT", limit)
-        for module in (sparse_cutoffs, sampler):
-            monkeypatch.setattr(module, "DRAW", portion)
-        again = to_truncated_probs(logits, SamplingParams())
-        assert (again.sparse_rows is None) == (limit == 10)
-        assert torch.equal(again.dense(), found.dense())
-        for purpose in (Purpose.GUMBEL, Purpose.REDRAW):
-            assert torch.equal(draw(again, noise, purpose), draw(found, noise, purpose))
-        assert torch.equal(top_k_probs(again, 9).ids, top_k_probs(found, 9).ids)
+    assert torch.equal(found.dense(), expected)
+    positions = torch.arange(20, 20 + count).expand(2, -1)
+    noise = Noise(0, torch.arange(2), positions, torch.tensor([3, 5]), torch.float32)
+    for purpose in (Purpose.GUMBEL, Purpose.REDRAW):
+        assert torch.equal(
+            draw(found, noise, purpose), gumbel_max(expected, noise.exponential(purpose, size))
+        )
+    best = expected.argsort(dim=-1, descending=True, stable=True)[..., :9]
+    assert torch.equal(top_k_probs(found, 9).ids, best.sort(-1).values)
 
 
 def test_a_wrong_guess_of_where_nuclei_end_is_noticed() -> None:
@@ -211,12 +229,12 @@ def test_a_wrong_guess_of_where_nuclei_end_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_rows_that_are_no_probs_harm_no_other(way: str, bad: float) -> None:
+def test_rows_that_are_no_probs_harm_no_other(to_probs: ToProbs, bad: float) -> None:
     """Decoders refuse them later; until then nothing may fail."""
     logits = logits_of("middling", 50, torch.float32)
-    good = draw(to_truncated_probs(logits, SamplingParams()), noise_of(torch.float32), Purpose.GUMBEL)
+    good = draw(to_probs(logits, SamplingParams()), noise_of(torch.float32), Purpose.GUMBEL)
     logits[1, 2] = bad
-    found = to_truncated_probs(logits, SamplingParams())
+    found = to_probs(logits, SamplingParams())
     tokens = draw(found, noise_of(torch.float32), Purpose.GUMBEL)
     others = torch.ones_like(good, dtype=torch.bool)
     others[1, 2] = False

@@ -136,7 +136,7 @@ def first_state(
         exact_prefix=starts.clone(),  # not the same tensor: see Window.empty
         frontier=starts + 1,
         window=Window.empty(len(clips), width, starts.device),
-        probs=unread(probs, width) if parts.reads_draft_probs else None,
+        probs=unread(probs, width, recipe.siblings) if parts.reads_draft_probs else None,
         passes=one,
         frame_probs=prefilled.frame_probs,
         decided_in=none.scatter(1, starts[:, None], one[:, None]),
@@ -146,7 +146,13 @@ def first_state(
     )
 
 
-def unread(like: TruncatedProbs, width: int) -> TruncatedProbs:
-    """Probs of an empty window: of the right shape, and finite, but no slot of them is ever read."""
-    rows = len(like.logits)
-    return from_tensors(part.new_ones(rows, width, *part.shape[2:]) for part in like.tensors)
+def unread(like: TruncatedProbs, width: int, siblings: int) -> TruncatedProbs:
+    """Probs of an empty window: of the right shape, and finite, but no slot of them is ever read.
+
+    They are laid out like those of a pass, so that a pass is compiled once: the logits are the first ``width`` rows
+    of a pass's, and a tensor that ``like`` holds twice (greedy probs: peak and floor) is held twice here too.
+    """
+    made = {id(part): part.new_ones(len(part), width, *part.shape[2:]) for part in like.tensors}
+    rows, _, vocab_size = like.logits.shape
+    made[id(like.logits)] = like.logits.new_ones(rows, width + siblings, vocab_size)[:, :width]
+    return from_tensors(made[id(part)] for part in like.tensors)

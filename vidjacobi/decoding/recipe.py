@@ -213,7 +213,10 @@ class Clips:
         return [clips[source] for source in sources]
 
     def select(self, rows: Sequence[int]) -> "Clips":
-        """Some of the clips, in this order; each has a prefill of its own."""
+        """Some of the clips, in this order; each has a prefill of its own.
+
+        ``new_tokens`` and ``shortest`` stay those of all clips: a bound, since no device is asked.
+        """
         index = torch.tensor(rows, dtype=torch.long, device=self.noise_keys.device)
         parts = ("context", "starts", "ends", "seeds", "noise_keys")
         return replace(self, **{name: getattr(self, name)[index] for name in parts}, sources=None)

@@ -101,7 +101,7 @@ def test_what_is_fed_to_write_its_entry() -> None:
     picture = "#### #### ##.. .... .... ...."
     cached = places(picture, "#", 0)
     cached[0, [7, 9]] = (
-        False  # the end of row 1, whose next row has gone on, and the input of row 2's next target
+        False  # the end of row 1, whose next row is ahead, and the input of row 2's next target
     )
     plan = rule(view(picture, cached=cached))
     assert plan.feed[0].nonzero().flatten().tolist() == [7]
@@ -228,7 +228,7 @@ def test_what_an_input_sees(options: dict[str, Any], window: int) -> None:
 def test_a_decided_token_is_fed_once(lanes: dict[str, Any] | None) -> None:
     """To write its entry, if it was no draft that was right, and as the input of the target after it.
 
-    Both at once, but for the last token of a row whose next row has gone on already, or is not open yet.
+    Both at once, but for the last token of a row whose next row is ahead already, or is not open yet.
     """
     some = case(64, lanes=lanes)
     passes = every_pass(some)
