@@ -65,15 +65,19 @@ def reader() -> Iterator[TimedReader]:
 
 @pytest.fixture
 def batch(reader: TimedReader) -> Batch:
-    """Run a batch in this process: its rows by item."""
+    """Run a batch in this process: its rows by item. ``steps`` are fields of ``Tools`` that replace the defaults."""
     pairs: dict[str, Pair] = {}
 
-    def run(out: Path, shard: Shard | None = None, **flags: Any) -> dict[Any, ManifestRow]:
+    def run(
+        out: Path, shard: Shard | None = None, steps: dict[str, Any] | None = None, **flags: Any
+    ) -> dict[Any, ManifestRow]:
         plan = load_plan("default", flags)
         outputs, model = open_out(out, plan), plan.config.model
         pairs[model] = pairs.get(model) or load_pair(plan.config, "cpu")
         with closing(new_log(out)) as log:
-            tools = Tools(plan, pairs[model], outputs, log, lambda row: None, lambda line: None)
+            tools = Tools(
+                plan, pairs[model], outputs, log, lambda row: None, lambda line: None, **(steps or {})
+            )
             Pipeline(tools).run((shard or Shard()).of(listing(plan.config)), FinishedItems(out), reader)
         return {row.item: row for row in merged(out)}
 

@@ -1,5 +1,6 @@
 """Crashes, damaged files, full memory, a full disk, Ctrl-C: what is done is kept, the next call makes the rest."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 from batches import Batch, hashes, log_lines
 
-from vidjacobi.batch import pipeline
+from vidjacobi.batch.contexts import encode_context
+from vidjacobi.batch.futures import advance
+from vidjacobi.decoding.clip_queue import decode_each
 from vidjacobi.errors import BadOutput
 
 pytestmark = pytest.mark.unchecked
@@ -54,35 +57,32 @@ def test_damaged_and_foreign_files_are_made_again(batch: Batch, flags: Flags, tm
 
 
 def test_out_of_memory_halves_the_rows(
-    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path
 ) -> None:
     tried: list[int] = []
-    whole = pipeline.decode_each
 
-    def decode_each(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
+    def decode(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
         tried.append(rows)
-        for number, result in enumerate(whole(model, requests, rows, *args, **kwargs)):
+        for number, result in enumerate(decode_each(model, requests, rows, *args, **kwargs)):
             yield result
             if rows > 2 and number == 1:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(pipeline, "decode_each", decode_each)
-    assert hashes(batch(tmp_path / "out", **flags, rows=8)) == alone
+    assert hashes(batch(tmp_path / "out", steps={"decode": decode}, **flags, rows=8)) == alone
     assert tried == [8, 4, 2]
     assert len(log_lines(tmp_path / "out")) == len(alone) + 1
 
 
-@pytest.mark.parametrize("where", ["advance", "encode_context"])
+@pytest.mark.parametrize(("step", "whole"), [("to_frames", advance), ("encode", encode_context)])
 def test_out_of_memory_beside_decoding(
     batch: Batch,
     flags: Flags,
     alone: dict[Any, str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    where: str,
+    step: str,
+    whole: Callable[..., Any],
 ) -> None:
     told: list[int] = []
-    whole = getattr(pipeline, where)
 
     def sometimes(*args: Any) -> Any:
         told.append(1)
@@ -90,22 +90,18 @@ def test_out_of_memory_beside_decoding(
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return whole(*args)
 
-    monkeypatch.setattr(pipeline, where, sometimes)
-    rows = batch(tmp_path / "out", **flags, rows=8)
+    rows = batch(tmp_path / "out", steps={step: sometimes}, **flags, rows=8)
     assert hashes(rows) == alone
     assert len(told) > 3
 
 
-def test_too_large_for_one_row_is_a_failure(
-    batch: Batch, flags: Flags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def decode_each(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
+def test_too_large_for_one_row_is_a_failure(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    def decode(model: Any, requests: Any, rows: int, *args: Any, **kwargs: Any) -> Any:
         for _ in requests:
             raise torch.OutOfMemoryError("CUDA out of memory.")
             yield
 
-    monkeypatch.setattr(pipeline, "decode_each", decode_each)
-    rows = batch(tmp_path / "out", **flags, rows=4)
+    rows = batch(tmp_path / "out", steps={"decode": decode}, **flags, rows=4)
     assert [row.status for row in rows.values() if row.start is not None] == ["failed"] * 6
     assert all("out of memory" in str(row.error) for row in rows.values() if row.start is not None)
 
@@ -135,20 +131,16 @@ def test_a_full_disk_stops_and_keeps(
 
 
 def test_an_interrupt_keeps_what_is_decided(
-    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path
 ) -> None:
-    whole = pipeline.decode_each
-
-    def decode_each(*args: Any, **kwargs: Any) -> Any:
-        for number, result in enumerate(whole(*args, **kwargs)):
+    def decode(*args: Any, **kwargs: Any) -> Any:
+        for number, result in enumerate(decode_each(*args, **kwargs)):
             if number == 5:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(pipeline, "decode_each", decode_each)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        batch(out, **flags)
+        batch(out, steps={"decode": decode}, **flags)
     assert len([line for line in log_lines(out) if line["status"] == "done"]) == 5
-    monkeypatch.undo()
     assert hashes(batch(out, **flags)) == alone

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from vidjacobi.batch.contexts import Planner, encode_context, read_context
+from vidjacobi.batch.contexts import ContextTask, EncodedContext, Planner, encode_context, read_context
 from vidjacobi.batch.future_files import FutureFiles
 from vidjacobi.batch.futures import (
     Future,
@@ -22,7 +22,7 @@ from vidjacobi.batch.futures import (
     most_positions,
 )
 from vidjacobi.batch.manifest import FAILED, FinishedItems, Item, ManifestRow
-from vidjacobi.batch.settings import BatchPlan
+from vidjacobi.batch.settings import BatchConfig, BatchPlan
 from vidjacobi.batch.threads import (
     BoundedQueue,
     Cancelled,
@@ -37,7 +37,9 @@ from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
 from vidjacobi.decoding.scheduler import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.output.rows import RowLog
+from vidjacobi.video.clips import ReadClip
 
 Decided = tuple[Future, Finished]
 # Seconds that stopping waits for a thread: a read may be dropped, what is decided must be written.
@@ -55,6 +57,7 @@ class Tools:
     Attributes:
         observe: is called with every new row.
         tell: prints a line for the user.
+        encode, decode, to_frames: the step that each of the three threads does with a context or a future.
     """
 
     plan: BatchPlan
@@ -63,6 +66,9 @@ class Tools:
     log: RowLog[ManifestRow]
     observe: Callable[[ManifestRow], None]
     tell: Callable[[str], None]
+    encode: Callable[[ContextTask, ReadClip, VideoTokenizer], EncodedContext] = encode_context
+    decode: Callable[..., Iterator[Finished | Failed]] = decode_each
+    to_frames: Callable[[Future, Finished, BatchConfig, Pair], Request | None] = advance
 
 
 class Pipeline:
@@ -115,7 +121,7 @@ class Pipeline:
         for task in planner.tasks(self._unless_stopped(entries)):
             try:
                 clip = read_context(task, config, reader)
-                encode = partial(encode_context, task, clip, tokenizer)
+                encode = partial(self._tools.encode, task, clip, tokenizer)
                 context = self._rows.retrying(encode, "encoding frames", self._cancel)
                 request = first_chunk(context, config, self._pair)
             except Cancelled:
@@ -140,7 +146,7 @@ class Pipeline:
         """Decode until nothing is left, or (False) memory runs out; what was in flight then begins again."""
         config = self._config
         try:
-            results = decode_each(
+            results = self._tools.decode(
                 self._pair[0],
                 self._feed,
                 self._rows.now,
@@ -184,7 +190,7 @@ class Pipeline:
         """The last thread: turn tokens into frames and write them."""
         for future, finished in self._decided:
             try:
-                turn = partial(advance, future, finished, self._config, self._pair)
+                turn = partial(self._tools.to_frames, future, finished, self._config, self._pair)
                 following = self._rows.retrying(turn, "turning tokens into frames", self._cancel)
                 if following is not None:
                     self._feed.follow(following)
