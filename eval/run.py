@@ -43,14 +43,16 @@ SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
 Tell = Callable[[str], None]
 
 
-def evaluate(config: EvalConfig, out: Path, tell: Tell) -> list[Line]:
+def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | None = None) -> list[Line]:
     """Everything, in an order in which what is missing is found before anything is decoded.
+
+    The features are those of ``extractor`` or, without it, of the network that the configuration names.
 
     Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` holds another evaluation.
     """
     weights = Path(config.weights) if config.weights else None
     runtime = choose_runtime(config.device, config.dtype)
-    extractor = load_extractor(config.network, weights, config.resize, runtime.device)
+    extractor = extractor or load_extractor(config.network, weights, config.resize, runtime.device)
     check_length(config, extractor)
     chosen = clips_of(config)
     tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")

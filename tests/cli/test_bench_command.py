@@ -1,7 +1,9 @@
 """The bench command on a tiny random model."""
 
 import csv
+import io
 import json
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from vidjacobi.bench import running as bench
+from vidjacobi.bench.bench_folder import open_folder, write_results
+from vidjacobi.bench.material import Source
+from vidjacobi.bench.running import Bench, check, run
+from vidjacobi.bench.settings import load_bench
+from vidjacobi.cli.bench import parser
 from vidjacobi.cli.main import main
+from vidjacobi.decoding.api import decode
 from vidjacobi.video.clips import write_video
 
 pytestmark = pytest.mark.unchecked
@@ -102,43 +109,62 @@ def test_compiled_passes_find_the_same(
     monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:
     """The compiler itself left out; see tests/unit/test_torch_compile.py."""
-    decodes, ask = [], bench.decode
+    decodes: list[str] = []
 
     def counted(*words: Any, **more: Any) -> Any:
         decodes.append(type(words[0]).__name__)
-        return ask(*words, **more)
+        return decode(*words, **more)
 
     monkeypatch.setattr("vidjacobi.decoding.compiled.compile_whole", lambda function, backend: function)
-    monkeypatch.setattr(bench, "decode", counted)
     for mode in ("off", "default"):
-        assert main(words(clips[:1], tiny_pair, tmp_path / mode, "--compile", mode)) == 0
+        flags = parser().parse_intermixed_args(
+            words(clips[:1], tiny_pair, tmp_path / mode, "--compile", mode)[1:]
+        )
+        config = load_bench(flags.config, vars(flags))
+        job = Bench(config, tmp_path / mode, Source((clips[0],)), decode_with=counted)
+        check(job)
+        open_folder(config, job.out, job.source.clips, overwrite=False, again=())
+        for left in run(job, lambda line: None):
+            write_results(config, job.out, job.count(), finished=not left)
     off, default = ([row["nfe"] for row in rows_of(tmp_path / mode)] for mode in ("off", "default"))
     assert off == default
     assert decodes == len(off) * ["CosmosModel"] + 2 * len(off) * ["CompiledModel"]  # once to warm up
     assert json.loads((tmp_path / "default" / "bench.json").read_text())["config"]["compile"] == "default"
 
 
+class InterruptedTerminal(io.StringIO):
+    """Where progress lines are printed; the user presses Ctrl-C at line ``last`` of them."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self._last = last
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if decodes_told(self.getvalue()) == self._last:
+            self._last = 0
+            raise KeyboardInterrupt
+        return written
+
+
+def decodes_told(printed: str) -> int:
+    """How many decodes of a batch of clips the command has reported."""
+    return printed.count(" passes, ")
+
+
 def test_resumes_where_it_stopped(
-    monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(words(clips, tiny_pair, whole, "--batch", 2)) == 0
-    decoded: list[tuple[Any, ...]] = []
-    run_case = bench.run_case
-
-    def stopping(*arguments: Any) -> Any:
-        if len(decoded) == 3:
-            raise KeyboardInterrupt
-        decoded.append(arguments[2].key)
-        return run_case(*arguments)
-
-    monkeypatch.setattr(bench, "run_case", stopping)
-    assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 130
+    assert decodes_told(capsys.readouterr().err) == 10
+    with redirect_stderr(InterruptedTerminal(3)):
+        assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 130
     assert len(rows_of(parts)) == 6
     with (parts / "bench.csv").open("a") as file:
         file.write("cut off,")
-    monkeypatch.setattr(bench, "run_case", run_case)
     assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
+    assert decodes_told(capsys.readouterr().err) == 7
 
     def told(out: Path) -> list[list[str]]:
         skip = ("seconds", "forward_seconds")
@@ -149,10 +175,8 @@ def test_resumes_where_it_stopped(
     kept = sorted(file.name for file in (parts / "tokens").iterdir())
     assert len(kept) == 15
     (parts / "tokens" / kept[-1]).unlink()  # a decode whose tokens are gone is made again, and no other
-    decoded.clear()
-    monkeypatch.setattr(bench, "run_case", lambda *a: decoded.append(a[2].key) or run_case(*a))
     assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
-    assert len(decoded) == 1
+    assert decodes_told(capsys.readouterr().err) == 1
     assert sorted(file.name for file in (parts / "tokens").iterdir()) == kept
 
 

@@ -1,21 +1,24 @@
 """``vidjacobi eval realestate10k`` from end to end on a tiny random model."""
 
 import csv
-import io
 import json
-from contextlib import redirect_stdout
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from headless import BROWSER, Browser
 from noise_clips import write_clip
+from programs import Detector, Fixed, right_logits, save_script
 from tiny_features import make_extractor
 
-from vidjacobi.bench import running
+from vidjacobi.cli.eval import parser
 from vidjacobi.cli.main import main
+from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.eval.features import Extractor
+from vidjacobi.eval.results import Line
+from vidjacobi.eval.run import Tell, evaluate
+from vidjacobi.eval.settings import load_eval
 
 CLIPS = 3
 
@@ -24,11 +27,6 @@ def short_extractor() -> Extractor:
     """A feature network that takes clips of 8 frames."""
     found = make_extractor()
     return replace(found, protocol={**found.protocol, "least_frames": 8})
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidjacobi.eval.run.load_extractor", lambda *_: short_extractor())
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +52,21 @@ def words(data: Path, pair: Path, out: Path, *more: object) -> list[str]:
     ]
 
 
+def silent(line: str) -> None:
+    """What a run tells where nobody listens."""
+
+
+def run(request: list[str], tell: Tell = silent) -> list[Line]:
+    """The evaluation that the command runs for these words, with features that cost nothing."""
+    flags = parser().parse_intermixed_args(request[1:])
+    return evaluate(load_eval(flags.config, vars(flags)), Path(flags.out), tell, short_extractor())
+
+
 @pytest.fixture(scope="module")
-def finished(data: Path, tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An evaluation that was not interrupted, and what it printed."""
-    out, printed = tmp_path_factory.mktemp("whole"), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.setattr("vidjacobi.eval.run.load_extractor", lambda *_: short_extractor())
-        assert main(words(data, tiny_pair, out)) == 0
-    return out, printed.getvalue()
+def finished(data: Path, tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line]]:
+    """An evaluation that was not interrupted, and what it found."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(words(data, tiny_pair, out))
 
 
 def lines(out: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -75,10 +80,9 @@ def settled(out: Path) -> dict[tuple[str, str], dict[str, str]]:
     return {key: {k: v for k, v in row.items() if k not in clock} for key, row in lines(out).items()}
 
 
-def test_tables_and_report(finished: tuple[Path, str]) -> None:
-    out, printed = finished
-    told = json.loads(printed.strip().splitlines()[-1])
-    assert [row["decoder"] for row in told["results"]] == ["frozen", "tokenizer", "ar", "pathwise", "gs_sjd"]
+def test_tables_and_report(finished: tuple[Path, list[Line]]) -> None:
+    out, told = finished
+    assert [line.decoder for line in told] == ["frozen", "tokenizer", "ar", "pathwise", "gs_sjd"]
     found = lines(out)
     ar, pathwise = found["ar", "1"], found["pathwise", "6"]
     assert ar["passes"] == "24.0"
@@ -102,50 +106,70 @@ def test_tables_and_report(finished: tuple[Path, str]) -> None:
     assert (out / "decodes" / "bench.md").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_the_command(capsys: pytest.CaptureFixture, data: Path, tiny_pair: Path, tmp_path: Path) -> None:
+    """With a program as the feature network that answers as FVD's does, and says the same of every clip."""
+    out, weights = tmp_path / "e", save_script(Detector(Fixed(right_logits())), tmp_path / "weights.pt")
+    more = ("--fvd-frames", "all", "--clips", 2, "--videos", 0, "--weights", weights)
+    assert main(words(data, tiny_pair, out, *more)) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out.strip().splitlines()[-1])
+    assert [row["decoder"] for row in told["results"]] == ["frozen", "tokenizer", "ar", "pathwise", "gs_sjd"]
+    assert (out / "results.md").read_text() in printed.out
+    assert f"{out / 'report.html'}: open it in a browser" in printed.out
+    assert json.loads((out / "results.json").read_text())["label"] == "FVD"
+    assert printed.err.count(" passes, ") == 3 * 2
+    assert main(words(data, tiny_pair, out, *more, "--seed", 5)) == 2
+    assert "seed: 0 there, 5 here" in capsys.readouterr().err
+
+
+class Decodes:
+    """Counts the decodes that a run tells of, and presses Ctrl-C after ``last`` of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.count, self._last = 0, last
+
+    def __call__(self, line: str) -> None:
+        self.count += " passes, " in line
+        if self.count == self._last:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_resumes_where_it_stopped(
-    monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, str], data: Path, tiny_pair: Path, tmp_path: Path
+    finished: tuple[Path, list[Line]], data: Path, tiny_pair: Path, tmp_path: Path
 ) -> None:
     whole, parts = finished[0], tmp_path / "parts"
-    decoded: list[Any] = []
-    run_case = running.run_case
-
-    def stopping(*arguments: Any) -> Any:
-        if len(decoded) == 4:
-            raise KeyboardInterrupt
-        decoded.append(arguments[2].key)
-        return run_case(*arguments)
-
-    monkeypatch.setattr(running, "run_case", stopping)
-    assert main(words(data, tiny_pair, parts)) == 130
+    first, rest, again = Decodes(4), Decodes(), Decodes()
+    with pytest.raises(KeyboardInterrupt):
+        run(words(data, tiny_pair, parts), first)
     assert not (parts / "results.csv").exists()
-    monkeypatch.setattr(running, "run_case", lambda *a: decoded.append(a[2].key) or run_case(*a))
-    assert main(words(data, tiny_pair, parts)) == 0
-    assert len(decoded) == 3 * CLIPS
+    run(words(data, tiny_pair, parts), rest)
+    assert (first.count, first.count + rest.count) == (4, 3 * CLIPS)
     assert settled(parts) == settled(whole)
     quality = (parts / "quality.jsonl").read_text()
-    assert main(words(data, tiny_pair, parts)) == 0
+    run(words(data, tiny_pair, parts), again)
     # nothing is done again
-    assert (len(decoded), (parts / "quality.jsonl").read_text()) == (3 * CLIPS, quality)
+    assert (again.count, (parts / "quality.jsonl").read_text()) == (0, quality)
     assert settled(parts) == settled(whole)
 
 
 @pytest.mark.slow
 def test_takes_more_but_no_other_evaluation(
-    capsys: pytest.CaptureFixture, finished: tuple[Path, str], data: Path, tiny_pair: Path, tmp_path: Path
+    finished: tuple[Path, list[Line]], data: Path, tiny_pair: Path, tmp_path: Path
 ) -> None:
     few, many = tmp_path / "few", finished[0]
-    assert main(words(data, tiny_pair, few, "--clips", 2)) == 0
-    assert main(words(data, tiny_pair, few, "--clips", 3)) == 0
+    run(words(data, tiny_pair, few, "--clips", 2))
+    run(words(data, tiny_pair, few, "--clips", 3))
     assert settled(few) == settled(many)
-    assert main(words(data, tiny_pair, few, "--seed", 5)) == 2
-    assert "seed: 0 there, 5 here" in capsys.readouterr().err
+    with pytest.raises(BadOutput, match="seed: 0 there, 5 here"):
+        run(words(data, tiny_pair, few, "--seed", 5))
     listed = tmp_path / "list.txt"
     listed.write_text(f"{2:016x}\n{1:016x}\n{0:016x}\n")
-    assert main(words(data, tiny_pair, tmp_path / "listed", "--clip-list", listed)) == 0
+    run(words(data, tiny_pair, tmp_path / "listed", "--clip-list", listed))
     chosen = json.loads((tmp_path / "listed" / "clips.json").read_text())["clips"]
     assert [clip["id"][-1] for clip in chosen] == ["2", "1", "0"]
-    assert main(words(data, tiny_pair, few, "--fvd-frames", "all")) == 0
+    run(words(data, tiny_pair, few, "--fvd-frames", "all"))
     assert lines(few)["ar", "1"]["fvd"] != lines(many)["ar", "1"]["fvd"]
 
 
@@ -165,14 +189,14 @@ def test_takes_more_but_no_other_evaluation(
     ],
 )
 def test_refuses_bad_requests(
-    capsys: pytest.CaptureFixture, data: Path, tiny_pair: Path, tmp_path: Path, more: list[str], message: str
+    data: Path, tiny_pair: Path, tmp_path: Path, more: list[str], message: str
 ) -> None:
     if more == ["--frames", "25"]:
         data = tmp_path / "long"
         for index in range(2):
             write_clip(data, f"{index:016x}", 34, index)
-    assert main(words(data, tiny_pair, tmp_path / "e", *more)) == 2
-    assert message in capsys.readouterr().err
+    with pytest.raises(VidjacobiError, match=re.escape(message)):
+        run(words(data, tiny_pair, tmp_path / "e", *more))
     assert not (tmp_path / "e").exists()  # nothing is claimed for a request that cannot be run
 
 
@@ -185,7 +209,7 @@ def test_subcommands(capsys: pytest.CaptureFixture) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-def test_the_report_in_a_browser(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_report_in_a_browser(finished: tuple[Path, list[Line]], tmp_path: Path) -> None:
     column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[3].textContent.trim())"
     with Browser(tmp_path) as browser:
         browser.open(finished[0] / "report.html", width=375)

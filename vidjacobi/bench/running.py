@@ -35,11 +35,16 @@ MAP_WINDOW = 64  # the window of the acceptance map of a decoder, if it ran at t
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench, the source of its contexts, and the opened folder that it adds to."""
+    """A bench, the source of its contexts, and the opened folder that it adds to.
+
+    Attributes:
+        decode_with: the function that decodes. Workers are sent it by its name, so it must be a module's.
+    """
 
     config: BenchConfig
     out: Path
     source: Source = SHIPPED
+    decode_with: Callable[..., Decoded] = decode
 
     @property
     def cases(self) -> list[BenchCase]:
@@ -163,7 +168,7 @@ def run_case(
     # Only lossy decoders decide by probs other than the model's own, so only their logits need to be kept.
     watched = Watched() if case.decoder.guarantee == "lossy" else None
     ask = partial(
-        decode,
+        bench.decode_with,
         model,
         contexts,
         material.new_tokens,
