@@ -12,7 +12,14 @@ from vidjacobi.errors import BadInput
 from vidjacobi.video import reader
 from vidjacobi.video.clips import Kind, open_clip, read_frames
 from vidjacobi.video.index import VideoIndex, index_video
-from vidjacobi.video.reader import DecordFailed, read_with_decord, read_with_pyav
+from vidjacobi.video.reader import (
+    DecordFailed,
+    DecordProcess,
+    Selection,
+    read_video,
+    read_with_decord,
+    read_with_pyav,
+)
 
 # pyproject.toml installs decord where it has a wheel; elsewhere PyAV reads everything
 needs_decord = pytest.mark.skipif(not find_spec("decord"), reason="decord is not installed here")
@@ -129,16 +136,14 @@ def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
 
 
 @needs_decord
-def test_a_hanging_decord_is_killed_and_pyav_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_decord_is_killed_and_pyav_reads(tmp_path: Path) -> None:
     hang = tmp_path / "hang.py"
     hang.write_text("import time\ntime.sleep(60)\n")
     path = encode(tmp_path / "a.mp4", moving(6))
-    monkeypatch.setattr(reader, "WORKER", hang)
-    monkeypatch.setattr(reader, "DECORD_SECONDS", 0.2)
-    clip = read_frames(path, 0, 6)
+    clip = read_video(path, Selection(0, 6), DecordProcess(worker=hang, seconds=0.2))
     assert clip.reader == "pyav"
     assert "no answer within 0.2" in clip.notes[0]
-    np.testing.assert_array_equal(clip.frames.numpy(), decode_all(path))
+    np.testing.assert_array_equal(clip.frames, decode_all(path))
 
 
 @needs_decord
@@ -154,10 +159,10 @@ def test_decord_is_not_used_when_it_counts_other_frames(tmp_path: Path) -> None:
             read_with_decord(other, index, np.arange(3))
 
 
-def test_without_decord_pyav_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_decord_pyav_reads(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", moving(4))
-    monkeypatch.setattr(reader, "find_spec", lambda name: None)
-    assert read_frames(path, 0, 4).reader == "pyav"
+    read = read_video(path, Selection(0, 4), DecordProcess(package="no_such_package"))
+    assert (read.reader, read.notes) == ("pyav", ())  # not even tried
 
 
 @needs_decord

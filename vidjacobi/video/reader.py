@@ -17,13 +17,30 @@ from jaxtyping import Int, UInt8
 from vidjacobi.errors import BadInput
 from vidjacobi.video.index import VideoIndex, index_video, open_stream, recent_index, unpacked
 
-WORKER = Path(__file__).with_name("decord_worker.py")
-DECORD_SECONDS = 30.0  # far longer than any read takes; after it the worker is killed, because it hangs
+_WORKER = Path(__file__).with_name("decord_worker.py")
 _BYTES_PER_SECOND = 10e6  # decord first scans the whole file; this is slow even for a busy machine
 # Files for which decord 0.6 was found to give the same bytes as PyAV. Left out are AV1 and GIF (it has no decoder),
 # VP8 (it seeks wrongly), and pictures with 10 bits, 4:2:2 or odd sides (it interpolates chroma in another way).
 _DECORD_CODECS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
 _DECORD_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+
+
+@dataclass(frozen=True)
+class DecordProcess:
+    """How decord is run: in a process of its own, because it may crash or hang.
+
+    Attributes:
+        package: without it PyAV reads everything.
+        worker: the program, which imports the package.
+        seconds: far longer than any read takes, that of a large file excepted; after them the process is killed.
+    """
+
+    package: str = "decord"
+    worker: Path = _WORKER
+    seconds: float = 30.0
+
+
+DECORD = DecordProcess()
 
 
 @dataclass(frozen=True)
@@ -87,18 +104,18 @@ class DecordFailed(Exception):
     """decord could not read a file that PyAV may well read. Users never see this error."""
 
 
-def read_video(path: Path, selection: Selection) -> VideoFrames:
+def read_video(path: Path, selection: Selection, decord: DecordProcess = DECORD) -> VideoFrames:
     """The selected frames of a file, at constant rate. Raises BadInput.
 
     Clips of variable rate are resampled by time; see `VideoIndex.at_constant_rate`.
     """
     index = recent_index(path)
     notes: tuple[str, ...] = ()
-    if suits_decord(index):
+    if suits_decord(index, decord):
         start = selection.first_of(len(index.keys), path)
         picks = selection.picks_from(start, index.at_constant_rate())
         try:
-            frames = read_with_decord(path, index, picks)
+            frames = read_with_decord(path, index, picks, decord)
             return VideoFrames(frames, start, index, "decord", describe(index))
         except DecordFailed as error:
             notes = (f"read with PyAV, because decord failed: {error}",)
@@ -116,10 +133,10 @@ def describe(index: VideoIndex) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def suits_decord(index: VideoIndex) -> bool:
+def suits_decord(index: VideoIndex, decord: DecordProcess = DECORD) -> bool:
     """Whether decord is installed and gives exactly the frames of PyAV for files of this kind."""
     return (
-        find_spec("decord") is not None
+        find_spec(decord.package) is not None
         and bool(sys.executable)
         and index.codec in _DECORD_CODECS
         and index.pixel_format in _DECORD_FORMATS
@@ -131,19 +148,19 @@ def suits_decord(index: VideoIndex) -> bool:
 
 
 def read_with_decord(
-    path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"], seconds: float | None = None
+    path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"], decord: DecordProcess = DECORD
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Frames by index (repeats allowed) from a worker process, which is killed after `seconds`.
+    """Frames by index (repeats allowed) from a worker process, which is killed when it takes too long.
 
     Raises DecordFailed.
     """
     # Each frame is asked for once: picks 4 4 6 are the frames 4 6 at the places 0 0 1.
     unique, places = np.unique(picks, return_inverse=True)
-    limit = seconds or DECORD_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+    limit = decord.seconds + path.stat().st_size / _BYTES_PER_SECOND
     try:
         with tempfile.TemporaryDirectory(prefix="vidjacobi-") as folder:
             out = Path(folder) / "frames.npz"
-            command = [sys.executable, str(WORKER), str(path.absolute()), str(out), *map(str, unique)]
+            command = [sys.executable, str(decord.worker), str(path.absolute()), str(out), *map(str, unique)]
             done = subprocess.run(command, capture_output=True, timeout=limit, check=False)
             if done.returncode or not out.exists():
                 raise DecordFailed(_reason(done.stderr) or f"exit status {done.returncode}")
