@@ -65,20 +65,18 @@ def made_up(scenario: Scenario) -> Memory:
         ({}, True, 10, "use a larger device or a smaller model"),
     ],
 )
-def test_adjustments(options: Any, may_offload: bool, spare: int, flags: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(memory, "memory_of", made_up)
-    asked = question(**options)
+def test_adjustments(options: Any, may_offload: bool, spare: int, flags: str) -> None:
+    asked = question(**options, predict=made_up)
     needs = made_up(asked.scenario(torch.float32))
     with pytest.raises(InvalidArgument) as caught:
         require_fit(asked, device(2**30 + spare, may_offload), needs)
     assert str(caught.value).endswith(flags)
 
 
-def test_small_models_are_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = question()
+def test_small_models_are_not_simulated() -> None:
+    asked = question(predict=lambda scenario: pytest.fail("it takes seconds"))
     least = asked.scenario(torch.float32).least
     assert needed(asked) < least / memory.SURELY
-    monkeypatch.setattr(memory, "memory_of", lambda scenario: pytest.fail("it takes seconds"))
     check_memory(asked, device(int(least / memory.SURELY) + 1))
     with pytest.raises(pytest.fail.Exception):
         check_memory(asked, device(int(least / memory.SURELY) - 1))

@@ -141,9 +141,9 @@ def _pass_bytes(work: "PhaseWork") -> int:
     return max(work.forward.peak, work.logits + work.outside.peak)
 
 
-def fits(scenario: Scenario, room: int) -> bool:
-    """Whether the peak is at most ``room`` bytes."""
-    return scenario.least <= room and memory_of(scenario).peak <= room
+def fits(scenario: Scenario, room: int, predict: Callable[[Scenario], Memory] = memory_of) -> bool:
+    """Whether the predicted peak is at most ``room`` bytes."""
+    return scenario.least <= room and predict(scenario).peak <= room
 
 
 def make_fit(
@@ -208,6 +208,7 @@ class MemoryQuestion:
         shape: frames, decoder and rows.
         offload, in_batch, stream: as in ``Scenario``.
         rows_flag: the flag that ``shape.rows`` of a batch comes from.
+        predict: the memory that a scenario takes.
     """
 
     outline: Callable[[torch.dtype], Outline]
@@ -216,6 +217,7 @@ class MemoryQuestion:
     in_batch: bool = False
     stream: bool = False
     rows_flag: str = "--rows"
+    predict: Callable[[Scenario], Memory] = memory_of
 
     def scenario(self, dtype: torch.dtype) -> Scenario:
         """The scenario in a dtype."""
@@ -240,7 +242,8 @@ def require_fit(question: MemoryQuestion, device: TargetDevice, memory: Memory) 
         f"{memory.worst!r} (predicted), {gib(device.room)} {device.free} on {device.name}"
     )
     scenario = question.scenario(device.dtype)
-    flags = make_fit(scenario, partial(fits, room=device.room), question.adjustments(device))
+    fitting = partial(fits, room=device.room, predict=question.predict)
+    flags = make_fit(scenario, fitting, question.adjustments(device))
     if flags is None:
         why += ". No smaller window or batch makes it fit: use a larger device or a smaller model"
         raise InvalidArgument(why)
@@ -251,4 +254,4 @@ def check_memory(question: MemoryQuestion, device: TargetDevice) -> None:
     """As ``require_fit``, and quick for a model that is far too small to matter. Raises InvalidArgument."""
     scenario = question.scenario(device.dtype)
     if scenario.least > SURELY * device.room:
-        require_fit(question, device, memory_of(scenario))
+        require_fit(question, device, question.predict(scenario))
