@@ -16,7 +16,7 @@ from vidjacobi.errors import BadCheckpoint
 from vidjacobi.eval import i3d_weights
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.i3d import I3D
-from vidjacobi.eval.i3d_weights import ANSWER, SHA256, ArraysOnly, load, probe_clip
+from vidjacobi.eval.i3d_weights import SHA256, ArraysOnly, load, probe_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
 

@@ -63,7 +63,9 @@ def run(request: list[str], tell: Tell = silent) -> list[Line]:
 
 
 @pytest.fixture(scope="module")
-def finished(data: Path, tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line]]:
+def finished(
+    data: Path, tiny_pair: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Line]]:
     """An evaluation that was not interrupted, and what it found."""
     out = tmp_path_factory.mktemp("whole")
     return out, run(words(data, tiny_pair, out))
@@ -82,7 +84,7 @@ def settled(out: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 def test_tables_and_report(finished: tuple[Path, list[Line]]) -> None:
     out, told = finished
-    assert [line.decoder for line in told] == ["frozen", "tokenizer", "ar", "pathwise", "gs_sjd"]
+    assert [line["decoder"] for line in told] == ["frozen", "tokenizer", "ar", "pathwise", "gs_sjd"]
     found = lines(out)
     ar, pathwise = found["ar", "1"], found["pathwise", "6"]
     assert ar["passes"] == "24.0"
