@@ -22,7 +22,7 @@ class RowLanes:
         context: decided tokens of the row above that open a row; None for all of them, which is exact.
         width: positions of a lane, >= 1.
         frames: row h of a frame opens once rows 0..h+frames of the frame before are complete; None: all rows.
-        lead: columns that the row above keeps in front of a lane's drafts; None for no such limit.
+        lead: columns that the row above keeps before a lane's drafts; None for no such limit.
         correct: "all" lanes replace their first rejected draft at once, or only the "top" one (PJD).
         stand_in_of: whose token stands in for the end of an unfinished row above: the "frame" before, at the
             same place, or the newest of that "row" (ZipAR).
