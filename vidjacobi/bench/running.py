@@ -182,8 +182,7 @@ def run_case(
     decoded = ask(measure=True, watch=watched)
     for clip, tokens in zip(clips, decoded.tokens, strict=True):
         keep_tokens(tokens_file(bench.out, (group.model, *case.key, group.seed, clip)), tokens)
-    of_ar = [tokens_file(bench.out, (group.model, AR, 1, group.seed, clip)) for clip in clips]
-    oracle = torch.stack([torch.from_numpy(np.load(file)) for file in of_ar])
+    oracle = tokens_of_ar(bench, group, clips)
     whole = torch.cat([contexts, decoded.tokens], 1)
     likelihood = score(model, whole, material.new_tokens, config.sampling(group.seed), watched)
     if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
@@ -210,6 +209,12 @@ def run_case(
         )
         for index, clip in enumerate(clips)
     ]
+
+
+def tokens_of_ar(bench: Bench, group: PendingBatch, clips: Sequence[int]) -> Int[Tensor, "b n"]:
+    """What one-by-one decoding decided for the same clips and seed."""
+    files = [tokens_file(bench.out, (group.model, AR, 1, group.seed, clip)) for clip in clips]
+    return torch.stack([torch.from_numpy(np.load(file)) for file in files])
 
 
 def keep_tokens(file: Path, tokens: Int[Tensor, " n"]) -> None:
