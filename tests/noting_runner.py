@@ -47,5 +47,5 @@ class NotedModel(CompiledModel):
         super().__init__(*arguments)
         self._note = note
 
-    def runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> Any:
-        return NotingRunner(super().runner(recipe, rows, clock, using), self._note)
+    def step_runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> Any:
+        return NotingRunner(super().step_runner(recipe, rows, clock, using), self._note)

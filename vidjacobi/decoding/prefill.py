@@ -152,7 +152,8 @@ def unread(like: TruncatedProbs, width: int, siblings: int) -> TruncatedProbs:
     They are laid out like those of a pass, so that a pass is compiled once: the logits are the first ``width`` rows
     of a pass's, and a tensor that ``like`` holds twice (greedy probs: peak and floor) is held twice here too.
     """
-    made = {id(part): part.new_ones(len(part), width, *part.shape[2:]) for part in like.tensors}
     rows, _, vocab_size = like.logits.shape
-    made[id(like.logits)] = like.logits.new_ones(rows, width + siblings, vocab_size)[:, :width]
+    made = {id(like.logits): like.logits.new_ones(rows, width + siblings, vocab_size)[:, :width]}
+    for part in like.tensors[1:]:
+        made.setdefault(id(part), part.new_ones(rows, width, *part.shape[2:]))
     return from_tensors(made[id(part)] for part in like.tensors)
