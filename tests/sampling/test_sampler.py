@@ -1,6 +1,7 @@
 """Truncated probs, whichever way they are found, against the plain form: the same tokens."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -147,7 +148,7 @@ def test_where_nothing_is_left_the_target_is_drawn_from(to_probs: ToProbs) -> No
 
 def test_drafts_before_the_first_pass(to_probs: ToProbs) -> None:
     drawn, _ = draft_probs_of(to_probs, 50, torch.float32, 6, 0.0)
-    first = DraftProbs(None, torch.full_like(drawn.slot, -1), drawn.fresh, 50)
+    first = replace(drawn, slot=torch.full_like(drawn.slot, -1))  # none of the last pass is read
     assert torch.equal(first.dense(), drawn.fresh.dense(50))
     ids = drawn.fresh.ids[..., 0]
     assert torch.equal(first.of(ids), drawn.fresh.probs[..., 0])

@@ -168,7 +168,7 @@ def gumbel_max_of_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "
 def source_of(drawn: DraftProbs) -> Int[Tensor, "b n 1"]:
     """The row of the last pass, counted through all clips, that each draft's q is in; -1 for fresh ones."""
     clip = torch.arange(len(drawn.slot), device=drawn.slot.device)[:, None]
-    size = 0 if drawn.last is None else drawn.last.logits.shape[1]
+    size = drawn.last.logits.shape[1]
     return torch.where(drawn.slot < 0, -1, clip * size + drawn.slot)[..., None]
 
 
@@ -177,8 +177,6 @@ def draft_rows(
 ) -> Float[Tensor, "1 r v"]:
     """The distributions q of some rows."""
     fresh = SparseProbs(ids[None], probs[None], drawn.fresh.floor)
-    if drawn.last is None:
-        return fresh.dense(drawn.vocab_size)
     rows = source[:, 0].clamp(min=0)
     carried = from_tensors(part.flatten(0, 1)[rows][None] for part in drawn.last.tensors)
     return fresh.instead_of(carried.dense(), (source < 0)[None, :, 0])

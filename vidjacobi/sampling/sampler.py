@@ -114,8 +114,6 @@ def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
     mass = torch.full_like(csr.probs, drawn.fresh.floor)
     if drawn.fresh.ids.shape[-1]:
         mass += entries_of(drawn, csr)
-    if last is None:
-        return mass
 
     def each(rows: Tensor) -> Tensor:
         """A number of every row for each of its tokens."""

@@ -153,7 +153,7 @@ class DraftProbs:
         vocab_size: number of tokens.
     """
 
-    last: TruncatedProbs | None
+    last: TruncatedProbs
     slot: Int[Tensor, "b n"]
     fresh: SparseProbs
     vocab_size: int
@@ -171,8 +171,6 @@ class DraftProbs:
         found = (
             torch.where(self.fresh.ids == tokens[..., None], self.fresh.probs, 0).sum(-1) + self.fresh.floor
         )
-        if self.last is None:
-            return found
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         at = rows, self.slot.clamp(min=0)
         peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.tensors[1:])
@@ -183,8 +181,6 @@ class DraftProbs:
 
     def dense(self) -> Probs:
         """As ``[b n v]``."""
-        if self.last is None:
-            return self.fresh.dense(self.vocab_size)
         probs = self.last.slots(self.slot.clamp(min=0)).dense()
         return self.fresh.instead_of(probs, self.slot < 0)
 
