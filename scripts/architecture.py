@@ -25,6 +25,7 @@ the layers are in `tests/house/test_layers.py`.
 | you look for | it is in |
 |---|---|
 | where a draft is accepted | `Maximal` in `vidjacobi/decoding/strategies/couplings.py`: u q(x) < p(x) |
+| where the default, `pathwise`, accepts one | `Gumbel` in the same file: the draft is argmax(log p + G) |
 | which slots become final | `accept_prefix` in `vidjacobi/decoding/strategies/verifiers.py` |
 | one pass, from draft to commit | `vidjacobi/decoding/step.py` |
 | how noise is keyed | `vidjacobi/sampling/noise.py` |
@@ -32,7 +33,7 @@ the layers are in `tests/house/test_layers.py`.
 | temperature, top-k, top-p | `vidjacobi/sampling/probs.py` (the definition), `sampler.py` (as it runs) |
 | what `fast` is made of | `configs/decoder/fast.yaml` |
 | what a model must offer | `vidjacobi/models/protocol.py`; [your model](your_model.md) |
-| how a dataset is added | `vidjacobi/datasets/contract.py`; [contributing](contributing.md) |
+| how a dataset is added | `DATASETS` in `vidjacobi/datasets/opening.py`; [contributing](contributing.md) |
 | what NFE and acceptance length mean | `vidjacobi/decoding/state.py` (glossary), `trace.py` (numbers) |
 """
 

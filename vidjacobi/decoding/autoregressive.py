@@ -1,4 +1,7 @@
-"""Decoding one token per pass: slow, plain, and the oracle of every test. Shares no code with the window loop."""
+"""Decoding one token per pass: slow, plain, and the oracle of every test.
+
+It shares the feeding of contexts with the window loop, and nothing else.
+"""
 
 import torch
 from jaxtyping import Bool, Int

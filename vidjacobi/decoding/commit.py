@@ -51,7 +51,8 @@ def verify(
     state, window, parts = inputs.state, inputs.window, recipe.strategies
     # 1. Target probs p, from the logits of the chain; those of the siblings come after them.
     target_probs = to_truncated_probs(logits[:, : window.width], recipe.sampling, recipe.fused)
-    # 2. The evidence: drafts, their q, p, and noise that no draft was made with.
+    # 2. The evidence: drafts, their q, p, and the noise of their positions in this pass (design rule 6 says which
+    #    purpose may use which part of it).
     noise = state.noise(window.targets, target_probs.dtype, noise_source)
     drafts = state.tokens.gather(1, window.targets)
     evidence = DraftEvidence(drafts, inputs.draft_probs, target_probs, noise)

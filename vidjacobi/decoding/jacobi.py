@@ -197,7 +197,7 @@ class RowBatch:
         return found
 
     def _wipe(self, rows: RowIndex) -> None:
-        """Forget cache entries that may not be finite: one that nobody sees still counts 0 times itself."""
+        """Overwrite cache entries that may not be finite: a masked one still enters the sum, as 0 * NaN = NaN."""
         model = self.recipe.model
         if has_free_rows(model):
             model.copy_rows(self.cache, rows, model.make_cache(1, self.slots), 0 * rows)
@@ -251,7 +251,9 @@ def not_finite(group: ClipGroup) -> BadModelOutput:
 
 
 def show(watch: Watch, output: StepOutput) -> None:
-    """Tell the watcher which logits decided which tokens; once more, rightly, for the one after a sibling.
+    """Tell the watcher which logits decided which tokens.
+
+    The token after an accepted sibling is shown a second time, with the logits after the sibling that decided it.
 
     The first new token, which the prefill decides, is never shown.
     """

@@ -75,7 +75,7 @@ class Strategies:
 
     @property
     def guarantee(self) -> str:
-        """What they prove together. The pathwise verifier needs no coupling's promise, every one needs the lanes'."""
+        """What they prove together: the coupling does not matter to a pathwise verifier, the lanes matter to all."""
         if "lossy" in (self.verifier.guarantee, self.lanes.guarantee):
             return "lossy"
         return self.verifier.guarantee if self.verifier.guarantee == "identical" else self.coupling.guarantee
@@ -92,8 +92,8 @@ class Recipe:
         window: most positions evaluated per pass, siblings included, >= 1.
         room: positions that a row of the cache and of every table must hold, context and new tokens.
         parts: the five parts of a Jacobi decoder; None for AR.
-        fused: passes run in compiled code, which fuses chains of operations. The compiler's runner says so, and
-            whoever counts what compiled code does.
+        fused: passes run in compiled code, which fuses chains of operations. Set by the runner of compiled passes,
+            and by the estimates that count what compiled code moves.
     """
 
     model: VideoModel
@@ -138,7 +138,7 @@ class Recipe:
         return -(-(self.room + (self.window if self.strategies.draft_tree else 0)) // BUCKET) * BUCKET
 
     def slots_to_read(self, furthest: int, step: int = BUCKET) -> int:
-        """Slots that a pass reads whose largest input is at ``furthest`` - 1: whole ``steps`` of whole buckets."""
+        """Slots that a pass reads whose largest input is at ``furthest`` - 1: a multiple of ``step``, itself of BUCKET."""
         return min(self.spare_slot, -(-(furthest + self.siblings) // step) * step)
 
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Window:
-    """The positions that a pass evaluates, in rising order, padded on the right.
+    """The chain of a pass: the positions that it evaluates but for siblings, in rising order, padded on the right.
 
     Attributes:
         inputs: position of each token that is fed; the probs that come out are those of the next position.
@@ -139,7 +139,7 @@ def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where
 
 
 # Records as the tensors that they hold, whatever their fields are called: rows of a batch come and go, and compiled
-# code keeps shapes and addresses. None stays None; what a sparse path wrote down beside its tensors is left out.
+# code keeps shapes and addresses. None stays None; the tuple of rows that the sparse path lists becomes None.
 
 
 def map_tensors(record: T, change: Callable[[Tensor], Tensor]) -> T:

@@ -47,11 +47,11 @@ def splitmix64(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
 
 
 class Noise:
-    """The noise of one window: clips' streams, the window's positions and the clips' pass counts.
+    """The noise of one window: clips' noise keys, the window's positions and the clips' pass counts.
 
     Args:
         seed: the user's seed, of all clips or of each.
-        streams: ``noise_key`` of each clip.
+        noise_keys: ``noise_key`` of each clip.
         positions: raster indices of the window.
         passes: how many passes each clip took part in before this one.
         dtype: float32 or float64; the underlying 32 random bits are the same.
