@@ -138,7 +138,7 @@ class Recipe:
         return -(-(self.room + (self.window if self.strategies.draft_tree else 0)) // BUCKET) * BUCKET
 
     def slots_to_read(self, furthest: int, step: int = BUCKET) -> int:
-        """Slots that a pass reads with its largest input at ``furthest`` - 1: a multiple of ``step`` (whole buckets)."""
+        """Slots that a pass reads with its largest input at ``furthest`` - 1: a multiple of ``step`` (of buckets)."""
         return min(self.spare_slot, -(-(furthest + self.siblings) // step) * step)
 
 
