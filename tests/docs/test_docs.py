@@ -31,6 +31,7 @@ from doc_pages import (
     text_of,
 )
 
+SLOW_PAGES = ("batch", "decoders")  # with whole commands that other fast tests run as well
 README, LOG = ROOT / "README.md", ROOT / "docs" / "log"
 # How many blocks of each page cannot run. A new one is to be counted here, with a reason beside it on the page.
 NOT_RUN = {
@@ -69,7 +70,15 @@ def main() -> Callable[[list[str]], int]:
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=ids)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW_PAGES else [])
+        for page in PAGES
+        if blocks_of(page)
+    ],
+    ids=ids,
+)
 def test_a_page_runs(
     page: Path, main: Callable[[list[str]], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
