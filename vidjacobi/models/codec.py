@@ -19,6 +19,7 @@ from vidjacobi.shapes import Frames, GridTokens
 
 ClipPixels = Float[Tensor, "c T H W"]
 Picture = Float[Tensor, "1 c H W"]
+_MOST_CUT = 128  # pixels of a scaled frame for each that is kept; a 16:9 video on a square tokenizer has 1.8
 
 
 def frames_to_tokens(clips: Sequence[Frames], tokenizer: VideoTokenizer) -> GridTokens:
@@ -115,12 +116,19 @@ def fit(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "c T h w"]:
 
     Each frame is scaled (bilinear, antialiased) until it covers ``size`` and its centre is cut out; nothing is
     padded or distorted. Frames are taken one at a time, so the float copy of a large source never stands in
-    memory as a whole. Raises InvalidArgument for frames that are not uint8 ``[T H W 3]`` with T >= 1.
+    memory as a whole. Raises InvalidArgument for frames that are not uint8 ``[T H W 3]`` with T >= 1, and for a
+    shape of which next to nothing would stay.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or 0 in frames.shape:
         raise InvalidArgument(f"frames must be uint8 [T H W 3], got {frames.dtype} {list(frames.shape)}")
     if min(size) < 1:
         raise InvalidArgument(f"size (height, width) must be positive, got {size}")
+    height, width = covering_size((frames.shape[1], frames.shape[2]), size)
+    if height * width > _MOST_CUT * size[0] * size[1]:
+        raise InvalidArgument(
+            f"frames of {frames.shape[2]}x{frames.shape[1]} would be scaled to {width}x{height}, of which "
+            f"{size[1]}x{size[0]} is kept: cut out the part that matters first"
+        )
     # [-1, 1] is the range that the tokenizer was trained on
     pixels = torch.empty(3, len(frames), *size, device=frames.device)
     for i, frame in enumerate(frames):

@@ -17,6 +17,7 @@ from vidjacobi.shapes import Frames
 from vidjacobi.video.index import FALLBACK_FPS, recent_index
 from vidjacobi.video.probe import Kind, kind_of
 from vidjacobi.video.reader import Selection, describe, read_video
+from vidjacobi.video.whitelist import check_frames
 from vidjacobi.video.writer import write_video
 
 __all__ = ["ClipInfo", "Kind", "ReadClip", "open_clip", "read_frames", "write_video"]
@@ -96,7 +97,8 @@ def read_frames(
         from_end: read the last frames instead.
         stride: read only every stride-th frame; `fps` falls accordingly.
 
-    Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short.
+    Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short, and where
+    its pictures or all these frames are larger than ``whitelist`` allows.
     """
     path = Path(path)
     if start < 0 or count < 1 or stride < 1:
@@ -109,6 +111,8 @@ def read_frames(
     selection = Selection(start, count, from_end, stride)
     kind = kind_of(path)
     if kind is Kind.VIDEO:
+        index = recent_index(path)
+        check_frames(min(count, len(index.keys)), *index.size, path)
         read = read_video(path, selection)
         frames, fps = torch.from_numpy(read.frames), float(read.index.rate) / stride
         return ReadClip(frames, fps, str(path), read.start, read.reader, read.notes)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from vidjacobi.errors import BadInput
 from vidjacobi.video.probe import IMAGE_SUFFIXES
+from vidjacobi.video.whitelist import check_frames, open_picture
 
 
 def over_black(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:
@@ -23,7 +24,7 @@ def over_black(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:
 def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     """One image as RGB: turned as EXIF says, alpha over black, the upper 8 of 16 bits.
 
-    Raises BadInput for a file that is damaged, too large, or in floating point.
+    Raises BadInput for a file that is damaged, too large, in floating point, or in another format (``whitelist``).
     """
     return _read(path, path)
 
@@ -35,10 +36,8 @@ def image_from_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
 
 def _read(file: str | Path | io.BytesIO, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        with Image.open(file) as image:
+        with open_picture(file, path) as image:
             return _to_rgb(ImageOps.exif_transpose(image), path)
-    except Image.DecompressionBombError as error:
-        raise BadInput(f"{path}: {error}") from error
     except PermissionError as error:
         raise BadInput(f"{path}: no permission to read it; check its owner and mode (chmod +r)") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -48,10 +47,10 @@ def _read(file: str | Path | io.BytesIO, path: str | Path) -> UInt8[np.ndarray, 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) as displayed, from the header alone. Raises BadInput."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path, path) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Orientation: a quarter turn
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{path}: a damaged or unknown image: {error}") from error
     return (width, height) if turned else (height, width)
 
@@ -74,7 +73,8 @@ def frame_files(folder: str | Path) -> list[Path]:
 
 
 def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
-    """The images as frames, uint8 RGB. Raises BadInput where one differs in size from the first."""
+    """The images as frames, uint8 RGB. Raises BadInput where one differs in size from the first, and for too many."""
+    check_frames(len(files), *image_size(files[0]), files[0].parent)
     first = read_image(files[0])
     frames = np.empty((len(files), *first.shape), np.uint8)
     for i, file in enumerate(files):

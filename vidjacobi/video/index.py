@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float, Int, UInt8
 
 from vidjacobi.errors import BadInput
-from vidjacobi.video.probe import not_a_video
+from vidjacobi.video.whitelist import limit_decoder, open_container
 
 FALLBACK_FPS = Fraction(25)
 
@@ -161,12 +161,7 @@ def _remembered(path: Path, changed: int, size: int) -> VideoIndex:
 @contextmanager
 def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its first video stream that is not a cover picture. Raises BadInput."""
-    try:
-        # FFmpeg takes names such as "concat:a|b" for protocols; an absolute path cannot be one.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise not_a_video(path) from error
-    with container:
+    with open_container(path) as container:
         covers = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & covers]
         if not streams:
@@ -175,6 +170,7 @@ def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = streams[0]
         if stream.codec_context is None:
             raise BadInput(f"{path}: its video codec is unknown to the installed PyAV; convert it to H.264")
+        limit_decoder(stream, path)
         stream.thread_type = "AUTO"
         yield container, stream
 
@@ -184,10 +180,14 @@ def unpacked(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     for packet in _packets(container, stream):
         try:
             yield from packet.decode()
+        except MemoryError:  # FFmpeg's too, which must not be taken for damage
+            raise
         except av.FFmpegError:
             continue
     try:
         yield from stream.codec_context.decode(None)  # frames that the decoder still holds at the end
+    except MemoryError:
+        raise
     except (av.FFmpegError, EOFError):
         return
 
@@ -205,6 +205,8 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
+    except MemoryError:
+        raise
     except (av.FFmpegError, EOFError):
         return
 

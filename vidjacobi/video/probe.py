@@ -4,14 +4,10 @@ import codecs
 from enum import Enum
 from pathlib import Path
 
-from PIL import Image
-
 from vidjacobi.errors import BadInput
+from vidjacobi.video.whitelist import open_picture
 
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"])
-# Formats that are recognised by content, whatever the name says. Pillow knows more, but some of its readers look at a
-# few bytes only and would take videos and random bytes for images.
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _HEAD_BYTES = 4096
 
 
@@ -44,20 +40,6 @@ def kind_of(path: str | Path) -> Kind:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
     _refuse_text(path, head)
     return Kind.IMAGE if _is_still_image(path) else Kind.VIDEO
-
-
-def not_a_video(path: str | Path) -> BadInput:
-    """The error for a file that no demuxer opens, with the most likely reason."""
-    path = Path(path)
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    # An mp4 file is a row of boxes: 4 bytes of length, then 4 letters.
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-        return BadInput(
-            f"{path}: an mp4/mov file without a readable index (moov): it was cut short, "
-            "or its recording never ended; copy or download it again"
-        )
-    return BadInput(f"{path}: not a video or image in any known format, or damaged from its first bytes on")
 
 
 def _missing(path: Path) -> str:
@@ -94,12 +76,10 @@ def _is_text(head: bytes) -> bool:
 
 def _is_still_image(path: Path) -> bool:
     try:
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+        with open_picture(path, path) as image:
             frames = getattr(image, "n_frames", 1)
             if image.format == "WEBP" and frames > 1:
                 raise BadInput(f"{path}: an animated WebP, which is not read; convert it to mp4 or GIF")
             return not (image.format == "PNG" and frames > 1)
-    except Image.DecompressionBombError as error:
-        raise BadInput(f"{path}: {error}") from error
     except (OSError, SyntaxError, ValueError):
         return False  # not an image of these formats
