@@ -19,7 +19,7 @@ from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
 from vidjacobi.bench.settings import BenchCase, cases_of
 from vidjacobi.config.decoder import load_decoder
-from vidjacobi.config.yaml_files import differences
+from vidjacobi.config.settings import differences
 from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument

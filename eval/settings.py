@@ -1,11 +1,11 @@
 """What an evaluation runs, checked before anything is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.settings import BenchConfig
-from vidjacobi.config.yaml_files import load_settings
+from vidjacobi.config.settings import load_settings
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 
@@ -122,8 +122,11 @@ class EvalConfig:
         )
 
 
-def load_eval(name: str, flags: Mapping[str, Any]) -> EvalConfig:
-    """``configs/eval/NAME.yaml`` or the file at a path, with flags laid over it, checked. Raises InvalidArgument."""
-    config = load_settings("eval", name, EvalConfig, flags)
+def load_eval(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> EvalConfig:
+    """``configs/eval/NAME.yaml`` or the file at a path, with flags and ``key=value`` pairs laid over it, checked.
+
+    Raises InvalidArgument.
+    """
+    config = load_settings("eval", name, EvalConfig, flags, pairs)
     config.check()
     return config

@@ -1,6 +1,7 @@
 """Device, dtype and versions. Only this module calls torch.cuda. The paths for CUDA have not run on a GPU yet."""
 
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -45,10 +46,10 @@ def pick_device(name: str) -> torch.device:
     """The torch device of this name, or the best one for ``auto``. Raises InvalidArgument if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidArgument(f"unknown device {name!r}: use cpu, cuda, cuda:N or auto") from error
+    # torch knows more devices, such as meta, whose tensors have no numbers
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name):
+        raise InvalidArgument(f"unknown device {name!r}: use cpu, cuda, cuda:N or auto")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidArgument(f"device {name!r}: torch sees no CUDA device here. Use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -105,7 +105,7 @@ def test_doctor_says_what_fits(gpu: Any, capsys: Any) -> None:
     [
         (["plan", "--gpu", "h10"], "did you mean 'h100'"),
         (["plan", "--gpu", "h100", "--dtype", "float64"], "unknown dtype 'float64'"),
-        (["plan", "--gpu", "h100", "--window", "0"], "windows must be at least 1"),
+        (["plan", "--gpu", "h100", "--window", "0"], "window must be at least 1"),
         (["plan", "--gpu", "h100", "--batch", "0"], "batch must be at least 1"),
         (["plan", "--gpu", "h100", "--curve", "x.txt"], "should end in .yaml"),
         (["plan", "--gpu", "h100", "--bench", "nowhere.json"], "nowhere.json cannot be read"),

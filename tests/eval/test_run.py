@@ -203,8 +203,8 @@ def test_refuses_bad_requests(
 
 
 def test_subcommands(capsys: pytest.CaptureFixture) -> None:
-    assert main(["eval"]) == 0
-    assert "vidjacobi eval fvd" in capsys.readouterr().out
+    assert main(["eval"]) == 2
+    assert "eval needs a dataset, or `setup` or `fvd`" in capsys.readouterr().err
     assert main(["eval", "realestate"]) == 2
     assert "did you mean 'realestate10k'" in capsys.readouterr().err
 

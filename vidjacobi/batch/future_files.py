@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vidjacobi.batch.manifest import FAILURES, LOGS, MANIFEST, Item, ManifestRow
 from vidjacobi.batch.settings import BatchPlan
-from vidjacobi.config.yaml_files import differences
+from vidjacobi.config.settings import differences
 from vidjacobi.datasets import folder_name
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadOutput

@@ -5,16 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
-from vidjacobi.config.yaml_files import load_settings
+from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
+from vidjacobi.config.settings import load_settings
 from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.registry import check_whole, lookup
+from vidjacobi.registry import lookup
 from vidjacobi.sampling.probs import SamplingParams
 
 T = TypeVar("T")
@@ -130,17 +127,9 @@ class BatchConfig:
         lookup("output", self.output, OUTPUTS)
         lookup("engine", self.engine, dict.fromkeys(ENGINES))
         parse_shard(self.shard)
-        for name in ("stride", "samples", "context", "frames", "rows"):
-            check_whole("batch", name, getattr(self, name), 1)
-        for name in ("limit", "workers", "window"):
-            if getattr(self, name) is not None:
-                check_whole("batch", name, getattr(self, name), 1)
-        if not self.seconds > 0:
-            raise InvalidArgument(f"batch: seconds must be positive, not {self.seconds}")
-        if self.gpus is not None and not self.gpus >= 0:
-            raise InvalidArgument(f"batch: gpus cannot be {self.gpus}")
-        if self.ray_address and self.engine != "ray":
-            raise InvalidArgument("a Ray address goes with --engine ray")
+        for name in ("ray_address", "gpus"):
+            if getattr(self, name) is not None and self.engine != "ray":
+                raise InvalidArgument(f"{name.replace('_', '-')} goes with --engine ray")
         if self.engine == "ray" and self.shard != "0/1":
             raise InvalidArgument("Ray spreads the work by itself: leave --shard out")
         _ = self.sampling  # its numbers are checked when it is made
@@ -176,27 +165,16 @@ class BatchPlan:
 
 
 def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> BatchPlan:
-    """``configs/batch/NAME.yaml`` or a path, flags laid over it, and ``decoder.KEY=VALUE`` pairs.
+    """``configs/batch/NAME.yaml`` or a path, with flags and ``key=value`` pairs laid over it.
 
     Raises InvalidArgument.
     """
-    config = _absolute(load_settings("batch", name, BatchConfig, flags))
+    own = [pair for pair in pairs if not pair.startswith(INNER)]
+    config = load_settings("batch", name, BatchConfig, flags, own)
     config.check()
-    try:
-        overrides = dict(_override(pair) for pair in pairs)
-    except OmegaConfBaseException as error:
-        raise InvalidArgument(f"decoder settings: {error}") from error
-    decoder = with_window(load_decoder(config.decoder, overrides), config.window)
+    config, decoder = decoder_asked_for(_absolute(config), flags, pairs)
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     return BatchPlan(config, decoder)
-
-
-def _override(pair: str) -> tuple[str, Any]:
-    key, equals, _ = pair.partition("=")
-    if not equals or not key.startswith("decoder."):
-        raise InvalidArgument(f"{pair!r}: settings of the decoder are written decoder.KEY=VALUE")
-    inner = key.removeprefix("decoder.")
-    return inner, OmegaConf.select(OmegaConf.from_dotlist([pair.removeprefix("decoder.")]), inner)
 
 
 def _absolute(config: BatchConfig) -> BatchConfig:

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml  # type: ignore[import-untyped]
 
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
@@ -50,7 +50,7 @@ def write_curve(path: Path, curve: dict[str, list[Any]], about: dict[str, Any]) 
 
     ``about`` are keys that say where it was measured. Raises BadOutput.
     """
-    text = OmegaConf.to_yaml(OmegaConf.create({**about, **curve}))
+    text = yaml.safe_dump({**about, **curve}, sort_keys=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")

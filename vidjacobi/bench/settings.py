@@ -1,12 +1,12 @@
 """What a bench runs, checked before anything is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidjacobi.bench.bars import BARS, Bar
 from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
-from vidjacobi.config.yaml_files import load_settings
+from vidjacobi.config.settings import load_settings
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.errors import InvalidArgument
@@ -105,9 +105,12 @@ def lane_rule(decoder: DecoderConfig) -> str:
     return "raster" if decoder.lanes is None else str(decoder.lanes["name"])
 
 
-def load_bench(name: str, flags: Mapping[str, Any]) -> BenchConfig:
-    """``configs/bench/NAME.yaml`` or the file at a path, with flags laid over it, checked. Raises InvalidArgument."""
-    config = load_settings("bench", name, BenchConfig, flags)
+def load_bench(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) -> BenchConfig:
+    """``configs/bench/NAME.yaml`` or the file at a path, with flags and ``key=value`` pairs laid over it, checked.
+
+    Raises InvalidArgument.
+    """
+    config = load_settings("bench", name, BenchConfig, flags, pairs)
     config.check()
     return config
 

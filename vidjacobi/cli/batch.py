@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   vidjacobi batch my_lerobot_set/ --camera top --engine ray --ray-address auto --workers 16 --out /shared/futures
   vidjacobi report futures
 
-Settings of the decoder may follow DATA: decoder.KEY=VALUE.
+Any setting may also be given as key=value after DATA; decoder.KEY=VALUE changes the decoder's own.
 """
 
 
@@ -35,7 +35,9 @@ def parser() -> ArgumentParser:
     """Arguments; what is not given keeps the configuration's value."""
     made = options.new_parser("batch", TEXT, EXAMPLES)
     made.add_argument("data", metavar="DATA", help="folder, list or pattern")
-    made.add_argument("settings", nargs="*", metavar="decoder.KEY=VALUE", help="settings of the decoder")
+    made.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="any setting; decoder.KEY=VALUE: its own"
+    )
     _add_data(made)
     _add_how(made)
     _add_work(made)
@@ -48,11 +50,11 @@ def _add_data(parser: ArgumentParser) -> None:
     options.add_clip_choice(add)
     add("--starts", metavar="RULE", help="first, every:N or random:N clips of each episode (first)")
     add("--short", metavar="POLICY", help="episodes shorter than a clip: skip, pad or error (skip)")
-    add("--limit", type=int, metavar="N", help="only the first N episodes")
+    add("--limit", type=options.whole, metavar="N", help="only the first N episodes")
     options.add_context(add)
     options.add_frames(add, chunks=True)
-    add("--samples", type=int, metavar="K", help="futures of each clip; they share one prefill (1)")
-    add("--seconds", type=float, metavar="S", help="longest time that reading a clip may take (120)")
+    add("--samples", type=options.whole, metavar="K", help="futures of each clip; they share one prefill (1)")
+    add("--seconds", type=options.number, metavar="S", help="longest time that reading a clip may take (120)")
 
 
 def _add_how(parser: ArgumentParser) -> None:
@@ -73,19 +75,24 @@ def _add_work(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("work and output").add_argument
     options.add_out(add, "out/batch")
     add("--output", metavar="KIND", help="videos, frames (PNG) or tokens only (videos)")
-    add("--rows", type=int, metavar="N", help="futures decoded at a time by each worker (8)")
+    add("--rows", type=options.whole, metavar="N", help="futures decoded at a time by each worker (8)")
     add("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu (auto: every GPU, else the CPU)")
-    add("--workers", type=int, metavar="N", help="processes, or actors of Ray (one per device)")
+    add("--workers", type=options.whole, metavar="N", help="processes, or actors of Ray (one per device)")
     add("--shard", metavar="I/N", help="only every N-th episode from the I-th on, I from 0: for Slurm arrays")
     add("--engine", metavar="NAME", help="local or ray (local)")
     add("--ray-address", metavar="ADDRESS", help="of a cluster: auto or host:port (Ray on this machine)")
     gpus = "GPUs per actor of Ray, 0.5 for two on one (1 if there are any)"
-    add("--gpus", type=float, metavar="N", help=gpus)
+    add("--gpus", type=options.number, metavar="N", help=gpus)
+    add("--fail-fast", action="store_true", default=None, help="stop at the first failure")
+    _add_resume(parser)
+
+
+def _add_resume(parser: ArgumentParser) -> None:
+    add = parser.add_mutually_exclusive_group().add_argument  # they contradict each other
     add("--no-resume", dest="resume", action="store_false", help="refuse a folder that holds a batch")
     resume = "resume in such a folder (the default)"
     add("--resume", dest="resume", action="store_true", default=True, help=resume)
     add("--overwrite", action="store_true", help="begin anew in a folder that holds a batch")
-    add("--fail-fast", action="store_true", default=None, help="stop at the first failure")
 
 
 def run(args: Namespace) -> tuple[dict[str, Any], int]:

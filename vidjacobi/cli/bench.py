@@ -18,18 +18,18 @@ def parser() -> ArgumentParser:
     """Arguments; what is not given keeps the configuration's value."""
     made = options.new_parser("bench", TEXT)
     add = made.add_argument
-    clips = "videos to take 9-frame contexts from; none: held-out clips that ship with the model"
+    clips = "videos to take 9-frame contexts from; none: held-out clips that ship; key=value may follow"
     add("clip", nargs="*", metavar="CLIP", help=clips)
     add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
     add("--models", nargs="+", metavar="NAME", help="nano, micro, checkpoint folders, repositories")
     options.add_tokenizer(add)
-    add("--clips", type=int, metavar="N", help="how many of the bundled held-out contexts")
+    add("--clips", type=options.whole, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
-    add("--windows", nargs="+", type=int, metavar="N", help="window sizes")
-    add("--seeds", nargs="+", type=int, metavar="S", help="every clip is decoded with each of them")
-    add("--frames", type=int, metavar="N", help="frames to predict after the 9 of the context")
-    add("--batch", type=int, metavar="N", help="clips decoded together")
-    add("--workers", type=int, metavar="N", help="processes; seconds mean most with one")
+    add("--windows", nargs="+", type=options.whole, metavar="N", help="window sizes")
+    add("--seeds", nargs="+", type=options.whole, metavar="S", help="every clip is decoded with each of them")
+    add("--frames", type=options.whole, metavar="N", help="frames to predict after the 9 of the context")
+    add("--batch", type=options.whole, metavar="N", help="clips decoded together")
+    add("--workers", type=options.whole, metavar="N", help="processes; seconds mean most with one")
     options.add_device(add)
     options.add_dtype(add)
     options.add_compile(add)
@@ -48,8 +48,9 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.bench.material import Source
     from vidjacobi.bench.settings import load_bench
 
-    config = load_bench(args.config, vars(args))
-    job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in args.clip)))
+    pairs, clips = options.split_settings(args.clip)
+    config = load_bench(args.config, vars(args), pairs)
+    job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in clips)))
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
     for left in running.run(

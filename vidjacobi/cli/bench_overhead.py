@@ -35,10 +35,16 @@ def parser() -> ArgumentParser:
     add("--predict", default="4b", metavar="NAME", help="4b, 5b, 12b, 13b, nano, micro or a folder (4b)")
     options.add_gpu(add, "", default="h100")
     add("--decoders", nargs="+", default=DECODERS, metavar="NAME", help=f"({', '.join(DECODERS)})")
-    add("--window", type=int, default=128, metavar="N", help="positions of a predicted pass (128)")
+    add("--window", type=options.whole, default=128, metavar="N", help="positions of a predicted pass (128)")
     models = "measured here; checkpoints or names (nano)"
     add("--models", nargs="*", default=["nano"], metavar="NAME", help=models)
-    add("--tokens", type=int, default=64, metavar="N", help="new tokens of each measurement, at least 4 (64)")
+    add(
+        "--tokens",
+        type=options.whole,
+        default=64,
+        metavar="N",
+        help="new tokens of each measurement, at least 4 (64)",
+    )
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")
     return made

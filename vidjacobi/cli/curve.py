@@ -26,8 +26,15 @@ def parser() -> ArgumentParser:
     add("clips", nargs="*", metavar="CLIP", help="videos with contexts; none: the model's held-out ones")
     options.add_model(add, "nano")
     add("--decoder", default="pathwise", metavar="NAME", help="whose passes are measured (pathwise)")
-    add("--windows", nargs="+", type=int, default=[16, 32, 64, 128, 256], metavar="N", help="window sizes")
-    add("--count", type=int, default=4, metavar="N", help="how many held-out contexts (4)")
+    add(
+        "--windows",
+        nargs="+",
+        type=options.whole,
+        default=[16, 32, 64, 128, 256],
+        metavar="N",
+        help="window sizes",
+    )
+    add("--count", type=options.whole, default=4, metavar="N", help="how many held-out contexts (4)")
     options.add_frames(add, 24)
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")

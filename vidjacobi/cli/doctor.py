@@ -23,8 +23,14 @@ def parser() -> ArgumentParser:
     add = made.add_argument
     options.add_outlined_model(add, "nano")
     options.add_decoder(add, "pathwise")
-    add("--batch", type=int, default=1, metavar="N", help="rows of a batch: `vidjacobi batch --rows N` (1)")
-    add("--samples", type=int, default=1, metavar="K", help="futures of one rollout (1)")
+    add(
+        "--batch",
+        type=options.whole,
+        default=1,
+        metavar="N",
+        help="rows of a batch: `vidjacobi batch --rows N` (1)",
+    )
+    add("--samples", type=options.whole, default=1, metavar="K", help="futures of one rollout (1)")
     options.add_offload(add, False)
     add("--stream", action="store_true", help="frames are made group by group, between the passes")
     options.add_device(add, "auto")

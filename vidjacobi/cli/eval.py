@@ -32,10 +32,11 @@ def parser() -> ArgumentParser:
     made = options.new_parser("eval", TEXT, EXAMPLES)
     add = made.add_argument
     add("dataset", nargs="?", metavar="DATASET", help=options.LAYOUTS)
+    add("settings", nargs="*", metavar="KEY=VALUE", help="any setting of the configuration")
     add("--data", metavar="DIR", help="the dataset's folder (required)")
     add("--config", default="paper", help="paper, quick or a YAML path (paper)")
     options.add_out(add, "out/eval")
-    add("--videos", type=int, metavar="N", help="clips that the report plays (6)")
+    add("--videos", type=options.whole, metavar="N", help="clips that the report plays (6)")
     _add_clips(made)
     _add_decoding(made)
     add_network(made)
@@ -45,8 +46,8 @@ def parser() -> ArgumentParser:
 def _add_clips(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("clips").add_argument
     options.add_clip_choice(add)
-    add("--clips", type=int, metavar="N", help="how many, at most (150)")
-    add("--start", type=int, metavar="N", help="first frame (0)")
+    add("--clips", type=options.whole, metavar="N", help="how many, at most (150)")
+    add("--start", type=options.whole, metavar="N", help="first frame (0)")
     options.add_context(add)
     options.add_frames(add)
 
@@ -54,10 +55,10 @@ def _add_clips(parser: ArgumentParser) -> None:
 def _add_decoding(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("decoding").add_argument
     options.add_model(add)
-    add("--decoders", type=listed, metavar="A,B", help="see `vidjacobi decoders`; ar always runs")
-    add("--windows", type=numbered, metavar="N,M", help="positions per pass")
+    add("--decoders", type=options.listed, metavar="A,B", help="see `vidjacobi decoders`; ar always runs")
+    add("--windows", type=options.wholes, metavar="N,M", help="positions per pass")
     options.add_sampling(add)
-    add("--workers", type=int, metavar="N", help="processes; latencies mean most with one (1)")
+    add("--workers", type=options.whole, metavar="N", help="processes; latencies mean most with one (1)")
     options.add_device(add)
     options.add_dtype(add)
     shown = "predicted frames, or the context too (pred)"
@@ -74,27 +75,15 @@ def add_network(parser: ArgumentParser) -> None:
     add("--weights", metavar="FILE", help=weights)
     resize = "to a square: squash (TF's way), or short side and crop"
     add("--resize", choices=("squash", "short_side"), help=resize)
-    add("--draws", type=int, metavar="N", help="resamplings of the bootstrap (1000)")
+    add("--draws", type=options.whole, metavar="N", help="resamplings of the bootstrap (1000)")
 
 
-def listed(text: str) -> list[str]:
-    """Comma-separated words."""
-    return [word for word in text.split(",") if word]
-
-
-def numbered(text: str) -> list[int]:
-    """Comma-separated whole numbers."""
-    return [int(word) for word in listed(text)]
-
-
-def run(args: Namespace) -> dict[str, Any] | None:
-    """Evaluate; the lines of the results table. None where no dataset was named, and the help was printed.
-
-    Raises VidjacobiError.
-    """
+def run(args: Namespace) -> dict[str, Any]:
+    """Evaluate; the lines of the results table. Raises VidjacobiError."""
     if args.dataset is None:
-        parser().print_help()
-        return None
+        raise InvalidArgument(
+            "eval needs a dataset, or `setup` or `fvd`: `vidjacobi eval --help` explains the three"
+        )
     from vidjacobi.bench.running import print_progress
     from vidjacobi.datasets import DATASETS
     from vidjacobi.eval.results import flat
@@ -107,7 +96,7 @@ def run(args: Namespace) -> dict[str, Any] | None:
         raise InvalidArgument(
             f"unknown word {args.dataset!r}{suggest(args.dataset, known)}. There are: {', '.join(known)}"
         )
-    config = load_eval(args.config, vars(args))
+    config = load_eval(args.config, vars(args), args.settings)
     out = Path(args.out)
     lines = evaluate(config, out, print_progress)
     print((out / TEXT).read_text(encoding="utf-8"))

@@ -26,9 +26,21 @@ def parser() -> ArgumentParser:
     add = made.add_argument
     add("generated", metavar="GENERATED", type=Path)
     add("real", metavar="REAL", type=Path)
-    add("--first", type=int, default=0, metavar="N", help="first frame; 9 leaves 9 of context out (0)")
-    add("--frames", type=int, metavar="N", help="so many frames (all that follow)")
-    add("--seed", type=int, default=0, metavar="S", help="of the floor's halves and the bootstrap (0)")
+    add(
+        "--first",
+        type=options.whole,
+        default=0,
+        metavar="N",
+        help="first frame; 9 leaves 9 of context out (0)",
+    )
+    add("--frames", type=options.whole, metavar="N", help="so many frames (all that follow)")
+    add(
+        "--seed",
+        type=options.whole,
+        default=0,
+        metavar="S",
+        help="of the floor's halves and the bootstrap (0)",
+    )
     options.add_device(add, "auto")
     add_network(made)
     # these flags have no default of their own: `eval DATASET` takes it from its configuration

@@ -88,11 +88,10 @@ class Command(Protocol):
         """The command's arguments. Imports neither torch nor numpy, so that ``--help`` is quick."""
         ...
 
-    def run(self, args: Namespace) -> dict[str, Any] | tuple[dict[str, Any], int] | None:
+    def run(self, args: Namespace) -> dict[str, Any] | tuple[dict[str, Any], int]:
         """Do it, and return the object of the last line on standard output.
 
-        An exit status other than 0 stands beside it. None where only help was wanted: there is no last line.
-        Raises VidjacobiError.
+        An exit status other than 0 stands beside it. Raises VidjacobiError.
         """
         ...
 
@@ -131,9 +130,18 @@ def run(words: Sequence[str]) -> int:
     # intermixed: `rollout --frames 8 clip.mp4 --seed 7 other.mp4` names two clips
     result = command.run(command.parser().parse_intermixed_args(rest))
     line, status = result if isinstance(result, tuple) else (result, 0)
-    if line is not None:
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+    print(json_line(line), flush=True)
     return status
+
+
+def json_line(line: dict[str, Any]) -> str:
+    """One line of JSON that standard output can take, whatever names of files are in it."""
+    text = json.dumps(line, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that is not
+        return json.dumps(line)
+    return text
 
 
 def split(words: Sequence[str]) -> tuple[str, Sequence[str]]:

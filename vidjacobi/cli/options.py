@@ -4,8 +4,13 @@ Where a command reads a configuration, a flag that is not given is None, so that
 The other commands pass their default here.
 """
 
-from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable
+import os
+import sys
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from vidjacobi.errors import InvalidArgument
 
 # names in vidjacobi.datasets.DATASETS, which --help does not import
 LAYOUTS = "realestate10k, lerobot, bridge, jsonl, webdataset or folder"
@@ -13,14 +18,85 @@ Add = Callable[..., Action]  # add_argument of a parser, or of a group of its fl
 
 
 def new_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """A parser that keeps the line breaks of its texts."""
-    return ArgumentParser(
+    """A parser that keeps the line breaks of its texts, and refuses as the rest of the command does."""
+    made = _Parser(
         f"vidjacobi {name}",
         description=description,
         epilog=examples,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,  # a new flag must not change what an old command line means
     )
+    made.register("action", None, _Store)
+    return made
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise InvalidArgument: flags and ``key=value`` are refused in the same way."""
+        raise InvalidArgument(f"{message} (`{self.prog} --help` lists what there is)")
+
+
+class _Store(Action):
+    """Keeps the value of a flag, which lies within its bounds, and says so where the flag is given another one."""
+
+    was_given = False
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        from vidjacobi.config.settings import require_inside  # not for --help
+
+        before = getattr(namespace, self.dest, None)
+        if option_string and self.was_given and before != values:
+            print(
+                f"vidjacobi: {option_string} is given twice, the last one counts: {values}", file=sys.stderr
+            )
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, int | float):
+                require_inside(self.dest, value)
+        self.was_given = True
+        setattr(namespace, self.dest, values)
+
+
+def whole(text: str) -> int:
+    """The whole number that a flag's text is, as in a YAML file."""
+    from vidjacobi.config.yaml_files import to_whole
+
+    found = to_whole(text)
+    if found is None:
+        raise ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return found
+
+
+def number(text: str) -> float:
+    """The number that a flag's text is, as in a YAML file."""
+    from vidjacobi.config.yaml_files import to_number
+
+    found = to_number(text)
+    if found is None:
+        raise ArgumentTypeError(f"must be a number, not {text!r}")
+    return found
+
+
+def wholes(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [whole(word) for word in listed(text)]
+
+
+def listed(text: str) -> list[str]:
+    """Words with commas between them."""
+    return [word for word in text.split(",") if word]
+
+
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are ``key=value``, and the others: ``take=2.mp4`` is another one where it is a file."""
+    settings = [word for word in words if _is_setting(word)]
+    return settings, [word for word in words if word not in settings]
+
+
+def _is_setting(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.replace(".", "_").isidentifier() and not os.path.exists(word)
 
 
 def add_model(add: Add, default: str | None = None) -> None:
@@ -58,19 +134,19 @@ def add_decoder(add: Add, default: str | None = None) -> None:
     """``--decoder`` and ``--window``."""
     what = "see `vidjacobi decoders`, or a YAML path (pathwise)"
     add("--decoder", default=default, metavar="NAME", help=what)
-    add("--window", type=int, metavar="N", help="positions evaluated per pass (the decoder's own)")
+    add("--window", type=whole, metavar="N", help="positions evaluated per pass (the decoder's own)")
 
 
 def add_sampling(add: Add) -> None:
     """``--seed``, ``--temperature`` and ``--top-p``."""
-    add("--seed", type=int, metavar="S", help="the same seed gives the same frames (0)")
-    add("--temperature", type=float, metavar="T", help=">= 0; 0 is greedy (1)")
-    add("--top-p", type=float, metavar="P", help="nucleus mass in (0, 1] (0.8)")
+    add("--seed", type=whole, metavar="S", help="the same seed gives the same frames (0)")
+    add("--temperature", type=number, metavar="T", help=">= 0; 0 is greedy (1)")
+    add("--top-p", type=number, metavar="P", help="nucleus mass in (0, 1] (0.8)")
 
 
 def add_top_k(add: Add) -> None:
     """``--top-k``."""
-    add("--top-k", type=int, metavar="K", help="how many of the likeliest tokens are kept (all)")
+    add("--top-k", type=whole, metavar="K", help="how many of the likeliest tokens are kept (all)")
 
 
 def add_device(add: Add, default: str | None = None) -> None:
@@ -104,13 +180,13 @@ def add_memory_check(add: Add) -> None:
 def add_context(add: Add, default: int | None = None, image: bool = False) -> None:
     """``--context``; ``image``: the command also takes images."""
     what = f"frames given: 1 + 8k (9{'; 1 for an image' if image else ''})"
-    add("--context", type=int, default=default, metavar="N", help=what)
+    add("--context", type=whole, default=default, metavar="N", help=what)
 
 
 def add_frames(add: Add, default: int | None = None, chunks: bool = False) -> None:
     """``--frames``; ``chunks``: more than the tokenizer takes at once are made in chunks."""
     what = f"frames to predict{', any number' if chunks else ''} (24)"
-    add("--frames", type=int, default=default, metavar="N", help=what)
+    add("--frames", type=whole, default=default, metavar="N", help=what)
 
 
 def add_clip_choice(add: Add) -> None:
@@ -119,7 +195,7 @@ def add_clip_choice(add: Add) -> None:
     add("--split", metavar="NAME", help="only this split: train, test ... (all)")
     what = "only these ids, one a line: `id [start [stride]]`, or JSON"
     add("--clip-list", metavar="FILE", help=what)
-    add("--stride", type=int, metavar="N", help="take every N-th frame (1)")
+    add("--stride", type=whole, metavar="N", help="take every N-th frame (1)")
 
 
 def add_out(add: Add, default: str) -> None:

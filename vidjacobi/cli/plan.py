@@ -26,8 +26,14 @@ def parser() -> ArgumentParser:
     add = made.add_argument
     options.add_outlined_model(add, "4b")
     options.add_gpu(add, "", required=True)
-    add("--window", nargs="+", type=int, metavar="N", help="windows to look at (those of the acceptance)")
-    add("--batch", type=int, metavar="N", help="clips decoded together (the best that fits)")
+    add(
+        "--window",
+        nargs="+",
+        type=options.whole,
+        metavar="N",
+        help="windows to look at (those of the acceptance)",
+    )
+    add("--batch", type=options.whole, metavar="N", help="clips decoded together (the best that fits)")
     add("--dtype", default="bfloat16", metavar="NAME", help="bfloat16 or float32 (bfloat16)")
     add(
         "--weights",

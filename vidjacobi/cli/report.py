@@ -16,7 +16,7 @@ def parser() -> ArgumentParser:
     """Arguments."""
     made = options.new_parser("report", TEXT)
     made.add_argument("out", metavar="DIR", type=Path, help="folder of a batch")
-    made.add_argument("--clips", type=int, default=6, metavar="N", help="clips that are played (6)")
+    made.add_argument("--clips", type=options.whole, default=6, metavar="N", help="clips that are played (6)")
     return made
 
 

@@ -40,10 +40,10 @@ def _add_clip(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("what to predict").add_argument
     options.add_context(add, image=True)
     options.add_frames(add, chunks=True)
-    add("--start", type=int, metavar="N", help="first context frame (0)")
+    add("--start", type=options.whole, metavar="N", help="first context frame (0)")
     ends = "context from --start on (first), or the last frames of the file"
     add("--context-from", choices=("first", "last"), help=ends)
-    add("--samples", type=int, metavar="K", help="futures per clip (1)")
+    add("--samples", type=options.whole, metavar="K", help="futures per clip (1)")
 
 
 def _add_how(parser: ArgumentParser) -> None:
@@ -78,15 +78,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.config.rollout import load_rollout
     from vidjacobi.rollouts.files import Extras
 
-    # "decoder.draft.keep=64" is a setting; "take=2.mp4" is one too, unless there is a file of that name
-    pairs = [word for word in args.clips if is_setting(word)]
+    pairs, clips = options.split_settings(args.clips)
     config, decoder = load_rollout(args.config, vars(args), pairs)
-    sources = [Path(word) for word in args.clips if not is_setting(word)]
     output = Output(Path(args.out), args.overwrite, args.stream, Extras(args.tokens, args.trace))
-    return {"outputs": roll_out(config, decoder, sources, output)}
-
-
-def is_setting(word: str) -> bool:
-    """Whether a word is ``key=value`` and not a clip."""
-    key, equals, _ = word.partition("=")
-    return bool(equals) and key.replace(".", "_").isidentifier() and not Path(word).exists()
+    return {"outputs": roll_out(config, decoder, [Path(clip) for clip in clips], output)}

@@ -1,14 +1,11 @@
 """What a decoder is: ``configs/decoder/*.yaml`` as a record of registry names and numbers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
-
+from vidjacobi.config.settings import lay_over, read_pairs, refuse_two, typed
 from vidjacobi.config.yaml_files import read_config
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup, suggest
@@ -19,6 +16,9 @@ GUARANTEES = {
     "lossless": "other tokens, drawn from exactly the distribution of AR decoding",
     "lossy": "not the distribution of AR decoding",
 }
+
+AR = "autoregressive"  # the method without parts
+INNER = "decoder."  # begins the settings of the decoder itself: decoder.draft.keep=64
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,33 @@ class DecoderConfig:
             raise InvalidArgument(
                 f"decoder {self.name!r} needs draft, coupling and verifier, or none of them"
             )
+        if self.is_ar and any(part is not None for part in (*parts, self.lanes, self.draft_tree)):
+            raise InvalidArgument(
+                f"decoder {self.name!r}: the method {AR} decides token after token, without parts"
+            )
+        if self.window < 1 or (self.is_ar and self.window > 1):
+            raise InvalidArgument(
+                f"decoder {self.name!r} decides one token per pass: leave its window out"
+                if self.is_ar
+                else f"decoder {self.name!r}: window must be at least 1, not {self.window}"
+            )
+
+    @property
+    def is_ar(self) -> bool:
+        """Whether it decides one token per pass, so that it has no window."""
+        return self.method == AR
+
+
+@runtime_checkable
+class DecodeSettings(Protocol):
+    """A record that names a decoder, and what is asked of it."""
+
+    decoder: str
+    window: int | None
+    temperature: float | None
+
+
+Asked = TypeVar("Asked", bound=DecodeSettings)
 
 
 def load_decoder(name: str, overrides: Mapping[str, Any] | None = None) -> DecoderConfig:
@@ -70,32 +97,61 @@ def load_decoder(name: str, overrides: Mapping[str, Any] | None = None) -> Decod
     Raises:
         InvalidArgument: an unknown name, key or value.
     """
-    return decoder_config(Path(name).stem, read_config("decoder", name), overrides or {})
+    values = read_config("decoder", name)
+    return decoder_config(Path(name).stem, values, overrides or {})
 
 
-def decoder_config(name: str, text: str, overrides: Mapping[str, Any]) -> DecoderConfig:
-    """The record of one decoder from the ``text`` of its YAML file. Raises InvalidArgument."""
+def decoder_config(name: str, values: dict[str, Any], overrides: Mapping[str, Any]) -> DecoderConfig:
+    """The record of one decoder from the keys and ``values`` of its YAML file. Raises InvalidArgument."""
+    hints = {key: hint for key, hint in get_type_hints(DecoderConfig).items() if key != "name"}
+    for dotted, value in overrides.items():
+        lay_over(values, dotted, value)
+    for key, value in values.items():
+        if key not in hints:
+            raise InvalidArgument(f"decoder {name!r} has no setting {key!r}{suggest(key, hints)}")
+        values[key] = typed(hints[key], f"decoder {name!r}: {key}", value)
+    for part in ("draft", "coupling", "verifier", "lanes"):
+        if values.get(part) is not None and "name" not in values[part]:
+            raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {values[part]!r}")
+    if values.get("lanes"):
+        values["lanes"] = with_curve(values["lanes"])
     try:
-        config = OmegaConf.create(text)
-        for dotted, value in overrides.items():
-            OmegaConf.update(config, dotted, value)
-        values = OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError, AttributeError) as error:
-        raise InvalidArgument(f"decoder {name!r}: {error}") from error
-    if not isinstance(values, dict):
-        raise InvalidArgument(f"decoder {name!r}: expected keys and values, got {text[:60]!r}")
-    known = [f.name for f in fields(DecoderConfig) if f.name != "name"]
-    settings: dict[str, Any] = {str(key): value for key, value in values.items()}
-    for setting in settings:
-        if setting not in known:
-            raise InvalidArgument(f"decoder {name!r} has no setting {setting!r}{suggest(setting, known)}")
-    _check_types(name, settings)
-    if settings.get("lanes"):
-        settings["lanes"] = with_curve(settings["lanes"])
-    try:
-        return DecoderConfig(name=name, **settings)
+        return DecoderConfig(name=name, **values)
     except TypeError as error:
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
+
+
+def decoder_asked_for(
+    settings: Asked, flags: Mapping[str, Any], pairs: Sequence[str]
+) -> tuple[Asked, DecoderConfig]:
+    """The decoder that ``settings`` name, changed by ``decoder.KEY=VALUE`` pairs, at its window.
+
+    Args:
+        settings: a configuration with flags and pairs laid over it.
+        flags, pairs: all that the command line said.
+
+    Returns:
+        The settings, without a window or a temperature of their file that the command line replaced; the decoder.
+
+    Raises:
+        InvalidArgument: an unknown decoder or setting; a window or temperature that is given twice, or that the
+            decoder does not take.
+    """
+    own = {pair.partition("=")[0] for pair in pairs}
+    said = own | {key for key, value in flags.items() if value is not None}
+    inner = read_pairs(pair.removeprefix(INNER) for pair in pairs if pair.startswith(INNER))
+    dropped: dict[str, Any] = {}
+    for key in ("window", "temperature"):
+        value = getattr(settings, key)
+        if key in inner and value is not None and value != inner[key]:
+            if key in said:
+                refuse_two(key, value, inner[key])
+            dropped[key] = None  # the file's, and decoder.window=8 is the command line's
+    decoder = load_decoder(settings.decoder, inner)
+    if decoder.is_ar and "decoder" in said and "window" not in said:
+        dropped["window"] = None  # the file's was meant for the file's decoder
+    settings = replace(settings, **dropped)  # type: ignore[type-var]
+    return settings, with_window(decoder, settings.window)
 
 
 def with_curve(lanes: dict[str, Any]) -> dict[str, Any]:
@@ -108,35 +164,13 @@ def with_curve(lanes: dict[str, Any]) -> dict[str, Any]:
     # seconds: [0.016, 0.023, ...], tokens: [4.3, 6.2, ...]}; a recorded configuration has its sizes already.
     if "curve" not in lanes or "sizes" in lanes:
         return lanes
-    text = read_config("curve", str(lanes["curve"]))
-    try:
-        curve = OmegaConf.to_container(OmegaConf.create(text))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise InvalidArgument(f"curve {lanes['curve']!r}: {error}") from error
+    curve = read_config("curve", str(lanes["curve"]))
     wanted = ("sizes", "seconds", "tokens")
-    if not isinstance(curve, dict) or any(not isinstance(curve.get(key), list) for key in wanted):
+    if any(not isinstance(curve.get(key), list) for key in wanted):
         raise InvalidArgument(f"curve {lanes['curve']!r}: expected lists {', '.join(wanted)}")
     return {**lanes, **{key: curve[key] for key in wanted}}
 
 
-def _check_types(name: str, settings: Mapping[str, Any]) -> None:
-    for part in ("draft", "coupling", "verifier", "lanes"):
-        value = settings.get(part)
-        if value is not None and not (isinstance(value, dict) and "name" in value):
-            raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {value!r}")
-    tree = settings.get("draft_tree")
-    if tree is not None and not isinstance(tree, dict):
-        raise InvalidArgument(
-            f"decoder {name!r}: draft_tree: expected {{depth: ..., width: ...}}, got {tree!r}"
-        )
-    window, temperature = settings.get("window", 1), settings.get("temperature")
-    # Python counts True and False as integers, and YAML reads "yes" and "on" as True.
-    if isinstance(window, bool) or not isinstance(window, int):
-        raise InvalidArgument(f"decoder {name!r}: window must be a whole number, not {window!r}")
-    if not isinstance(temperature, int | float | None):
-        raise InvalidArgument(f"decoder {name!r}: temperature must be a number, not {temperature!r}")
-
-
 def with_window(config: DecoderConfig, window: int | None) -> DecoderConfig:
-    """The same decoder with another window; None keeps its own."""
+    """The same decoder with another window; None keeps its own. Raises InvalidArgument for AR, which has none."""
     return config if window is None else replace(config, window=window)

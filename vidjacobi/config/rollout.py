@@ -1,16 +1,12 @@
 """What one rollout does: ``configs/rollout/*.yaml``, flags and ``key=value`` pairs as one record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
-from vidjacobi.config.yaml_files import read_config
-from vidjacobi.errors import InvalidArgument
-from vidjacobi.registry import lookup, suggest
+from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
+from vidjacobi.config.settings import load_settings
+from vidjacobi.registry import lookup
 from vidjacobi.sampling.probs import SamplingParams
 
 
@@ -51,7 +47,7 @@ class RolloutConfig:
 def load_rollout(
     name: str, flags: Mapping[str, Any], pairs: Sequence[str]
 ) -> tuple[RolloutConfig, DecoderConfig]:
-    """``configs/rollout/NAME.yaml`` (or a path), with the flags that were given and then ``pairs`` laid over it.
+    """``configs/rollout/NAME.yaml`` (or a path), with the flags and ``pairs`` that were given laid over it.
 
     Args:
         pairs: texts ``key=value``. Keys that begin with ``decoder.`` change the decoder's own settings
@@ -61,36 +57,10 @@ def load_rollout(
         The rollout and its decoder, already at the rollout's window.
 
     Raises:
-        InvalidArgument: an unknown name or key, or a value of the wrong type.
+        InvalidArgument: an unknown name or key, a value of the wrong type or out of bounds, or words that contradict
+            each other.
     """
-    known = [f.name for f in fields(RolloutConfig)]
-    own = [pair for pair in pairs if not pair.startswith("decoder.")]
-    for pair in own:
-        key = _key(pair)
-        if key not in known:
-            raise InvalidArgument(
-                f"unknown setting {key!r}{suggest(key, known)}. There are: {', '.join(known)}"
-            )
-    try:
-        # Later arguments win: defaults, then the file, then the flags, then the pairs.
-        merged = OmegaConf.merge(
-            OmegaConf.structured(RolloutConfig),
-            OmegaConf.create(read_config("rollout", name)),
-            OmegaConf.create({k: v for k, v in flags.items() if k in known and v is not None}),
-            OmegaConf.from_dotlist(own),
-        )
-        config = OmegaConf.to_object(merged)
-        # "decoder.draft.keep=64" becomes the override {"draft.keep": 64}. OmegaConf parses the text of the value,
-        # so that 64 is a number, and the dotted key stays whole: other settings of "draft" keep their values.
-        inner = [pair.removeprefix("decoder.") for pair in pairs if pair.startswith("decoder.")]
-        overrides = {key: OmegaConf.select(OmegaConf.from_dotlist(inner), key) for key in map(_key, inner)}
-    except OmegaConfBaseException as error:
-        where = error.full_key or f"rollout {name!r}"
-        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, RolloutConfig)
+    own = [pair for pair in pairs if not pair.startswith(INNER)]
+    config = load_settings("rollout", name, RolloutConfig, flags, own)
     lookup("context-from", config.context_from, {"first": 0, "last": 0})
-    return config, with_window(load_decoder(config.decoder, overrides), config.window)
-
-
-def _key(pair: str) -> str:
-    return pair.partition("=")[0]
+    return decoder_asked_for(config, flags, pairs)

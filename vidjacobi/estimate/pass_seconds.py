@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import read_config
@@ -55,14 +52,7 @@ class Gpu:
 
 def load_gpu(name: str) -> Gpu:
     """A GPU by name or YAML file. Raises InvalidArgument: unknown name, missing or impossible number."""
-    try:
-        values = OmegaConf.to_container(OmegaConf.create(read_config("gpu", name)))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        if isinstance(error, InvalidArgument):
-            raise
-        raise InvalidArgument(f"gpu {name!r}: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise InvalidArgument(f"gpu {name!r}: expected the keys {', '.join(GPU_KEYS)}")
+    values = read_config("gpu", name)
     absent = [key for key in GPU_KEYS if key not in values]
     if absent:
         raise InvalidArgument(f"gpu {name!r} lacks {', '.join(absent)}; see configs/gpu/h100.yaml")
@@ -213,7 +203,7 @@ class PublishedTable:
 
 def published(name: str = TABLE) -> PublishedTable:
     """A table of ``configs/published``."""
-    values: Any = OmegaConf.to_container(OmegaConf.create(read_config("published", name)))
+    values = read_config("published", name)
     rows = tuple(
         PublishedRow(str(decoder), int(window), float(n), float(s))
         for decoder, window, n, s in values["rows"]
