@@ -14,9 +14,10 @@ import torch
 
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
-from vidjacobi.video.index import FALLBACK_FPS, recent_index
+from vidjacobi.video.index import recent_index
 from vidjacobi.video.probe import Kind, kind_of
-from vidjacobi.video.reader import Selection, describe, read_video
+from vidjacobi.video.reader import DEFAULT, Selection, describe, read_video
+from vidjacobi.video.timing import FALLBACK_FPS
 from vidjacobi.video.whitelist import check_frames
 from vidjacobi.video.writer import write_video
 
@@ -56,8 +57,8 @@ class ReadClip:
         fps: rate of these frames: with a stride it is that much lower than the file's.
         source: the path, or what else tells where the frames come from.
         start: index of the first frame.
-        reader: decord, pyav or pillow.
-        notes: what was odd about the file: cut short, variable rate, a failure of decord.
+        reader: pyav, decord or pillow.
+        notes: what was odd about the file: cut short, variable rate, time stamps out of order.
     """
 
     frames: Frames
@@ -83,12 +84,17 @@ def open_clip(path: str | Path) -> ClipInfo:
         return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "")
     index = recent_index(path)
     return ClipInfo(
-        str(path), kind, index.rate, len(index.keys), *index.size, codec=index.codec, notes=describe(index)
+        str(path), kind, index.rate, len(index.stamps), *index.size, codec=index.codec, notes=describe(index)
     )
 
 
 def read_frames(
-    path: str | Path, start: int, count: int, from_end: bool = False, stride: int = 1
+    path: str | Path,
+    start: int,
+    count: int,
+    from_end: bool = False,
+    stride: int = 1,
+    reader: str | None = None,
 ) -> ReadClip:
     """`count` frames of a clip from frame `start` on, or its last `count` frames.
 
@@ -96,9 +102,11 @@ def read_frames(
         start: index of the first frame; must be 0 with `from_end`.
         from_end: read the last frames instead.
         stride: read only every stride-th frame; `fps` falls accordingly.
+        reader: entry of `vidjacobi.video.reader.READERS` that reads videos; None for PyAV. All give the same frames:
+            decord refuses files for which it is not known to be right.
 
     Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short, and where
-    its pictures or all these frames are larger than ``whitelist`` allows.
+    its pictures or all these frames are larger than ``whitelist`` allows; InvalidArgument for an unknown reader.
     """
     path = Path(path)
     if start < 0 or count < 1 or stride < 1:
@@ -111,11 +119,11 @@ def read_frames(
     selection = Selection(start, count, from_end, stride)
     kind = kind_of(path)
     if kind is Kind.VIDEO:
-        index = recent_index(path)
-        check_frames(min(count, len(index.keys)), *index.size, path)
-        read = read_video(path, selection)
+        index, reader = recent_index(path), reader or DEFAULT
+        check_frames(min(count, len(index.stamps)), *index.size, path)
+        read = read_video(path, selection, reader)
         frames, fps = torch.from_numpy(read.frames), float(read.index.rate) / stride
-        return ReadClip(frames, fps, str(path), read.start, read.reader, read.notes)
+        return ReadClip(frames, fps, str(path), read.start, reader, read.notes)
     if kind is Kind.IMAGE and start + count > 1:
         raise BadInput(
             f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"

@@ -1,33 +1,23 @@
-"""Where the frames of a video file lie in time, found without decompressing it.
+"""The frames of a video file in display order: how many there are, when they are shown, where reading may begin."""
 
-A file stores packets in the order in which a decoder needs them, which is not the order of display: a frame that is
-predicted from a later one (a B-frame) is stored after it. Every packet carries the time at which its frame is
-displayed (its presentation time stamp, pts), so sorting the stamps gives the frames in display order:
-
-    stored    I0  P3  B1  B2  P6  B4  B5
-    pts       0   3   1   2   6   4   5
-    display   0   1   2   3   4   5   6      frame k of the clip is the one with the k-th smallest stamp
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import numpy as np
-from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from jaxtyping import Float, Int, UInt8
 
 from vidjacobi.errors import BadInput
-from vidjacobi.video.whitelist import limit_decoder, open_container
+from vidjacobi.video.packets import PacketScan, Start, scan_packets
+from vidjacobi.video.stream import open_stream, shown
+from vidjacobi.video.timing import times_of
 
-FALLBACK_FPS = Fraction(25)
+LOOK = 16  # frames at the beginning whose order is compared with what the packets say
 
 
 @dataclass(frozen=True)
@@ -52,30 +42,39 @@ class Orientation:
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """The frames of a file in display order.
+    """The frames of a file in display order. The number of a frame is its place in the decoder's order.
 
     Attributes:
-        keys: presentation time stamps, or 0, 1, 2, ... where the file has none.
+        stamps: their presentation time stamps, or 0, 1, 2, ... where these cannot tell them apart.
         seconds: display times; the first is 0.
-        keyframes: stamps of the frames at which a decoder can start.
-        timed: whether the file has time stamps.
+        starts: where a decoder can begin and give every later picture as it is.
+        stamped: whether frames are told apart by their stamps; otherwise by counting from the beginning.
+        counted: whether all frames were decompressed to number them, and not only packets were read.
+        closed: whether no frame is predicted across a key frame.
         rate: frames per second, exact where the file declares a rate that it keeps.
         size: (height, width) as displayed.
-        codec, pixel_format: as FFmpeg calls them.
+        container, codec, pixel_format: as FFmpeg calls them.
+        fragmented: whether an mp4 or mov has no list of all its frames at one place.
         orientation: how stored pictures are turned for display.
         missing: frames that the header promises and the file lacks; more than 0 means that it was cut short.
+        odd: what is odd about the file.
     """
 
-    keys: Int[np.ndarray, " n"]
+    stamps: Int[np.ndarray, " n"]
     seconds: Float[np.ndarray, " n"]
-    keyframes: Int[np.ndarray, " k"]
-    timed: bool
+    starts: tuple[Start, ...]
+    stamped: bool
+    counted: bool
+    closed: bool
     rate: Fraction
     size: tuple[int, int]
+    container: str
+    fragmented: bool
     codec: str
     pixel_format: str
     orientation: Orientation
     missing: int
+    odd: tuple[str, ...]
 
     def at_constant_rate(self) -> Int[np.ndarray, " n"]:
         """For tick k of a clock at `rate`, the index of the frame whose time is nearest to k / rate.
@@ -96,51 +95,51 @@ class VideoIndex:
         return right - left_is_nearer
 
 
-def index_video(path: Path, exactly: bool = False) -> VideoIndex:
+def index_video(path: Path, count: bool = False) -> VideoIndex:
     """The index of the first video stream of a file that is not a cover picture.
 
-    The times come from the packets: the file is read once, and one frame is decompressed. Some streams have hidden
-    frames, or no times, in their packets; `exactly` decompresses the whole file instead. Raises BadInput where
-    there is no video stream or no frame can be decompressed.
+    The packets are read once, and the first frames are decompressed. Where packets cannot be taken for frames, all
+    frames are decompressed; `count` asks for that. Raises BadInput where there is no video stream or no picture can
+    be decompressed.
     """
     with open_stream(path) as (container, stream):
-        first = next(unpacked(container, stream), None)
-        if first is None:
-            raise BadInput(f"{path}: no picture can be read ({stream.codec_context.name}); it is damaged")
-        codec, promised = stream.codec_context.name, stream.frames
-    with open_stream(path) as (container, stream):
-        scan = _scan_packets(container, stream)
-        is_mov = "mov" in container.format.name  # the frame counts of other headers are often wrong
-        rates = [r for r in (stream.average_rate, stream.guessed_rate) if r]
+        packets = scan_packets(container, stream)
+        promised, name = stream.frames, container.format.name
+        declared = [r for r in (stream.average_rate, stream.guessed_rate) if r]
         base = stream.time_base or Fraction(1, 1000)
-    missing = max(0, promised - scan.discarded - len(scan.keys)) if is_mov else 0
-    # The packets of VP8's hidden reference frames look like those of frames.
-    if exactly or not scan.timed or codec in {"vp8", "libvpx"}:
-        with open_stream(path) as (container, stream):
-            scan = _scan_frames(container, stream)
-    if not len(scan.keys):
+    first = _look(path)
+    stamps: list[int | None] = sorted(packets.stamps, key=lambda stamp: stamp or 0)
+    odd: tuple[str, ...] = ()
+    counted = count or not packets.believed or not first.agrees_with(stamps)
+    if counted:
+        stamps, odd = _count(path, packets)
+    if not stamps:
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
-    if not scan.timed:
-        # without time stamps the average rate is a guess, and the rate in the codec is not
-        rates = rates[::-1]
-    seconds = (scan.keys - scan.keys[0]) * float(base) if scan.timed else scan.keys / float(_first(rates))
-    orientation = _orientation(first)
-    size = (first.width, first.height) if orientation.transpose else (first.height, first.width)
+    times = times_of(stamps, base, declared)
+    stamped = None not in stamps and all(a < b for a, b in pairwise(stamps))  # type: ignore[operator]
+    there = set(stamps)
+    picture, orientation = first.picture, _orientation(first.picture)
     return VideoIndex(
-        keys=scan.keys,
-        seconds=seconds,
-        keyframes=scan.keyframes,
-        timed=scan.timed,
-        rate=_rate(seconds, rates),
-        size=size,
-        codec=codec,
-        pixel_format=first.format.name,
+        stamps=np.array(stamps if stamped else range(len(stamps)), np.int64),
+        seconds=times.seconds,
+        starts=tuple(s for s in packets.starts if s.shown in there) if stamped else (),
+        stamped=stamped,
+        counted=counted,
+        closed=packets.closed,
+        rate=times.rate,
+        size=(picture.width, picture.height) if orientation.transpose else (picture.height, picture.width),
+        container=name,
+        fragmented="mov" in name and promised < len(packets.stamps) + packets.discarded,
+        codec=first.codec,
+        pixel_format=picture.format.name,
         orientation=orientation,
-        missing=missing,
+        # the frame counts of other headers are often wrong
+        missing=max(0, promised - packets.discarded - len(packets.stamps)) if "mov" in name else 0,
+        odd=odd + times.notes,
     )
 
 
-def recent_index(path: Path) -> VideoIndex:
+def recent_index(path: Path, count: bool = False) -> VideoIndex:
     """``index_video``, remembered for the last few files as long as they do not change. Raises BadInput.
 
     To index hours of video takes seconds, and datasets keep hundreds of episodes in one file.
@@ -149,119 +148,55 @@ def recent_index(path: Path) -> VideoIndex:
         status = path.stat()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
-    return _remembered(path, status.st_mtime_ns, status.st_size)
+    return _remembered(path, count, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
-def _remembered(path: Path, changed: int, size: int) -> VideoIndex:
+def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
     # ``changed`` and ``size`` are part of the cache's key only: another state of the file is another entry.
-    return index_video(path)
+    return index_video(path, count)
 
 
-@contextmanager
-def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its first video stream that is not a cover picture. Raises BadInput."""
-    with open_container(path) as container:
-        covers = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & covers]
-        if not streams:
-            kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
-            raise BadInput(f"{path}: holds no video stream (only {kinds}); name a file with pictures")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise BadInput(f"{path}: its video codec is unknown to the installed PyAV; convert it to H.264")
-        limit_decoder(stream, path)
-        stream.thread_type = "AUTO"
-        yield container, stream
+class _FirstFrames(NamedTuple):
+    """The first frame that can be shown, the stamps of the first few, and whether a packet could not be decoded."""
+
+    picture: VideoFrame
+    codec: str
+    stamps: list[int | None]
+    damaged: bool
+
+    def agrees_with(self, stamps: list[int | None]) -> bool:
+        """Whether the decoder hands out the frames in the order of ``stamps``. Damaged ones may be left out."""
+        if self.damaged:
+            places = [stamps.index(s) for s in self.stamps if s in stamps]
+            return len(places) == len(self.stamps) and all(a < b for a, b in pairwise(places))
+        return self.stamps == stamps[: len(self.stamps)]
 
 
-def unpacked(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decompressed frames in display order, from the current place in the file on; damaged packets are skipped."""
-    for packet in _packets(container, stream):
-        try:
-            yield from packet.decode()
-        except MemoryError:  # FFmpeg's too, which must not be taken for damage
-            raise
-        except av.FFmpegError:
-            continue
-    try:
-        yield from stream.codec_context.decode(None)  # frames that the decoder still holds at the end
-    except MemoryError:
-        raise
-    except (av.FFmpegError, EOFError):
-        return
+def _look(path: Path) -> _FirstFrames:
+    damage: list[str] = []
+    with open_stream(path, threads=False) as (container, stream):
+        frames = list(islice(shown(container, stream, damage), LOOK))
+        codec = stream.codec_context.name
+    if not frames:
+        raise BadInput(f"{path}: no picture can be read ({codec}); it is damaged")
+    return _FirstFrames(frames[0], codec, [frame.pts for frame in frames], bool(damage))
 
 
-@dataclass(frozen=True)
-class _Scan:
-    keys: Int[np.ndarray, " n"]
-    keyframes: Int[np.ndarray, " k"]
-    timed: bool
-    discarded: int = 0  # frames that are stored but never shown, because of an edit list
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-    except MemoryError:
-        raise
-    except (av.FFmpegError, EOFError):
-        return
-
-
-def _scan_packets(container: InputContainer, stream: VideoStream) -> _Scan:
-    stamps: list[int | None] = []
-    keyframes: list[int] = []
-    torn: list[int] = []
-    discarded = 0
-    for packet in _packets(container, stream):
-        if packet.is_discard:
-            discarded += 1
-        elif packet.is_corrupt and packet.pts is not None:
-            torn.append(packet.pts)
-        else:
-            stamps.append(packet.pts)
-            if packet.is_keyframe and packet.pts is not None:
-                keyframes.append(packet.pts)
-    if torn and len(stamps) + discarded < stream.frames:
-        # The file was cut short: after the first torn frame some are missing, so none of those is used.
-        stamps = [s for s in stamps if s is not None and s < min(torn)]
-    return _as_scan(stamps, keyframes, discarded)
-
-
-def _scan_frames(container: InputContainer, stream: VideoStream) -> _Scan:
-    stamps: list[int | None] = []
-    keyframes: list[int] = []
-    for frame in unpacked(container, stream):
-        stamps.append(frame.pts)
-        if frame.key_frame and frame.pts is not None:
-            keyframes.append(frame.pts)
-    return _as_scan(stamps, keyframes)
-
-
-def _as_scan(stamps: list[int | None], keyframes: list[int], discarded: int = 0) -> _Scan:
-    # Time stamps are used only if every frame has one and no two are the same.
-    known = [s for s in stamps if s is not None]
-    timed = len(set(known)) == len(stamps) > 0
-    keys = np.array(sorted(known) if timed else range(len(stamps)), np.int64)
-    return _Scan(keys, np.array(sorted(keyframes), np.int64), timed, discarded)
-
-
-def _first(rates: list[Fraction]) -> Fraction:
-    return rates[0] if rates else FALLBACK_FPS
-
-
-def _rate(seconds: Float[np.ndarray, " n"], declared: list[Fraction]) -> Fraction:
-    """The first declared rate that every frame keeps to within half a period, or else the mean rate."""
-    n = len(seconds)
-    if n < 2 or seconds[-1] <= 0:
-        return _first(declared)
-    for rate in declared:
-        if np.abs(seconds * float(rate) - np.arange(n)).max() < 0.5:
-            return rate
-    return Fraction((n - 1) / float(seconds[-1])).limit_denominator(1001)
+def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str, ...]]:
+    """The stamps of all frames in the decoder's order, and why they are not as many as the packets."""
+    damage: list[str] = []
+    with open_stream(path, threads=False) as (container, stream):
+        stamps = [frame.pts for frame in shown(container, stream, damage)]
+    stored, there = len(packets.stamps), len(stamps)
+    if not packets.whole:
+        return stamps, ("it begins between key frames: what comes before the first one cannot be shown",)
+    if there >= stored:
+        return stamps, ()
+    if damage:
+        return stamps, (f"damaged: {stored - there} of its {stored} frames cannot be read",)
+    kind = "field-coded: " if packets.fields else ""
+    return stamps, (f"{kind}its {stored} packets are {there} frames",)
 
 
 def _orientation(frame: VideoFrame) -> Orientation:

@@ -1,0 +1,99 @@
+"""A video file as packets and as decompressed frames, in the order in which its decoder hands them out."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vidjacobi.errors import BadInput
+from vidjacobi.video.bitstream import MAY_REFRESH
+from vidjacobi.video.whitelist import limit_decoder, open_container
+
+# Their decoders hold back what lacks its references at the beginning of a file; others show grey or a wrong picture.
+_HOLD_BACK = MAY_REFRESH
+
+
+class DecodeFailed(Exception):
+    """A packet could not be decoded. Users never see this error: one thread tries again from the beginning."""
+
+
+@contextmanager
+def open_stream(path: Path, threads: bool = True) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its first video stream that is not a cover picture. Raises BadInput.
+
+    Args:
+        threads: decode with several. Where one of them meets damage, PyAV may lose the frames that the others have
+            ready, so that what comes out would depend on the number of cores; one thread never loses any.
+    """
+    with open_container(path) as container:
+        covers = av.stream.Disposition.attached_pic
+        streams = [s for s in container.streams.video if not s.disposition & covers]
+        if not streams:
+            kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
+            raise BadInput(f"{path}: holds no video stream (only {kinds}); name a file with pictures")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise BadInput(f"{path}: its video codec is unknown to the installed PyAV; convert it to H.264")
+        limit_decoder(stream, path)
+        if threads:
+            stream.thread_type = "AUTO"
+        else:
+            stream.thread_count = 1
+        yield container, stream
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The packets of the stream as they are stored, up to the first place that cannot be read."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except MemoryError:  # FFmpeg's too, which must not be taken for damage
+        raise
+    except (av.FFmpegError, EOFError):
+        return
+
+
+def decoded(
+    stream: VideoStream, packets: Iterable[av.Packet], damage: list[str] | None = None
+) -> Iterator[VideoFrame]:
+    """The frames of ``packets`` in the decoder's order, those included that it still holds at the end.
+
+    Args:
+        damage: is told of packets that cannot be decoded, and they are passed over. None: they raise DecodeFailed.
+    """
+    for packet in chain(packets, [None]):  # None makes the decoder hand out what it still holds
+        try:
+            yield from stream.codec_context.decode(packet)
+        except EOFError:
+            return
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            if damage is None:
+                raise DecodeFailed from error
+            damage.append(error.strerror or type(error).__name__)
+
+
+def shown(
+    container: InputContainer, stream: VideoStream, damage: list[str] | None = None
+) -> Iterator[VideoFrame]:
+    """Frames as a player shows them, from the beginning of the file on; frame 0 is the first that can be shown.
+
+    A file that was cut or recorded without care begins between key frames, with changes to a picture that is not
+    there. ``damage`` is as for ``decoded``.
+    """
+    stored = packets_of(container, stream)
+    first = next(stored, None)
+    if first is None:
+        return
+    whole = first.is_keyframe or stream.codec_context.name in _HOLD_BACK
+    for frame in decoded(stream, chain([first], stored), damage):
+        whole = whole or bool(frame.key_frame)
+        if whole:
+            yield frame
