@@ -8,51 +8,45 @@ import numpy as np
 import pytest
 from clip_files import SHARED_DATA, decode_all, encode, moving, turn
 
-from vidjacobi.errors import BadInput
-from vidjacobi.video import reader
+from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.video import decord_reader, pyav_reader
 from vidjacobi.video.clips import Kind, open_clip, read_frames
+from vidjacobi.video.decord_reader import DecordProcess, read_with_decord, why_not
 from vidjacobi.video.index import VideoIndex, index_video
-from vidjacobi.video.reader import (
-    DecordFailed,
-    DecordProcess,
-    Selection,
-    read_video,
-    read_with_decord,
-    read_with_pyav,
-)
 
-# pyproject.toml installs decord where it has a wheel; elsewhere PyAV reads everything
+# pyproject.toml installs decord with the extra of its name, where it has a wheel
 needs_decord = pytest.mark.skipif(not find_spec("decord"), reason="decord is not installed here")
-DECORD = "decord" if find_spec("decord") else "pyav"
 
-# file -> the library that reads it, and how it is encoded
+# file -> whether decord may read it, and how it is encoded
 FORMATS = {
-    "h264.mp4": (DECORD, {"g": "5"}),
-    "hevc.mkv": (DECORD, {"codec": "libx265", "x265-params": "log-level=none"}),
-    "mpeg4.avi": (DECORD, {"codec": "mpeg4"}),
-    "vp9.webm": (DECORD, {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}),
-    "vp8.webm": ("pyav", {"codec": "libvpx", "auto-alt-ref": "1", "lag-in-frames": "8"}),
-    "av1.mp4": ("pyav", {"codec": "libsvtav1", "preset": "12"}),
-    "palette.gif": ("pyav", {"codec": "gif", "pixels": "rgb8"}),
-    "ten.mp4": ("pyav", {"pixels": "yuv420p10le"}),
-    "full.mp4": ("pyav", {"pixels": "yuv444p"}),
-    "rgb.mkv": ("pyav", {"codec": "ffv1", "pixels": "bgr0"}),
-    "bare.h264": ("pyav", {}),
+    "h264.mp4": (True, {"g": "5"}),
+    "hevc.mkv": (True, {"codec": "libx265", "x265-params": "log-level=none:open-gop=0"}),
+    "mpeg4.avi": (False, {"codec": "mpeg4"}),
+    "vp9.webm": (True, {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}),
+    "vp8.webm": (False, {"codec": "libvpx", "auto-alt-ref": "1", "lag-in-frames": "8"}),
+    "av1.mp4": (False, {"codec": "libsvtav1", "preset": "12"}),
+    "palette.gif": (False, {"codec": "gif", "pixels": "rgb8"}),
+    "ten.mp4": (False, {"pixels": "yuv420p10le"}),
+    "full.mp4": (False, {"pixels": "yuv444p"}),
+    "rgb.mkv": (False, {"codec": "ffv1", "pixels": "bgr0"}),
+    "mpeg4.mp4": (True, {"codec": "mpeg4"}),
+    "bare.h264": (False, {}),
 }
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_first_frames_and_last_frames_are_those_of_a_plain_decoder(tmp_path: Path, name: str) -> None:
-    who, options = FORMATS[name]
+    suits_decord, options = FORMATS[name]
     path = encode(tmp_path / name, moving(16), **options)
     expected = decode_all(path)
     index = index_video(path)
-    assert (len(index.keys), index.size, index.rate) == (16, (64, 96), expected_rate(name))
-    assert reader.suits_decord(index) == (who == "decord")
+    assert (len(index.stamps), index.size, index.rate) == (16, (64, 96), expected_rate(name))
+    if find_spec("decord"):
+        assert (why_not(index) == "") == suits_decord
     for picks in (np.arange(7, 12), np.arange(11, 16), np.array([2, 2, 5])):
         np.testing.assert_array_equal(pyav_frames(path, index, picks), expected[picks])
     clip = read_frames(path, 0, 9, from_end=True)
-    assert (clip.reader, clip.start, clip.notes) == (who, 7, ())
+    assert (clip.reader, clip.start, clip.notes) == ("pyav", 7, ())
     np.testing.assert_array_equal(clip.frames.numpy(), expected[7:])
 
 
@@ -67,17 +61,17 @@ def test_odd_sizes_are_left_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "change", "reader"),
+    ("matrix", "change"),
     [
-        ((0, 1, -1, 0), lambda f: np.rot90(f, 3, (1, 2)), DECORD),
-        ((-1, 0, 0, -1), lambda f: np.rot90(f, 2, (1, 2)), DECORD),
-        ((0, -1, 1, 0), lambda f: np.rot90(f, 1, (1, 2)), DECORD),
-        ((-1, 0, 0, 1), lambda f: f[:, :, ::-1], "pyav"),
-        ((1, 0, 0, -1), lambda f: f[:, ::-1], "pyav"),
-        ((0, 1, 1, 0), lambda f: f.transpose(0, 2, 1, 3), "pyav"),
+        ((0, 1, -1, 0), lambda f: np.rot90(f, 3, (1, 2))),
+        ((-1, 0, 0, -1), lambda f: np.rot90(f, 2, (1, 2))),
+        ((0, -1, 1, 0), lambda f: np.rot90(f, 1, (1, 2))),
+        ((-1, 0, 0, 1), lambda f: f[:, :, ::-1]),
+        ((1, 0, 0, -1), lambda f: f[:, ::-1]),
+        ((0, 1, 1, 0), lambda f: f.transpose(0, 2, 1, 3)),
     ],
 )
-def test_rotation_and_mirrors_of_phones_are_honoured(tmp_path: Path, matrix, change, reader) -> None:
+def test_rotation_and_mirrors_of_phones_are_honoured(tmp_path: Path, matrix, change) -> None:
     path = encode(tmp_path / "phone.mp4", moving(4))
     upright = decode_all(path)
     turn(path, *matrix)
@@ -85,7 +79,6 @@ def test_rotation_and_mirrors_of_phones_are_honoured(tmp_path: Path, matrix, cha
     info = open_clip(path)
     assert (info.height, info.width) == expected.shape[1:3]
     clip = read_frames(path, 0, 4)
-    assert clip.reader == reader
     np.testing.assert_array_equal(clip.frames.numpy(), expected)
     index = index_video(path)
     np.testing.assert_array_equal(pyav_frames(path, index, np.arange(4)), expected)
@@ -132,22 +125,20 @@ def test_images_and_folders_have_25_fps(tmp_path: Path) -> None:
 def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
     path = encode(tmp_path / name, moving(3))
     clip = read_frames(path, 0, 2)
-    assert (clip.reader, clip.notes) == (DECORD, ())
+    assert (clip.reader, clip.notes) == ("pyav", ())
 
 
 @needs_decord
-def test_a_hanging_decord_is_killed_and_pyav_reads(tmp_path: Path) -> None:
+def test_a_hanging_decord_is_killed(tmp_path: Path) -> None:
     hang = tmp_path / "hang.py"
     hang.write_text("import time\ntime.sleep(60)\n")
     path = encode(tmp_path / "a.mp4", moving(6))
-    clip = read_video(path, Selection(0, 6), DecordProcess(worker=hang, seconds=0.2))
-    assert clip.reader == "pyav"
-    assert "no answer within 0.2" in clip.notes[0]
-    np.testing.assert_array_equal(clip.frames, decode_all(path))
+    with pytest.raises(BadInput, match=r"decord failed: no answer within 0\.2.*take --reader pyav"):
+        decord_reader.read(path, index_video(path), np.arange(6), DecordProcess(worker=hang, seconds=0.2))
 
 
 @needs_decord
-def test_decord_is_not_used_when_it_counts_other_frames(tmp_path: Path) -> None:
+def test_decord_is_refused_when_it_counts_other_frames(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", moving(6), g="1")
     longer = encode(tmp_path / "b.mp4", moving(7))
     slower = encode(tmp_path / "c.mp4", moving(6), stamps=[0, 100, 200, 300, 400, 500])
@@ -155,14 +146,30 @@ def test_decord_is_not_used_when_it_counts_other_frames(tmp_path: Path) -> None:
     index = index_video(path)
     assert read_with_decord(path, index, np.arange(3)).shape == (3, 64, 96, 3)
     for other in (longer, slower, larger):
-        with pytest.raises(DecordFailed):
+        with pytest.raises(BadInput, match="decord failed"):
             read_with_decord(other, index, np.arange(3))
 
 
-def test_without_decord_pyav_reads(tmp_path: Path) -> None:
+@needs_decord
+def test_decord_that_returns_other_pictures_is_refused(tmp_path: Path) -> None:
+    """It is compared with what PyAV reads, and not only with what headers say."""
+    path = encode(tmp_path / "a.mp4", moving(12), g="4")
+    late = tmp_path / "late.py"
+    worker = Path(decord_reader.__file__).with_name("decord_worker.py").read_text()
+    late.write_text(worker.replace("reader.get_batch(indices)", "reader.get_batch([i + 1 for i in indices])"))
+    with pytest.raises(BadInput, match="decord returns another picture than frame 3"):
+        decord_reader.read(path, index_video(path), np.arange(3, 8), DecordProcess(worker=late))
+    clip = read_frames(path, 3, 5, reader="decord")
+    assert clip.reader == "decord"
+    np.testing.assert_array_equal(clip.frames.numpy(), decode_all(path)[3:8])
+
+
+def test_readers_that_are_not_there(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", moving(4))
-    read = read_video(path, Selection(0, 4), DecordProcess(package="no_such_package"))
-    assert (read.reader, read.notes) == ("pyav", ())  # not even tried
+    with pytest.raises(BadInput, match="not installed"):
+        decord_reader.read(path, index_video(path), np.arange(4), DecordProcess(package="no_such_package"))
+    with pytest.raises(InvalidArgument, match=r"unknown reader 'decored'.*did you mean 'decord'"):
+        read_frames(path, 0, 1, reader="decored")
 
 
 @needs_decord
@@ -193,9 +200,8 @@ def test_both_readers_agree_on_every_real_clip() -> None:
 
 
 def pyav_frames(path: Path, index: VideoIndex, picks: np.ndarray) -> np.ndarray:
-    pictures = read_with_pyav(path, index, picks)
-    assert pictures is not None
-    assert pictures.damaged == 0
+    pictures = pyav_reader.read(path, index, picks)
+    assert pictures.notes == ()
     return pictures.frames
 
 
@@ -207,7 +213,7 @@ def real_clips() -> dict[str, list[Path]]:
 
 def assert_readers_agree(path: Path) -> None:
     index = index_video(path)
-    picks = np.r_[0:9, 12:16, len(index.keys) - 9 : len(index.keys)]
+    picks = np.r_[0:9, 12:16, len(index.stamps) - 9 : len(index.stamps)]
     np.testing.assert_array_equal(read_with_decord(path, index, picks), pyav_frames(path, index, picks))
 
 

@@ -12,8 +12,33 @@ from dataclasses import dataclass, field
 # I-pictures cut these streams: what is displayed after one is never predicted from what is displayed before it.
 _CUT_BY_MARK = frozenset(
     {
-        *("mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1"),
-        *("vp8", "vp9", "av1", "theora", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "png"),
+        *(
+            "mpeg1video",
+            "mpeg2video",
+            "mpeg4",
+            "h263",
+            "flv1",
+            "msmpeg4v2",
+            "msmpeg4v3",
+            "wmv1",
+            "wmv2",
+            "wmv3",
+            "vc1",
+        ),
+        *(
+            "vp8",
+            "vp9",
+            "av1",
+            "theora",
+            "mjpeg",
+            "prores",
+            "dnxhd",
+            "ffv1",
+            "huffyuv",
+            "ffvhuff",
+            "utvideo",
+            "png",
+        ),
         *("rawvideo", "v210", "cfhd", "jpeg2000"),
     }
 )
@@ -21,7 +46,9 @@ _CUT_BY_MARK = frozenset(
 MAY_REFRESH = frozenset({"h264", "hevc"})
 _HEAD = 1 << 16  # bytes of a packet that are looked at; what says what it is comes first
 _START_CODE = re.compile(rb"\x00\x00\x01")
-_LONG_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})  # these say their chroma
+_LONG_PROFILES = frozenset(
+    {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+)  # these say their chroma
 
 
 @dataclass

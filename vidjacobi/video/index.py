@@ -179,7 +179,9 @@ def _look(path: Path) -> _FirstFrames:
         frames = list(islice(shown(container, stream, damage), LOOK))
         codec = stream.codec_context.name
     if not frames:
-        raise BadInput(f"{path}: no picture can be read ({codec}); it is damaged")
+        raise BadInput(
+            f"{path}: no picture can be read ({codec}); it is damaged, or was cut out of a longer file"
+        )
     return _FirstFrames(frames[0], codec, [frame.pts for frame in frames], bool(damage))
 
 

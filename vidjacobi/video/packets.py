@@ -22,7 +22,6 @@ from vidjacobi.video.bitstream import MAY_REFRESH, Bitstream
 from vidjacobi.video.stream import packets_of
 
 
-
 @dataclass(frozen=True)
 class Start:
     """A packet from which a decoder gives every picture that is displayed at or after it: its pts, and its dts."""

@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 FALLBACK_FPS = Fraction(25)
-_RESTARTS = 0.02  # a share of steps back in time up to which a clock restarts; above it the stamps are shuffled
+_RESTARTS = (
+    0.02  # a share of steps back in time up to which a clock restarts; above it the stamps are shuffled
+)
 
 
 class Times(NamedTuple):
@@ -35,28 +37,25 @@ def times_of(stamps: list[int | None], base: Fraction, declared: list[Fraction])
     n = len(stamps)
     known = np.array([k for k, s in enumerate(stamps) if s is not None], np.int64)
     values = np.array([s for s in stamps if s is not None], np.int64)
-    if len(known) < 2 or 2 * len(np.unique(values)) < n:  # without stamps the rate of the codec is less of a guess
+    if (
+        len(known) < 2 or 2 * len(np.unique(values)) < n
+    ):  # without stamps the rate of the codec is less of a guess
         # A file without any time stamps is a plain stream, and nothing is odd about that.
         notes = ("too few time stamps; its rate is a guess",) if len(known) and n > 1 else ()
         return _even(n, _first(declared[::-1]), notes)
     steps = np.diff(values)
     if (steps < 0).any():
-        back = int((steps < 0).sum())
-        if back <= max(1, _RESTARTS * n):
-            note, step = f"its clock restarts ({_times(back)}), so frames follow each other evenly", steps[steps > 0]
-        else:
-            note, step = "its time stamps are not in the order of its pictures and are not used", np.diff(np.unique(values))
-        return _even(n, _nearest(1 / (float(np.median(step)) * float(base)), declared), (note,))
-    notes = []
+        return _out_of_order(steps, values, n, base, declared)
+    odd = []
     if len(known) < n:
-        notes.append(f"{n - len(known)} of {n} frames have no time stamp; theirs are filled in")
+        odd.append(f"frames without a time stamp: {n - len(known)} of {n}; they are spread evenly")
     kept = np.flatnonzero(np.r_[True, steps > 0])
     if len(kept) < len(values):
-        notes.append(f"{len(values) - len(kept)} time stamps are repeated; these frames are spread evenly")
+        odd.append(f"repeated time stamps: {len(values) - len(kept)}; these frames are spread evenly")
     # The last frame of a run of equal stamps has no later one in reach of interpolation: it gets a usual step.
     ticks = _filled(known[kept], values[kept], n)
     seconds = (ticks - ticks[0]) * float(base)
-    return Times(seconds, _rate(seconds, declared, float(base)), tuple(notes))
+    return Times(seconds, _rate(seconds, declared, float(base)), tuple(odd))
 
 
 def _filled(places: Int[np.ndarray, " k"], values: Int[np.ndarray, " k"], n: int) -> Float[np.ndarray, " n"]:
@@ -67,6 +66,25 @@ def _filled(places: Int[np.ndarray, " k"], values: Int[np.ndarray, " k"], n: int
     filled[before] = values[0] - step * (places[0] - np.arange(n)[before])
     filled[after] = values[-1] + step * (np.arange(n)[after] - places[-1])
     return filled
+
+
+def _out_of_order(
+    steps: Int[np.ndarray, " k"],
+    values: Int[np.ndarray, " m"],
+    n: int,
+    base: Fraction,
+    declared: list[Fraction],
+) -> Times:
+    back = int((steps < 0).sum())
+    if back <= max(1, _RESTARTS * n):
+        note, usual = (
+            f"its clock restarts {_times(back)}; its frames follow each other evenly",
+            steps[steps > 0],
+        )
+    else:
+        usual = np.diff(np.unique(values))
+        note = "its time stamps are not in the order of its pictures and are not used"
+    return _even(n, _nearest(1 / (float(np.median(usual)) * float(base)), declared), (note,))
 
 
 def _even(n: int, rate: Fraction, notes: tuple[str, ...]) -> Times:
