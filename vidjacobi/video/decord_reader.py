@@ -65,7 +65,8 @@ def read(
 def why_not(index: VideoIndex, decord: DecordProcess = DECORD) -> str:
     """Why decord is not known to give exactly the frames of PyAV for files of this kind; empty if it is."""
     reasons = {
-        "decord is not installed (pip install decord)": find_spec(decord.package) is None or not sys.executable,
+        "decord is not installed (pip install decord)": find_spec(decord.package) is None
+        or not sys.executable,
         f"its container is {index.container}": index.container not in _CONTAINERS or index.fragmented,
         f"its codec is {index.codec}": index.codec not in _CODECS,
         f"its pictures are {index.pixel_format}": index.pixel_format not in _FORMATS,
