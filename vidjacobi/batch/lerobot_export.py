@@ -24,7 +24,8 @@ from vidjacobi.batch.manifest import DONE, ManifestRow, merged
 from vidjacobi.batch.report import settings_of
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.output.atomic import replacing_folder, write_json
-from vidjacobi.video.clips import ClipInfo, open_clip, read_frames
+from vidjacobi.video.records import ClipInfo
+from vidjacobi.video.timed_reader import open_clip, read_frames
 
 CAMERA = "observation.images.rollout"
 CHUNK = 1000  # files in a folder
