@@ -19,6 +19,7 @@ vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.assets vidjacobi.loading
 vidjacobi.rollouts vidjacobi.html_report
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
+vidjacobi.export
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.

@@ -12,5 +12,4 @@ workers         one process with a model and a shard, or several on this machine
 ray_engine      workers as actors of Ray
 run             a whole run in its folder, with either engine
 report          ``report.html`` of a batch
-lerobot_export  a batch as a LeRobot dataset
 """
