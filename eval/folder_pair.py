@@ -15,8 +15,9 @@ from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
 from vidjacobi.shapes import Frames
-from vidjacobi.video.clips import ClipInfo, Kind, open_clip, read_frames
 from vidjacobi.video.images import IMAGE_SUFFIXES, frame_files
+from vidjacobi.video.records import ClipInfo, Kind
+from vidjacobi.video.timed_reader import open_clip, read_frames
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]

@@ -21,6 +21,7 @@ from vidjacobi.bench.settings import BenchCase, cases_of
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.settings import differences
 from vidjacobi.datasets import open_dataset
+from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.eval.clip_choice import Chosen, choose, keep
@@ -93,7 +94,7 @@ def clips_of(config: EvalConfig) -> Chosen:
     entries = open_dataset(
         config.data, config.dataset, config.clip_list, config.start, config.stride, **given
     )
-    return choose(entries, config.clips, config.frames_needed, in_order=config.clip_list is not None)
+    return choose(boxed(entries), config.clips, config.frames_needed, in_order=config.clip_list is not None)
 
 
 def check_model(config: EvalConfig) -> None:

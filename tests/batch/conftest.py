@@ -16,8 +16,8 @@ from vidjacobi.batch.pipeline import Pipeline, Tools
 from vidjacobi.batch.settings import Shard, load_plan
 from vidjacobi.batch.workers import listing, load_pair
 from vidjacobi.datasets import open_dataset
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.loading import Pair
+from vidjacobi.video.timed_reader import TimedReader
 
 
 @pytest.fixture(scope="session")

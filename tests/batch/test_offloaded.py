@@ -13,8 +13,8 @@ from vidjacobi.batch.manifest import FinishedItems, merged, new_log
 from vidjacobi.batch.pipeline import Pipeline, Tools
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.workers import listing, load_pair
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.models.offload import MODEL, TOKENIZER, OffloadedModel, OffloadedTokenizer, SharedDevice
+from vidjacobi.video.timed_reader import TimedReader
 
 
 class WatchedDevice(SharedDevice):

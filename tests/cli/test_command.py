@@ -42,6 +42,8 @@ def test_a_rollout_imports_what_it_needs(tmp_path: Path) -> None:
     assert len(ours) <= MODULES
     for other in ("batch", "bench", "datasets", "eval", "html_report"):
         assert f"vidjacobi.{other}" not in ours
+    assert "vidjacobi.video.timed_reader" in ours
+    assert "vidjacobi.video.reader" not in ours  # clips are read in another process
     assert not loaded & {"torch._dynamo", "torch._inductor"}
 
 

@@ -1,15 +1,20 @@
 """Ids, skipped entries and opening, whatever the layout is."""
 
+import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from clip_files import encode, moving
 
 from vidjacobi.datasets import DATASETS, Episode, Skipped, counted, detect, folder_name, open_dataset
+from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.contract import distinct, episode_id
 from vidjacobi.datasets.frame_sources import EveryNth, File, Stretch, thinned
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.video.clips import read_frames
+from vidjacobi.video.records import ReadClip
 
 
 def test_ids_are_safe_and_stay_distinct() -> None:
@@ -117,3 +122,31 @@ def test_every_opener_refuses_an_empty_folder(tmp_path: Path) -> None:
             open_dataset(tmp_path, name)
     with pytest.raises(BadInput, match="Looked for"):
         detect(tmp_path)
+
+
+@dataclass(frozen=True)
+class Dying:
+    """A source that ends the process which reads it."""
+
+    def count(self) -> int:
+        os._exit(3)
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        os._exit(3)
+
+
+def test_boxed_entries_are_read_in_another_process(tmp_path: Path) -> None:
+    """What ends that process costs one entry."""
+    video = encode(tmp_path / "a.mp4", moving(3))
+    entries = [
+        Episode("dying", Dying(), None, "dying.mp4"),
+        Skipped("gone", "it is gone"),
+        Episode("well", File(video), None, str(video)),
+    ]
+    dying, gone, well = (counted(entry) for entry in boxed(entries))
+    assert isinstance(dying, Skipped)
+    assert dying.reason == "dying.mp4: its reader crashed (exit status 3); the file is damaged"
+    assert gone == entries[1]
+    assert isinstance(well, Episode)
+    assert well.frames.count() == 3
+    assert well.frames.read(0, 2).frames.equal(read_frames(video, 0, 2).frames)

@@ -6,7 +6,7 @@ import torch
 from vidjacobi.datasets import Episode, Skipped
 from vidjacobi.datasets.clip_starts import Padded, Starts, fit_length, parse_starts
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.records import ReadClip
 
 
 class Counting:
@@ -23,7 +23,7 @@ class Counting:
         assert start >= 0
         assert numbers[-1] < self.length
         return ReadClip(
-            numbers.view(-1, 1, 1, 1).expand(-1, 1, 1, 3), 10.0 / stride, "numbers", start, "test"
+            numbers.view(-1, 1, 1, 1).expand(-1, 1, 1, 3).numpy(), 10.0 / stride, "numbers", start, "test"
         )
 
 

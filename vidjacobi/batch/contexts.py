@@ -12,12 +12,12 @@ from vidjacobi.batch.manifest import FAILED, SKIPPED, FinishedItems, Item, Manif
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.datasets.clip_starts import fit_length, parse_starts
 from vidjacobi.datasets.contract import Entry, Episode, Skipped
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import BadInput
 from vidjacobi.models.codec import as_seen, fit
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
-from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.records import ReadClip
+from vidjacobi.video.timed_reader import TimedReader
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Planner:
         try:
             if isinstance(entry, Skipped):
                 raise BadInput(entry.reason)
-            there = self.reader.count(entry.frames)  # opens the video, but in another process
+            there = self.reader.count(entry.frames, entry.source)  # opens the video, but in another process
             fitting = fit_length(entry, there, config.clip_frames, config.short)
         except BadInput as error:
             self.record(
@@ -130,7 +130,7 @@ class Planner:
 
 def read_context(task: ContextTask, config: BatchConfig, reader: TimedReader) -> ReadClip:
     """The frames of a task's context, read in another process. Raises BadInput."""
-    return reader.read(task.episode.frames, task.start, config.context)
+    return reader.read(task.episode.frames, task.start, config.context, name=task.episode.source)
 
 
 @torch.inference_mode()
@@ -139,4 +139,4 @@ def encode_context(task: ContextTask, clip: ReadClip, tokenizer: VideoTokenizer)
     # pixels once, for both: the tokens need them unrounded, the video shows them rounded
     pixels = fit(clip.frames, tokenizer.frame_size)
     grid = tokenizer.encode(pixels[None])[0]
-    return EncodedContext(task, grid, as_seen(pixels), replace(clip, frames=clip.frames[:0]))
+    return EncodedContext(task, grid, as_seen(pixels), replace(clip, pictures=clip.pictures[:0]))

@@ -35,7 +35,7 @@ from vidjacobi.output.atomic import durable, replacing_folder, sync_file, sync_f
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.runtime import versions
 from vidjacobi.shapes import Frames
-from vidjacobi.video.clips import write_video
+from vidjacobi.video.writer import write_video
 
 SETTINGS, ITEMS, REPORT = "settings.json", "items", "report.html"
 _STALE = 3600  # seconds after which a temporary file counts as left by a run that was killed

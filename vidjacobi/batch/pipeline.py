@@ -32,14 +32,14 @@ from vidjacobi.batch.threads import (
     is_out_of_memory,
 )
 from vidjacobi.datasets import Entry
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.clip_queue import Failed, Finished, Request, decode_each
 from vidjacobi.decoding.scheduler import refills
 from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.output.rows import RowLog
-from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.records import ReadClip
+from vidjacobi.video.timed_reader import TimedReader
 
 Decided = tuple[Future, Finished]
 # Seconds that stopping waits for a thread: a read may be dropped, what is decided must be written.

@@ -19,9 +19,9 @@ from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.batch.workers import BatchJob, check_room, listing, load_pair
 from vidjacobi.datasets import Entry
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.processes import available_cores, stoppable
+from vidjacobi.video.timed_reader import TimedReader
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -24,8 +24,8 @@ from vidjacobi.html_report.page import (
     Track,
     write_page,
 )
-from vidjacobi.video.clips import open_clip, read_frames
 from vidjacobi.video.contact_sheet import contact_sheet
+from vidjacobi.video.timed_reader import open_clip, read_frames
 
 _LISTED = 500  # failures on the page; failures.csv has all
 _PAUSE = 600.0  # seconds without a row after which a run counts as stopped and resumed

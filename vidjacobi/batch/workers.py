@@ -25,7 +25,6 @@ from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, explain, tell
 from vidjacobi.batch.settings import BatchConfig, BatchPlan, Shard, parse_shard
 from vidjacobi.datasets import Entry, open_dataset
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import VidjacobiError
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
@@ -35,6 +34,7 @@ from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.processes import Stopped, available_cores, end_with_parent, stoppable
 from vidjacobi.runtime import choose, pick_device
+from vidjacobi.video.timed_reader import TimedReader
 
 OK, SOME_FAILED, ERROR = 0, 1, 2  # how a worker ends
 _LOOK = 0.2  # seconds between looks at the workers

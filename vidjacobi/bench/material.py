@@ -17,7 +17,7 @@ from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import latent_frames
 from vidjacobi.shapes import GridTokens
-from vidjacobi.video.clips import read_frames
+from vidjacobi.video.timed_reader import read_frames
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,9 @@ def _add_output(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Everything that can be checked is checked before the first clip is rolled out. Raises VidjacobiError."""
+    from vidjacobi.video.timed_reader import shared
+
+    shared().start()  # so that it gets ready while torch is loaded
     from vidjacobi.cli.rollout_clips import Output, roll_out
     from vidjacobi.config.rollout import load_rollout
     from vidjacobi.rollouts.files import Extras

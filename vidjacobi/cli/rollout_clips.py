@@ -22,7 +22,8 @@ from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.video.clips import Kind, ReadClip, open_clip, read_frames
+from vidjacobi.video.records import Kind, ReadClip
+from vidjacobi.video.timed_reader import open_clip, read_frames
 
 
 @dataclass(frozen=True)

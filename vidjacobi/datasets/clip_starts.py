@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 
 from vidjacobi.datasets.contract import Entry, Episode, FrameSource, Skipped
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.registry import lookup
-from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.records import ReadClip
 
 
 def first(last: int, number: int, seed: int, episode: str) -> list[int]:
@@ -123,11 +123,11 @@ class Padded:
         real = max(0, -(-(there - start) // stride))
         clip = self.frames.read(start, real, stride) if real else None
         last = self.frames.read(there - 1, 1)
-        again = last.frames.expand(count - real, -1, -1, -1)
-        frames = torch.cat([clip.frames, again]) if clip else again.clone()
+        again = last.pictures.repeat(count - real, axis=0)
+        pictures = np.concatenate([clip.pictures, again]) if clip else again
         known = clip or replace(last, fps=last.fps / stride)
         note = f"padded: the last {count - real} of these frames repeat the episode's last one"
-        return replace(known, frames=frames, start=start, notes=(*known.notes, note))
+        return replace(known, pictures=pictures, start=start, notes=(*known.notes, note))
 
 
 def _too_short(entry: Episode, there: int, needed: int) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.output.names import LONGEST, safe_name
-from vidjacobi.video.clips import ReadClip
+from vidjacobi.video.records import ReadClip
 
 
 @runtime_checkable

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vidjacobi.datasets.frame_sources import File, Stretch
 from vidjacobi.errors import BadInput
-from vidjacobi.video.clips import ReadClip
 from vidjacobi.video.images import image_from_bytes
+from vidjacobi.video.records import ReadClip
 
 _NEAR = 0.01  # relative difference of frame rates that may come from rounding
 
@@ -70,8 +69,7 @@ class InParquet:
         pictures = [self._picture(row, name) for row in rows]
         if len({picture.shape for picture in pictures}) > 1:
             raise BadInput(f"{name}: its pictures differ in size")
-        frames = torch.from_numpy(np.stack(pictures))
-        return ReadClip(frames, self.fps / stride, name, start, "pillow")
+        return ReadClip(np.stack(pictures), self.fps / stride, name, start, "pillow")
 
     def _picture(self, row: dict[str, Any], name: str) -> Any:
         # The datasets library stores a picture as {"bytes": ..., "path": ...}, others as bytes.

@@ -21,8 +21,8 @@ from vidjacobi.datasets.cameras import Cameras, cameras_of_table, table_of_camer
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
-from vidjacobi.video.clips import ReadClip
 from vidjacobi.video.images import image_from_bytes
+from vidjacobi.video.records import ReadClip
 
 KEYS = {"url", "timestamps", "cameras", "images", "key"}
 Record = dict[str, object]
@@ -60,7 +60,7 @@ class InChunk:
         cameras = self.cameras()
         # by the timestamps of these frames or, for a single frame, of the clip; 30 for a clip of one frame
         fps = cameras.at(start, count, stride).fps() or (cameras.fps() or 30.0) / stride
-        return ReadClip(torch.from_numpy(np.stack(pictures)), fps, name, start, "pillow")
+        return ReadClip(np.stack(pictures), fps, name, start, "pillow")
 
     def cameras(self) -> Cameras:
         """All cameras of the clip. Raises BadInput."""

@@ -3,13 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from vidjacobi.datasets.cameras import Cameras, read_cameras
 from vidjacobi.datasets.frame_sources import File
 from vidjacobi.errors import BadInput
-from vidjacobi.video.clips import ReadClip
 from vidjacobi.video.images import frame_files, read_images
+from vidjacobi.video.records import ReadClip
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class NamedByTime:
                 f"{self.folder}: {count} frames needed from frame {start} on with stride {stride}, "
                 f"but the clip has {len(files)}"
             )
-        pictures = torch.from_numpy(read_images(files[start : last + 1 : stride]))
+        pictures = read_images(files[start : last + 1 : stride])
         fps = _fps(cameras, start, count, stride, 30.0 / stride)
         return ReadClip(pictures, fps, str(self.folder), start, "pillow")
 

@@ -31,7 +31,8 @@ from vidjacobi.export.tables import (
 )
 from vidjacobi.export.videos import CopiedVideos, SharedVideos, VideoFormat, put_back
 from vidjacobi.output.atomic import replacing_folder, write_json
-from vidjacobi.video.clips import ClipInfo, open_clip, read_frames
+from vidjacobi.video.records import ClipInfo
+from vidjacobi.video.timed_reader import open_clip, read_frames
 
 LOOKED_AT = 3  # frames of an episode that the pictures' statistics are taken from
 

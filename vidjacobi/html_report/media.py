@@ -11,9 +11,10 @@ from PIL import Image
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Frames
-from vidjacobi.video.clips import open_clip, read_frames, write_video
+from vidjacobi.video.timed_reader import open_clip, read_frames
+from vidjacobi.video.writer import write_video
 
-Video = Frames | str | Path  # frames in memory, or a path that vidjacobi.video.clips reads
+Video = Frames | str | Path  # frames in memory, or a path that vidjacobi.video reads
 
 _QUALITY = 23  # constant rate factor: half the bytes of a rollout's mp4, still without visible loss
 _POSTER_QUALITY = 85

@@ -16,8 +16,9 @@ from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.rollouts.api import Rollout
 from vidjacobi.rollouts.stream import RolloutSummary
 from vidjacobi.runtime import Runtime, versions
-from vidjacobi.video.clips import ReadClip, write_video
 from vidjacobi.video.contact_sheet import write_sheet
+from vidjacobi.video.records import ReadClip
+from vidjacobi.video.writer import write_video
 
 VIDEO, SHEET, RECORD = "rollout.mp4", "sheet.png", "rollout.json"
 # keys of a record that the command's last line repeats; only a streamed rollout has all

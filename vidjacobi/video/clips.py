@@ -1,72 +1,25 @@
 """Clips in and out: a video file, an image or a folder of images becomes frames, and frames become an mp4.
 
 This module is the public face of the package. Behind it, ``probe`` says what a path is, ``index`` where the frames
-of a video lie in time, ``reader`` and ``images`` read them, and ``writer`` writes them. Frames are uint8 RGB [T H W
-3] at the size and rate of the source; nothing is rescaled. Pictures with alpha are put over black. Pixels that are
-not square are taken as if they were.
+of a video lie in time, ``reader`` and ``images`` read them, and ``writer`` writes them. It reads in this process and
+opens only what ``whitelist`` allows; commands read through ``timed_reader``, whose process may hang or crash.
+
+Frames are uint8 RGB [T H W 3] at the size and rate of the source; nothing is rescaled. Pictures with alpha are put
+over black. Pixels that are not square are taken as if they were.
 """
 
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import torch
-
 from vidjacobi.errors import BadInput
-from vidjacobi.shapes import Frames
 from vidjacobi.video.index import recent_index
-from vidjacobi.video.probe import Kind, kind_of
+from vidjacobi.video.probe import kind_of
 from vidjacobi.video.reader import DEFAULT, Selection, describe, read_video
+from vidjacobi.video.records import ClipInfo, Kind, ReadClip
 from vidjacobi.video.timing import FALLBACK_FPS
 from vidjacobi.video.whitelist import check_frames
 from vidjacobi.video.writer import write_video
 
 __all__ = ["ClipInfo", "Kind", "ReadClip", "open_clip", "read_frames", "write_video"]
-
-
-@dataclass(frozen=True)
-class ClipInfo:
-    """A clip before it is read.
-
-    Attributes:
-        source: the path.
-        kind: video, image or folder of images.
-        fps: exact rate, such as 30000/1001.
-        frames: number of frames that can be read.
-        height, width: size in pixels, as displayed.
-        codec: name of the video codec, empty for images.
-        notes: what is odd about the file.
-    """
-
-    source: str
-    kind: Kind
-    fps: Fraction
-    frames: int
-    height: int
-    width: int
-    codec: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ReadClip:
-    """Frames that were read from a clip.
-
-    Attributes:
-        frames: uint8 RGB.
-        fps: rate of these frames: with a stride it is that much lower than the file's.
-        source: the path, or what else tells where the frames come from.
-        start: index of the first frame.
-        reader: pyav, decord or pillow.
-        notes: what was odd about the file: cut short, variable rate, time stamps out of order.
-    """
-
-    frames: Frames
-    fps: float
-    source: str
-    start: int
-    reader: str
-    notes: tuple[str, ...] = ()
 
 
 def open_clip(path: str | Path) -> ClipInfo:
@@ -122,8 +75,8 @@ def read_frames(
         index, reader = recent_index(path), reader or DEFAULT
         check_frames(min(count, len(index.stamps)), *index.size, path)
         read = read_video(path, selection, reader)
-        frames, fps = torch.from_numpy(read.frames), float(read.index.rate) / stride
-        return ReadClip(frames, fps, str(path), read.start, reader, read.notes)
+        fps = float(read.index.rate) / stride
+        return ReadClip(read.frames, fps, str(path), read.start, reader, read.notes)
     if kind is Kind.IMAGE and start + count > 1:
         raise BadInput(
             f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"
@@ -133,4 +86,4 @@ def read_frames(
     files = frame_files(path) if kind is Kind.FOLDER else [path]
     first = selection.first_of(len(files), path)  # for a single image 0, checked above
     pictures = read_images(files[first : first + selection.span : stride])
-    return ReadClip(torch.from_numpy(pictures), float(FALLBACK_FPS) / stride, str(path), first, "pillow")
+    return ReadClip(pictures, float(FALLBACK_FPS) / stride, str(path), first, "pillow")

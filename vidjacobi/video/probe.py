@@ -1,22 +1,14 @@
 """What a path is, found before anything is decompressed, and a clear message where it is nothing usable."""
 
 import codecs
-from enum import Enum
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
+from vidjacobi.video.records import Kind
 from vidjacobi.video.whitelist import open_picture
 
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"])
 _HEAD_BYTES = 4096
-
-
-class Kind(str, Enum):
-    """The three things that a clip can be read from."""
-
-    VIDEO = "video"
-    IMAGE = "image"
-    FOLDER = "folder"
 
 
 def kind_of(path: str | Path) -> Kind:

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-import torch
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 
 from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing
-from vidjacobi.shapes import Frames
+
+if TYPE_CHECKING:  # the process that reads files from others comes here too, and does without torch
+    from vidjacobi.shapes import Frames
 
 _BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
@@ -30,7 +32,7 @@ Even = UInt8[np.ndarray, "T H2 W2 3"]
 
 
 def write_video(
-    path: str | Path, frames: Frames, fps: int | float | Fraction, quality: int = _QUALITY
+    path: str | Path, frames: "Frames", fps: int | float | Fraction, quality: int = _QUALITY
 ) -> None:
     """Write frames (uint8 RGB [T H W 3]) as an H.264 yuv420p mp4 at `fps`.
 
@@ -64,7 +66,7 @@ class GrowingVideo:
         self.path, self.frames = Path(path), 0
         self._rate, self._quality, self._fragments = _exact(fps, self.path), quality, 0
 
-    def add(self, frames: Frames) -> None:
+    def add(self, frames: "Frames") -> None:
         """Append a group of at least one frame, of the same size as those before. Raises BadOutput."""
         pictures = _pictures(frames, self.path)
         try:
@@ -112,8 +114,8 @@ def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _pictures(frames: Frames, path: Path) -> Even:
-    if frames.shape[0] == 0 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
+def _pictures(frames: "Frames", path: Path) -> Even:
+    if frames.shape[0] == 0 or frames.shape[-1] != 3 or str(frames.dtype) != "torch.uint8":
         raise BadOutput(f"{path}: uint8 frames [T H W 3] are needed, not {frames.dtype} {list(frames.shape)}")
     return pad_even(frames.cpu().numpy())
 

@@ -1,17 +1,21 @@
 """Reading in another process gives the same frames, and nothing can hang or crash the caller."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clip_files import encode, moving
 from hanging_sources import Bad
+from PIL import Image
 
+import vidjacobi
 from vidjacobi.datasets.frame_sources import File
-from vidjacobi.datasets.timed_reader import TimedReader
 from vidjacobi.errors import BadInput
+from vidjacobi.video.timed_reader import TimedReader
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +57,9 @@ def test_crashes_end_the_worker_only(reader: TimedReader, how: str, message: str
     with pytest.raises(BadInput, match=message):
         reader.count(Bad(how))
     assert reader.count(Bad("well")) == 7
-    with pytest.raises(BadInput, match="as much as there is"):
-        reader.read(Bad("well"), 0, 1)
+    with pytest.raises(BadInput, match=r"a.mp4: to read it takes more than .* GiB of memory"):
+        reader.read(Bad("well"), 0, 1, name="a.mp4")
+    assert reader.count(Bad("well")) == 7
 
 
 @pytest.mark.parametrize("how", ["lock", pytest.param("child", marks=pytest.mark.slow)])
@@ -116,6 +121,62 @@ def test_a_hanging_worker_ends_itself_when_nobody_waits(reader: TimedReader) -> 
     line.send(("count", Bad("lock"), (), -9.5))  # the parent's limit ended 9.5 s before
     assert worker.wait(30) != 0
     reader.close()
+
+
+def test_the_worker_is_light(reader: TimedReader, tmp_path: Path) -> None:
+    """Torch would take seconds and memory."""
+    assert reader.count(File(encode(tmp_path / "a.mp4", moving(2)))) == 2
+    assert reader.count(Bad("modules")) == 0
+
+
+def test_a_worker_that_was_ended_between_two_reads_is_replaced(reader: TimedReader) -> None:
+    assert reader.count(Bad("well")) == 7
+    assert reader._worker is not None
+    reader._worker.kill()
+    reader._worker.wait()
+    assert reader.count(Bad("well")) == 7
+
+
+def test_memory_is_limited(tmp_path: Path) -> None:
+    """Small files of large pictures, which the bounds alone allow."""
+    large, video, small = tmp_path / "large.png", tmp_path / "large.mp4", tmp_path / "small.png"
+    Image.new("1", (8000, 8000)).save(large)
+    encode(video, np.zeros((4, 3072, 4096, 3), np.uint8), codec="mpeg4")
+    Image.new("RGB", (6, 4)).save(small)
+    with TimedReader(memory=200 << 20) as reader:
+        for path, frames in ((large, 1), (video, 4)):
+            with pytest.raises(BadInput, match=rf"{path}: to read it takes more than 0.195 GiB of memory"):
+                reader.read_frames(path, 0, frames)
+            assert reader.read_frames(small, 0, 1).frames.shape == (1, 4, 6, 3)
+
+
+def test_relative_paths_are_those_of_the_caller(
+    reader: TimedReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        encode(tmp_path / name / "clip.mp4", moving(2 if name == "a" else 3))
+    for name, frames in (("a", 2), ("b", 3)):
+        monkeypatch.chdir(tmp_path / name)
+        assert reader.open_clip("clip.mp4").frames == frames
+
+
+def test_commands_read_in_the_other_process_only() -> None:
+    """What a library function may do in the caller's process, no command does."""
+    root = Path(vidjacobi.__file__).parents[1]
+    folders = [
+        "vidjacobi/cli",
+        "vidjacobi/rollouts",
+        "vidjacobi/batch",
+        "vidjacobi/bench",
+        "vidjacobi/html_report",
+    ]
+    files = [file for folder in [*folders, "eval"] for file in (root / folder).glob("*.py")]
+    assert len(files) > 50
+    reads_here = re.compile(
+        r"vidjacobi\.video\.(clips|reader|index)\b|vidjacobi\.video import|read_image|from av\b"
+    )
+    assert [file.name for file in files if reads_here.search(file.read_text("utf-8"))] == []
 
 
 def test_threads_take_turns(reader: TimedReader, tmp_path: Path) -> None:
