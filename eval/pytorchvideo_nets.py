@@ -42,7 +42,7 @@ def build_network(name: str) -> nn.Module:
         from pytorchvideo.models import hub
     except ImportError as error:
         raise InvalidArgument(
-            f'features pv_{name} need pytorchvideo ({error}): pip install "vidjacobi[eval]"'
+            f"features pv_{name} need pytorchvideo ({error}): pip install pytorchvideo"
         ) from error
     network = getattr(hub, name)(pretrained=False)
     network.blocks[-1].activation = None  # the last block is the classifier

@@ -30,7 +30,7 @@ def test_actors_get_enough_for_their_rows_and_little_at_the_end() -> None:
 @pytest.fixture(scope="module")
 def calm(flags: Flags, tmp_path_factory: pytest.TempPathFactory) -> tuple[Flags, dict[Any, Any]]:
     """A batch with a broken episode, and what the local engine makes of it."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vidjacobi[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]'")
     folder = tmp_path_factory.mktemp("ray")
     data = write_clips(folder / "clips", (34,) * 8)
     (data / "broken.mp4").write_bytes(b"no video")

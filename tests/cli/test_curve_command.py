@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from tiny_pair import write_pair
 
 from vidjacobi.cli.main import main
+from vidjacobi.config.yaml_files import read_config
 
 
 def test_a_curve_is_written_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,9 +18,9 @@ def test_a_curve_is_written_and_used(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = tmp_path / "new" / "curve.yaml"
     assert main(["curve", str(clip), *options, "--windows", "4", "8", "--out", str(out)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    curve = OmegaConf.load(out)
-    assert result["sizes"] == curve.sizes == [4, 8]
-    assert curve.decoder == "pathwise"
+    curve = read_config("curve", str(out))
+    assert result["sizes"] == curve["sizes"] == [4, 8]
+    assert curve["decoder"] == "pathwise"
     assert {"model", "dtype", "device", "torch"} <= set(curve)
     settings = ["--decoder", "adaptive", f"decoder.lanes.curve={out}", "--out", str(tmp_path / "rolled")]
     assert main(["rollout", str(clip), *options, *settings]) == 0

@@ -195,7 +195,24 @@ def test_refuses_bad_settings(
 ) -> None:
     out = tmp_path / "o"
     assert message in refusal(capsys, *base(tiny_pair, out), clip, *words)
-    assert not out.exists() or not any(out.iterdir())
+    assert not out.exists()
+
+
+def test_a_failed_fetch_leaves_no_folder(
+    capsys: pytest.CaptureFixture, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = [
+        "rollout",
+        clip,
+        "--model",
+        "nobody/nothing",
+        "--no-memory-check",
+        "--out",
+        tmp_path / "new" / "o",
+    ]
+    assert "could not be fetched" in refusal(capsys, *words)
+    assert not (tmp_path / "new").exists()
 
 
 def test_refuses_bad_clips_before_any_work(
@@ -238,7 +255,7 @@ def test_nan_logits_stop_with_nothing_half_written(
     broken = write_pair(tmp_path / "broken", spoil=float("nan"))
     message = refusal(capsys, *base(broken, tmp_path / "o"), clip, "--frames", 1)
     assert "not finite" in message
-    assert not any((tmp_path / "o").iterdir())
+    assert not (tmp_path / "o").exists()
 
 
 def test_damaged_checkpoints(

@@ -25,6 +25,9 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"vidjacobi", "cosmos_adapter"}
     assert "vidjacobi/configs/decoder/pathwise.yaml" in names
     assert "vidjacobi/eval/__init__.py" in names
+    assert {"vidjacobi/py.typed", "cosmos_adapter/py.typed"} <= set(
+        names
+    )  # type checkers read our annotations
     assert {f"vidjacobi/html_report/{name}" for name in ("template.html", "style.css", "script.js")} <= set(
         names
     )

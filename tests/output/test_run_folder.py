@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.run_folder import RunFolder, locked
+from vidjacobi.output.run_folder import RunFolder, locked, removed_if_empty
 
 
 def bench(path: Path) -> RunFolder:
@@ -145,3 +145,17 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
         pass
     with locked(path, wait=False):
         pass
+
+
+def test_only_what_the_block_made_and_left_empty_goes(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with removed_if_empty(tmp_path / "old" / "a" / "b"):
+        (tmp_path / "old" / "a" / "b").mkdir(parents=True)
+    assert not any((tmp_path / "old").iterdir())
+    with removed_if_empty(tmp_path / "new" / "c"):
+        (tmp_path / "new" / "c").mkdir(parents=True)
+        (tmp_path / "new" / "kept").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["kept"]
+    with removed_if_empty(tmp_path / "old"):  # was there before
+        pass
+    assert (tmp_path / "old").is_dir()

@@ -114,7 +114,7 @@ def _connected(config: BatchConfig) -> Iterator[float]:
         import ray
         import ray.data
     except ImportError as error:
-        raise InvalidArgument(f"--engine ray needs Ray ({error}): pip install 'vidjacobi[ray]'") from error
+        raise InvalidArgument(f"--engine ray needs Ray ({error}): pip install 'ray[data]'") from error
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.ray_address:
         options["address"] = config.ray_address

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.registry import suggest
@@ -81,6 +81,7 @@ Fast rollouts of autoregressive video world models: fewer passes, the same distr
 """
 
 
+@runtime_checkable
 class Command(Protocol):
     """A module of this package that is a command."""
 
@@ -101,6 +102,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
     ``batch`` has more: 1 where a future failed, 143 when it was terminated.
     """
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow; docs/quickstart.md says how to let it
+        from vidjacobi.cli.completion import complete
+
+        complete(COMMANDS, lambda name: module_of(name).parser())
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in {"-h", "--help"}:
         print(OVERVIEW, end="")
@@ -126,12 +131,17 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str]) -> int:
     """Run the command that ``words`` begin with and print its last line. Raises VidjacobiError."""
     name, rest = split(words)
-    command = cast(Command, import_module(COMMANDS[name][0]))
+    command = module_of(name)
     # intermixed: `rollout --frames 8 clip.mp4 --seed 7 other.mp4` names two clips
     result = command.run(command.parser().parse_intermixed_args(rest))
     line, status = result if isinstance(result, tuple) else (result, 0)
     print(json_line(line), flush=True)
     return status
+
+
+def module_of(name: str) -> Command:
+    """The module of a command."""
+    return cast(Command, import_module(COMMANDS[name][0]))
 
 
 def json_line(line: dict[str, Any]) -> str:

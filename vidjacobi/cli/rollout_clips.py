@@ -17,6 +17,7 @@ from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
+from vidjacobi.output.run_folder import removed_if_empty
 from vidjacobi.rollouts.api import rollout, stream_rollout
 from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
 from vidjacobi.rollouts.progress_bar import ProgressBar
@@ -60,6 +61,9 @@ def roll_out(
         lengths = [context_length(config, source) for source in sources]
         if config.memory_check:
             check_room(config, decoder, runtime, max(lengths), output.stream)
+        stack.enter_context(
+            removed_if_empty(output.folder)
+        )  # the model may still not be there, or the clip damaged
         folders = claim_folders(output.folder, output_names(sources), output.overwrite)
         pair = load_pair(config)
         for length in lengths:

@@ -142,7 +142,7 @@ def _check_pyarrow(root: Path) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise BadInput(f"{root}: reading it needs pyarrow: pip install 'vidjacobi[batch]'") from error
+        raise BadInput(f"{root}: reading it needs pyarrow: pip install pyarrow") from error
 
 
 def _rows_v2(meta: Meta) -> Iterator[Row | Skipped]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from argparse import Namespace
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -52,7 +53,7 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"device  {device.name}, {gib(device.room)} {device.free}")
     print(f"dtype   {_name(device.dtype)}: {device.reason}")
     print("\n".join(columns(("package", "version"), list(packages.items()))))
-    print("\n".join(columns(("optional", ""), list(optional.items()))))
+    print("\n".join(facts("optional", optional)))
     question = _question(args)
     memory = memory_of(question.scenario(device.dtype))
     print(f"\n{_question_line(args, question)}")
@@ -70,6 +71,12 @@ def examine(args: Namespace) -> dict[str, Any]:
         "room": device.room,
         "fits": True,
     }
+
+
+def facts(head: str, found: Mapping[str, str]) -> list[str]:
+    """A table of texts that may be as long as a path: both columns begin at the left."""
+    width = max(map(len, found))
+    return [f"  {head}", *(f"  {name.ljust(width)}  {text}" for name, text in found.items())]
 
 
 def installed() -> dict[str, str]:

@@ -137,6 +137,20 @@ class RunFolder:
 
 
 @contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """At the end of the block ``folder`` and its parents go again, where the block made them and left them empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in made:
+            try:
+                path.rmdir()  # never what holds something, or is a link
+            except OSError:
+                break
+
+
+@contextmanager
 def locked(path: Path, wait: bool) -> Iterator[None]:
     """Hold a lock file, which the system releases however this process ends.
 
