@@ -15,13 +15,11 @@ from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
 from vidjacobi.shapes import Frames
-from vidjacobi.video.images import IMAGE_SUFFIXES, frame_files
+from vidjacobi.video.images import frame_files
+from vidjacobi.video.probe import counted, is_image_name, is_video_name
 from vidjacobi.video.records import ClipInfo, Kind
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
-VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"]
-)
 LISTED = 5  # most names in a message
 CODEC = (
     "the two folders hold clips that were written differently ({0} against {1}): compression alone changes the "
@@ -173,7 +171,11 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
         )
     pairs = [_pair(name, made[name], true[name], options) for name in names]
     _check_lengths(pairs, least)
-    notes = []
+    notes = [
+        f"left out of {folder}: {counted(names)}"
+        for folder in (generated, real)
+        if (names := no_clips_in(folder))
+    ]
     # Clips that only one folder has are left out with a note: rollouts of a part of a dataset are the usual case.
     for folder, clips, others in ((generated, made, true), (real, true, made)):
         alone = [name for name in clips if name not in others]
@@ -191,10 +193,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
             f"{folder}: {'a file' if folder.exists() else 'no such folder'}; name a folder of clips"
         )
     found: dict[str, Path] = {}
-    for entry in _entries(folder):
-        is_clip = _has_images(entry) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES
-        if not is_clip:
-            continue
+    for entry in filter(_is_clip, _entries(folder)):
         # a.mp4 is clip "a"; a folder keeps its whole name, since "take.1" has no ending
         name = entry.name if entry.is_dir() else entry.stem
         if name in found:
@@ -206,6 +205,15 @@ def clips_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+def no_clips_in(folder: Path) -> list[str]:
+    """The names of what ``clips_in`` passes by: files with other endings, and folders without images."""
+    return [entry.name for entry in _entries(folder) if not _is_clip(entry)]
+
+
+def _is_clip(entry: Path) -> bool:
+    return _has_images(entry) if entry.is_dir() else is_video_name(entry.name)
+
+
 def _entries(folder: Path) -> list[Path]:
     """The entries of a folder that are not hidden, sorted."""
     try:
@@ -215,7 +223,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
+    return any(is_image_name(entry.name) for entry in _entries(folder))
 
 
 def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:

@@ -53,9 +53,11 @@ def write_v2(root: Path, dtype: str = "video", version: str = "v2.1") -> Path:
     (root / "meta" / "episodes.jsonl").write_text("\n".join(lines) + "\n")
     for episode in range(len(LENGTHS)):
         chunk = f"chunk-{episode // 2:03d}"
+        data = root / "data" / chunk / f"episode_{episode:06d}.parquet"
         if dtype == "image":
-            write_pictures(root / "data" / chunk / f"episode_{episode:06d}.parquet", [episode])
+            write_pictures(data, [episode])
             continue
+        write_rows(data, {episode: [i / FPS for i in range(LENGTHS[episode])]})
         for number, camera in enumerate(CAMERAS):
             path = root / "videos" / chunk / camera / f"episode_{episode:06d}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,14 +82,30 @@ def write_v3(root: Path, dtype: str = "video") -> Path:
             rows[f"videos/{camera}/chunk_index"] = [0] * len(LENGTHS)
             rows[f"videos/{camera}/file_index"] = [0] * len(LENGTHS)
             rows[f"videos/{camera}/from_timestamp"] = [float(s) / FPS for s in starts[:-1]]
+            rows[f"videos/{camera}/to_timestamp"] = [float(s) / FPS for s in starts[1:]]
             path = root / "videos" / camera / "chunk-000" / "file-000.mp4"
             path.parent.mkdir(parents=True)
             whole = np.concatenate([frames_of(episode, number) for episode in range(len(LENGTHS))])
             encode(path, whole, rate=FPS, crf="8", g="2")
+    data = root / "data" / "chunk-000" / "file-000.parquet"
     if dtype == "image":
-        write_pictures(root / "data" / "chunk-000" / "file-000.parquet", range(len(LENGTHS)))
+        write_pictures(data, range(len(LENGTHS)))
+    else:
+        write_rows(data, {e: [i / FPS for i in range(n)] for e, n in enumerate(LENGTHS)})
     pq.write_table(pa.table(rows), root / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
     return root
+
+
+def write_rows(path: Path, stamps: dict[int, list[float]]) -> None:
+    """Write the rows of some episodes, given the time stamps of each in seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [(e, i, t) for e, times in stamps.items() for i, t in enumerate(times)]
+    columns = dict(
+        zip(("episode_index", "frame_index", "timestamp"), map(list, zip(*rows, strict=True)), strict=True)
+    )
+    table = pa.table(columns)
+    place = table.schema.get_field_index("timestamp")
+    pq.write_table(table.set_column(place, "timestamp", table["timestamp"].cast(pa.float32())), path)
 
 
 def write_pictures(path: Path, episodes) -> None:

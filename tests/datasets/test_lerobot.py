@@ -17,7 +17,7 @@ from clip_files import decode_all, encode, moving, psnr
 from lerobot_sets import CAMERAS, LENGTHS, TASKS, frames_of, write_info, write_v2, write_v3
 
 from vidjacobi.datasets import Entry, Episode, Skipped, counted, detect, open_dataset
-from vidjacobi.datasets.lerobot import read_tasks
+from vidjacobi.datasets.lerobot_meta import read_tasks
 from vidjacobi.errors import BadInput, InvalidArgument
 
 SETS: dict[str, Callable[[Path], Path]] = {
@@ -112,15 +112,18 @@ def test_episodes_with_trouble_are_listed_and_the_others_work(sets: dict[str, Pa
     encode(videos[0], moving(12, 48, 64), rate=30)
     encode(videos[1], moving(4, 48, 64), rate=10)
     entries = list(open_dataset(root, camera="top"))
-    # v2 has a video for each episode, of which the frames count and not their times
-    assert usable(entries[0]).frames.read(0, 2).fps == 10.0
+    assert "rows go on to frame 33, but the video ends with frame 11" in reason(counted(entries[0]))
     assert reason(counted(entries[1], 5)).endswith("4 frames, but 5 are needed")
+    # in a video of its own, the frames before its end are surely the episode's
+    assert usable(entries[1]).frames.read(0, 4).notes == (
+        "the video lacks the last 5 of the episode's 9 frames",
+    )
     episodes = root / "meta" / "episodes.jsonl"
-    episodes.write_text('{"episode_index": 0}\nnot json\n[]\n' + episodes.read_text())
+    episodes.write_text('{"episode_index": 7}\nnot json\n[]\n' + episodes.read_text())
     entries = list(open_dataset(root, camera="top"))
-    assert "cannot be used: KeyError('length')" in reason(entries[0])
-    assert "episodes.jsonl, line 2" in reason(entries[1])
-    assert "line 3: no episode_index" in reason(entries[2])
+    assert "cannot be used: it has not what is expected there (KeyError('length'))" in reason(entries[3])
+    assert "episodes.jsonl, line 2: not valid JSON" in reason(entries[4])
+    assert "line 3: no episode_index" in reason(entries[5])
     assert len({entry.id for entry in entries}) == 6
 
 
@@ -128,15 +131,16 @@ def test_a_shared_video_of_another_rate_or_cut_short(sets: dict[str, Path], tmp_
     root = tmp_path / "set"
     shutil.copytree(sets["v3.0"], root)
     video = next((root / "videos" / CAMERAS[0]).rglob("*.mp4"))
-    encode(video, moving(36, 48, 64), rate=30)
-    assert "its 30 fps are not the 10 of meta/info.json" in reason(
-        counted(next(open_dataset(root, camera="top")))
-    )
+    encode(video, moving(36, 48, 64), rate=25)
+    between = "lie between the frames of the video .up to 0.50 of a frame away at 25 fps, and .* says 10"
+    with pytest.raises(BadInput, match=between):
+        usable(next(open_dataset(root, camera="top"))).frames.count()
     encode(video, moving(14, 48, 64), rate=10)
     first, second, third = (usable(entry) for entry in open_dataset(root, camera="top"))
-    assert [e.frames.count() for e in (first, second, third)] == [12, 2, 0]
-    with pytest.raises(BadInput, match="but the clip has 14"):
-        second.frames.read(0, 9)
+    assert first.frames.count() == 12
+    for episode in (second, third):
+        with pytest.raises(BadInput, match="the video ends with frame 13: it was cut short, or meta/ places"):
+            episode.frames.count()
 
 
 def test_metadata_that_is_damaged(sets: dict[str, Path], tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_pictures_that_are_damaged_or_elsewhere(sets: dict[str, Path], tmp_path:
     assert episode.frames.read(3, 2).frames.shape[0] == 2
     with pytest.raises(BadInput, match="frame 1: a damaged or unknown image"):
         episode.frames.read(0, 2)
-    with pytest.raises(BadInput, match="not inside the parquet file"):
+    with pytest.raises(BadInput, match="neither in the data file nor beside it"):
         episode.frames.read(2, 1)
     path.write_bytes(b"PAR1 no")
     with pytest.raises(BadInput, match="cannot be read"):

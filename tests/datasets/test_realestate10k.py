@@ -222,7 +222,7 @@ def test_pictures_that_are_numbered_instead(rooms_sets: Path, tmp_path: Path) ->
     old, new = episodes(rooms_sets / "images")[0], episodes(root)[0]
     assert new.frames.read(1, 12).frames.equal(old.frames.read(1, 12).frames)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "extra.png")
-    assert "13 of the 13 timestamps" in skipped(counted(new))
+    assert "13 like frame0.png, 1 like extra.png" in skipped(counted(new))
 
 
 def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
     (root / "index.json").write_text(json.dumps({"a": "000001.torch", "b": "000007.torch"}))
     absent, missing = open_dataset(tmp_path)
     assert "has no clip a, although index.json says so" in skipped(counted(absent))
-    assert "000007.torch: this chunk is missing" in skipped(missing)
+    assert "000007.torch: no such file; index.json names this chunk" in skipped(missing)
     (root / "index.json").unlink()
     (root / "000001.torch").write_bytes(b"no chunk")
     assert "not a chunk of tensors, or damaged" in skipped(next(iter(open_dataset(tmp_path))))

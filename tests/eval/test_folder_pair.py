@@ -92,7 +92,8 @@ def test_videos_of_either_kind_are_paired_by_name(tiny_extractor: Extractor, tmp
     assert found["clips"] == 2
     assert found["floor"] is None
     assert found["protocol"]["frames_shown"] == "9 frames of each file from frame 2 on"
-    assert [note.split(": ")[1] for note in found["notes"]] == ["a_alone", "b_alone"]
+    others = "2 other files or folders (notes, report.json)"
+    assert [note.split(": ")[1] for note in found["notes"]] == [others, others, "a_alone", "b_alone"]
     (tmp_path / "a" / "x.mp4").unlink()
     write_frames(tmp_path / "a" / "x", clip(1, 12))
     mixed = measure(tmp_path / "a", tmp_path / "b", tiny_extractor, QUICK)

@@ -45,7 +45,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "half.mp4": (_half, r"without a readable index \(moov\)"),
     "audio.mp4": (audio_only, "no video stream.*audio"),
     "empty.mp4": (Path.mkdir, "a folder without images.*it is empty"),
-    "folder.mp4": (_text_folder, "a folder without images.*1 other files"),
+    "folder.mp4": (_text_folder, "a folder without images.*1 other file or folder"),
     "pipe.mp4": (os.mkfifo, "neither a file nor a folder"),
 }
 

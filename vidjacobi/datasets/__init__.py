@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vidjacobi.datasets.opening import DATASETS as DATASETS
     from vidjacobi.datasets.opening import Dataset as Dataset
     from vidjacobi.datasets.opening import detect as detect
+    from vidjacobi.datasets.opening import left_out as left_out
     from vidjacobi.datasets.opening import open_dataset as open_dataset
     from vidjacobi.datasets.opening import options_of as options_of
 
@@ -28,6 +29,7 @@ _HOMES = {
     "counted": "vidjacobi.datasets.contract",
     "detect": "vidjacobi.datasets.opening",
     "folder_name": "vidjacobi.datasets.contract",
+    "left_out": "vidjacobi.datasets.opening",
     "open_dataset": "vidjacobi.datasets.opening",
     "options_of": "vidjacobi.datasets.opening",
 }

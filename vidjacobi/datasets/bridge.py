@@ -4,12 +4,13 @@ The JSON file holds texts, actions, states and the path of the video; state.npy 
 says 3 fps, which is not the rate of the robot (5 Hz), so the listing gives no rate.
 """
 
-import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, entry_or_reason, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
+from vidjacobi.datasets.side_files import path_below, read_json
 from vidjacobi.errors import BadInput
 from vidjacobi.registry import check_whole
 
@@ -47,10 +48,8 @@ def _entries(root: Path, splits: list[str], camera: int | None) -> Iterator[Entr
     for split in splits:
         for path in sorted((root / "annotation" / split).glob("*.json"), key=_by_number):
             made = episode_id(split, path.stem)
-            try:
-                yield _episode(root, path, made, split, camera)
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-                yield Skipped(made, f"{path}: not an annotation of Bridge: {error!r}")
+            where = f"{path}: not an annotation of Bridge"
+            yield entry_or_reason(made, where, partial(_episode, root, path, made, split, camera))
 
 
 def _by_number(path: Path) -> tuple[int, str]:
@@ -59,13 +58,13 @@ def _by_number(path: Path) -> tuple[int, str]:
 
 
 def _episode(root: Path, path: Path, made: str, split: str, camera: int | None) -> Entry:
-    note = json.loads(path.read_text("utf-8"))
+    note = read_json(path)
     videos = [str(video["video_path"]) for video in note["videos"]]
     if camera is None and len(videos) > 1:
         return Skipped(made, f"{path}: {len(videos)} cameras ({', '.join(videos)}); choose one with camera=0")
     if (camera or 0) >= len(videos):
         return Skipped(made, f"{path}: no camera {camera or 0}: it has {len(videos)} videos")
-    video = root / videos[camera or 0]
+    video = path_below(root, videos[camera or 0])
     trouble = trouble_with(video)
     if trouble:
         return Skipped(made, trouble)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vidjacobi.datasets.side_files import encoding_of, read_text
 from vidjacobi.errors import BadInput
 
 FIELDS = 19  # a timestamp, fx fy cx cy, two zeros, and a 3 x 4 matrix row by row
@@ -56,8 +57,8 @@ def read_cameras(path: str | Path) -> Cameras:
     """
     path = Path(path)
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: this pose file cannot be read: {error}") from error
     if lines and lines[0].startswith("version https://git-lfs"):
         raise BadInput(f"{path}: a git-lfs pointer, not the pose file; run `git lfs pull` in its repository")
@@ -73,7 +74,7 @@ def read_cameras(path: str | Path) -> Cameras:
         stamps = torch.tensor([int(fields[0]) for _, fields in rows])
         table = torch.tensor([[float(f) for f in fields[1:]] for _, fields in rows], dtype=torch.float64)
         return cameras_of_table(url, stamps, table)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, RuntimeError) as error:  # the last: more than 64 bits
         raise BadInput(f"{path}: not a pose file of RealEstate10k: {error}") from error
 
 
@@ -82,8 +83,8 @@ def looks_like_cameras(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with path.open("rb") as file:
-            lines = file.read(2000).decode("utf-8", "replace").splitlines()[:2]
+        with path.open(encoding=encoding_of(path), errors="replace") as file:
+            lines = file.read(2000).splitlines()[:2]
     except OSError:
         return False
     return any(map(_is_camera, lines))

@@ -1,12 +1,13 @@
 """Which clips of a dataset are wanted: a file that lists ids, optionally with a start frame and a stride."""
 
-import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Skipped
 from vidjacobi.datasets.frame_sources import thinned
+from vidjacobi.datasets.side_files import parse_json, read_text
 from vidjacobi.errors import InvalidArgument
 
 
@@ -36,8 +37,8 @@ def read_clip_list(path: str | Path) -> list[Wanted]:
     """
     path = Path(path)
     try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path}: this clip list cannot be read: {error}") from error
     if path.suffix.lower() == ".json":
         return _from_json(text, path)
@@ -89,9 +90,9 @@ def cut(entry: Entry, start: int, stride: int) -> Entry:
 
 def _from_json(text: str, path: Path) -> list[Wanted]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
-        raise InvalidArgument(f"{path}: not valid JSON: {error}") from error
+        raise InvalidArgument(f"{path}: {error}") from error
     if isinstance(content, dict):
         content = [key for key, value in content.items() if value is not None]
     if not isinstance(content, list) or not content or not all(isinstance(key, str) for key in content):
@@ -101,7 +102,7 @@ def _from_json(text: str, path: Path) -> list[Wanted]:
 
 def _from_fields(fields: list[str], where: str) -> Wanted:
     numbers = fields[1:]
-    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+    if len(numbers) > 2 or not all(re.fullmatch("[0-9]{1,15}", number) for number in numbers):
         raise InvalidArgument(f"{where}: write `id [start [stride]]`, not {' '.join(fields)!r}")
     start = int(numbers[0]) if numbers else None
     stride = int(numbers[1]) if len(numbers) > 1 else None

@@ -4,7 +4,7 @@ To list a dataset opens no video, so ten thousand episodes take seconds. Frames 
 are asked for. All records are frozen and can be pickled, so that a worker process may read for its parent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -56,6 +56,47 @@ class Skipped:
 
 
 Entry = Episode | Skipped
+# What reading files of others raises: no such path, wrong types and keys, numbers out of range, nesting too deep.
+TROUBLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    BadInput,
+)
+
+
+def entry_or_reason(made: str, where: object, make: Callable[[], Entry]) -> Entry:
+    """The entry that ``make`` makes, or a Skipped that says what is wrong with ``where`` it comes from."""
+    try:
+        return make()
+    except BadInput as error:
+        return Skipped(made, str(error))
+    except TROUBLE as error:
+        return Skipped(made, f"{where}: {reason_of(error)}")
+
+
+def to_the_end(entries: Iterator[Entry], root: Path) -> Iterator[Entry]:
+    """The entries; if the listing breaks off, a Skipped stands for what would follow, and nothing is raised."""
+    try:
+        yield from entries
+    except TROUBLE as error:
+        yield Skipped(
+            "rest", f"{root}: its listing broke off here, and what follows is lost: {reason_of(error)}"
+        )
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in words: a message that was written for users as it is, others with their type."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deep to be read"
+    plain = isinstance(error, BadInput) or type(error) is ValueError
+    return str(error)[:300] if plain else f"it has not what is expected there ({error!r:.200})"
 
 
 def episode_id(*parts: str) -> str:

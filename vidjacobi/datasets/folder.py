@@ -6,9 +6,9 @@ from glob import has_magic, iglob
 from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
-from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES, File, trouble_with
+from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.errors import BadInput
-from vidjacobi.video.probe import IMAGE_SUFFIXES
+from vidjacobi.video.probe import is_image_name, is_video_name
 
 LOOKS_FOR = "videos (*.mp4 ...) or folders of images, at any depth; or a pattern that matches some"
 
@@ -17,57 +17,87 @@ def open_folder(root: Path) -> Iterator[Entry]:
     """The files with endings of videos and the folders that hold images, in the order of their paths.
 
     A single file is taken whatever its ending is. Ids are the paths below the folder, or below the fixed part of the
-    pattern, without their endings. Raises BadInput where there is none.
+    pattern, without their endings. A folder below that cannot be listed is Skipped. Raises BadInput where there is no
+    clip.
     """
-    # The first place is looked for now, so that a folder without any is an error before the first entry.
-    found = _places(root)
-    first = next(found, None)
-    if first is None:
-        raise BadInput(f"{root}: neither {LOOKS_FOR}")
-    base = _base(root)
-    return _entries([first], found, base)
+    # The first clip is looked for now, so that a folder without any is an error before the first entry.
+    found, first = _places(root), []
+    for place in found:
+        first.append(place)
+        if isinstance(place, Path):
+            return _entries(first, found, _base(root))
+    unlisted = "".join(f"; {place.reason}" for place in first[:1] if isinstance(place, Skipped))
+    raise BadInput(f"{root}: neither {LOOKS_FOR}{unlisted}")
 
 
 def recognises(root: Path) -> bool:
     """Whether ``root`` is, holds or matches a video or a folder of images."""
-    return next(_places(root), None) is not None
+    return any(isinstance(place, Path) for place in _places(root))
 
 
-def _places(root: Path) -> Iterator[Path]:
+def no_clips(root: Path) -> list[str]:
+    """The paths below ``root`` (or that match it) of the files that are taken neither for clips nor for frames."""
+    if root.is_dir():
+        return [
+            str((folder / name).relative_to(root))
+            for folder, names in _folders(root, [])
+            for name in names
+            if not (is_video_name(name) or is_image_name(name))
+        ]
+    if root.exists() or not has_magic(str(root)):
+        return []
+    matches = map(Path, sorted(iglob(str(root), recursive=True)))
+    return [
+        str(path.relative_to(_base(root))) for path in matches if not path.is_dir() and not _is_clip(path)
+    ]
+
+
+def _places(root: Path) -> Iterator[Path | Skipped]:
     if root.is_file():
         yield root
     elif root.exists():
         yield from _search(root)
     elif has_magic(str(root)):
-        for match in sorted(iglob(str(root), recursive=True)):
-            path = Path(match)
-            if path.is_dir():
-                # a folder that matches is a clip only if the images are directly in it
-                yield from [path] if _holds_images(os.listdir(path)) else []
-            elif path.suffix.lower() in VIDEO_SUFFIXES:
-                yield path
+        for path in map(Path, sorted(iglob(str(root), recursive=True))):
+            try:
+                yield from [path] if _is_clip(path) else []
+            except OSError as error:
+                yield _unlisted(path, error, _base(root))
 
 
-def _search(root: Path) -> Iterator[Path]:
+def _is_clip(path: Path) -> bool:
+    # a folder that matches a pattern is a clip only if the images are directly in it
+    return any(map(is_image_name, os.listdir(path))) if path.is_dir() else is_video_name(path.name)
+
+
+def _search(root: Path) -> Iterator[Path | Skipped]:
+    unlisted: list[OSError] = []
+    for folder, names in _folders(root, unlisted):
+        if any(map(is_image_name, names)):
+            yield folder
+        yield from (folder / name for name in names if is_video_name(name))
+    yield from (_unlisted(Path(error.filename or root), error, root) for error in unlisted)
+
+
+def _unlisted(folder: Path, error: OSError, base: Path) -> Skipped:
+    made = episode_id(*folder.relative_to(base).parts or (folder.name,))
+    return Skipped(made, f"{folder}: this folder cannot be listed: {error.strerror or error}")
+
+
+def _folders(root: Path, unlisted: list[OSError]) -> Iterator[tuple[Path, list[str]]]:
+    """All folders from ``root`` down with the names of their files, hidden ones left out, both sorted.
+
+    Links are followed, each folder is visited once; errors are added to ``unlisted``.
+    """
     seen: set[tuple[int, int]] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, onerror=unlisted.append, followlinks=True):
         status = os.stat(folder)
         below[:] = sorted(name for name in below if not name.startswith("."))
         if (status.st_dev, status.st_ino) in seen:  # a link back to a folder that was searched
             below.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        visible = sorted(name for name in files if not name.startswith("."))
-        if _holds_images(visible):
-            yield Path(folder)
-        for name in visible:
-            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-                yield Path(folder, name)
-
-
-def _holds_images(names: list[str]) -> bool:
-    endings = (os.path.splitext(name)[1].lower() for name in names if not name.startswith("."))
-    return any(ending in IMAGE_SUFFIXES for ending in endings)
+        yield Path(folder), sorted(name for name in files if not name.startswith("."))
 
 
 def _base(root: Path) -> Path:
@@ -80,12 +110,16 @@ def _base(root: Path) -> Path:
     return fixed
 
 
-def _entries(first: list[Path], others: Iterator[Path], base: Path) -> Iterator[Entry]:
+def _entries(first: list[Path | Skipped], others: Iterator[Path | Skipped], base: Path) -> Iterator[Entry]:
     for places in (first, others):
         for place in places:
-            is_folder = place.is_dir()
-            path = place if is_folder else place.with_name(place.stem or place.name)
-            below = path.relative_to(base).parts or (path.name,)
-            trouble = None if is_folder else trouble_with(place)
-            made = episode_id(*below)
-            yield Skipped(made, trouble) if trouble else Episode(made, File(place), None, str(place))
+            yield place if isinstance(place, Skipped) else _entry(place, base)
+
+
+def _entry(place: Path, base: Path) -> Entry:
+    below = place.relative_to(base).parts or (place.name,)
+    if place.is_dir():
+        return Episode(episode_id(*below), File(place), None, str(place))
+    made = episode_id(*below[:-1], Path(below[-1]).stem)
+    trouble = trouble_with(place)
+    return Skipped(made, trouble) if trouble else Episode(made, File(place), None, str(place))

@@ -9,10 +9,6 @@ from vidjacobi.datasets.contract import FrameSource
 from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ClipInfo, ReadClip, open_clip, read_frames
 
-# Names that a listing takes for videos. What a file really is, is decided by its content when it is read.
-VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif"]
-)
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller than this, so larger files need not be opened
 
 
@@ -28,7 +24,7 @@ class File:
 
     def info(self) -> ClipInfo:
         """What the file is. The answer is remembered, because to find it a video file is read once."""
-        return _opened(self.path, *_state(self.path))
+        return _opened(self.path, *state_of(self.path))
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
         """The frames start, start + stride, ...; see FrameSource."""
@@ -97,10 +93,12 @@ def trouble_with(path: Path) -> str | None:
         return f"{path}: no such file" + (" (a link without a target)" if path.is_symlink() else "")
     except OSError as error:
         return f"{path}: cannot be read: {error.strerror or error}"
+    except ValueError as error:  # such as a NUL in it
+        return f"{str(path)!r}: no path can be like this: {error}"
     return None if size else f"{path}: an empty file (0 bytes)"
 
 
-def _state(path: Path) -> tuple[int, int]:
+def state_of(path: Path) -> tuple[int, int]:
     """Numbers that change when a file does."""
     try:
         status = path.stat()

@@ -1,12 +1,14 @@
 """Cosmos' batch lists: a file with a JSON object on every line, whose "visual_input" is the path of a video."""
 
-import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeGuard
 
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, entry_or_reason, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
+from vidjacobi.datasets.side_files import json_lines
 from vidjacobi.errors import BadInput
 
 KEY = "visual_input"
@@ -33,36 +35,22 @@ def recognises(root: Path) -> bool:
     """Whether one of the first lines is an object with the key."""
     if not root.is_file() or root.suffix.lower() not in (".jsonl", ".json", ".ndjson", ".txt"):
         return False
-    try:
-        with root.open(encoding="utf-8") as file:
-            # A few lines are enough, and a broken first line does not hide that it is such a list.
-            lines = [line for line in islice(file, 50) if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        return False
-    return any(isinstance(_parse(line), dict) for line in lines)
+    # A few lines are enough, and a broken first line does not hide that it is such a list.
+    return any(_is_clip(item) for _, item in islice(json_lines(root), 50))
 
 
-def _parse(line: str) -> dict[str, object] | str:
-    """The object on a line, or a text that says what is wrong with the line."""
-    try:
-        item = json.loads(line)
-    except ValueError as error:
-        return f"not valid JSON: {error}"
-    if not isinstance(item, dict) or not isinstance(item.get(KEY), str) or not item[KEY]:
-        return f'no "{KEY}" with a path'
-    return item
+def _is_clip(item: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(item, dict) and isinstance(item.get(KEY), str) and bool(item[KEY])
 
 
 def _entries(root: Path, bases: list[Path]) -> Iterator[Entry]:
-    with root.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            item = _parse(line)
-            if isinstance(item, str):
-                yield Skipped(f"line {number}", f"{root}, line {number}: {item}")
-            else:
-                yield _episode(item, bases)
+    for number, item in json_lines(root):
+        made, where = f"line {number}", f"{root}, line {number}"
+        if _is_clip(item):
+            yield entry_or_reason(made, where, partial(_episode, item, bases))
+        else:
+            said = item if isinstance(item, ValueError) else f'no "{KEY}" with a path'
+            yield Skipped(made, f"{where}: {said}")
 
 
 def _episode(item: dict[str, object], bases: list[Path]) -> Entry:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from vidjacobi.datasets import bridge, folder, jsonl, lerobot, realestate10k, webdataset
 from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
-from vidjacobi.datasets.contract import Entry, distinct
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.datasets.contract import TROUBLE, Entry, distinct, reason_of, to_the_end
+from vidjacobi.errors import BadInput, InvalidArgument, VidjacobiError
 from vidjacobi.registry import check_whole, lookup, suggest
+from vidjacobi.video.probe import counted
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Dataset:
         open: (root, **options) -> entries. It raises BadInput before the first entry where the layout is another.
         recognises: whether a path has this layout, judged by its content.
         looks_for: what ``recognises`` looks for, in the words of messages.
+        leaves_out: the names of what lies there and becomes no entry, such as files with unknown endings.
     """
 
     open: Callable[..., Iterator[Entry]]
     recognises: Callable[[Path], bool]
     looks_for: str
+    leaves_out: Callable[[Path], list[str]] = lambda root: []
 
 
 # In the order in which ``detect`` tries them. Nearly every dataset is also a folder with videos, so "folder" is last.
@@ -37,8 +40,10 @@ DATASETS: dict[str, Dataset] = {
     "lerobot": Dataset(lerobot.open_lerobot, lerobot.recognises, lerobot.LOOKS_FOR),
     "bridge": Dataset(bridge.open_bridge, bridge.recognises, bridge.LOOKS_FOR),
     "jsonl": Dataset(jsonl.open_jsonl, jsonl.recognises, jsonl.LOOKS_FOR),
-    "webdataset": Dataset(webdataset.open_webdataset, webdataset.recognises, webdataset.LOOKS_FOR),
-    "folder": Dataset(folder.open_folder, folder.recognises, folder.LOOKS_FOR),
+    "webdataset": Dataset(
+        webdataset.open_webdataset, webdataset.recognises, webdataset.LOOKS_FOR, webdataset.no_clips
+    ),
+    "folder": Dataset(folder.open_folder, folder.recognises, folder.LOOKS_FOR, folder.no_clips),
 }
 COMMON = ("clips", "start", "stride")  # options that every layout takes
 
@@ -62,7 +67,8 @@ def open_dataset(
         options: options of this layout; see ``options_of``.
 
     Raises BadInput where nothing is there or the layout is another, InvalidArgument for unknown names and options.
-    Nothing is listed before the first entry is asked for, unless there is a clip list.
+    Nothing is listed before the first entry is asked for, unless there is a clip list. After that nothing is raised:
+    whatever is wrong with an entry, it is Skipped with the reason.
     """
     root = Path(os.path.abspath(path))
     name = detect(root) if layout == "auto" else layout
@@ -77,7 +83,13 @@ def open_dataset(
                 f"{name} has no option {option!r}{suggest(option, known)}. There are: {', '.join(known)}"
             )
     wanted = None if clips is None else read_clip_list(clips)
-    entries = distinct(dataset.open(root, **options))
+    try:
+        listed = dataset.open(root, **options)
+    except VidjacobiError:
+        raise
+    except TROUBLE as error:
+        raise BadInput(f"{root}: cannot be listed: {reason_of(error)}") from error
+    entries = distinct(to_the_end(listed, root))
     if wanted is None:
         return (cut(entry, start, stride) for entry in entries)
     return choose(entries, wanted, start, stride)
@@ -88,10 +100,21 @@ def detect(path: str | Path) -> str:
     root = Path(os.path.abspath(path))
     _check_exists(root)
     for name, dataset in DATASETS.items():
-        if dataset.recognises(root):
-            return name
+        try:
+            if dataset.recognises(root):
+                return name
+        except TROUBLE as error:
+            raise BadInput(f"{root}: cannot be listed: {reason_of(error)}") from error
     sought = "".join(f"\n  {name}: {dataset.looks_for}" for name, dataset in DATASETS.items())
     raise BadInput(f"{root}: no known dataset. Looked for:{sought}")
+
+
+def left_out(path: str | Path, layout: str = "auto") -> str | None:
+    """A line that counts and names what lies at ``path`` and becomes no entry, or None. Raises BadInput."""
+    root = Path(os.path.abspath(path))
+    dataset = lookup("dataset", detect(root) if layout == "auto" else layout, DATASETS)
+    names = dataset.leaves_out(root)
+    return f"left out of {root}: {counted(names)}" if names else None
 
 
 def options_of(dataset: Dataset) -> list[str]:
@@ -101,5 +124,9 @@ def options_of(dataset: Dataset) -> list[str]:
 
 
 def _check_exists(root: Path) -> None:
-    if not root.exists() and not has_magic(str(root)):
+    try:
+        there = root.exists()
+    except OSError as error:  # such as a name that is too long
+        raise BadInput(f"{root}: {error.strerror or error}") from error
+    if not there and not has_magic(str(root)):
         raise BadInput(f"{root}: no such file or folder")

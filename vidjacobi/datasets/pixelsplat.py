@@ -6,19 +6,19 @@ Source: dcharatan/pixelsplat.
 """
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from PIL import Image
 
 from vidjacobi.datasets.cameras import Cameras, cameras_of_table, table_of_cameras
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id, reason_of
+from vidjacobi.datasets.frame_sources import trouble_with
+from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
 from vidjacobi.video.images import image_from_bytes
@@ -106,14 +106,14 @@ def chunk_entries(folder: Path, split: str | None) -> Iterator[Entry]:
         path = folder / name
         try:
             listed = sorted(open_chunk(path)) if keys is None else keys
-        except BadInput as error:
-            yield Skipped(episode_id(*parts, name), str(error))
+        except (BadInput, TypeError) as error:
+            yield Skipped(episode_id(*parts, name), reason_of(error))
             continue
-        missing = not path.is_file()
+        trouble = trouble_with(path)
         for key in listed:
             made = episode_id(*parts, key)
-            if missing:
-                yield Skipped(made, f"{path}: this chunk is missing, although index.json names it")
+            if trouble:
+                yield Skipped(made, f"{trouble}; index.json names this chunk")
             else:
                 facts = {"split": split, "chunk": str(path), "key": key}
                 yield Episode(made, InChunk(path, key), None, f"{path}, clip {key}", facts)
@@ -125,9 +125,9 @@ def _index(folder: Path) -> dict[str, list[str] | None]:
     if not index.is_file():
         return {path.name: None for path in folder.glob("*.torch")}
     try:
-        content = json.loads(index.read_text("utf-8"))
+        content = read_json(index)
         if not isinstance(content, dict):
-            raise ValueError("not an object")
+            raise ValueError("it is not an object")
         chunks: dict[str, list[str] | None] = {}
         for key, name in sorted(content.items()):
             # Only the name: some indices hold paths of the machine that wrote them.
@@ -161,7 +161,7 @@ def record_of(key: str, frames: Frames, cameras: Cameras) -> Record:
 def _open(path: Path, changed: int) -> dict[str, Record]:
     try:
         content = _load(path)
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         raise BadInput(f"{path}: not a chunk of tensors, or damaged: {str(error)[:200]}") from error
     if not isinstance(content, list) or not all(isinstance(r, dict) and r.keys() >= KEYS for r in content):
         raise BadInput(f"{path}: a list of records with {', '.join(sorted(KEYS))} is needed")

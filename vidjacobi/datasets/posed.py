@@ -1,13 +1,22 @@
 """Frames of clips whose cameras are in a pose file: frame i belongs to camera i of the file."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
 
 from vidjacobi.datasets.cameras import Cameras, read_cameras
 from vidjacobi.datasets.frame_sources import File
 from vidjacobi.errors import BadInput
 from vidjacobi.video.images import frame_files, read_images
 from vidjacobi.video.records import ReadClip
+
+_ALONE = 33_000  # microseconds that count as the time to the next camera where there is one only
+# So far may a picture's name be from its camera's timestamp, as a part of the least time between two cameras.
+_OFF = 0.25
 
 
 @dataclass(frozen=True)
@@ -40,19 +49,19 @@ class Posed:
 
 @dataclass(frozen=True)
 class NamedByTime:
-    """A folder of images, each named after the timestamp (microseconds) of its camera."""
+    """A folder of images, each named after the timestamp (microseconds) of its camera, or numbered."""
 
     folder: Path
     poses: Path
 
     def count(self) -> int:
         """Number of frames. Raises BadInput where a camera has no picture."""
-        return len(self._files(read_cameras(self.poses)))
+        return len(self._files(read_cameras(self.poses))[0])
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
         """The frames start, start + stride, ...; see FrameSource."""
         cameras = read_cameras(self.poses)
-        files = self._files(cameras)
+        files, notes = self._files(cameras)
         last = start + (count - 1) * stride
         if start < 0 or count < 1 or stride < 1 or last >= len(files):
             raise BadInput(
@@ -61,20 +70,45 @@ class NamedByTime:
             )
         pictures = read_images(files[start : last + 1 : stride])
         fps = _fps(cameras, start, count, stride, 30.0 / stride)
-        return ReadClip(pictures, fps, str(self.folder), start, "pillow")
+        return ReadClip(pictures, fps, str(self.folder), start, "pillow", notes)
 
-    def _files(self, cameras: Cameras) -> list[Path]:
-        named = {file.stem: file for file in frame_files(self.folder)}
-        stamps = [str(stamp) for stamp in cameras.timestamps.tolist()]
-        lost = [stamp for stamp in stamps if stamp not in named]
-        if len(lost) == len(stamps) == len(named):
-            return list(named.values())  # no name is a timestamp, and there is one image for each camera
-        if lost:
+    def _files(self, cameras: Cameras) -> tuple[list[Path], tuple[str, ...]]:
+        """The picture of each camera, and what is odd about their names."""
+        files = frame_files(self.folder)
+        stamps = cameras.timestamps.numpy()
+        named = [int(file.stem) if re.fullmatch("[0-9]{1,18}", file.stem) else None for file in files]
+        if len(files) == len(stamps) and _are_numbered(named):
+            return files, ()
+        times = {time: file for time, file in zip(named, files, strict=True) if time is not None}
+        nearest = _nearest(np.array(sorted(times), np.int64), stamps)
+        off = np.abs(nearest - stamps)
+        # Tools that cut the video write its own times, some of which are a little off those of the pose file.
+        between = np.diff(stamps).min() if len(stamps) > 1 else _ALONE
+        lost = stamps[off > _OFF * between]
+        if len(lost):
             raise BadInput(
                 f"{self.folder}: {len(lost)} of the {len(stamps)} timestamps in {self.poses.name} have no "
-                f"picture (the first one: {lost[0]}); it holds {len(named)} images"
+                f"picture (the first one: {lost[0]}); it holds {len(files)} images"
             )
-        return [named[stamp] for stamp in stamps]
+        note = f"the pictures' names are up to {off.max() / 1000:.3g} ms off the timestamps of the pose file"
+        return [times[int(time)] for time in nearest], (note,) if off.any() else ()
+
+
+def _are_numbered(named: Sequence[int | None]) -> bool:
+    """Whether no name is a timestamp: names that are no numbers, or that count one by one."""
+    numbers = [number for number in named if number is not None]
+    return not numbers or (
+        len(numbers) == len(named) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    )
+
+
+def _nearest(times: Int[np.ndarray, " m"], stamps: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """For each stamp the nearest of the sorted times; of none, a time that is near to no stamp."""
+    if not len(times):
+        return np.full_like(stamps, -(2**60))
+    right = np.searchsorted(times, stamps).clip(1, max(1, len(times) - 1))
+    pair = times[np.stack([right - 1, right.clip(max=len(times) - 1)])]
+    return np.where(stamps - pair[0] <= pair[1] - stamps, pair[0], pair[1])
 
 
 def _fps(cameras: Cameras, start: int, count: int, stride: int, alone: float) -> float:

@@ -10,19 +10,29 @@ The video of a clip may be anywhere below the folder, or below ``videos=``. It i
 pictures that are named by timestamp. Format: https://google.github.io/realestate10k/download.html
 """
 
-import json
 import os
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from vidjacobi.datasets.cameras import Cameras, looks_like_cameras, read_cameras
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, episode_id
-from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES
+from vidjacobi.datasets.contract import (
+    TROUBLE,
+    Entry,
+    Episode,
+    Skipped,
+    check_split,
+    entry_or_reason,
+    episode_id,
+    reason_of,
+)
 from vidjacobi.datasets.pixelsplat import InChunk, chunk_entries
 from vidjacobi.datasets.posed import NamedByTime, Posed
+from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.video.probe import is_video_name
 
 SPLITS = ("train", "test", "validation", "val")
 LOOKS_FOR = "{train,test}/*.txt, pose_files/*.txt or {train,test}/*.torch (RealEstate10k)"
@@ -126,7 +136,7 @@ def _posed(root: Path, folders: list[Folder], split: str | None, media: Path) ->
     check_split(split, {clip.split for clip in clips}, root)
     clips = [clip for clip in clips if split in (None, clip.split)]
     found = find_media(media, {clip.name for clip in clips})
-    return (_entry(clip, found.get(clip.name, []), media) for clip in clips)
+    return (_found(clip, found.get(clip.name, []), media) for clip in clips)
 
 
 def _clips(root: Path, folders: list[Folder]) -> list[PosedClip]:
@@ -147,13 +157,15 @@ def _annotations(root: Path) -> dict[str, tuple[str, str | None]]:
         if not path.is_file():
             continue
         try:
-            for item in json.loads(path.read_text("utf-8")):
+            for item in read_json(path):
                 text = item.get("caption")
                 # a caption is a text or a list of texts
                 text = text[0] if isinstance(text, list) and text else text
                 notes.setdefault(str(item["clip_name"]), (split, text if isinstance(text, str) else None))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BadInput(f"{path}: a list of {{clip_name, caption}} is needed: {error!r}") from error
+        except TROUBLE as error:
+            raise BadInput(
+                f"{path}: a list of {{clip_name, caption}} is needed: {reason_of(error)}"
+            ) from error
     return notes
 
 
@@ -168,8 +180,8 @@ def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for file in files:
-            stem, suffix = os.path.splitext(file)
-            if stem in names and suffix.lower() in VIDEO_SUFFIXES:
+            stem = os.path.splitext(file)[0]
+            if stem in names and is_video_name(file):
                 found.setdefault(stem, []).append(Path(folder, file))
         for name in below:
             if name in names:
@@ -179,8 +191,12 @@ def find_media(top: Path, names: Set[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _entry(clip: PosedClip, places: list[Path], media: Path) -> Entry:
+def _found(clip: PosedClip, places: list[Path], media: Path) -> Entry:
     made = episode_id(*([clip.split] if clip.split else []), clip.name)
+    return entry_or_reason(made, clip.poses, partial(_entry, clip, made, places, media))
+
+
+def _entry(clip: PosedClip, made: str, places: list[Path], media: Path) -> Entry:
     # A dataset may hold the same id in several splits; then the one below this split's folder is meant.
     if clip.split and len(places) > 1:
         places = [p for p in places if clip.split in p.relative_to(media).parts] or places

@@ -3,23 +3,35 @@
 Source of the rules, such as that a key ends at the first dot of the name: https://github.com/webdataset/webdataset
 """
 
-import json
+import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from glob import has_magic, iglob
-from itertools import groupby, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
-from vidjacobi.datasets.frame_sources import VIDEO_SUFFIXES, trouble_with
+from vidjacobi.datasets.contract import Entry, Episode, Skipped, entry_or_reason, episode_id
+from vidjacobi.datasets.frame_sources import trouble_with
+from vidjacobi.datasets.side_files import parse_json
 from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ReadClip, open_clip, read_frames
+from vidjacobi.video.probe import is_video_name
 
 LOOKS_FOR = "*.tar with videos in it, or a pattern that matches some (WebDataset)"
+LOOKED_AT = 3  # shards by which a folder is recognised
+NOTES = (".json", ".txt")
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b'\x04"M\x18': "lz4",
+}
 _LONGEST_NOTE = 1 << 20  # bytes of a .json or .txt file; larger ones are no caption
 T = TypeVar("T")
 
@@ -61,26 +73,69 @@ class InTar:
 
 def open_webdataset(root: Path) -> Iterator[Entry]:
     """The videos of all shards, shard after shard. Raises BadInput where there is none."""
-    if not recognises(root):
-        raise BadInput(f"{root}: no {LOOKS_FOR}")
-    return _entries(shards_of(root))
+    shards = list(shards_of(root))
+    if not any(map(_holds_video, islice(shards, LOOKED_AT))):
+        packed = next(filter(_packing, shards), None)
+        why = f"; {_packed_words(packed)}" if packed else ""
+        raise BadInput(f"{root}: no {LOOKS_FOR}{why}")
+    return chain.from_iterable(map(_entries, shards))
 
 
 def recognises(root: Path) -> bool:
-    """Whether one of the first three shards has a video among its first hundred files."""
-    return any(
-        _is_video(member) for shard in islice(shards_of(root), 3) for member in islice(_members(shard), 100)
-    )
+    """Whether one of the first three shards has a video among its first hundred files, or there are only shards.
+
+    What is in a compressed shard is not looked at: where there is nothing else, to be told so helps more than to be
+    told that nothing is there.
+    """
+    shards = list(islice(shards_of(root), LOOKED_AT))
+    if any(map(_holds_video, shards)):
+        return True
+    others = [path for path in root.iterdir() if not path.name.startswith(".")] if root.is_dir() else []
+    return any(map(_packing, shards)) and set(others) <= set(shards_of(root))
+
+
+def no_clips(root: Path) -> list[str]:
+    """What of the shards becomes no entry: files without a video of their key, and with endings that are not read."""
+    names = []
+    for shard in shards_of(root):
+        members = list(_members(shard))
+        keys = {_key(member.name) for member in members if is_video_name(member.name)}
+        read = [m for m in members if m.isfile() and not _is_hidden(m.name)]
+        names += [f"{shard.name}:{m.name}" for m in read if not (_is_used(m.name) and _key(m.name) in keys)]
+    return names
 
 
 def shards_of(root: Path) -> Iterator[Path]:
-    """The tar files in a folder or matching a pattern, or the one at this path."""
+    """The tar files in a folder or matching a pattern, or the one at this path; compressed ones too."""
     if root.is_file():
-        yield from [root] if root.suffix == ".tar" else []
+        yield from [root] if _is_shard(root) else []
     elif root.is_dir():
-        yield from sorted(root.glob("*.tar"))
+        yield from sorted(filter(_is_shard, root.iterdir()))
     elif has_magic(str(root)):
-        yield from (Path(path) for path in sorted(iglob(str(root), recursive=True)) if path.endswith(".tar"))
+        yield from filter(_is_shard, map(Path, sorted(iglob(str(root), recursive=True))))
+
+
+def _is_shard(path: Path) -> bool:
+    name = path.name.lower()
+    return (
+        not name.startswith(".")
+        and re.search(r"\.(tar(\.(gz|bz2|xz|zst|lz4))?|tgz|tbz2?|txz)$", name) is not None
+    )
+
+
+def _packing(shard: Path) -> str | None:
+    """The program that has compressed a shard, by its first bytes."""
+    try:
+        with shard.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return None
+    return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+
+
+def _packed_words(shard: Path) -> str:
+    program = _packing(shard)
+    return f"{shard.name} is compressed ({program}), so no video in it can be reached: unpack it with `{program} -d`"
 
 
 @lru_cache(maxsize=4096)
@@ -88,66 +143,99 @@ def _count(video: InTar, changed: int) -> int:
     return video.unpacked(lambda path: open_clip(path).frames)
 
 
-def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a shard, as far as the shard can be read."""
-    if trouble_with(shard):
-        return
+def _holds_video(shard: Path) -> bool:
+    return any(
+        is_video_name(member.name) and not _is_hidden(member.name) for member in islice(_members(shard), 100)
+    )
+
+
+def _members(shard: Path, broken: list[str] | None = None) -> Iterator[tarfile.TarInfo]:
+    """The regular files of a shard, as far as it can be read; why not further is added to ``broken``."""
     try:
+        if trouble := trouble_with(shard):
+            raise OSError(trouble)
+        if _packing(shard):
+            raise OSError(f"{shard}: {_packed_words(shard)}")
+        size = shard.stat().st_size
         with tarfile.open(shard, "r:") as tar:
-            yield from (member for member in tar if member.isfile())
-    except (OSError, tarfile.TarError):
-        return
+            for member in tar:
+                if member.isfile() and member.offset_data + member.size <= size:
+                    yield member
+    except Exception as error:  # damaged headers make tarfile raise nearly anything
+        said = str(error) if type(error) is OSError else f"{shard}: damaged or cut short: {error}"
+        if broken is not None:
+            broken.append(said)
 
 
-def _is_video(member: tarfile.TarInfo) -> bool:
-    return Path(member.name).suffix.lower() in VIDEO_SUFFIXES
+def _is_hidden(name: str) -> bool:
+    """Whether a file or one of its folders is hidden; macOS packs a file ._NAME beside every NAME."""
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
-def _key(member: tarfile.TarInfo) -> str:
+def _is_used(name: str) -> bool:
+    return is_video_name(name) or os.path.splitext(name)[1].lower() in NOTES
+
+
+def _key(name: str) -> str:
     # "a.b/clip.0.json" has the key "a.b/clip": only dots of the file name count
-    folder, slash, name = member.name.rpartition("/")
-    return folder + slash + name.split(".")[0]
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.split(".")[0]
 
 
-def _entries(shards: Iterator[Path]) -> Iterator[Entry]:
-    for shard in shards:
-        trouble = trouble_with(shard)
-        try:
-            if trouble:
-                raise OSError(trouble)
-            with tarfile.open(shard, "r:") as tar:
-                files = (member for member in tar if member.isfile())
-                # The files of a key follow each other, so a shard is read once from its beginning to its end.
-                for key, group in groupby(files, _key):
-                    yield from _episodes(shard, tar, key, list(group))
-        except (OSError, tarfile.TarError) as error:
-            yield Skipped(episode_id(shard.stem, "rest"), f"{shard}: damaged or compressed: {error}")
+def _entries(shard: Path) -> Iterator[Entry]:
+    broken: list[str] = []
+    # The files of a key may lie anywhere in a shard, so all names come first; they are in the headers only.
+    groups: dict[str, list[tarfile.TarInfo]] = {}
+    for member in _members(shard, broken):
+        if not _is_hidden(member.name) and _is_used(member.name):
+            groups.setdefault(_key(member.name), []).append(member)
+    for key, group in groups.items():
+        videos = [member for member in group if is_video_name(member.name)]
+        for video in videos:
+            alone = len(videos) == 1
+            # "take 0.1.mp4" and "take 0.2.mp4" have one key, and ids of their own
+            made = episode_id(shard.stem, *Path(key if alone else os.path.splitext(video.name)[0]).parts)
+            make = partial(_episode, shard, made, video, [n for n in group if n not in videos], alone)
+            yield entry_or_reason(made, f"{shard}:{video.name}", make)
+    for said in broken:
+        yield Skipped(episode_id(shard.stem, "rest"), said)
 
 
-def _episodes(shard: Path, tar: tarfile.TarFile, key: str, group: list[tarfile.TarInfo]) -> Iterator[Entry]:
-    facts = _facts(tar, group)
-    for member in filter(_is_video, group):
-        made = episode_id(shard.stem, *Path(key).parts)
-        frames = InTar(shard, member.name, member.offset_data, member.size)
-        yield Episode(made, frames, None, f"{shard}:{member.name}", facts)
+def _episode(
+    shard: Path, made: str, video: tarfile.TarInfo, notes: list[tarfile.TarInfo], alone: bool
+) -> Episode:
+    if video.issparse():
+        raise BadInput(
+            f"{shard}:{video.name}: stored with holes, which is not read; pack it again without --sparse"
+        )
+    facts = _facts(shard, [note for note in notes if alone or _belongs(note.name, video.name)])
+    frames = InTar(shard, video.name, video.offset_data, video.size)
+    return Episode(made, frames, None, f"{shard}:{video.name}", facts)
 
 
-def _facts(tar: tarfile.TarFile, group: list[tarfile.TarInfo]) -> dict[str, object]:
+def _belongs(note: str, video: str) -> bool:
+    """Whether a note of a key with several videos is one of this video: by its own name, or by the key alone."""
+    # of 7.left.mp4: 7.left.txt, 7.left.mp4.json and 7.txt, but not 7.right.txt
+    return os.path.splitext(note)[0] in (os.path.splitext(video)[0], video, _key(video))
+
+
+def _facts(shard: Path, notes: list[tarfile.TarInfo]) -> dict[str, object]:
     """The values in KEY.json, and KEY.txt as the text."""
     facts: dict[str, object] = {}
-    for member in group:
-        suffix = Path(member.name).suffix.lower()
-        if suffix not in (".json", ".txt") or member.size > _LONGEST_NOTE:
+    for note in notes:
+        if note.size > _LONGEST_NOTE:
             continue
-        file = tar.extractfile(member)
-        text = file.read().decode("utf-8", "replace") if file else ""
-        if suffix == ".txt":
+        with shard.open("rb") as file:
+            file.seek(note.offset_data)
+            content = file.read(note.size)
+        text = content.decode("utf-8-sig", "replace")
+        if note.name.lower().endswith(".txt"):
             facts["text"] = text.strip()
             continue
         try:
-            note = json.loads(text)
+            found = parse_json(text)
         except ValueError:
             continue  # a damaged note does not make the video unusable
-        if isinstance(note, dict):
-            facts = {**note, **facts}  # KEY.txt goes before a "text" in KEY.json
+        if isinstance(found, dict):
+            facts = {**found, **facts}  # KEY.txt goes before a "text" in KEY.json
     return facts

@@ -1,6 +1,5 @@
 """Bridge in Cosmos' layout as the source of an export: the states and actions of its annotations."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidjacobi.datasets.contract import Episode
+from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput
 from vidjacobi.export.source import SourceRows, TextSource, numbers_of_rows
 
@@ -48,7 +48,7 @@ class BridgeSource(TextSource):
     def _read(self, episode: str) -> dict[str, np.ndarray]:
         path = Path(str(self._episodes[episode].metadata["annotation"]))
         try:
-            note = json.loads(path.read_text("utf-8"))
+            note = read_json(path)
             found = {name: np.array(note[key], np.float32) for name, key in _COLUMNS.items()}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise BadInput(f"{path}: no states and actions can be read: {error!r}") from error

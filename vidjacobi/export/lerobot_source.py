@@ -1,13 +1,13 @@
 """A LeRobot dataset as the source of an export: its camera and features, and the rows of its data files."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.datasets.lerobot import read_meta, read_tasks
+from vidjacobi.datasets.lerobot_meta import read_meta, read_tasks
+from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput
 from vidjacobi.export.source import MARKS, NUMBERING, Features, SourceCamera, SourceRows, numbers_of_rows
 
@@ -17,13 +17,14 @@ class LeRobotSource:
 
     def __init__(self, root: Path, episodes: Mapping[str, Episode]) -> None:
         meta = read_meta(root)  # refuses what is no info.json
-        info = json.loads((root / "meta" / "info.json").read_text("utf-8"))
+        info = read_json(root / "meta" / "info.json")
         self._episodes = episodes
         key = str(next(iter(episodes.values())).metadata["camera"])
         feature = info["features"][key]
-        others = tuple(other for other in meta.cameras if other != key)
+        pictures = (*meta.cameras, *meta.depth_maps)
+        others = tuple(other for other in pictures if other != key)
         self.camera = SourceCamera(key, feature, size_of(feature), others)
-        left_out = {*meta.cameras, *NUMBERING, *MARKS}
+        left_out = {*pictures, *NUMBERING, *MARKS}
         self.features: Features = {
             name: feature for name, feature in info["features"].items() if name not in left_out
         }
@@ -34,7 +35,7 @@ class LeRobotSource:
             for name, dtype in NUMBERING.items()
             if info["features"].get(name, {}).get("dtype") == dtype
         }
-        self._texts = task_texts(root)
+        self._texts = read_tasks(root)
         # the futures of an episode follow one another, so that its rows are read once
         self._rows_of = lru_cache(maxsize=1)(self._read)
 
@@ -82,11 +83,3 @@ def size_of(feature: Mapping[str, Any]) -> tuple[int, int] | None:
     if not all(isinstance(sides.get(name), int) for name in ("height", "width")):
         return None
     return sides["height"], sides["width"]
-
-
-def task_texts(root: Path) -> dict[int, str]:
-    """The texts of the tasks by number. Raises BadInput."""
-    try:
-        return read_tasks(root)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{root}: the texts of its tasks cannot be read: {error!r}") from error

@@ -30,11 +30,12 @@ def open_clip(path: str | Path) -> ClipInfo:
     path = Path(path)
     kind = kind_of(path)
     if kind is not Kind.VIDEO:
-        from vidjacobi.video.images import frame_files, image_size
+        from vidjacobi.video.images import beside_frames, frame_files, image_size
 
         files = frame_files(path) if kind is Kind.FOLDER else [path]
         height, width = image_size(files[0])
-        return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "")
+        notes = beside_frames(path) if kind is Kind.FOLDER else ()
+        return ClipInfo(str(path), kind, FALLBACK_FPS, len(files), height, width, "", notes)
     index = recent_index(path)
     return ClipInfo(
         str(path), kind, index.rate, len(index.stamps), *index.size, codec=index.codec, notes=describe(index)
@@ -81,9 +82,10 @@ def read_frames(
         raise BadInput(
             f"{path}: an image is a clip of one frame, but {start + count} are needed; ask for one"
         )
-    from vidjacobi.video.images import frame_files, read_images
+    from vidjacobi.video.images import beside_frames, frame_files, read_images
 
     files = frame_files(path) if kind is Kind.FOLDER else [path]
     first = selection.first_of(len(files), path)  # for a single image 0, checked above
     pictures = read_images(files[first : first + selection.span : stride])
-    return ReadClip(pictures, float(FALLBACK_FPS) / stride, str(path), first, "pillow")
+    notes = beside_frames(path) if kind is Kind.FOLDER else ()
+    return ReadClip(pictures, float(FALLBACK_FPS) / stride, str(path), first, "pillow", notes)

@@ -1,7 +1,7 @@
 """Images and folders of images as frames."""
 
 import io
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from vidjacobi.errors import BadInput
-from vidjacobi.video.probe import IMAGE_SUFFIXES
+from vidjacobi.video.frame_names import in_order
+from vidjacobi.video.probe import counted, is_image_name
 from vidjacobi.video.whitelist import check_frames, open_picture
 
 
@@ -56,20 +57,32 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def frame_files(folder: str | Path) -> list[Path]:
-    """The images of a folder in natural order (frame2 before frame10), without hidden and other files.
+    """The images of a folder in the order that their names say (frame2 before frame10); see ``frame_names``.
 
-    Raises BadInput when there is none.
+    Raises BadInput where there is none, and where the names are those of several clips or leave the order open.
     """
-    folder = Path(folder)
-    try:
-        files = [f for f in folder.iterdir() if not f.name.startswith(".") and f.is_file()]
-    except PermissionError as error:
-        raise BadInput(f"{folder}: no permission to list this folder") from error
-    images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
+    images, others = _listed(Path(folder))
     if not images:
-        held = f"it holds {len(files)} other files; name the clips themselves" if files else "it is empty"
+        held = f"it holds {counted(others)}; name the clips themselves" if others else "it is empty"
         raise BadInput(f"{folder}: a folder without images, so not a clip ({held})")
-    return sorted(images, key=_natural)
+    return in_order(images)
+
+
+def beside_frames(folder: str | Path) -> tuple[str, ...]:
+    """A note that counts and names what else is in a folder of images; empty if nothing is."""
+    others = _listed(Path(folder))[1]
+    return (f"beside the pictures, and left out: {counted(others)}",) if others else ()
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[str]]:
+    """(images, names of everything else), both without what is hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            files = {entry.name: entry.is_file() for entry in entries if not entry.name.startswith(".")}
+    except OSError as error:
+        raise BadInput(f"{folder}: this folder cannot be listed: {error.strerror or error}") from error
+    images = [name for name, is_file in files.items() if is_file and is_image_name(name)]
+    return [folder / name for name in images], sorted(files.keys() - set(images))
 
 
 def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
@@ -86,12 +99,6 @@ def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
             )
         frames[i] = frame
     return frames
-
-
-def _natural(file: Path) -> list[tuple[int, int, str]]:
-    # "frame10.png" sorts by ("frame", 10, ".png"); numbers come before text where both could stand.
-    pieces = re.split(r"(\d+)", file.name.casefold())
-    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p]
 
 
 def _to_rgb(image: Image.Image, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:

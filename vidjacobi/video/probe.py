@@ -1,13 +1,23 @@
 """What a path is, found before anything is decompressed, and a clear message where it is nothing usable."""
 
 import codecs
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
 from vidjacobi.video.records import Kind
 from vidjacobi.video.whitelist import open_picture
 
-IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"])
+# The endings by which every listing of a folder tells clips from other files. A file that is named by itself may have
+# any: what it is, is decided by its content.
+VIDEO_SUFFIXES = frozenset(
+    """.mp4 .m4v .mov .qt .f4v .3gp .3g2 .mkv .webm .avi .divx .wmv .asf .flv .gif .ogv .ogm .mxf .gxf .nut .dv .rm
+    .rmvb .mpg .mpeg .mpe .m1v .m2v .mpv .vob .mod .tod .ts .mts .m2ts .m2t .trp .h264 .264 .avc .h265 .265 .hevc
+    .h266 .266 .vvc .ivf .obu .y4m .mjpeg .mjpg .apng""".split()  # noqa: SIM905
+)
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .ppm .pgm".split())  # noqa: SIM905
+_LISTED = 5  # most names in a message
 _HEAD_BYTES = 4096
 
 
@@ -32,6 +42,25 @@ def kind_of(path: str | Path) -> Kind:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
     _refuse_text(path, head)
     return Kind.IMAGE if _is_still_image(path) else Kind.VIDEO
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file of this name is listed as a video."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is listed as an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def counted(names: Sequence[str]) -> str:
+    """How many files and folders are left out, and the first of their names, for messages."""
+    more = len(names) - _LISTED
+    # names that are no text are shown as Python writes them
+    shown = ", ".join(names[:_LISTED]).encode("utf-8", "backslashreplace").decode()
+    what = "other file or folder" if len(names) == 1 else "other files or folders"
+    return f"{len(names)} {what} ({shown}{f' and {more} more' if more > 0 else ''})"
 
 
 def _missing(path: Path) -> str:
