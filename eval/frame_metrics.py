@@ -1,4 +1,8 @@
-"""PSNR, SSIM and LPIPS of each frame against the ground truth, computed by torchmetrics."""
+"""PSNR, SSIM and LPIPS of each frame against the ground truth, and the conventions that reports name.
+
+PSNR and SSIM are computed in float64. In float32, SSIM is wrong by up to 0.002 for flat frames that hardly differ,
+and may lie above 1.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,23 +18,39 @@ from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 
 PerFrame = Float[Tensor, " T"]
-Picture = Float[Tensor, "1 3 H W"]  # 0-255
+Picture = Float[Tensor, "1 3 H W"]  # 0-255, float64
 # frames that should have the same shape as others; a message says so if they have not
 Others = UInt8[Tensor, "S h w k"]
 TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 SSIM_WINDOW = 11  # side of the Gaussian window in pixels
+# metric -> how it is computed, as results.json, tables and LaTeX captions say it
+CONVENTIONS = {
+    "psnr": "float64, RGB 0 to 255, over all pixels of a frame; means are over frames in dB, and frames that equal "
+    "the ground truth (infinite PSNR) are left out of them and counted",
+    "ssim": "float64, RGB 0 to 255, Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03, population covariances; "
+    "the mean of the whole map, for which frames are mirrored at their borders (not the map cropped by 5 pixels)",
+    "lpips": "AlexNet trunk, float32, RGB scaled to -1 to 1",
+}
 
 
 def psnr(frames: Frames, truth: Others) -> PerFrame:
-    """Peak signal-to-noise ratio of each frame in dB; infinite where a frame equals the truth."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio
+    """Peak signal-to-noise ratio of each frame in dB, float64; infinite where a frame equals the truth.
 
-    pairs = _pairs(frames, truth)
-    return torch.stack([peak_signal_noise_ratio(a, b, data_range=255.0) for a, b in pairs])
+    The error is averaged over all pixels and channels of a frame: 10 log10(255^2 / mean squared error).
+    """
+    # The sum of the squared differences of bytes is a whole number, so nothing is rounded before the division.
+    squares = [(a - b).square().mean() for a, b in _pairs(frames, truth)]
+    return 10 * torch.log10(255.0**2 / torch.stack(squares))
 
 
 def ssim(frames: Frames, truth: Others) -> PerFrame:
-    """Structural similarity of each frame (Gaussian window 11, sigma 1.5), 1 where it equals the truth."""
+    """Structural similarity of each frame (Wang et al. 2004), float64, at most 1, and 1 where it equals the truth.
+
+    Convention: Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03, population covariances, each channel by
+    itself; the mean over the whole map, for which frames are mirrored at their borders. The original code and
+    scikit-image average the map without its outer 5 pixels instead, which gives slightly other values. Raises
+    BadInput for frames that are smaller than the window, and where the two clips do not belong together.
+    """
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
     return torch.stack([_ssim(a, b) for a, b in _pairs(frames, truth)])
@@ -40,12 +60,12 @@ def _ssim(a: Picture, b: Picture) -> Float[Tensor, ""]:
     """The structural similarity of two frames."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    # Equal frames have 1 by definition. In float32 it would come out as 0.999 where they are of one colour.
+    # Equal frames have 1 by definition.
     if torch.equal(a, b):
-        return torch.ones(())
+        return torch.ones((), dtype=a.dtype, device=a.device)
     score = structural_similarity_index_measure(a, b, data_range=255.0)
     assert isinstance(score, Tensor)  # it is a tuple only with options that are not used here
-    return score
+    return score.clamp(max=1.0)  # it may lie above by a rounding of float64
 
 
 def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:
@@ -56,7 +76,10 @@ def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:
     network = _lpips_network(trunk)
     with torch.no_grad():
         return torch.stack(
-            [network(a / 255, b / 255, normalize=True).flatten()[0] for a, b in _pairs(frames, truth)]
+            [
+                network(a.float() / 255, b.float() / 255, normalize=True).flatten()[0]
+                for a, b in _pairs(frames, truth)
+            ]
         )
 
 
@@ -102,7 +125,7 @@ def _pairs(frames: Frames, truth: Others) -> list[tuple[Picture, Picture]]:
 
 
 def _pictures(frames: Frames) -> list[Picture]:
-    return [frame.permute(2, 0, 1)[None].float() for frame in frames]
+    return [frame.permute(2, 0, 1)[None].double() for frame in frames]
 
 
 def _size(frames: Others) -> str:

@@ -13,7 +13,7 @@ SourceFrames = UInt8[Tensor, "S H W 3"]  # as they were read
 # name -> its meaning in tables; both are made from the ground truth alone
 REFERENCES = {
     "frozen": "the last context frame, repeated",
-    "tokenizer": "the ground truth, encoded and turned into frames again: the best that any decoder can reach",
+    "tokenizer": "the ground truth, encoded and turned into frames again: what the video tokenizer alone loses",
 }
 
 

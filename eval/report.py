@@ -8,10 +8,12 @@ import torch
 
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.datasets.contract import Episode
+from vidjacobi.eval import captions
 from vidjacobi.eval.measure import Measurer, Name
+from vidjacobi.eval.plots import Plot
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees
-from vidjacobi.eval.results import Line
-from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, over_window
+from vidjacobi.eval.results import Line, mean_psnr, shows_lpips
+from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.page import (
     Clip,
     Column,
@@ -31,26 +33,30 @@ FPS = 10.0  # rate of clips that do not say theirs
 
 
 def write_report(
-    path: Path, measurer: Measurer, clips: Sequence[Episode], lines: Sequence[Line], about: Mapping[str, Any]
+    path: Path,
+    measurer: Measurer,
+    clips: Sequence[Episode],
+    lines: Sequence[Line],
+    drawn: Sequence[Plot],
+    about: Mapping[str, Any],
 ) -> None:
-    """Write the report. ``about`` holds facts, warnings and the label of the distance."""
-    label = about["label"]
+    """Write the report. ``about`` holds facts, warnings, conventions and the label of the distance."""
     page = Page(
         title=f"{measurer.config.dataset}: {measurer.config.model}",
         summary=f"{len(clips)} clips, {measurer.config.context} frames given, {measurer.config.frames} predicted.",
         facts=about["facts"],
         warnings=about["warnings"],
         sections=[
-            Section("Decoders", [result_table(lines, label), Gallery(figures(lines, label))]),
+            Section("Decoders", [result_table(lines, about), Gallery(figures(drawn))]),
             Section("Clips", clip_parts(measurer, clips, lines), "Context frames are marked."),
         ],
     )
     write_page(path, page)
 
 
-def result_table(lines: Sequence[Line], label: str) -> Table:
-    """The table of results."""
-    lpips = any(line["lpips"] is not None for line in lines)
+def result_table(lines: Sequence[Line], about: Mapping[str, Any]) -> Table:
+    """The table of results, with everything that its numbers mean below."""
+    label, lpips = about["label"], shows_lpips(lines)
     # "interval" columns are sorted by their means
     columns = [
         *(Column("decoder"), Column("guarantee"), Column("L", "number"), Column("NFE", "number", 1)),
@@ -63,14 +69,14 @@ def result_table(lines: Sequence[Line], label: str) -> Table:
         [
             *(line["decoder"], line["guarantee"], line["window"], line["passes"]),
             *(interval(line["fewer_passes"]), line["seconds"], interval(line["faster"])),
-            *(line["fvd"], interval(line["fvd_above_ar"]), line["psnr"], line["ssim"]),
+            *(line["fvd"], interval(line["fvd_above_ar"]), mean_psnr(line), line["ssim"]),
             None if line["ar_agreement"] is None else 100 * line["ar_agreement"],
             *([line["lpips"]] if lpips else []),
         ]
         for line in lines
     ]
-    references = "; ".join(f"{name}: {meaning}" for name, meaning in REFERENCES.items())
-    note = f"Intervals are 95 %, over clips. L: positions per pass. {references}."
+    meanings = " ".join([captions.references(), *about["conventions"]])
+    note = f"{captions.against_ar(lines, label)}\n\n{meanings}"
     return Table(columns, rows, "Every decoder at every window", note)
 
 
@@ -79,29 +85,9 @@ def interval(value: Mapping[str, Any] | None) -> Interval | None:
     return None if value is None else Interval(value["mean"], value["low"], value["high"])
 
 
-def figures(lines: Sequence[Line], label: str) -> list[Figure]:
-    """The plots of NFE, latency and distance over the window."""
-    names = [
-        name for name in dict.fromkeys(line["decoder"] for line in lines) if name not in (AR, *REFERENCES)
-    ]
-    found = []
-    for key, text, log in (("passes", "NFE", True), ("seconds", "latency [s]", True), ("fvd", label, False)):
-        curves = [curve(lines, name, key) for name in names]
-        levels = [
-            ReferenceLevel(line["decoder"], line[key])
-            for line in lines
-            if line["decoder"] in (AR, *REFERENCES) and line[key] is not None
-        ]
-        alt = f"{text} over the window, one line per decoder"
-        found.append(Figure(over_window(text, curves, levels, log), alt))
-    return found
-
-
-def curve(lines: Sequence[Line], name: str, key: str) -> Curve:
-    """The values of one decoder over its windows."""
-    mine = [line for line in lines if line["decoder"] == name]
-    points = [Point(line["window"], line[key]) for line in mine if line[key] is not None]
-    return Curve(name, points, mine[0]["guarantee"] == "lossy")
+def figures(drawn: Sequence[Plot]) -> list[Figure]:
+    """The plots with the page's colours."""
+    return [Figure(svg(plot.figure), plot.alt, plot.caption) for plot in drawn]
 
 
 def shown_windows(lines: Sequence[Line]) -> list[Name]:

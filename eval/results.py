@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.table import Estimate, markdown
@@ -24,7 +25,8 @@ Line = dict[str, Any]
 AT_AR = (AR, 1)
 # keys of a line that the bench has computed (see vidjacobi.bench.table.line)
 FROM_BENCH = (
-    *("guarantee", "lanes", "positions", "passes", "tokens_per_pass", "fewer_passes", "seconds", "faster"),
+    *("guarantee", "lanes", "positions", "passes", "passes_low", "passes_high", "tokens_per_pass"),
+    *("fewer_passes", "seconds", "seconds_low", "seconds_high", "faster"),
     *("ar_agreement", "kl", "nll", "nll_above_ar", "excess"),
 )
 
@@ -40,7 +42,7 @@ def results(
     decodes = {(line["decoder"], line["window"]): line for line in bench_lines}
     names: list[Name] = [(name, 0) for name in REFERENCES] + list(decodes)
     found = []
-    for name in names:
+    for name in tqdm(names, "compare", unit="decoder", disable=None):
         mine = [row for key, row in quality.items() if key[:2] == name]
         line: Line = {"decoder": name[0], "window": name[1] or None, "clips": len(features[name])}
         # references have no passes and no seconds
@@ -66,9 +68,10 @@ def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
 def averages(rows: Sequence[Quality]) -> Line:
     """Means over all frames and clips, and the means of each predicted frame over the clips.
 
-    Frames that equal the ground truth have an infinite PSNR, and are left out of its mean.
+    Frames that equal the ground truth have an infinite PSNR: they are left out of its mean, and ``equal_frames``
+    counts them.
     """
-    line: Line = {}
+    line: Line = {"equal_frames": sum(value is None for row in rows for value in row.psnr)}
     for kind in ("psnr", "ssim", "lpips"):
         curves = [getattr(row, kind) for row in rows if getattr(row, kind) is not None]
         # From a list for each clip to a list for each frame: [[1, 2, 3], [4, 5, 6]] becomes [[1, 4], [2, 5], [3, 6]].
@@ -122,8 +125,18 @@ def table(lines: Sequence[Line], label: str) -> str:
         f"{label} - AR's",
     ]
     head += ["PSNR [dB]", "SSIM", "AR's tokens"]
-    lpips = any(line["lpips"] is not None for line in lines)
+    lpips = shows_lpips(lines)
     return markdown(head + ["LPIPS"] * lpips, [cells(line, lpips) for line in lines])
+
+
+def shows_lpips(lines: Sequence[Line]) -> bool:
+    """Whether LPIPS was measured, so that tables have a column of it."""
+    return any(line["lpips"] is not None for line in lines)
+
+
+def mean_psnr(line: Line) -> float | None:
+    """The PSNR that tables show: infinite where every frame equals the ground truth, None without any frame."""
+    return math.inf if line["psnr"] is None and line["equal_frames"] else line["psnr"]
 
 
 def cells(line: Line, lpips: bool) -> list[str]:
@@ -133,7 +146,7 @@ def cells(line: Line, lpips: bool) -> list[str]:
         *(number(line["passes"], 1), estimate(line["fewer_passes"], 2)),
         *(number(line["seconds"], 2), estimate(line["faster"], 2)),
         *(number(line["fvd"], 1), estimate(line["fvd_above_ar"], 1)),
-        *(number(line["psnr"], 2), number(line["ssim"], 3)),
+        *(number(mean_psnr(line), 2), number(line["ssim"], 3)),
         "" if line["ar_agreement"] is None else f"{100 * line['ar_agreement']:.1f} %",
     ]
     return row + [number(line["lpips"], 3)] * lpips

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from vidjacobi.bench.bench_folder import open_folder, write_results
 from vidjacobi.bench.decode_rows import AR
+from vidjacobi.bench.duration import Pace, guess
 from vidjacobi.bench.material import Source, pair_of
-from vidjacobi.bench.running import Bench
+from vidjacobi.bench.running import Bench, pending
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
 from vidjacobi.bench.settings import BenchCase, cases_of
@@ -24,11 +25,15 @@ from vidjacobi.datasets import open_dataset
 from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.eval import captions
 from vidjacobi.eval.clip_choice import Chosen, choose, keep
+from vidjacobi.eval.duration import forecast
 from vidjacobi.eval.features import Extractor, load_extractor
-from vidjacobi.eval.frame_metrics import lpips_missing
+from vidjacobi.eval.frame_metrics import CONVENTIONS, lpips_missing
 from vidjacobi.eval.fvd import Shown, record, warnings_for
+from vidjacobi.eval.latex import write_latex
 from vidjacobi.eval.measure import TRUTH, Measurer, Name, measure
+from vidjacobi.eval.plots import plots, write_figures
 from vidjacobi.eval.prediction import encode
 from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
@@ -40,6 +45,7 @@ from vidjacobi.runtime import choose as choose_runtime
 from vidjacobi.runtime import describe_device, versions
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
+LATEX = "results.tex"
 SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
 Tell = Callable[[str], None]
 
@@ -61,16 +67,20 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     open_out(config, out, chosen)
     job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
     contexts = encode_contexts(config, out, chosen, tell)
-    lines = decode_all(job, tell)
+    open_bench(job)
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
     cases = (BenchCase(load_decoder(AR)), *cases_of(job.config))
     measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
+    tell(str(forecast(measurer, chosen.clips, guess(job))))
+    lines = decode_all(job, tell)
     features = measure_all(measurer, chosen.clips)
     quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}
     found = results(lines, features, quality, config.draws, config.seed)
     about = protocol(config, extractor, features, chosen)
+    drawn = plots(found, about["label"])
     write(out, found, about)
-    write_report(out / PAGE, measurer, chosen.clips, found, about)
+    write_figures(out, drawn)
+    write_report(out / PAGE, measurer, chosen.clips, found, drawn, about)
     return found
 
 
@@ -134,15 +144,24 @@ def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -
     return tokens
 
 
-def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:
-    """Every decoder at every window on every clip, what is done already excepted."""
+def open_bench(job: Bench) -> None:
+    """Make the folder of the decodes ready, or resume in it. Raises InvalidArgument, BadOutput."""
     check_bench(job)
     open_folder(job.config, job.out, (), overwrite=False, again=())
+
+
+def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:
+    """Every decoder at every window on every clip, what is done already excepted."""
     lines: list[dict[str, Any]] = []
-    with tqdm(total=job.count(), desc="decode", unit="clip", disable=None) as bar:
+    pace, total = Pace(), len(pending(job))
+    with tqdm(
+        total=job.count(), initial=job.count() - total, desc="decode", unit="clip", disable=None
+    ) as bar:
         for left in run_bench(job, tell if bar.disable else silent):
             lines = write_results(job.config, job.out, job.count(), finished=not left)
             bar.update(job.count() - left - bar.n)
+            if left and bar.disable:
+                tell(pace.left(total - left, total))
     return lines
 
 
@@ -175,18 +194,24 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
             f"{len(chosen.skipped)} clips were skipped, listed in clips.json: {first.id}: {first.reason}"
         )
     runtime = choose_runtime(config.device, config.dtype)
+    device = f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}"
     base = measured["floor"]
     facts = {
         "model": config.model,
         "dataset": f"{config.dataset}, {clips} clips, {len(chosen.skipped)} skipped",
         "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
         "sampling": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
-        "device": f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}",
+        "device": device,
         "floor": base and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
         **{key.replace("_", " "): value for key, value in measured["protocol"].items() if key != "seed"},
+        "PSNR": CONVENTIONS["psnr"],
+        "SSIM": CONVENTIONS["ssim"],
     }
     return {
         "label": extractor.label,
+        "setting": captions.setting(config, clips),
+        "conventions": captions.conventions(config, measured, extractor.label, device),
+        "metrics": CONVENTIONS,
         "facts": facts,
         "warnings": warnings,
         "ar": measured,
@@ -195,15 +220,14 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
 
 
 def write(out: Path, lines: list[Line], about: Mapping[str, Any]) -> None:
-    """``results.csv``, ``results.json``, ``results.md``."""
+    """``results.csv``, ``results.json``, ``results.md``, ``results.tex``."""
     write_csv(out / TABLE, lines)
     write_json(out / RECORD, {**about, "results": lines, "lpips": lpips_missing() or "measured"})
-    label, base = about["label"], about["ar"]["floor"]
-    notes = [f"**{warning}**" for warning in about["warnings"]]
-    if base:
-        notes.append(
-            f"Floor of {label}: {base['mean']:.1f} +- {base['std']:.1f} (two halves of the real clips)"
-        )
+    label = about["label"]
+    said = [captions.against_ar(lines, label), captions.references(), *about["conventions"]]
+    said = [sentence for sentence in said if sentence]
+    write_latex(out / LATEX, lines, label, [about["setting"], *said])
+    notes = [*(f"**{warning}**" for warning in about["warnings"]), "\n".join(said)]
     facts = "\n".join(f"- {key}: {value}" for key, value in about["facts"].items())
     with replacing(out / TEXT) as partial:
         partial.write_text("\n\n".join([table(lines, label), *notes, facts]) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, histogram, over_window, throughput
 from vidjacobi.html_report.page import Clip, Column, Figure, Gallery, Interval, Page, Section, Table, Track
 from vidjacobi.shapes import Frames
@@ -89,7 +90,9 @@ def plots() -> Gallery:
 
     def panel(title: str, column: int, levels: list[ReferenceLevel], log: bool) -> Figure:
         drawn = over_window(title, [line(name, column) for name in DECODERS], levels, log)
-        return Figure(drawn, f"{title} over the window, one line per decoder", f"{title}. Dashed: lossy.")
+        return Figure(
+            svg(drawn), f"{title} over the window, one line per decoder", f"{title}. Dashed: lossy."
+        )
 
     floor = ReferenceLevel("floor", 33.0)
     return Gallery(
@@ -144,11 +147,13 @@ def sample_page(folder: Path) -> Page:
     )
     run = Gallery(
         [
-            Figure(throughput(list(times)), "clips per minute over the time of the run", "Throughput."),
+            Figure(svg(throughput(list(times))), "clips per minute over the time of the run", "Throughput."),
             Figure(
-                histogram("NFE", list(rng.normal(130, 25, 400))), "histogram of NFE", "StepRunner per clip."
+                svg(histogram("NFE", list(rng.normal(130, 25, 400)))), "histogram of NFE", "Passes of a clip."
             ),
-            Figure(histogram("tokens per pass", list(rng.gamma(20, 0.4, 400))), "histogram", "Acceptance."),
+            Figure(
+                svg(histogram("tokens per pass", list(rng.gamma(20, 0.4, 400)))), "histogram", "Acceptance."
+            ),
         ]
     )
     note = (

@@ -3,12 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_features import clip
 
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.eval.frame_metrics import lpips, lpips_missing, psnr, ssim
+from vidjacobi.eval.frame_metrics import CONVENTIONS, lpips, lpips_missing, psnr, ssim
 
 
 def test_psnr_is_its_formula() -> None:
@@ -19,7 +20,7 @@ def test_psnr_is_its_formula() -> None:
     frames[3] = 255 - frames[3]
     found = psnr(frames, truth)
     assert found[0] == torch.inf
-    assert found[1] == pytest.approx(48.1308, abs=1e-3)  # 20 log10 255
+    assert found[1] == pytest.approx(20 * math.log10(255), abs=1e-12)  # 20 log10 255
     assert found[2] == pytest.approx(48.1308 - 10 * math.log10(100 / truth[0].numel()), abs=1e-3)
     assert found[3] < 20
 
@@ -41,6 +42,37 @@ def test_flat_frames_that_are_equal_are_equal() -> None:
     flat = torch.full((1, 64, 64, 3), 250, dtype=torch.uint8)
     assert ssim(flat, flat).tolist() == [1.0]
     assert ssim(flat, flat + 1)[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_frames_that_differ_in_one_pixel() -> None:
+    """In float32, their SSIM is 0.9981."""
+    truth = torch.full((1, 32, 32, 3), 185, dtype=torch.uint8)
+    frames = truth.clone()
+    frames[0, 16, 16] = 184
+    assert ssim(frames, truth)[0].item() == pytest.approx(0.99998391, abs=1e-8)
+    assert psnr(frames, truth)[0].item() == pytest.approx(
+        20 * math.log10(255) + 10 * math.log10(1024), abs=1e-12
+    )
+    assert ssim(frames, truth).dtype == psnr(frames, truth).dtype == torch.float64
+
+
+def test_ssim_is_the_mean_of_the_whole_mirrored_map() -> None:
+    """Against a plain computation of the formula, and not the mean without the outer 5 pixels."""
+    truth, frames = clip(1, 1, 20, 24), clip(2, 1, 20, 24)
+    x, y = (np.pad(f[0].double().numpy(), ((5, 5), (5, 5), (0, 0)), "reflect") for f in (frames, truth))
+    weights = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = np.outer(weights, weights) / weights.sum() ** 2
+
+    def mean(picture: np.ndarray) -> np.ndarray:
+        views = np.lib.stride_tricks.sliding_window_view(picture, (11, 11), (0, 1))
+        return np.einsum("hwcij,ij->hwc", views, window)
+
+    mx, my, c1, c2 = mean(x), mean(y), (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    cov, spread = mean(x * y) - mx * my, mean(x * x) - mx**2 + mean(y * y) - my**2
+    whole = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (spread + c2))
+    assert ssim(frames, truth)[0].item() == pytest.approx(whole.mean(), abs=1e-12)
+    assert abs(whole.mean() - whole[5:-5, 5:-5].mean()) > 1e-4
+    assert "mirrored" in CONVENTIONS["ssim"]
 
 
 def test_frames_that_do_not_belong_together() -> None:

@@ -17,6 +17,7 @@ import torch
 from sample_page import HOSTILE, heat, sample_page, square
 
 from vidjacobi.errors import BadInput, BadOutput, InvalidArgument
+from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import Curve, Point, ReferenceLevel, histogram, over_window, throughput
 from vidjacobi.html_report.media import film
 from vidjacobi.html_report.page import (
@@ -277,8 +278,8 @@ def test_plots_take_the_pages_colours_and_are_reproducible() -> None:
         ),  # a name that must not be hidden, or read as a formula or as markup
         Curve("left out", []),
     ]
-    drawn = over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
-    assert drawn == over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True)
+    drawn = svg(over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True))
+    assert drawn == svg(over_window("NFE", lines, [ReferenceLevel("ar", 960, 950, 970)], log=True))
     root = ElementTree.fromstring(drawn)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for text in ("pathwise", "_$x^2$ & <b>", "ar", "16", "64", "NFE", "256", "512"):
@@ -291,10 +292,10 @@ def test_plots_take_the_pages_colours_and_are_reproducible() -> None:
 
 
 def test_throughput_counts_everything_once() -> None:
-    drawn = throughput([60.0 * (1 + i // 2) for i in range(100)])
+    drawn = svg(throughput([60.0 * (1 + i // 2) for i in range(100)]))
     assert "mean 2<" in drawn  # clips per minute
     assert "minutes since the start" in drawn
-    assert "seconds since the start" in throughput([0.0])
+    assert "seconds since the start" in svg(throughput([0.0]))
 
 
 def test_pictures_are_put_in(tmp_path: Path) -> None:

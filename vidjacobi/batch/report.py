@@ -11,6 +11,7 @@ from typing import Any
 from vidjacobi.batch.future_files import REPORT, SETTINGS
 from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, ManifestRow, merged
 from vidjacobi.errors import BadInput
+from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import histogram, throughput
 from vidjacobi.html_report.page import (
     Clip,
@@ -114,12 +115,16 @@ def run_parts(done: Sequence[ManifestRow]) -> list[Part]:
     return [
         Gallery(
             [
-                Figure(throughput(times, "futures"), "futures per minute over the time of the run"),
-                Figure(histogram("NFE: passes of a future", passes, "futures"), "histogram of NFE"),
-                Figure(
-                    histogram("acceptance: tokens per pass", lengths, "futures"), "histogram of acceptance"
-                ),
-                Figure(histogram("seconds of decoding, shared", seconds, "futures"), "histogram of seconds"),
+                Figure(svg(drawn), alt)
+                for drawn, alt in (
+                    (throughput(times, "futures"), "futures per minute over the time of the run"),
+                    (histogram("NFE: passes of a future", passes, "futures"), "histogram of NFE"),
+                    (histogram("acceptance: tokens per pass", lengths, "futures"), "histogram of acceptance"),
+                    (
+                        histogram("seconds of decoding, shared", seconds, "futures"),
+                        "histogram of seconds",
+                    ),
+                )
             ]
         )
     ]

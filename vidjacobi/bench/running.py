@@ -84,9 +84,7 @@ def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
     Yields the number of batches of clips that are left, after each batch, or once where nothing is to be done.
     ``tell`` gets a line of text after each decode.
     """
-    # A decode is done if its row and its tokens are both there; after a crash one of them may be missing.
-    done = {row.key for row in read(bench.out / ROWS) if tokens_file(bench.out, row.key).exists()}
-    groups = plan(bench, done)
+    groups = pending(bench)
     places = [f"{index + 1}/{len(groups)}" for index in range(len(groups))]
     if not groups:
         yield 0
@@ -96,6 +94,13 @@ def run(bench: Bench, tell: Callable[[str], None]) -> Iterator[int]:
             yield len(groups) - 1 - index
     else:
         yield from share(bench, groups, places, tell)
+
+
+def pending(bench: Bench) -> list[PendingBatch]:
+    """The batches that ``bench.csv`` does not hold yet."""
+    # A decode is done if its row and its tokens are both there; after a crash one of them may be missing.
+    done = {row.key for row in read(bench.out / ROWS) if tokens_file(bench.out, row.key).exists()}
+    return plan(bench, done)
 
 
 def share(

@@ -159,6 +159,11 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
         (pair[0], math.log(ar[pair].seconds / ours[pair].seconds)) for pair in ours if pair in ar
     )
     kls = [row.kl for row in found if row.kl is not None]
+    means = {
+        "passes": over_clips((row.clip, float(row.nfe)) for row in found),
+        "tokens_per_pass": over_clips((row.clip, row.new_tokens / row.nfe) for row in found),
+        "seconds": over_clips((row.clip, row.seconds) for row in found),
+    }
     estimates = {
         "fewer_passes": ratio(rows, (AR, 1), key),
         "to_baseline": None if lanes or is_ar else ratio(rows, key, (baseline, key[1])),
@@ -176,15 +181,19 @@ def line(rows: Rows, key: Key, baseline: str, reference: str) -> dict[str, Any]:
         "clips": len({clip for clip, _ in ours}),
         "decodes": len(found),
         "positions": average(lambda row: row.positions),
-        "passes": average(lambda row: row.nfe),
-        "tokens_per_pass": average(lambda row: row.new_tokens / row.nfe),
-        "seconds": average(lambda row: row.seconds),
+        **{key: value for name, mean in means.items() for key, value in with_ends(name, mean).items()},
         "outside_forward": average(lambda row: 1 - row.forward_seconds / row.seconds),
         "ar_agreement": average(lambda row: row.ar_agreement),
         "nll": average(lambda row: row.nll),
         "kl": mean(kls) if kls else None,
         **{name: estimate and asdict(estimate) for name, estimate in estimates.items()},
     }
+
+
+def with_ends(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """A mean under its name, and the ends of its interval as NAME_low and NAME_high."""
+    assert estimate is not None  # a line has at least one decode
+    return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> str:

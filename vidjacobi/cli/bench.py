@@ -45,6 +45,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.bench import running
     from vidjacobi.bench.bench_folder import TEXT as TABLES
     from vidjacobi.bench.bench_folder import open_folder, write_results
+    from vidjacobi.bench.duration import Pace, guess
     from vidjacobi.bench.material import Source
     from vidjacobi.bench.settings import load_bench
 
@@ -53,9 +54,12 @@ def run(args: Namespace) -> dict[str, Any]:
     job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in clips)))
     running.check(job)
     open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
-    for left in running.run(
-        job, running.print_progress
-    ):  # the tables are complete after every group of decodes
+    running.print_progress(str(guess(job)))
+    pace, total = Pace(), len(running.pending(job))
+    # the tables are complete after every group of decodes
+    for left in running.run(job, running.print_progress):
         summary = write_results(config, job.out, job.count(), finished=not left)
+        if left:
+            running.print_progress(pace.left(total - left, total))
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}

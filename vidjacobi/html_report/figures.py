@@ -1,56 +1,21 @@
-"""Plots for a page, as SVG text that takes the page's font and colours, light or dark, and prints well.
+"""The plots of reports as matplotlib figures, drawn in one style: ``drawing`` makes SVG and PDF of them."""
 
-Sizes are made for a phone: a plot is 360 units wide, so that its letters are as large as the text around it.
-"""
-
-import hashlib
-import io
-import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.html_report.drawing import PAPER, SERIES, SOFT, blank, plain_numbers, style, window_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# The colours of style.css in its light theme. Every colour stands for a variable of the page: "#0072b2" becomes
-# "var(--series-0, #0072b2)" in the SVG text, so the same plot follows a dark theme and still works alone.
-_INK, _SOFT, _RULE, _PAPER = "#1a1a1a", "#5c5c5c", "#d6d6d6", "#ffffff"
-_SERIES = ("#0072b2", "#d55e00", "#00805f", "#b5477f", "#8a6d00", "#3d8fc4", "#6a4fb3", "#7f3b08")
-_VARIABLES = {
-    **{_INK: "ink", _SOFT: "soft", _RULE: "rule", _PAPER: "paper"},
-    **{colour: f"series-{index}" for index, colour in enumerate(_SERIES)},
-}
 _MARKERS = "osD^vP*"  # 7 markers and 8 colours: 56 lines look different
-_SIZE = (5.0, 4.1)  # inches; one inch is 72 units
 _BINS = 40  # most bars of a histogram
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text, which the page's font then draws
-    "font.size": 12,
-    "text.parse_math": False,  # a $ in a name is a $
-    "axes.edgecolor": _SOFT,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 11,
-}
 
 
 @dataclass(frozen=True)
@@ -84,56 +49,75 @@ class ReferenceLevel:
 
 def over_window(
     label: str, lines: Sequence[Curve], levels: Sequence[ReferenceLevel] = (), log: bool = False
-) -> str:
-    """NFE, latency or FVD over the window, with a line for each decoder, as SVG text.
+) -> "Figure":
+    """NFE, latency or FVD over the window, with a line for each decoder and a bar for each interval.
 
     A decoder looks the same in all plots whose ``lines`` have the same order. Raises InvalidArgument where there is
     nothing to draw, where two names are the same, and for values that are not finite or, with ``log``, not positive.
+    With ``log``, an interval that begins at or below 0 runs out of the plot.
     """
-    labels = [*(line.label for line in lines), *(level.label for level in levels)]
-    if len(set(labels)) < len(labels):
-        raise InvalidArgument(f"{label}: two lines of the same name: {', '.join(labels)}")
-    points = [point for line in lines for point in line.points]
-    marks: list[Point | ReferenceLevel] = [*points, *levels]
-    values = [x for mark in marks for x in (mark.value, mark.low, mark.high) if x is not None]
-    windows = sorted({point.window for point in points})
-    _check(label, values, positive=log)
-    _check("windows", [1, *windows], positive=True)
-    with _style():
-        figure, axis = _blank(label, "window: positions per pass")
-        handles = _draw_lines(axis, lines, apart=0.0 if log else 0.06)
+    values = _checked(label, lines, levels, log)
+    windows = sorted({point.window for line in lines for point in line.points})
+    with style():
+        figure, axis = blank(label, "window: positions per pass")
+        handles = _draw_lines(axis, lines)
         handles |= {level.label: _draw_level(axis, level, index) for index, level in enumerate(levels)}
-        _windows(axis, windows)
+        window_axis(axis, windows or [1], windows or [1])
         if log:
-            _log2(axis, max(values) / min(values))
-        # About 36 letters fit into a row of the legend; the longest name decides how many names do.
-        ncols = max(1, 36 // max(12, *map(len, handles)))
-        legend = figure.legend(
-            list(handles.values()), ["name"] * len(handles), loc="outside lower left", ncols=ncols
-        )
-        for text, name in zip(legend.get_texts(), handles, strict=True):
-            text.set_text(name)  # set afterwards, since matplotlib leaves out names that begin with _
-        return svg(figure)
+            _log2(axis, values)
+        _legend(figure, handles)
+    return figure
 
 
-def histogram(label: str, values: Sequence[int | float], count: str = "clips") -> str:
-    """A histogram of values, with the median marked, as SVG text. Raises InvalidArgument, see `over_window`."""
+def by_decoder(
+    label: str, lines: Sequence[Curve], levels: Sequence[ReferenceLevel] = (), log: bool = False
+) -> "Figure":
+    """NFE, latency or FVD of decoders that ran at one window each: a row for each decoder, the first on top.
+
+    Colours, markers and errors are those of ``over_window``.
+    """
+    values = _checked(label, lines, levels, log)
+    drawn = [(index, line) for index, line in enumerate(lines) if line.points]
+    several = [line.label for _, line in drawn if len(line.points) > 1]
+    if several:
+        raise InvalidArgument(f"{label}: several windows of {', '.join(several)}: draw it over the window")
+    with style():
+        figure, axis = blank("", label, size=(5.0, 1.5 + 0.3 * len(drawn)))
+        for row, (index, line) in enumerate(drawn):
+            (point,) = line.points
+            _draw_marks(axis, line, index, [point.value], [row])
+            if point.low is not None and point.high is not None:
+                axis.plot([point.low, point.high], [row] * 2, color=_colour(index), linewidth=1.4)
+        handles = {
+            level.label: _draw_level(axis, level, index, upright=True) for index, level in enumerate(levels)
+        }
+        if log:
+            _log2(axis, values, upright=False)
+        axis.set_yticks(range(len(drawn)), [line.label for _, line in drawn])
+        axis.set_ylim(len(drawn) - 0.5, -0.5)
+        axis.grid(False, axis="y")
+        _legend(figure, handles)
+    return figure
+
+
+def histogram(label: str, values: Sequence[int | float], count: str = "clips") -> "Figure":
+    """A histogram of values, with the median marked. Raises InvalidArgument, see `over_window`."""
     from matplotlib.ticker import MaxNLocator
 
     _check(label, values)
-    with _style():
-        figure, axis = _blank(count, label)
-        axis.hist(values, bins=min(_BINS, max(5, int(2 * len(values) ** 0.5))), color=_SERIES[0])
+    with style():
+        figure, axis = blank(count, label)
+        axis.hist(values, bins=min(_BINS, max(5, int(2 * len(values) ** 0.5))), color=SERIES[0])
         middle = float(np.median(values))
-        axis.axvline(middle, color=_SERIES[1], linewidth=1.5)
+        axis.axvline(middle, color=SERIES[1], linewidth=1.5)
         axis.set_title(f"median {middle:,.4g}, n = {len(values):,}", fontsize=11, loc="right")
         axis.grid(False, axis="x")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-        return svg(figure)
+    return figure
 
 
-def throughput(finished: Sequence[int | float], count: str = "clips") -> str:
-    """Clips per minute over the time of a run, as SVG text.
+def throughput(finished: Sequence[int | float], count: str = "clips") -> "Figure":
+    """Clips per minute over the time of a run.
 
     Args:
         finished: when each clip was finished, in seconds since the start, in any order.
@@ -150,132 +134,111 @@ def throughput(finished: Sequence[int | float], count: str = "clips") -> str:
     done, edges = np.histogram(finished, bins=bins, range=(0, end))
     # A bar lasts end / bins seconds, so its clips per minute are done * 60 / (end / bins).
     rate, mean = done * 60 * bins / end, len(finished) * 60 / end
-    with _style():
-        figure, axis = _blank(f"{count} per minute", f"{unit} since the start")
-        axis.stairs(rate, edges / scale, fill=True, color=_SERIES[0], alpha=0.35)
-        axis.stairs(rate, edges / scale, color=_SERIES[0], linewidth=1.5)
-        axis.axhline(mean, color=_SERIES[1], linewidth=1.5)
+    with style():
+        figure, axis = blank(f"{count} per minute", f"{unit} since the start")
+        axis.stairs(rate, edges / scale, fill=True, color=SERIES[0], alpha=0.35)
+        axis.stairs(rate, edges / scale, color=SERIES[0], linewidth=1.5)
+        axis.axhline(mean, color=SERIES[1], linewidth=1.5)
         axis.set_title(f"mean {mean:,.3g}", fontsize=11, loc="right")
         axis.set_ylim(bottom=0)
-        return svg(figure)
+    return figure
 
 
-def svg(figure: "Figure") -> str:
-    """A figure as SVG text for use inside HTML: without a fixed size, and with the page's colours.
-
-    The colours of this module become variables of the page, with themselves as the fallback.
-    """
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    body = text.getvalue()
-    body = body[body.index("<svg") :]
-    body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', _OPENING, body, count=1)
-    body = re.sub("#[0-9a-f]{6}", _variable, body)
-    # ids must be unique in a page, and matplotlib gives the same ones to every figure. Those that are referred to
-    # get a hash of the figure, and the others are dropped.
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
-    mark = hashlib.sha256(body.encode()).hexdigest()[:8]
-    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{m[1]}-{mark}"' if m[1] in used else "", body)
-    return re.sub(r'(href="#|url\(#)([^")]+)', rf"\1\2-{mark}", body).strip()
+def _checked(
+    label: str, lines: Sequence[Curve], levels: Sequence[ReferenceLevel], log: bool
+) -> list[int | float]:
+    """All values of a plot and the ends of their intervals. Raises InvalidArgument for what cannot be drawn."""
+    labels = [*(line.label for line in lines), *(level.label for level in levels)]
+    if len(set(labels)) < len(labels):
+        raise InvalidArgument(f"{label}: two lines of the same name: {', '.join(labels)}")
+    points = [point for line in lines for point in line.points]
+    marks: list[Point | ReferenceLevel] = [*points, *levels]
+    ends = [x for mark in marks for x in (mark.low, mark.high) if x is not None]
+    _check(label, [mark.value for mark in marks], positive=log)
+    _check(label, [0, *ends])
+    values = [*(mark.value for mark in marks), *(end for end in ends if end > 0 or not log)]
+    _check("windows", [1, *(point.window for point in points)], positive=True)
+    return values
 
 
-def png(figure: "Figure", dpi: int = 100) -> bytes:
-    """A figure as PNG bytes, for pictures of many pixels such as acceptance maps."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi)
-    return content.getvalue()
-
-
-_OPENING = r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" \1>'
-
-
-def _variable(match: re.Match[str]) -> str:
-    name = _VARIABLES.get(match[0])
-    return f"var(--{name}, {match[0]})" if name else match[0]
-
-
-def _style() -> AbstractContextManager[None]:
-    import matplotlib as mpl
-
-    return mpl.rc_context({**_STYLE, "svg.hashsalt": "vidjacobi"})
-
-
-def _blank(y: str, x: str) -> "tuple[Figure, Axes]":
-    # A Figure that is made directly has no window and no global state, unlike those of pyplot.
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-
-    figure = Figure(_SIZE, dpi=72, layout="constrained")
-    axis = figure.subplots()
-    axis.set_xlabel(x)
-    # a title is horizontal, and the label of the y axis would be turned
-    axis.set_title(y, loc="left", fontsize=12)
-    plain = FuncFormatter(lambda value, _: f"{value:,.6g}")
-    axis.xaxis.set_major_formatter(plain)
-    axis.yaxis.set_major_formatter(plain)
-    return figure, axis
-
-
-def _draw_lines(axis: "Axes", lines: Sequence[Curve], apart: float) -> "dict[str, Line2D]":
+def _draw_lines(axis: "Axes", lines: Sequence[Curve]) -> "dict[str, Line2D]":
     """Draw all lines; returns what the legend shows, by name.
 
-    Lines are shifted sideways by at most ``apart`` octaves each, so that intervals do not hide each other where
-    values are alike.
+    Lines are shifted sideways by at most 0.06 octaves each, and by 0.4 octaves all together, so that intervals do
+    not hide each other where values are alike.
     """
-    # Three lines with apart 0.06 are drawn at 2^-0.06, 1 and 2^0.06 times their windows.
-    step, middle = min(apart, 0.4 / max(1, len(lines))), (len(lines) - 1) / 2
-    return {
-        line.label: _draw_line(axis, line, index, shift=2.0 ** (step * (index - middle)))
-        for index, line in enumerate(lines)
-        if line.points
-    }
+    # Three lines are drawn at 2^-0.06, 1 and 2^0.06 times their windows.
+    step, middle = min(0.06, 0.4 / max(1, len(lines))), (len(lines) - 1) / 2
+    handles = {}
+    for index, line in enumerate(lines):
+        if not line.points:
+            continue
+        points = sorted(line.points, key=lambda point: point.window)
+        windows = [point.window * 2.0 ** (step * (index - middle)) for point in points]
+        handles[line.label] = _draw_marks(axis, line, index, windows, [point.value for point in points])
+        for window, point in zip(windows, points, strict=True):
+            if point.low is not None and point.high is not None:
+                axis.plot(
+                    [window] * 2, [point.low, point.high], color=_colour(index), linewidth=1.2, zorder=1.5
+                )
+    return handles
 
 
-def _draw_line(axis: "Axes", line: Curve, index: int, shift: float) -> "Line2D":
-    colour = _SERIES[index % len(_SERIES)]
-    points = sorted(line.points, key=lambda point: point.window)
-    windows = [point.window * shift for point in points]
+def _draw_marks(
+    axis: "Axes", line: Curve, index: int, x: Sequence[int | float], y: Sequence[int | float]
+) -> "Line2D":
+    """The values of one decoder, joined by a line; those of lossy ones are hollow, and the line is dashed."""
     (handle,) = axis.plot(
-        windows,
-        [point.value for point in points],
-        color=colour,
+        x,
+        y,
+        color=_colour(index),
         linestyle="--" if line.lossy else "-",
         marker=_MARKERS[index % len(_MARKERS)],
         markersize=5,
-        markerfacecolor=_PAPER if line.lossy else colour,
+        markerfacecolor=PAPER if line.lossy else _colour(index),
     )
-    for window, point in zip(windows, points, strict=True):
-        if point.low is not None and point.high is not None:
-            axis.plot([window] * 2, [point.low, point.high], color=colour, linewidth=1, zorder=1.5)
     return handle
 
 
-def _draw_level(axis: "Axes", level: ReferenceLevel, index: int) -> "Line2D":
+def _colour(index: int) -> str:
+    return SERIES[index % len(SERIES)]
+
+
+def _draw_level(axis: "Axes", level: ReferenceLevel, index: int, upright: bool = False) -> "Line2D":
     dashes = ("-", (0, (1, 2)), (0, (6, 2, 1, 2)))[index % 3]
+    line, span = (axis.axvline, axis.axvspan) if upright else (axis.axhline, axis.axhspan)
     if level.low is not None and level.high is not None:
-        axis.axhspan(level.low, level.high, color=_SOFT, alpha=0.15, linewidth=0)
-    return axis.axhline(level.value, color=_SOFT, linestyle=dashes, linewidth=1.4)
+        span(level.low, level.high, color=SOFT, alpha=0.15, linewidth=0)
+    return line(level.value, color=SOFT, linestyle=dashes, linewidth=1.4, zorder=1.2)
 
 
-def _windows(axis: "Axes", windows: Sequence[int]) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
+def _legend(figure: "Figure", handles: "dict[str, Line2D]") -> None:
+    if not handles:
+        return
+    # About 36 letters fit into a row of the legend; the longest name decides how many names do.
+    ncols = max(1, 36 // max(12, *map(len, handles)))
+    legend = figure.legend(
+        list(handles.values()), ["name"] * len(handles), loc="outside lower left", ncols=ncols
+    )
+    for text, name in zip(legend.get_texts(), handles, strict=True):
+        text.set_text(name)  # set afterwards, since matplotlib leaves out names that begin with _
 
-    formatter = axis.xaxis.get_major_formatter()
-    axis.set_xscale("log", base=2)  # this replaces the formatter, so it is set again
-    axis.xaxis.set_major_formatter(formatter)
-    axis.xaxis.set_major_locator(FixedLocator(windows or [1]))
-    axis.xaxis.set_minor_locator(NullLocator())
 
+def _log2(axis: "Axes", values: Sequence[int | float], upright: bool = True) -> None:
+    """Make the y axis (or, lying, the x axis) logarithmic and fit it to ``values``, which are positive.
 
-def _log2(axis: "Axes", span: float) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
+    Ticks are at powers of 2 and, on a short axis, between them.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    formatter = axis.yaxis.get_major_formatter()
-    axis.set_yscale("log", base=2)
-    axis.yaxis.set_major_locator(LogLocator(2, subs=(1, 1.5) if span < 8 else (1,)))
-    axis.yaxis.set_major_formatter(formatter)
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    low, high = min(values), max(values)
+    room = max((high / low) ** 0.06, 1.1)
+    (axis.set_yscale if upright else axis.set_xscale)("log", base=2, nonpositive="clip")
+    (axis.set_ylim if upright else axis.set_xlim)(low / room, high * room)
+    one = axis.yaxis if upright else axis.xaxis
+    one.set_major_locator(LogLocator(2, subs=(1, 1.5) if high / low < 8 else (1,)))
+    one.set_minor_locator(NullLocator())
+    plain_numbers(axis)  # the scale has replaced the formatters
 
 
 def _check(label: str, values: Sequence[int | float], positive: bool = False) -> None:

@@ -72,6 +72,8 @@ class Column:
 class Table:
     """Rows that a click on a heading sorts, with `caption` above and `note` below. None is a missing cell.
 
+    Empty lines in the note separate its paragraphs.
+
     Raises InvalidArgument for a row of another length, and for text where numbers are expected.
     """
 

@@ -1,0 +1,63 @@
+"""How long an evaluation will take after its contexts are encoded: guessed from one measured clip and a few draws."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from vidjacobi.bench.duration import Guess, about
+from vidjacobi.datasets.contract import Episode
+from vidjacobi.eval.fvd import paired_difference
+from vidjacobi.eval.measure import Measurer, compare
+from vidjacobi.eval.prediction import as_the_model_sees
+from vidjacobi.eval.quality import ROWS, read
+
+DRAWS = 2  # draws of the bootstrap that are timed
+TRIED = ("tokenizer", 0)  # the reference that needs no decode
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The guessed seconds of the three long parts of an evaluation.
+
+    Attributes:
+        decoding: what the bench is guessed to take.
+        measuring: seconds to turn what is left into frames, features and per-frame distances.
+        comparing: seconds of the bootstrap.
+    """
+
+    decoding: Guess
+    measuring: float
+    comparing: float
+
+    def __str__(self) -> str:
+        """Two sentences for the console."""
+        whole = self.decoding.seconds + self.measuring + self.comparing
+        return (
+            f"this evaluation will take {about(whole)}: decoding {about(self.decoding.seconds)}, measuring "
+            f"{about(self.measuring)}, bootstrap {about(self.comparing)}. Decoding: {self.decoding}"
+        )
+
+
+def forecast(measurer: Measurer, clips: tuple[Episode, ...], decoding: Guess) -> Forecast:
+    """Measure one reference of the first clip and a few draws of the bootstrap, and scale them up.
+
+    Raises BadInput where the first clip cannot be read.
+    """
+    config = measurer.config
+    source = clips[0].frames.read(0, config.frames_needed).frames
+    began = time.perf_counter()
+    frames = measurer.predicted(TRIED, 0, source)
+    given = as_the_model_sees(source[: config.context], measurer.tokenizer)
+    shown = frames if config.shown == "pred" else torch.cat([given, frames])
+    feature = measurer.extractor(shown[None])
+    compare(TRIED, 0, frames, frames.flip(1))  # not the frames themselves, since equal ones cost nothing
+    each = time.perf_counter() - began
+    done = sum(clip < len(clips) for *_, clip in read(measurer.out / ROWS))
+    # the ground truth of every clip has features too, which take most of the time
+    left = max(0, (len(measurer.names) + 1) * len(clips) - done)
+    noise = torch.randn(3, len(clips), feature.shape[1], generator=torch.Generator().manual_seed(0))
+    began = time.perf_counter()
+    paired_difference(noise[0], noise[1], noise[2], DRAWS)
+    draw = (time.perf_counter() - began) / (DRAWS + 1)  # and once without a draw
+    return Forecast(decoding, each * left, draw * config.draws * len(measurer.names))
