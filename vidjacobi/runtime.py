@@ -13,7 +13,7 @@ import torch
 from vidjacobi.errors import InvalidArgument
 
 T = TypeVar("T")
-PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av")  # results may depend on these
+PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 

@@ -31,7 +31,14 @@ def flags(clips: Path, tiny_pair: Path) -> dict[str, Any]:
     """A batch of 7 frames after 9, two futures of a clip from every 8th frame: 6 futures."""
     return {
         **{"data": str(clips), "model": str(tiny_pair), "context": 9, "frames": 7},
-        **{"samples": 2, "starts": "every:8", "output": "tokens", "decoder": "pathwise", "window": 6},
+        **{
+            "samples": 2,
+            "starts": "every:8",
+            "need_truth": True,
+            "output": "tokens",
+            "decoder": "pathwise",
+            "window": 6,
+        },
     }
 
 

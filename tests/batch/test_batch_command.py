@@ -1,5 +1,6 @@
 """The command, as it is used: exit status, messages, signals, several processes, kills."""
 
+import csv
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
@@ -39,6 +41,10 @@ def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.Captu
     assert page.count("<video") == 4
     assert "<h2" in page
     capsys.readouterr()
+    assert main.main(words_of(mine, out)) == 0
+    told = capsys.readouterr()
+    assert f"{out}: everything was done before: 4 futures" in told.out
+    assert f"{out}: resumes: 4 futures are done" in told.err
     assert main.main(words_of({**mine, "frames": 5}, out)) == 2
     assert "frames: 7 there, 5 here" in capsys.readouterr().err
 
@@ -52,7 +58,7 @@ def test_failures_are_told_and_change_the_status(
     words = [*words_of({**flags, "data": str(data)}, out), "--devices", "cpu"]
     assert main.main(words) == 1
     told = capsys.readouterr().out
-    assert "1 failed; " in told
+    assert "1 failed: " in told
     assert str(out / "failures.csv") in told
     assert "broken" in (out / "failures.csv").read_text()
     assert last(told)["all"] == {"done": 2, "skipped": 1, "failed": 1}
@@ -68,7 +74,10 @@ def test_a_report_of_nothing(tmp_path: Path, flags: Flags, capsys: pytest.Captur
     assert main.main(["report", str(tmp_path)]) == 2
     assert "no batch lies here" in capsys.readouterr().err
     data = write_clips(tmp_path / "clips", (9,))
-    assert main.main(words_of({**flags, "data": str(data)}, tmp_path / "out")) == 0
+    assert main.main(words_of({**flags, "data": str(data)}, tmp_path / "out")) == 1
+    told = capsys.readouterr()
+    assert "1 skipped: too short: 9 frames, but 16 are needed: without --need-truth the 9" in told.out
+    assert "nothing was predicted" in told.err
     assert main.main(["report", str(tmp_path / "out")]) == 0
     assert "0 futures of 0 episodes, 1 skipped." in (tmp_path / "out" / "report.html").read_text()
 
@@ -94,11 +103,67 @@ def test_bad_requests(
 def test_a_second_run_in_the_same_folder_is_refused(
     flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vidjacobi.output.run_folder import locked
+    from vidjacobi.output.locks import locked
 
     with locked(tmp_path / "out" / "log" / ".run-0-of-1", wait=False):
         assert main.main(words_of(flags, tmp_path / "out")) == 2
     assert "another run is at work" in capsys.readouterr().err
+
+
+def test_names_of_any_bytes_survive(flags: Flags, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Through the log, the record, the manifest, the failures, the report and the command's last line."""
+    strange = os.fsdecode(b"caf\xe9")
+    data = write_clips(tmp_path / strange, (9,))
+    (data / "a.mp4").rename(data / f"{strange}.mp4")
+    (data / "=broken.mp4").write_bytes(b"no video")
+    out = tmp_path / f"out {strange}"
+    words = words_of({**flags, "data": str(data), "samples": 1, "need_truth": False, "devices": "cpu"}, out)
+    words.remove("False")
+    words.remove("--need-truth")
+    for _ in range(2):  # the second run reads what the first one wrote
+        assert main.main(words) == 1
+        assert last(capfd.readouterr().out)["out"] == str(out)
+    done = next(row for row in rows_of(out).values() if row.status == "done")
+    assert done.source == f"{data}/{strange}.mp4"
+    with np.load(out / str(done.tokens)) as content:
+        assert json.loads(str(content["record"]))["source"] == done.source
+    sources = pq.read_table(out / "manifest.parquet").column("source").to_pylist()
+    assert done.source.encode("utf-8", "backslashreplace").decode() in sources
+    cells = next(csv.reader((out / "failures.csv").read_text().splitlines()[1:]))
+    assert cells[0] == "'=broken"
+    assert main.main(["report", str(out)]) == 0
+
+
+def test_damaged_logs_are_named_and_the_batch_goes_on(
+    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, mine = tmp_path / "out", {**flags, "starts": "first", "limit": 1, "devices": "cpu"}
+    assert main.main(words_of(mine, out)) == 0
+    log = next((out / "log").glob("*.jsonl"))
+    first, second = log.read_text().splitlines()
+    wrong = [
+        {"sample": "0"},
+        {"status": "fine"},
+        {"finished": "now"},
+        {"episode": 5},
+        {"tokens": "/etc/passwd"},
+    ]
+    lines = [json.dumps({**json.loads(first), **part}) for part in wrong]
+    log.write_text("\n".join([*lines, second, "[" * 9000]) + "\n")
+    next(out.glob("items/*/000000-0.npz")).write_bytes(b"PK\3\4 cut")
+    capsys.readouterr()
+    assert main.main(words_of(mine, out)) == 0
+    told = capsys.readouterr()
+    assert f"{log}: line 1, 2, 3, 4, 5 ...: no row of a batch" in told.err
+    assert "000000-0.npz is damaged" in told.err
+    assert last(told.out) == {"out": str(out), "new": {"done": 1}, "all": {"done": 2}}
+    assert main.main(["report", str(out)]) == 0
+    (out / "settings.json").write_text("[1]")
+    assert main.main(words_of(mine, out)) == 2
+    assert f"{out / 'settings.json'} is damaged" in (told := capsys.readouterr().err)
+    assert "give another --out, or --overwrite" in told
+    assert main.main(["report", str(out)]) == 2
+    assert "settings.json" in capsys.readouterr().err
 
 
 def wait_for_lines(out: Path, count: int, process: "subprocess.Popen[str]") -> None:

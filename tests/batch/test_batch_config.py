@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vidjacobi.batch.future_files import digest_of, open_out
+from vidjacobi.batch.devices import dtype_of
+from vidjacobi.batch.future_files import digest_of, open_out, sweep
 from vidjacobi.batch.manifest import ManifestRow, new_log
 from vidjacobi.batch.settings import BatchPlan, load_plan
 from vidjacobi.config.settings import differences
@@ -105,6 +106,53 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(BadOutput, match="cannot be resumed"):
         open_out(tmp_path, plan())
+
+
+def test_beside_another_run_nothing_is_forgotten(tmp_path: Path) -> None:
+    """Two shards that are started together, of which none has a row yet."""
+    out = tmp_path / "out"
+    first = open_out(out, plan(shard="0/2"))
+    assert open_out(out, plan(shard="1/2"), alone=False) == first
+    with pytest.raises(BadOutput, match="another batch"):
+        open_out(out, plan(shard="1/2", frames=7), alone=False)
+    with pytest.raises(
+        BadOutput, match="another run is at work here, and --overwrite would remove its files"
+    ):
+        open_out(out, plan(shard="1/2"), overwrite=True, alone=False)
+
+
+def test_overwriting_keeps_the_locks(tmp_path: Path) -> None:
+    open_out(tmp_path, plan())
+    for name in (".run-0-of-1", "0-of-1-20260101-000000-0123456789ab.jsonl", "mine.jsonl"):
+        (tmp_path / "log").mkdir(exist_ok=True)
+        (tmp_path / "log" / name).touch()
+    open_out(tmp_path, plan(), overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [".run-0-of-1", "mine.jsonl"]
+
+
+def test_a_sweep_removes_only_what_is_ours(tmp_path: Path) -> None:
+    treasure = tmp_path / "treasure"
+    ours, folder, items = f".{'0' * 32}.npz", f".{'1' * 32}", tmp_path / "out" / "items"
+    for place in (treasure, items / "a"):
+        place.mkdir(parents=True)
+        for name in (ours, ".bashrc", "000000-0.npz"):
+            (place / name).touch()
+        (place / folder).mkdir()
+    (items / "b").symlink_to(treasure)
+    (items / "a" / f".{'2' * 32}").symlink_to(treasure)
+    sweep(tmp_path / "out", alone=False)
+    assert (items / "a" / ours).exists()  # it may be a live run's
+    sweep(tmp_path / "out", alone=True)
+    assert {path.name for path in (items / "a").iterdir()} == {".bashrc", "000000-0.npz", f".{'2' * 32}"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "items").symlink_to(items)
+    sweep(tmp_path / "other", alone=True)
+    assert len(list(treasure.iterdir())) == 4
+
+
+def test_devices_of_other_dtypes_are_refused() -> None:
+    assert str(dtype_of(plan(devices="cpu,cpu").config)) == "torch.float32"
+    assert str(dtype_of(plan(devices="cpu", dtype="bfloat16").config)) == "torch.bfloat16"
 
 
 def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:

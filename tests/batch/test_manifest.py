@@ -14,10 +14,10 @@ from vidjacobi.batch.manifest import (
     FinishedItems,
     Item,
     ManifestRow,
-    compact,
     merged,
     new_log,
 )
+from vidjacobi.batch.manifest_table import compact
 from vidjacobi.errors import BadOutput
 
 ROW = ManifestRow(
@@ -36,14 +36,14 @@ def log(out: Path, *rows: ManifestRow) -> Path:
 def test_rows_come_back(tmp_path: Path) -> None:
     log(tmp_path, ROW)
     assert merged(tmp_path) == [ROW]
-    assert compact(tmp_path) == {DONE: 1}
+    assert compact(tmp_path).counts == {DONE: 1}
     assert pq.read_table(tmp_path / "manifest.parquet").to_pylist() == [vars(ROW)]
 
 
 def test_no_file_without_rows(tmp_path: Path) -> None:
     log(tmp_path)
     assert not list(tmp_path.rglob("*.jsonl"))
-    assert compact(tmp_path) == {}
+    assert compact(tmp_path).counts == {}
     assert pq.read_table(tmp_path / "manifest.parquet").num_rows == 0
 
 

@@ -45,6 +45,23 @@ def test_what_is_done(batch: Batch, flags: Flags, alone: dict[Any, str], tmp_pat
     assert hash_tokens([tokens[latents:]]) == one.tokens_sha256
 
 
+def test_the_context_is_enough(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    data = write_clips(tmp_path / "clips", (9, 8, 18))
+    rows = batch(tmp_path / "out", **{**flags, "data": str(data), "need_truth": False, "samples": 1})
+    assert {item[:2] for item in hashes(rows)} == {("a", 0), ("c", 0), ("c", 8)}
+    assert "too short: 8 frames, but 9 are needed: a smaller --context" in str(rows["b", None, None].error)
+
+
+def test_files_that_are_gone_are_made_again(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    out, mine = tmp_path / "out", {**flags, "limit": 1, "output": "videos"}
+    before = hashes(batch(out, **mine))
+    gone = [out / "items" / "a" / "000000-0.npz", out / "items" / "a" / "000000-1.mp4"]
+    for path in gone:
+        path.unlink()
+    assert hashes(batch(out, **mine)) == before
+    assert all(path.is_file() for path in gone)
+
+
 @pytest.mark.parametrize("rows", [1, pytest.param(3, marks=pytest.mark.slow), 16])
 def test_rows_change_nothing(
     batch: Batch, flags: Flags, alone: dict[Any, str], tmp_path: Path, rows: int
@@ -176,4 +193,4 @@ def test_items_have_names_of_their_own(tmp_path: Path) -> None:
     outputs = FutureFiles(tmp_path, "videos", "")
     assert outputs.path(Item("test/0bf1", 16, 3), ".mp4") == tmp_path / "items" / "test_0bf1" / "000016-3.mp4"
     assert outputs.path(Item("../../etc", 0, 0), ".npz").is_relative_to(tmp_path / "items")
-    assert outputs.find(Item("a", 0, 0)) is None
+    assert outputs.find(Item("a", 0, 0), print) is None

@@ -16,7 +16,7 @@ vidjacobi.shapes vidjacobi.errors vidjacobi.registry vidjacobi.grid vidjacobi.ru
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
-cosmos_adapter vidjacobi.assets vidjacobi.loading
+cosmos_adapter vidjacobi.assets vidjacobi.loading vidjacobi.provenance
 vidjacobi.rollouts vidjacobi.html_report
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.atomic import durable, replacing, replacing_folder, write_json
+from vidjacobi.output.atomic import (
+    durable,
+    is_temporary,
+    remove,
+    replacing,
+    replacing_folder,
+    temporary_beside,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("write", [replacing, durable])
@@ -41,6 +49,30 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert os.listdir(folder) == ["first"]
     assert os.listdir(folder) == ["third"]
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_gives_way_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    (treasure / "gold").touch()
+    (tmp_path / "a").symlink_to(treasure)
+    with replacing_folder(tmp_path / "a") as partial:
+        (partial / "new").touch()
+    assert not (tmp_path / "a").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["a", "treasure"]
+    (tmp_path / "link").symlink_to(treasure)
+    remove(tmp_path / "link")
+    (tmp_path / "a" / "inner").symlink_to(treasure)
+    remove(tmp_path / "a")
+    assert os.listdir(tmp_path) == ["treasure"]
+    assert (treasure / "gold").exists()
+
+
+def test_names_of_our_own_making_are_known(tmp_path: Path) -> None:
+    assert is_temporary(temporary_beside(tmp_path / "a").name)
+    assert is_temporary(temporary_beside(tmp_path / "a.npz", ".npz").name)
+    for name in (".bashrc", ".git", "a.npz", f".{'0' * 31}", f".{'0' * 32}.tar.gz", "0" * 32):
+        assert not is_temporary(name)
 
 
 def test_json_of_any_path(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.run_folder import RunFolder, locked, removed_if_empty
+from vidjacobi.output.run_folder import RunFolder, removed_if_empty
 
 
 def bench(path: Path) -> RunFolder:
@@ -77,10 +77,12 @@ def test_resume(tmp_path: Path) -> None:
         folder.resume(lambda record: [f"{record['frames']} there", "more"])
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", "null", '"text"'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "null", '"text"', "[" * 9000])
 def test_a_damaged_record_is_not_resumed(tmp_path: Path, content: str) -> None:
     (tmp_path / "bench.json").write_text(content)
-    with pytest.raises(BadOutput, match=r"holds a bench that cannot be resumed \(.+\): give another --out"):
+    with pytest.raises(
+        BadOutput, match=r"cannot be resumed \(.*bench.json is damaged: .+\): give another --out"
+    ):
         bench(tmp_path).resume(lambda record: [record["config"]])
     assert (tmp_path / "bench.json").read_text() == content
 
@@ -119,10 +121,19 @@ def test_overwrite_follows_no_link(tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
     fill(out, "bench.json")
     (out / "tokens").symlink_to(treasure)
-    with pytest.raises(BadOutput, match="cannot be overwritten"):
+    with pytest.raises(BadOutput, match=r"cannot be overwritten: .*tokens is a link; .* left alone"):
         bench(out).overwrite()
     assert sorted(path.name for path in treasure.iterdir()) == ["a", "map.png"]
     assert (out / "bench.json").exists()
+
+
+def test_overwrite_goes_behind_no_link(tmp_path: Path) -> None:
+    treasure = fill(tmp_path / "treasure", "a.jsonl")
+    out = fill(tmp_path / "out", "settings.json")
+    (out / "log").symlink_to(treasure)
+    with pytest.raises(BadOutput, match=r"cannot be overwritten: .*log is a link"):
+        RunFolder(out, "batch", "settings.json", parts=("log/*.jsonl",)).overwrite()
+    assert (treasure / "a.jsonl").exists()
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -137,14 +148,6 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         folder.refuse_foreign(besides=("log",))
     (folder.path / "bench.json").write_text(json.dumps({}))
     folder.refuse_foreign(besides=())  # files of others may lie beside an earlier run's
-
-
-def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    path, refused = tmp_path / "lock", pytest.raises(BadOutput, match="another run is at work")
-    with locked(path, wait=False), refused, locked(path, wait=False):
-        pass
-    with locked(path, wait=False):
-        pass
 
 
 def test_only_what_the_block_made_and_left_empty_goes(tmp_path: Path) -> None:

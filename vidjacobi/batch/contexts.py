@@ -79,6 +79,7 @@ class Planner:
 
     Attributes:
         record: takes the rows of what cannot be done, and of finished files that no log knows yet.
+        tell: prints a line for the user.
     """
 
     config: BatchConfig
@@ -86,12 +87,12 @@ class Planner:
     files: FutureFiles
     reader: TimedReader
     record: Callable[[ManifestRow], None]
+    tell: Callable[[str], None]
 
     def tasks(self, entries: Iterable[Entry]) -> Iterator[ContextTask]:
         """Contexts of which a future is missing, episode by episode."""
-        for entry in entries:
-            if not self.finished.complete(entry.id, self.config.samples):
-                yield from self._of(entry)
+        for entry in unfinished(entries, self.finished, self.files, self.config.samples, self.tell):
+            yield from self._of(entry)
 
     def _of(self, entry: Entry) -> Iterator[ContextTask]:
         config = self.config
@@ -99,18 +100,19 @@ class Planner:
             if isinstance(entry, Skipped):
                 raise BadInput(entry.reason)
             there = self.reader.count(entry.frames, entry.source)  # opens the video, but in another process
-            fitting = fit_length(entry, there, config.clip_frames, config.short)
+            fitting = fit_length(entry, there, config.frames_needed, config.short)
         except BadInput as error:
             self.record(
                 ManifestRow(entry.id, status=FAILED, error=str(error), source=getattr(entry, "source", None))
             )
             return
         if isinstance(fitting, Skipped):
-            self.record(ManifestRow(entry.id, status=SKIPPED, error=fitting.reason, source=entry.source))
+            reason = f"{fitting.reason}: {remedy_for_short(config)}" if there else fitting.reason
+            self.record(ManifestRow(entry.id, status=SKIPPED, error=reason, source=entry.source))
             return
         # an episode that is padded counts as long as a clip
-        length = max(there, config.clip_frames)
-        starts = parse_starts(config.starts).of(length, config.clip_frames, config.seed, entry.id)
+        length = max(there, config.frames_needed)
+        starts = parse_starts(config.starts).of(length, config.frames_needed, config.seed, entry.id)
         for start in starts:
             missing = tuple(self._missing(fitting, start))
             if missing:
@@ -121,11 +123,34 @@ class Planner:
             if self.finished.done(episode.id, start, sample):
                 continue
             # whole files without a line in any log: a run was killed between the two
-            found = self.files.find(Item(episode.id, start, sample))
+            found = self.files.find(Item(episode.id, start, sample), self.tell)
             if found:
                 self.record(found)
             else:
                 yield sample
+
+
+def unfinished(
+    entries: Iterable[Entry],
+    finished: FinishedItems,
+    files: FutureFiles,
+    samples: int,
+    tell: Callable[[str], None],
+) -> Iterator[Entry]:
+    """The entries of which something is to be done, futures whose files are gone included."""
+    for entry in entries:
+        if lost := files.lost(finished.items(entry.id)):
+            tell(f"{entry.id}: the files of {len(lost)} finished futures are gone; they are made again")
+            finished.forget(lost)
+        if not finished.complete(entry.id, samples):
+            yield entry
+
+
+def remedy_for_short(config: BatchConfig) -> str:
+    """The settings that let a short episode be taken."""
+    if config.need_truth:
+        return f"without --need-truth the {config.context} frames of the context are enough"
+    return "a smaller --context needs fewer, and --short pad repeats the last one"
 
 
 def read_context(task: ContextTask, config: BatchConfig, reader: TimedReader) -> ReadClip:

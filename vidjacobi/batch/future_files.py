@@ -10,14 +10,13 @@ its rename and the log's line, the next run finds it and adds the line.
 """
 
 import json
-import shutil
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,14 +24,25 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from vidjacobi.batch.manifest import FAILURES, LOGS, MANIFEST, Item, ManifestRow
+from vidjacobi.batch.devices import dtype_of
+from vidjacobi.batch.manifest import LOGS, ROWS, Item, ManifestRow
+from vidjacobi.batch.manifest_table import FAILURES, MANIFEST
 from vidjacobi.batch.settings import BatchPlan
 from vidjacobi.config.settings import differences
 from vidjacobi.datasets import folder_name
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.atomic import durable, replacing_folder, sync_file, sync_folder, write_json
+from vidjacobi.output.atomic import (
+    durable,
+    is_temporary,
+    remove,
+    replacing_folder,
+    sync_file,
+    sync_folder,
+    write_json,
+)
 from vidjacobi.output.run_folder import RunFolder
+from vidjacobi.provenance import changes, fingerprint, provenance
 from vidjacobi.runtime import versions
 from vidjacobi.shapes import Frames
 from vidjacobi.video.writer import write_video
@@ -63,7 +73,7 @@ class FutureFiles:
 
     Attributes:
         kind: a key of ``vidjacobi.batch.settings.OUTPUTS``.
-        digest: of the settings, so that files of another batch are never taken for this one's.
+        digest: of the settings and weights, so that files of another batch are never taken for this one's.
     """
 
     out: Path
@@ -106,12 +116,15 @@ class FutureFiles:
                 partial,
                 tokens=content.tokens.to("cpu", torch.int32).numpy(),
                 context_latents=np.int32(content.context_latents),
-                record=np.array(json.dumps(record, ensure_ascii=False)),
+                record=np.array(json.dumps(record)),  # in ASCII: a path may hold what UTF-8 has no code for
             )
         return row
 
-    def find(self, item: Item) -> ManifestRow | None:
-        """The row of a future whose files are there and whole, None without; after a crash no log may have it."""
+    def find(self, item: Item, tell: Callable[[str], None]) -> ManifestRow | None:
+        """The row of a future whose files are there and whole, None without; after a crash no log may have it.
+
+        What is damaged is told, and made again.
+        """
         path = self.path(item, ".npz")
         if not path.is_file():
             return None
@@ -119,55 +132,114 @@ class FutureFiles:
             with np.load(path, allow_pickle=False) as content:
                 tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
                 record = json.loads(str(content["record"]))
-            # another batch's, or tokens that are not those that were recorded
-            if (
-                record.pop("settings") != self.digest
-                or hash_tokens([tokens[latents:]]) != record["tokens_sha256"]
-            ):
-                return None
-            row = ManifestRow(**record)
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile):
-            return None  # damaged: it is made again
-        beside = row.video is None or (self.out / row.video).exists()
-        return row if beside and row.item == item else None
+            settings, row = record.pop("settings"), ROWS.row_of(record)
+            if hash_tokens([tokens[latents:]]) != row.tokens_sha256:
+                raise ValueError("its tokens are not those that it was written with")
+        except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
+            tell(f"{path} is damaged ({error!r:.200}) and is made again")
+            return None
+        if settings != self.digest or row.item != item:
+            return None  # another batch's
+        return row if row.video is None or (self.out / row.video).exists() else None
+
+    def lost(self, items: Sequence[Item]) -> list[Item]:
+        """Those of finished futures whose files are not there any more."""
+        names: dict[
+            Path, set[str]
+        ] = {}  # of each folder once: to ask for every file would take long on a network
+        for folder in {self.path(item, ".npz").parent for item in items}:
+            names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        suffixes = [".npz", *([] if self.suffix is None else [self.suffix])]
+        return [
+            item
+            for item in items
+            if any(path.name not in names[path.parent] for path in (self.path(item, s) for s in suffixes))
+        ]
 
 
-def open_out(out: Path, plan: BatchPlan, resume: bool = True, overwrite: bool = False) -> FutureFiles:
-    """Make the output folder ready, or resume in it.
+def open_out(
+    out: Path,
+    plan: BatchPlan,
+    resume: bool = True,
+    overwrite: bool = False,
+    alone: bool = True,
+) -> FutureFiles:
+    """Make the output folder ready, or resume in it; ``alone``: no other shard is at work there.
 
-    Raises BadOutput where another batch lies there, saying what differs, or any without ``resume``.
+    Raises BadOutput where another batch lies there, saying what differs, or any without ``resume``; InvalidArgument
+    and BadCheckpoint for a model whose files cannot be read.
     """
     settings = json.loads(json.dumps(plan.settings()))  # as it is read back: tuples are lists
-    folder = RunFolder(out, "batch", SETTINGS, parts=(ITEMS, LOGS, MANIFEST, FAILURES, REPORT))
+    # the locks in LOGS stay: a lock file that is removed would be held twice
+    logs = f"{LOGS}/*-of-*.jsonl"
+    folder = RunFolder(out, "batch", SETTINGS, parts=(ITEMS, logs, MANIFEST, FAILURES, REPORT))
     folder.refuse_foreign(besides=(LOGS,))  # this run's own lock lies there already
     if overwrite:
+        if not alone:
+            raise BadOutput(
+                f"{out}: another run is at work here, and --overwrite would remove its files: "
+                "end it, or leave --overwrite out"
+            )
         folder.overwrite()
     if folder.is_ours and not resume:
         raise BadOutput(
             f"{out} holds a batch: leave --no-resume out to resume it, or --overwrite to begin anew"
         )
+    made: dict[str, Any] = {}
     found: list[str] = []
 
-    def changes(record: dict[str, Any]) -> list[str]:
+    def compare(record: dict[str, Any]) -> list[str]:
+        before = record.get("made_with")
+        made.update(made_with(plan, before))
         found.extend(differences(settings, record["settings"]))
-        # Without a log no item was reached, and the folder may be another batch's.
-        return found if any(out.glob(f"{LOGS}/*.jsonl")) else []
+        found.extend(changes(made, before, plan.config.other_versions))
+        # Without a log and another run no item was reached, and the folder may be another batch's.
+        return found if not alone or any(out.glob(logs)) else []
 
-    if folder.resume(changes) is None or found:
+    before = folder.resume(compare)
+    made = made or made_with(plan)
+    earlier: list[Any] = []  # versions of packages that made a part of it
+    if before and not found:
+        earlier = list(before.get("earlier") or [])
+        if before["made_with"]["versions"] != made["versions"]:
+            earlier.append(before["made_with"]["versions"])
+    record = {"settings": settings, "made_with": made, "versions": versions(), "earlier": earlier}
+    if before != record:
         folder.create()
         with durable(out / SETTINGS) as partial:
-            write_json(partial, {"settings": settings, "versions": versions()})
-    return FutureFiles(out, plan.config.output, digest_of(settings))
+            write_json(partial, record)
+    return FutureFiles(out, plan.config.output, digest_of({**settings, **fingerprint(made)}))
+
+
+def made_with(plan: BatchPlan, before: Any = None) -> dict[str, Any]:
+    """What the results depend on beside the settings; see ``vidjacobi.provenance``."""
+    config = plan.config
+    return provenance(config.model, config.tokenizer, dtype_of(config), before)
+
+
+def recorded_dtype(out: Path) -> str:
+    """The dtype that the batch in a folder is computed in."""
+    return str(json.loads((out / SETTINGS).read_text(encoding="utf-8"))["made_with"]["dtype"])
 
 
 def sweep(out: Path, alone: bool) -> None:
-    """Remove the temporary files of runs that were killed; only old ones unless this run is ``alone`` in ``out``."""
-    for path in (out / ITEMS).glob("*/.*"):  # temporary names begin with a dot, see vidjacobi.output.atomic
-        try:
-            if alone or time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except OSError:
-            continue  # another shard has just renamed it, or it may not be removed
+    """Remove the temporary files of runs that were killed; only old ones unless this run is ``alone`` in ``out``.
+
+    Only names of our own making are removed, and nothing behind a link.
+    """
+    items = out / ITEMS
+    if items.is_symlink() or not items.is_dir():
+        return
+    for folder in items.iterdir():
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            try:
+                old = time.time() - path.lstat().st_mtime > _STALE
+                if is_temporary(path.name) and not path.is_symlink() and (alone or old):
+                    remove(path)
+            except OSError:
+                continue  # another shard has just renamed it, or it may not be removed
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:

@@ -1,25 +1,22 @@
 """What has been done: every worker appends rows to a log of its own, and all logs together are the manifest.
 
-``log/*.jsonl`` is the truth: a line is written and fsynced after each finished item. ``manifest.parquet`` is made
-of it at intervals, at the end, and by ``vidjacobi report``.
+``log/*.jsonl`` is the truth: a line is written and fsynced after each finished item. Tables are made of it, see
+``manifest_table``.
 """
 
-import csv
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from uuid import uuid4
 
-from vidjacobi.output.atomic import replacing
 from vidjacobi.output.rows import JsonRows, RowLog
-from vidjacobi.output.run_folder import locked
 
-LOGS, MANIFEST, FAILURES = "log", "manifest.parquet", "failures.csv"
+LOGS = "log"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
-_CHUNK = 10_000  # rows that are Python objects at a time
 
 
 class Item(NamedTuple):
@@ -67,6 +64,14 @@ class ManifestRow:
     fps: float | None = None
     notes: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no batch writes: a damaged line must not say what is done, or where files are."""
+        if self.status not in (DONE, SKIPPED, FAILED) or not math.isfinite(self.finished):
+            raise ValueError(f"status {self.status!r}, finished {self.finished}")
+        for path in map(PurePosixPath, filter(None, (self.tokens, self.video))):
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{path} lies outside of the batch's folder")
+
     @property
     def item(self) -> Item:
         """Which one it is about."""
@@ -94,21 +99,55 @@ def rows_in(out: Path) -> Iterator[ManifestRow]:
         yield from ROWS.read(path)
 
 
+def damage_in(out: Path) -> list[str]:
+    """Where lines of the logs are no rows, in words; the lines that kills cut short are left out."""
+    found = []
+    for path in sorted((out / LOGS).glob("*.jsonl")):
+        if lines := ROWS.damaged(path):
+            found.append(f"{path}: line {', '.join(map(str, lines[:5]))}{' ...' if len(lines) > 5 else ''}")
+    return found
+
+
 class FinishedItems:
     """Which items need not be done again, by the logs in ``out``."""
 
     def __init__(self, out: Path) -> None:
-        self._done: dict[str, set[tuple[int | None, int | None]]] = {}
+        self._done: dict[str, frozenset[tuple[int | None, int | None]]] = {}
         self._starts: dict[str, int] = {}
         self._skipped: set[str] = set()
+        done: dict[str, set[tuple[int | None, int | None]]] = {}
+        failed: set[Item] = set()
         for row in rows_in(out):
             if row.status == DONE:
-                self._done.setdefault(row.episode, set()).add((row.start, row.sample))
+                done.setdefault(row.episode, set()).add((row.start, row.sample))
                 self._starts[row.episode] = row.starts or 0  # so a complete episode need not be opened again
             elif row.status == SKIPPED:
                 self._skipped.add(row.episode)
+            else:
+                failed.add(row.item)
+        self._done = {episode: frozenset(items) for episode, items in done.items()}
+        self._failed = sum(
+            not self.done(*item) if item.start is not None else item.episode not in self._done
+            for item in failed
+        )
 
-    def done(self, episode: str, start: int, sample: int) -> bool:
+    @property
+    def counts(self) -> "Counter[str]":
+        """Futures done, episodes skipped, and what had failed and is tried again."""
+        return Counter(
+            {DONE: sum(map(len, self._done.values())), SKIPPED: len(self._skipped), FAILED: self._failed}
+        )
+
+    def items(self, episode: str) -> list[Item]:
+        """The futures of an episode that are finished."""
+        return [Item(episode, start, sample) for start, sample in self._done.get(episode, ())]
+
+    def forget(self, items: Sequence[Item]) -> None:
+        """Take futures for unfinished: their files are gone."""
+        for item in items:
+            self._done[item.episode] = self._done[item.episode] - {(item.start, item.sample)}
+
+    def done(self, episode: str, start: int | None, sample: int | None) -> bool:
         """Whether this future is finished."""
         return (start, sample) in self._done.get(episode, ())
 
@@ -116,7 +155,7 @@ class FinishedItems:
         """Whether an episode has nothing left to do, without opening it."""
         if episode in self._skipped:
             return True
-        done = self._done.get(episode, set())
+        done = self._done.get(episode, frozenset())
         starts = {start for start, _ in done}
         return len(starts) == self._starts.get(episode, -1) and all(
             (start, sample) in done for start in starts for sample in range(samples)
@@ -144,50 +183,5 @@ def merged(out: Path) -> list[ManifestRow]:
     )
 
 
-def compact(out: Path) -> "Counter[str]":
-    """Write ``manifest.parquet`` and ``failures.csv`` of all logs, each whole or not at all.
-
-    Returns the number of rows by status. Raises BadOutput.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with locked(out / LOGS / ".lock", wait=True):  # or an older state could replace a newer one
-        rows = merged(out)
-        with replacing(out / MANIFEST) as partial, pq.ParquetWriter(partial, schema()) as writer:
-            for first in range(0, len(rows), _CHUNK):
-                # a part at a time: a million rows as Python objects would take gigabytes
-                part = [asdict(row) for row in rows[first : first + _CHUNK]]
-                writer.write_table(pa.Table.from_pylist(part, schema()))
-        _list_failures(out / FAILURES, [row for row in rows if row.status == FAILED])
-    return Counter(row.status for row in rows)
-
-
-def _list_failures(path: Path, rows: list[ManifestRow]) -> None:
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(["episode", "start", "sample", "source", "error"])
-        table.writerows([row.episode, row.start, row.sample, row.source, row.error] for row in rows)
-
-
-def schema() -> Any:
-    """Arrow schema of ``manifest.parquet``."""
-    import pyarrow as pa
-
-    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    return pa.schema([(part.name, kinds[_plain(part.type)]) for part in fields(ManifestRow)])
-
-
 def _rank(row: ManifestRow) -> tuple[int, float]:
     return ((FAILED, SKIPPED, DONE).index(row.status), row.finished)
-
-
-def _plain(kind: Any) -> type:
-    """int of ``int | None``."""
-    return next(part for part in getattr(kind, "__args__", (kind,)) if part is not type(None))

@@ -117,7 +117,7 @@ class Pipeline:
     def _read(self, entries: Iterable[Entry], finished: FinishedItems, reader: TimedReader) -> None:
         """The first thread: read and encode contexts."""
         config, tokenizer = self._config, self._pair[1]
-        planner = Planner(config, finished, self._tools.files, reader, self._record)
+        planner = Planner(config, finished, self._tools.files, reader, self._record, self._tools.tell)
         for task in planner.tasks(self._unless_stopped(entries)):
             try:
                 clip = read_context(task, config, reader)

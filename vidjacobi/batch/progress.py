@@ -4,17 +4,84 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 
 from tqdm import tqdm
 
-from vidjacobi.batch.manifest import DONE, FAILED, LOGS, SKIPPED, label_of
+from vidjacobi.batch.manifest import DONE, FAILED, LOGS, ROWS, SKIPPED, FinishedItems, label_of
+from vidjacobi.datasets import Entry
 from vidjacobi.errors import VidjacobiError
 from vidjacobi.output.rows import new_lines
 
 _EVERY = 10.0  # seconds between lines where standard error is not a terminal
+_BAR = "{desc}: {n_fmt}/{total_fmt} {bar} {elapsed}<{remaining}{postfix}"
+
+
+class Outlook:
+    """How many futures a shard has in all: those of earlier runs, of the episodes seen, and an estimate for the rest.
+
+    The episodes are counted by a thread of its own, because a listing opens no video but may still take a while.
+
+    Attributes:
+        before: futures of this shard that earlier runs had done; complete once ``listed`` is.
+        listed: episodes of the shard; None until they are counted.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.before = 0
+        self.listed: int | None = None
+        self._samples = samples
+        self._complete = self._to_do = 0
+        self._expected: dict[str, int] = {}  # futures of each episode that this run has come to
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def count(self, entries: Iterable[Entry], finished: FinishedItems) -> None:
+        """Begin to count the shard's entries, and what is finished of them."""
+        self._thread = Thread(target=self._count, args=(entries, finished), name="count", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> int:
+        """Wait until they are counted; how many there are, 0 where the listing broke off."""
+        if self._thread is not None:
+            self._thread.join()
+        return self.listed or 0
+
+    def stop(self) -> None:
+        """Count no further."""
+        self._stop.set()
+
+    def see(self, episode: str, futures: int) -> None:
+        """Take note of an episode that this run has come to, and of how many futures it has."""
+        self._expected[episode] = max(futures, self._expected.get(episode, 0))
+
+    @property
+    def total(self) -> int | None:
+        """All futures of the shard, exact once every episode was seen; None until they are counted."""
+        if self.listed is None:
+            return None
+        seen, expected = len(self._expected), sum(self._expected.values())
+        mean = expected / seen if seen else self._samples
+        return round(self._complete + expected + max(0, self._to_do - seen) * mean)
+
+    def _count(self, entries: Iterable[Entry], finished: FinishedItems) -> None:
+        listed = 0
+        with suppress(VidjacobiError):  # whoever does the work meets it too, and says it
+            for entry in entries:
+                if self._stop.is_set():
+                    return
+                done = len(finished.items(entry.id))
+                listed += 1
+                self.before += done
+                if finished.complete(entry.id, self._samples):
+                    self._complete += done
+                else:
+                    self._to_do += 1
+            self.listed = listed
 
 
 class ProgressTracker:
@@ -22,38 +89,73 @@ class ProgressTracker:
 
     Attributes:
         counts: rows by status.
+        outlook: how many futures there will be.
     """
 
-    def __init__(self, out: Path, shard: str) -> None:
+    def __init__(self, out: Path, shard: str, samples: int) -> None:
         self._folder, self._pattern = out / LOGS, f"{label_of(shard)}-*.jsonl"
         # by file, the bytes that are counted or were there before this run
         self._read = {path: path.stat().st_size for path in self._folder.glob(self._pattern)}
         self.counts: Counter[str] = Counter()
+        self.outlook, self._samples = Outlook(samples), samples
         self._began = self._told = time.monotonic()
-        self._bar = tqdm(desc="futures", unit="", disable=None, dynamic_ncols=True)
+        self._bar = tqdm(desc="futures", disable=None, dynamic_ncols=True, bar_format=_BAR)
 
     def look(self) -> None:
         """Read the rows that are new, and show the counts."""
         for path in self._folder.glob(self._pattern):
             lines, self._read[path] = new_lines(path, self._read.get(path, 0))
             for line in lines:
-                with suppress(ValueError, KeyError, TypeError):  # a line of a later version, or none of ours
-                    self.counts[json.loads(line)["status"]] += 1
+                with suppress(ValueError, RecursionError):  # a line of a later version, or none of ours
+                    row = ROWS.row_of(json.loads(line))
+                    self.counts[row.status] += 1
+                    self.outlook.see(row.episode, (row.starts or 0) * self._samples)
         if not self._bar.disable:
-            self._bar.set_postfix_str(", ".join(self._troubles()), refresh=False)
-            self._bar.update(self.counts[DONE] - self._bar.n)
+            self._show()
         elif time.monotonic() - self._told > _EVERY:
             self._told = time.monotonic()
             tell(self.line())
 
     def line(self) -> str:
-        """Futures done, a minute, and what was skipped or failed."""
-        spent = max(1e-9, time.monotonic() - self._began)
-        done = self.counts[DONE]
-        return ", ".join([f"{done} futures done ({60 * done / spent:.1f} a minute)", *self._troubles()])
+        """Futures done of all, a minute, seconds left, and what was skipped or failed."""
+        done, total = self.counts[DONE], self.outlook.total
+        there = done + self.outlook.before
+        words = f"{there:,} of {max(total, there):,} futures done" if total else f"{done:,} futures done"
+        pace = self._pace()
+        facts = [f"{60 * pace:.1f} a minute"] if pace else []
+        if total and pace and total > there:
+            facts.append(f"about {tqdm.format_interval((total - there) / pace)} left")
+        return ", ".join([words + (f" ({', '.join(facts)})" if facts else ""), *self._troubles()])
+
+    def summary(self) -> str:
+        """What this run did, and what was there before it."""
+        done, pace = self.counts[DONE], self._pace()
+        words = f"{done:,} future{'s' * (done != 1)} done now" + (
+            f" ({60 * pace:.1f} a minute)" if pace else ""
+        )
+        if self.outlook.before:
+            words = f"{words}, {self.outlook.before:,} before"
+        if not self.counts and self.outlook.before:
+            words = f"everything was done before: {self.outlook.before:,} futures"
+        return ", ".join([words, *self._troubles()])
+
+    def _show(self) -> None:
+        done, pace = self.counts[DONE], self._pace()
+        rate = [f"{60 * pace:.1f} a minute"] if pace else []
+        self._bar.set_postfix_str(", ".join([*rate, *self._troubles()]), refresh=False)
+        total = self.outlook.total
+        if total is not None:
+            self._bar.initial = self.outlook.before
+            self._bar.total = max(total, done + self.outlook.before)
+            done += self.outlook.before
+        self._bar.update(done - self._bar.n)
+
+    def _pace(self) -> float:
+        """Futures a second of this run."""
+        return self.counts[DONE] / max(1e-9, time.monotonic() - self._began)
 
     def _troubles(self) -> list[str]:
-        return [f"{self.counts[status]} {status}" for status in (SKIPPED, FAILED) if self.counts[status]]
+        return [f"{self.counts[status]:,} {status}" for status in (SKIPPED, FAILED) if self.counts[status]]
 
     def __enter__(self) -> "ProgressTracker":
         return self
@@ -61,6 +163,8 @@ class ProgressTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.outlook.stop()
         self.look()
         self._bar.close()
 

@@ -6,6 +6,7 @@ in the output folder, which all machines must share. Untested on a cluster and w
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vidjacobi.batch.contexts import unfinished
+from vidjacobi.batch.future_files import recorded_dtype
 from vidjacobi.batch.manifest import FAILED, FinishedItems, new_log
 from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, tell
@@ -21,6 +24,7 @@ from vidjacobi.batch.workers import BatchJob, check_room, listing, load_pair
 from vidjacobi.datasets import Entry
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.processes import available_cores, stoppable
+from vidjacobi.runtime import choose
 from vidjacobi.video.timed_reader import TimedReader
 
 if TYPE_CHECKING:
@@ -30,11 +34,10 @@ _STORE = 200 * 2**20  # bytes of a local object store: only names of episodes go
 _FUTURES = 4  # futures for each row that an actor is handed at a time
 
 
-def run_ray(job: BatchJob, tally: ProgressTracker) -> None:
+def run_ray(job: BatchJob, tally: ProgressTracker, finished: FinishedItems) -> None:
     """Do what is missing of the job with Ray. Raises VidjacobiError, Stopped."""
     config = job.plan.config
-    finished = FinishedItems(job.files.out)
-    entries = [entry for entry in listing(config) if not finished.complete(entry.id, config.samples)]
+    entries = list(unfinished(listing(config), finished, job.files, config.samples, tell))
     if not entries:
         return
     with _connected(config) as gpus, stoppable():  # after Ray, which installs a handler of its own
@@ -54,6 +57,7 @@ class Actor:
             torch.set_num_threads(threads)
         config, out = job.plan.config, job.files.out
         device = config.devices.split(",")[0]
+        check_dtype(config, device, recorded_dtype(out))
         check_room(job.plan, [device])
         pair = load_pair(config, device)
         self._tools = Tools(job.plan, pair, job.files, new_log(out, config.shard), lambda row: None, tell)
@@ -70,6 +74,15 @@ class Actor:
         except VidjacobiError as reason:
             error = str(reason)
         return {"failed": np.array([failed]), "error": np.array([error])}
+
+
+def check_dtype(config: BatchConfig, device: str, recorded: str) -> None:
+    """Refuse to compute in another dtype than the machine that started the batch. Raises InvalidArgument."""
+    mine = str(choose(device, config.dtype).dtype).removeprefix("torch.")
+    if mine != recorded:
+        raise InvalidArgument(
+            f"an actor computes in {mine}, and the batch was started in {recorded}: give --dtype {mine} or {recorded}"
+        )
 
 
 def _dataset(job: BatchJob, entries: list[Entry], gpus: float) -> "Dataset":
@@ -91,6 +104,16 @@ def _dataset(job: BatchJob, entries: list[Entry], gpus: float) -> "Dataset":
     )
 
 
+def private() -> dict[str, str]:
+    """Environment of a Ray of this run alone: it listens on 127.0.0.1 only, and answers nobody without a new token.
+
+    Whoever can speak to a Ray can run programs on it. Set before Ray is imported, which reads it then.
+    """
+    # without clusters, a Ray of one machine takes 127.0.0.1 for its address on every system, and listens on no other
+    alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return {**alone, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 def batch_size(entries: int, config: BatchConfig, workers: int) -> int:
     """Episodes that an actor is handed at a time: enough to keep its rows full, few enough to spread the end."""
     full = -(-_FUTURES * config.rows // config.samples)
@@ -110,6 +133,8 @@ def _connected(config: BatchConfig) -> Iterator[float]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A local Ray gives its actors a low priority by default, but here they are the work.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    if not config.ray_address:
+        os.environ.update(private())
     try:
         import ray
         import ray.data
@@ -129,6 +154,12 @@ def _connected(config: BatchConfig) -> Iterator[float]:
     except (ConnectionError, OSError, ValueError, RuntimeError) as error:
         raise InvalidArgument(f"Ray cannot be reached or started: {error}") from error
     try:
+        addresses = {node["NodeManagerAddress"] for node in ray.nodes()}
+        if not config.ray_address and addresses != {"127.0.0.1"}:
+            raise InvalidArgument(
+                f"Ray {ray.__version__} does not keep to this machine (it listens on {', '.join(addresses)}): use "
+                "--engine local, or a Ray that does"
+            )
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False

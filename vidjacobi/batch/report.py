@@ -60,9 +60,14 @@ def write_report(out: Path, clips: int) -> Path:
 def settings_of(out: Path) -> dict[str, Any]:
     """Settings of the batch in a folder. Raises BadInput."""
     try:
-        return json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{out / SETTINGS}: cannot be read: {error}") from error
+        settings: dict[str, Any] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
+        facts_of(settings), settings["context"] + settings["frames"]  # all that is needed is there
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(
+            f"{out / SETTINGS} is damaged ({error!r:.200}): put it back, or begin anew with the batch's command and "
+            "--overwrite"
+        ) from error
+    return settings
 
 
 def summary_of(rows: Sequence[ManifestRow]) -> str:

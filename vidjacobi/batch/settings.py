@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import gcd
 from typing import Any, TypeVar
 
 from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
@@ -24,7 +25,8 @@ ENGINES = ("local", "ray")
 # How the work is spread and how much of it is asked for; results depend on none of these.
 MAY_CHANGE = {
     *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
-    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check"),
+    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check", "other_versions"),
+    "dtype",  # the dtype really used, the weights and the versions are compared by vidjacobi.provenance
 }
 
 
@@ -43,6 +45,11 @@ class Shard:
     def of(self, entries: Iterable[T]) -> Iterator[T]:
         """Those of the entries that belong to it."""
         return (entry for number, entry in enumerate(entries) if number % self.count == self.index)
+
+    def overlaps(self, other: "Shard") -> bool:
+        """Whether some place in a dataset belongs to both."""
+        # i + a n = j + b m has a solution iff n's and m's greatest common divisor divides i - j
+        return (self.index - other.index) % gcd(self.count, other.count) == 0
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -63,7 +70,8 @@ class BatchConfig:
     Attributes:
         dataset: entry of ``vidjacobi.datasets.DATASETS``, or auto; ``data`` is its path.
         camera, split, clip_list: which part of the dataset is taken; only every ``stride``-th frame counts.
-        starts: rule of ``vidjacobi.datasets.clip_starts.STARTS``; clips are ``context + frames`` frames long.
+        need_truth: take only clips that also have the ``frames`` after the context, to compare the futures with.
+        starts: rule of ``vidjacobi.datasets.clip_starts.STARTS`` for clips of ``frames_needed`` frames.
         short: policy of ``vidjacobi.datasets.clip_starts.SHORT`` for episodes with fewer frames than that.
         limit: take only the first so many episodes.
         samples: futures of each context.
@@ -80,6 +88,7 @@ class BatchConfig:
         gpus: per worker of Ray, may be a fraction; None: 1 where there are any.
         seconds: longest time that reading one context may take.
         fail_fast: stop at the first failure.
+        other_versions: resume although packages that results depend on have changed.
     """
 
     data: str = ""
@@ -88,6 +97,7 @@ class BatchConfig:
     split: str | None = None
     stride: int = 1
     clip_list: str | None = None
+    need_truth: bool = False
     starts: str = "first"
     short: str = "skip"
     limit: int | None = None
@@ -117,6 +127,7 @@ class BatchConfig:
     gpus: float | None = None
     seconds: float = 120.0
     fail_fast: bool = False
+    other_versions: bool = False
 
     def check(self) -> None:
         """Raise InvalidArgument for what cannot be run."""
@@ -140,9 +151,9 @@ class BatchConfig:
         return SamplingParams(self.temperature, self.top_p, self.top_k, self.seed)
 
     @property
-    def clip_frames(self) -> int:
-        """Frames of a clip: context and what is predicted."""
-        return self.context + self.frames
+    def frames_needed(self) -> int:
+        """Frames that a clip must have: the context and, with ``need_truth``, as many as are predicted."""
+        return self.context + (self.frames if self.need_truth else 0)
 
     def dataset_options(self) -> dict[str, object]:
         """For ``open_dataset``: what was given."""

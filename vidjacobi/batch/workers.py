@@ -19,8 +19,10 @@ from os import _exit
 
 import torch
 
+from vidjacobi.batch.devices import devices_of
 from vidjacobi.batch.future_files import FutureFiles
-from vidjacobi.batch.manifest import FAILED, FinishedItems, ManifestRow, compact, new_log
+from vidjacobi.batch.manifest import FAILED, FinishedItems, ManifestRow, new_log
+from vidjacobi.batch.manifest_table import compact
 from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, explain, tell
 from vidjacobi.batch.settings import BatchConfig, BatchPlan, Shard, parse_shard
@@ -33,7 +35,7 @@ from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.processes import Stopped, available_cores, end_with_parent, stoppable
-from vidjacobi.runtime import choose, pick_device
+from vidjacobi.runtime import choose
 from vidjacobi.video.timed_reader import TimedReader
 
 OK, SOME_FAILED, ERROR = 0, 1, 2  # how a worker ends
@@ -88,7 +90,7 @@ def run_shard(
     shard: Shard,
     device: str,
     observe: Callable[[ManifestRow], None],
-    tell: Callable[[str], None],
+    finished: FinishedItems,
 ) -> "Counter[str]":
     """Do what is missing of a shard in this process; returns the number of rows recorded, by status."""
     config, out = job.plan.config, job.files.out
@@ -97,28 +99,17 @@ def run_shard(
     tools = Tools(job.plan, load_pair(config, device), job.files, log, observe, tell)
     reader = TimedReader(config.seconds)
     with closing(log):
-        counts = Pipeline(tools).run(entries, FinishedItems(out), reader)
+        counts = Pipeline(tools).run(entries, finished, reader)
     reader.close()  # where the run was stopped it may be waiting for a hanging video, and ends with this process
     return counts
 
 
-def devices_of(config: BatchConfig) -> list[str]:
-    """One device per worker of the local engine. Raises InvalidArgument for a device that is not there."""
-    if config.devices == "auto":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        names = [f"cuda:{index}" for index in range(count)] or ["cpu"]
-    else:
-        names = [str(pick_device(name.strip())) for name in config.devices.split(",")]
-    workers = config.workers or len(names)
-    return [names[index % len(names)] for index in range(workers)]  # in turn, where there are more workers
-
-
-def run_local(job: BatchJob, tally: ProgressTracker) -> None:
+def run_local(job: BatchJob, tally: ProgressTracker, finished: FinishedItems) -> None:
     """Do the job's shard on this machine. Raises VidjacobiError, Stopped."""
     config = job.plan.config
     devices, shard = devices_of(config), parse_shard(config.shard)
     if len(devices) == 1:
-        run_shard(job, shard, devices[0], lambda row: tally.look(), tell)
+        run_shard(job, shard, devices[0], lambda row: tally.look(), finished)
     else:
         Workers(job, shard, devices).run(tally)
 
@@ -196,7 +187,7 @@ def work(job: BatchJob, shard: Shard, device: str, threads: int) -> None:
     status = OK
     try:
         with stoppable(signal.SIGTERM):
-            counts = run_shard(job, shard, device, lambda row: None, tell)
+            counts = run_shard(job, shard, device, lambda row: None, FinishedItems(job.files.out))
             status = SOME_FAILED if counts[FAILED] else OK
     except Stopped as stopped:
         status = stopped.status

@@ -14,9 +14,11 @@ OUT gets items/EPISODE/START-SAMPLE.npz (tokens) and .mp4 or a folder of picture
 is finished), manifest.parquet (the same as a table), failures.csv and settings.json; `vidjacobi report OUT` makes a
 page of it. The same command resumes where it was stopped or killed, and tries again what had failed. What a future is
 depends on nothing but the model, the episode's id, start and sample, the seed, the decoder and its numbers: not on
-rows, workers, shards or engine.
+rows, workers, shards or engine. It resumes only with the same weights, dtype and versions of the packages that
+results depend on (vidjacobi, torch, av, decord): settings.json has their hashes and numbers.
 
-Exit status: 0; 1 if a future failed; 2 for a bad request or a full disk; 130 or 143 when stopped.
+Exit status: 0; 1 if a future failed or nothing was predicted at all; 2 for a bad request or a full disk; 130 or 143
+when stopped.
 """
 
 EXAMPLES = """examples:
@@ -48,6 +50,8 @@ def _add_data(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("which clips").add_argument
     add("--dataset", metavar="NAME", help=f"auto, {options.LAYOUTS} (auto)")
     options.add_clip_choice(add)
+    truth = "only clips that also have the frames after the context, to compare with"
+    add("--need-truth", action="store_true", default=None, help=truth)
     add("--starts", metavar="RULE", help="first, every:N or random:N clips of each episode (first)")
     add("--short", metavar="POLICY", help="episodes shorter than a clip: skip, pad or error (skip)")
     add("--limit", type=options.whole, metavar="N", help="only the first N episodes")
@@ -92,6 +96,7 @@ def _add_resume(parser: ArgumentParser) -> None:
     add("--no-resume", dest="resume", action="store_false", help="refuse a folder that holds a batch")
     resume = "resume in such a folder (the default)"
     add("--resume", dest="resume", action="store_true", default=True, help=resume)
+    options.add_other_versions(add)
     add("--overwrite", action="store_true", help="begin anew in a folder that holds a batch")
 
 

@@ -1,5 +1,6 @@
 """The ``vidjacobi`` command: finds the command's module, and turns errors into messages and exit statuses."""
 
+import io
 import json
 import os
 import sys
@@ -107,6 +108,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
         complete(COMMANDS, lambda name: module_of(name).parser())
     words = list(sys.argv[1:] if words is None else words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a path of undecodable bytes is printed as its JSON escape; the default would end the command here
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not words or words[0] in {"-h", "--help"}:
         print(OVERVIEW, end="")
         return 0

@@ -177,6 +177,12 @@ def add_memory_check(add: Add) -> None:
     add("--no-memory-check", dest="memory_check", action="store_false", default=None, help=what)
 
 
+def add_other_versions(add: Add) -> None:
+    """``--other-versions``: of commands that resume."""
+    what = "resume although packages that results depend on have changed"
+    add("--other-versions", action="store_true", default=None, help=what)
+
+
 def add_context(add: Add, default: int | None = None, image: bool = False) -> None:
     """``--context``; ``image``: the command also takes images."""
     what = f"frames given: 1 + 8k (9{'; 1 for an image' if image else ''})"

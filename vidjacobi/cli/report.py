@@ -22,12 +22,12 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Write both; the page and the futures by status. Raises BadInput, BadOutput."""
-    from vidjacobi.batch.manifest import compact
+    from vidjacobi.batch.manifest_table import compact
     from vidjacobi.batch.report import write_report
     from vidjacobi.batch.run import require_batch
 
     require_batch(args.out)
-    totals = compact(args.out)
+    totals = compact(args.out).counts
     page = write_report(args.out, args.clips)
     print(f"{page}: open it in a browser")
     return {"report": str(page), "all": dict(totals)}

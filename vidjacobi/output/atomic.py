@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,29 @@ from typing import Any
 from uuid import uuid4
 
 from vidjacobi.errors import BadOutput
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
+
+
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """A hidden name that nobody has, in the folder of ``path``."""
+    return path.parent / f".{uuid4().hex}{suffix}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that ``temporary_beside`` makes, and so was left by a run that was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link. What links point to is left alone.
+
+    Raises OSError.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)  # does not follow the links in it
+    else:
+        path.unlink()
 
 
 @contextmanager
@@ -22,7 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise BadOutput(f"{path}: is a folder; a file name is needed")
-    partial = path.parent / f".{uuid4().hex}{path.suffix}"
+    partial = temporary_beside(path, path.suffix)
     try:
         yield partial
         os.replace(partial, path)
@@ -49,16 +73,16 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     Raises BadOutput where the disk refuses.
     """
-    partial = folder.parent / f".{uuid4().hex}"
+    partial = temporary_beside(folder)
     try:
         partial.mkdir()
         yield partial
-        if folder.exists():
+        if folder.exists() or folder.is_symlink():
             # A folder cannot be renamed over one that is not empty, so the old one steps aside first.
-            old = folder.parent / f".{uuid4().hex}"
+            old = temporary_beside(folder)
             folder.rename(old)
             partial.rename(folder)
-            shutil.rmtree(old)
+            remove(old)
         else:
             partial.rename(folder)
     except OSError as error:
@@ -72,10 +96,14 @@ def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
 
     Raises BadOutput.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n"
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """UTF-8 text that appears whole or not at all. Raises BadOutput."""
     with replacing(path) as partial:
-        # A path of undecodable bytes holds lone surrogates, which UTF-8 has no code for. Their backslash form is
-        # the JSON escape of the same character, so they survive.
+        # A path of undecodable bytes holds lone surrogates, which UTF-8 has no code for. Their backslash form
+        # (\udcff for the byte ff) is the JSON escape of the same character, so they survive.
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -1,17 +1,18 @@
 """Output folders: claimed before any work is done, resumed only by the same run, never emptied of foreign files."""
 
-import errno
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from vidjacobi.errors import BadInput, BadOutput
+from vidjacobi.output.atomic import remove
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class RunFolder:
     """The folder of one run, and how an earlier run of the same kind is told from anything else.
 
     A rollout replaces its whole folder: ``claim``, then ``restart`` or ``atomic.replacing_folder``. A bench, an
-    evaluation and a batch resume in theirs: ``resume``, or ``overwrite`` to begin anew; files of others stay.
+    evaluation and a batch resume in theirs: ``resume``, or ``overwrite`` to begin anew; files of others stay. They
+    do it while they hold a lock, so that no two of them open, forget or fill one folder at the same time.
 
     Attributes:
         path: of the folder.
@@ -53,6 +55,12 @@ class RunFolder:
             probe.unlink()
         except OSError as error:
             raise BadOutput(f"{self.path}: cannot be written to: {error.strerror or error}") from error
+
+    def locked(self) -> AbstractContextManager[bool]:
+        """Hold this folder for one run, from before it is opened to the run's end; see ``locks.locked``."""
+        from vidjacobi.output.locks import locked  # a rollout, which replaces its folder, needs none
+
+        return locked(self.path / LOCK, wait=False)
 
     def claim(self, overwrite: bool) -> None:
         """Refuse a folder that may not be replaced as a whole; nothing is made or removed yet.
@@ -106,14 +114,15 @@ class RunFolder:
         """
         if not self.is_ours:
             return None
+        file = self.path / self.record
         # Whatever is wrong with the record, the run that left it cannot be told from another.
         try:
-            record: dict[str, Any] = json.loads((self.path / self.record).read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             found = differences(record)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
-            raise BadOutput(
-                f"{self.path} holds {_article(self.kind)} that cannot be resumed ({error}): {self.remedy}"
-            ) from error
+        except BadInput as error:  # of another file, which it names
+            raise BadOutput(self._damaged(str(error))) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadOutput(self._damaged(f"{file} is damaged: {error!r}")) from error
         if found:
             raise BadOutput(f"{self.path} holds another {self.kind} ({'; '.join(found)}): {self.remedy}")
         return record
@@ -128,12 +137,22 @@ class RunFolder:
         try:
             for pattern in (*self.parts, *self.marks, self.record):  # the record last: until then it is ours
                 for path in list(self.path.glob(pattern)):
-                    if path.is_dir():
-                        shutil.rmtree(path)  # raises OSError for a link
-                    else:
-                        path.unlink()
+                    self._check_reached_without_links(path)
+                    remove(path)
         except OSError as error:
             raise BadOutput(f"{self.path}: cannot be overwritten: {error}") from error
+
+    def _check_reached_without_links(self, path: Path) -> None:
+        """Raise OSError where what a pattern found lies behind a link, or is itself a link to a folder."""
+        between = path.relative_to(self.path).parents
+        links = [self.path / step for step in between if (self.path / step).is_symlink() and step.name]
+        if path.is_symlink() and path.is_dir():
+            links.append(path)
+        if links:
+            raise OSError(f"{links[0]} is a link; what it points to is left alone: remove the link")
+
+    def _damaged(self, why: str) -> str:
+        return f"{self.path} holds {_article(self.kind)} that cannot be resumed ({why}): {self.remedy}"
 
 
 @contextmanager
@@ -148,30 +167,6 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
                 path.rmdir()  # never what holds something, or is a link
             except OSError:
                 break
-
-
-@contextmanager
-def locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold a lock file, which the system releases however this process ends.
-
-    Raises BadOutput where another process holds it (without ``wait``) or its folder cannot be written. On file
-    systems without locks nothing is held.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise BadOutput(f"{path.parent}: cannot be written to: {error.strerror or error}") from error
-    with file:
-        try:
-            # The lock is the open file's, not its content's: it goes when this process ends, killed or not.
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise BadOutput(
-                    f"{path.parent}: another run is at work here; wait for it, or end it"
-                ) from error
-        yield
 
 
 def _article(noun: str) -> str:

@@ -1,0 +1,34 @@
+"""The devices of a batch's workers, and the dtype that they compute in."""
+
+import torch
+
+from vidjacobi.batch.settings import BatchConfig
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.runtime import choose, pick_device
+
+
+def devices_of(config: BatchConfig) -> list[str]:
+    """One device per worker of the local engine. Raises InvalidArgument for a device that is not there."""
+    if config.devices == "auto":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        names = [f"cuda:{index}" for index in range(count)] or ["cpu"]
+    else:
+        names = [str(pick_device(name.strip())) for name in config.devices.split(",")]
+    workers = config.workers or len(names)
+    return [names[index % len(names)] for index in range(workers)]  # in turn, where there are more workers
+
+
+def dtype_of(config: BatchConfig) -> torch.dtype:
+    """The one dtype that all workers compute in. Raises InvalidArgument where ``auto`` differs from device to device.
+
+    On a cluster it is that of the machine that starts the batch; an actor of another one refuses to work.
+    """
+    if config.dtype != "auto":
+        return choose("cpu", config.dtype).dtype
+    found = {name: choose(name).dtype for name in devices_of(config)}
+    if len(set(found.values())) > 1:
+        words = ", ".join(f"{name} {str(dtype).removeprefix('torch.')}" for name, dtype in found.items())
+        raise InvalidArgument(
+            f"the devices compute in different dtypes ({words}), so results would depend on the worker: give --dtype"
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,133 @@
+"""What results depend on beside the settings: the bytes of the weights, the dtype really used, versions of packages.
+
+A run records them, and one that resumes compares them: a name such as ``my_model/`` may hold other weights today, and
+``dtype: auto`` another dtype on another machine.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidjacobi.errors import BadCheckpoint
+from vidjacobi.loading import is_shipped, locate
+from vidjacobi.runtime import versions
+
+# files that a load may read, in a checkpoint's folder and in these of its folders
+_SUFFIXES = (".safetensors", ".pt", ".bin", ".jit", ".json")
+_FOLDERS = (".", "transformer", "tokenizer")
+# packages that compute results, or read the frames that they are made of
+_VERSIONS = ("vidjacobi", "torch", "av", "decord")
+OTHER_VERSIONS = "--other-versions mixes the results of both"
+
+
+def provenance(model: str, tokenizer: str | None, dtype: torch.dtype, before: Any = None) -> dict[str, Any]:
+    """What to record, as plain values: ``dtype``, ``versions``, and ``weights``.
+
+    ``weights`` has, by file name, the sha256 of the whole content, the size in bytes and the time of the last change
+    in ns. A file of the size and time that ``before`` (an earlier record) has for it is not read again.
+
+    Raises InvalidArgument for an unknown model, BadCheckpoint for files that cannot be read.
+    """
+    known = before.get("weights") if isinstance(before, Mapping) else None
+    weights = _hashes(weights_files(model, tokenizer), known if isinstance(known, Mapping) else {})
+    there = versions()
+    return {
+        "dtype": str(dtype).removeprefix("torch."),
+        "weights": weights,
+        "versions": {name: there[name] for name in _VERSIONS},
+    }
+
+
+def weights_files(model: str, tokenizer: str | None = None) -> dict[str, Path]:
+    """The files that a model and its video tokenizer are loaded from, by name. Repositories are fetched.
+
+    Of a loader in a Python module it is the module: what the loader reads is not known.
+    """
+    if is_shipped(model):
+        with resources.as_file(resources.files("vidjacobi") / "assets" / model) as folder:
+            return _files_in(folder)
+    module, colon, _ = model.partition(":")
+    if colon and not Path(model).expanduser().exists():
+        spec = find_spec(module)
+        return {f"{module}.py": Path(spec.origin)} if spec and spec.origin else {}
+    weights, codec = locate(model, tokenizer)
+    found = _files_in(
+        weights if weights.is_dir() else weights.parent, None if weights.is_dir() else weights.name
+    )
+    if not codec.is_relative_to(weights):
+        found |= {f"tokenizer: {name}": path for name, path in _files_in(codec).items()}
+    return found
+
+
+def changes(now: Mapping[str, Any], before: Any, other_versions: bool = False) -> list[str]:
+    """Why results of ``now`` do not go beside those of the record ``before``; empty if they do.
+
+    With ``other_versions`` the versions of packages may differ.
+    """
+    if not isinstance(before, Mapping) or not isinstance(before.get("weights"), Mapping):
+        return ["it does not say with which weights it was made"]
+    found = []
+    if now["dtype"] != before.get("dtype"):
+        found.append(f"dtype: {before.get('dtype')} there, {now['dtype']} here")
+    names = [*now["weights"], *(name for name in before["weights"] if name not in now["weights"])]
+    if other := [name for name in names if _sha256(now, name) != _sha256(before, name)]:
+        found.append(f"other weights: {', '.join(other[:3])}{' ...' if len(other) > 3 else ''}")
+    if not other_versions:
+        there = before.get("versions") if isinstance(before.get("versions"), Mapping) else {}
+        for name, version in now["versions"].items():
+            if there.get(name) != version:
+                found.append(f"{name} {there.get(name)} there, {version} here: {OTHER_VERSIONS}")
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, which may be larger than the memory. Raises OSError."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            total.update(piece)
+    return total.hexdigest()
+
+
+def fingerprint(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record must be the same for results of one run: the dtype, and the weights' sha256 by name."""
+    return {"dtype": record["dtype"], "weights": {name: _sha256(record, name) for name in record["weights"]}}
+
+
+def _sha256(record: Mapping[str, Any], name: str) -> Any:
+    file = record["weights"].get(name)
+    return file.get("sha256") if isinstance(file, Mapping) else None
+
+
+def _files_in(folder: Path, only: str | None = None) -> dict[str, Path]:
+    """Files of a checkpoint; with ``only`` that one and the JSON files beside it."""
+    paths = [path for part in _FOLDERS for path in sorted((folder / part).glob("*")) if path.is_file()]
+    wanted = [path for path in paths if path.suffix in _SUFFIXES]
+    if only is not None:
+        wanted = [path for path in wanted if path.name == only or path.suffix == ".json"]
+    return {path.relative_to(folder).as_posix(): path for path in wanted}
+
+
+def _hashes(files: Mapping[str, Path], known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, path in files.items():
+        try:
+            status = path.stat()
+            state = {"bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+            old = known.get(name)
+            same = isinstance(old, Mapping) and all(old.get(key) == value for key, value in state.items())
+            digest = old["sha256"] if same and _is_sha256(old.get("sha256")) else file_sha256(path)
+        except OSError as error:
+            raise BadCheckpoint(f"{path}: cannot be read: {error.strerror or error}") from error
+        found[name] = {"sha256": digest, **state}
+    return found
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
