@@ -79,7 +79,8 @@ def changes(now: Mapping[str, Any], before: Any, other_versions: bool = False) -
     if other := [name for name in names if _sha256(now, name) != _sha256(before, name)]:
         found.append(f"other weights: {', '.join(other[:3])}{' ...' if len(other) > 3 else ''}")
     if not other_versions:
-        there = before.get("versions") if isinstance(before.get("versions"), Mapping) else {}
+        there = before.get("versions")
+        there = there if isinstance(there, Mapping) else {}
         for name, version in now["versions"].items():
             if there.get(name) != version:
                 found.append(f"{name} {there.get(name)} there, {version} here: {OTHER_VERSIONS}")
@@ -121,8 +122,11 @@ def _hashes(files: Mapping[str, Path], known: Mapping[str, Any]) -> dict[str, di
             status = path.stat()
             state = {"bytes": status.st_size, "changed_ns": status.st_mtime_ns}
             old = known.get(name)
-            same = isinstance(old, Mapping) and all(old.get(key) == value for key, value in state.items())
-            digest = old["sha256"] if same and _is_sha256(old.get("sha256")) else file_sha256(path)
+            old = old if isinstance(old, Mapping) else {}
+            same = all(old.get(key) == value for key, value in state.items()) and _is_sha256(
+                old.get("sha256")
+            )
+            digest = old["sha256"] if same else file_sha256(path)
         except OSError as error:
             raise BadCheckpoint(f"{path}: cannot be read: {error.strerror or error}") from error
         found[name] = {"sha256": digest, **state}

@@ -24,7 +24,7 @@ class Reason(NamedTuple):
     """Why items have no result: as one row words it, and how many rows say the same but for their numbers."""
 
     text: str
-    count: int
+    times: int
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def reasons(out: Path, totals: Totals) -> list[str]:
     found = []
     for status, reason in totals.reasons.items():
         count = totals.counts[status]
-        often = "" if reason.count == count else f", most often ({reason.count:,} times)"
+        often = "" if reason.times == count else f", most often ({reason.times:,} times)"
         found.append(f"{count:,} {status}{often}: {reason.text}{then[status]}")
     return found
 

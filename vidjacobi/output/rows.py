@@ -101,8 +101,8 @@ class CsvRows(Generic[R]):
         text = io.StringIO(newline="")
         # the writer quotes a line feed by itself, but a carriage return only in newer Pythons
         returns = any("\r" in cell for line in cells for cell in line if isinstance(cell, str))
-        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-        csv.writer(text, lineterminator="\n", quoting=quoting).writerows(cells)
+        dialect = csv.unix_dialect if returns else csv.excel  # the first quotes every cell
+        csv.writer(text, dialect, lineterminator="\n").writerows(cells)
         _append(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
     def read(self, path: Path) -> list[R]:
