@@ -88,7 +88,7 @@ def test_a_report_of_nothing(tmp_path: Path, flags: Flags, capsys: pytest.Captur
     [
         (["batch", "nowhere"], "nowhere: no such file or folder"),
         (["batch", ".", "--starts", "evry:3"], "did you mean 'every'"),
-        (["batch", ".", "window=3"], "decoder.KEY=VALUE"),
+        (["batch", ".", "windo=3"], "did you mean 'window'"),
         (["batch", ".", "--context", "10"], "a context of 10 frames"),
     ],
 )
