@@ -170,6 +170,7 @@ def test_commands_read_in_the_other_process_only() -> None:
         "vidjacobi/batch",
         "vidjacobi/bench",
         "vidjacobi/html_report",
+        "vidjacobi/export",
     ]
     files = [file for folder in [*folders, "eval"] for file in (root / folder).glob("*.py")]
     assert len(files) > 50

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.models.codec import fit
 from vidjacobi.video.clips import open_clip, read_frames
-from vidjacobi.video.images import image_from_bytes
+from vidjacobi.video.images import image_from_bytes, stacked
 from vidjacobi.video.whitelist import MOST_BYTES, MOST_STREAMS
 
 # The bytes that are no text get them past a look for text, and to the demuxer.
@@ -95,6 +96,20 @@ def test_too_many_pictures_for_one_read(tmp_path: Path) -> None:
     assert open_clip(tmp_path).frames == needed
     with pytest.raises(BadInput, match=rf"{needed} frames of 8000x8000 take 4.1 GiB.*ask for fewer"):
         read_frames(tmp_path, 0, needed)
+
+
+def test_too_many_pictures_of_other_files_for_one_read() -> None:
+    """Such as those in the rows of a parquet file: only the first one is made."""
+    made: list[int] = []
+
+    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+        for number in range(30):
+            made.append(number)
+            yield f"row {number}", np.zeros((8000, 8000, 3), np.uint8)
+
+    with pytest.raises(BadInput, match=r"a.parquet: 30 frames of 8000x8000 take 5.4 GiB"):
+        stacked(pictures(), 30, "a.parquet")
+    assert made == [0]
 
 
 def test_too_many_frames_for_one_read(tmp_path: Path) -> None:

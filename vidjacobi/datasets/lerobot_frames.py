@@ -12,7 +12,7 @@ from vidjacobi.datasets.contract import FrameSource, reason_of
 from vidjacobi.datasets.frame_sources import File, Stretch, state_of, thinned, trouble_with
 from vidjacobi.datasets.side_files import path_below
 from vidjacobi.errors import BadInput
-from vidjacobi.video.images import image_from_bytes, read_image
+from vidjacobi.video.images import image_from_bytes, read_image, stacked
 from vidjacobi.video.records import ReadClip
 
 _NEAR = 0.01  # relative difference of frame rates that may come from rounding
@@ -47,6 +47,8 @@ class DataRows:
         try:
             rows = pq.read_table(self.path, columns=[*columns, "frame_index"], filters=where).to_pylist()
             return sorted(rows, key=lambda row: int(row["frame_index"]))
+        except MemoryError:  # pyarrow's too
+            raise
         except Exception as error:  # pyarrow raises nearly anything for damaged bytes
             raise BadInput(f"{self.path}: cannot be read: {reason_of(error)}") from error
 
@@ -190,10 +192,10 @@ class InParquet:
                 f"but it has {len(numbers)}"
             )
         rows = self.rows.read([self.camera], numbers[start : last + 1 : stride])
-        pictures = [self._picture(row) for row in rows]
-        if len({picture.shape for picture in pictures}) > 1:
-            raise BadInput(f"{self.rows.name}: its pictures differ in size")
-        return ReadClip(np.stack(pictures), self.fps / stride, self.rows.name, start, "pillow")
+        named = ((f"{self.rows.name}, frame {row['frame_index']}", self._picture(row)) for row in rows)
+        return ReadClip(
+            stacked(named, count, self.rows.name), self.fps / stride, self.rows.name, start, "pillow"
+        )
 
     def _picture(self, row: dict[str, Any]) -> UInt8[np.ndarray, "H W 3"]:
         # The datasets library stores a picture as {"bytes": ..., "path": ...}, others as bytes.

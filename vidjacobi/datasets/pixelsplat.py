@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -21,7 +20,7 @@ from vidjacobi.datasets.frame_sources import trouble_with
 from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput
 from vidjacobi.shapes import Frames
-from vidjacobi.video.images import image_from_bytes
+from vidjacobi.video.images import image_from_bytes, stacked
 from vidjacobi.video.records import ReadClip
 
 KEYS = {"url", "timestamps", "cameras", "images", "key"}
@@ -51,16 +50,16 @@ class InChunk:
                 f"{stride}, but it has {total}"
             )
         name = f"{self.chunk}, clip {self.key}"
-        pictures = [
-            image_from_bytes(self._images()[i].numpy().tobytes(), f"{name}, frame {i}")
-            for i in range(start, last + 1, stride)
-        ]
-        if len({picture.shape for picture in pictures}) > 1:
-            raise BadInput(f"{name}: its pictures differ in size")
+        labels = {i: f"{name}, frame {i}" for i in range(start, last + 1, stride)}
+        named = (
+            (label, image_from_bytes(self._images()[i].numpy().tobytes(), label))
+            for i, label in labels.items()
+        )
+        pictures = stacked(named, count, name)
         cameras = self.cameras()
         # by the timestamps of these frames or, for a single frame, of the clip; 30 for a clip of one frame
         fps = cameras.at(start, count, stride).fps() or (cameras.fps() or 30.0) / stride
-        return ReadClip(np.stack(pictures), fps, name, start, "pillow")
+        return ReadClip(pictures, fps, name, start, "pillow")
 
     def cameras(self) -> Cameras:
         """All cameras of the clip. Raises BadInput."""

@@ -33,6 +33,7 @@ PACKED = {
     b'\x04"M\x18': "lz4",
 }
 _LONGEST_NOTE = 1 << 20  # bytes of a .json or .txt file; larger ones are no caption
+_PIECE = 1 << 20  # bytes copied at a time
 T = TypeVar("T")
 
 
@@ -59,9 +60,10 @@ class InTar:
         with tempfile.TemporaryDirectory(prefix="vidjacobi-") as folder:
             path = Path(folder) / f"video{Path(self.name).suffix}"
             try:
-                with self.tar.open("rb") as shard:
+                with self.tar.open("rb") as shard, path.open("wb") as copy:
                     shard.seek(self.offset)
-                    path.write_bytes(shard.read(self.size))
+                    for piece in _pieces(self.size):  # a whole video would take as much memory
+                        copy.write(shard.read(piece))
             except OSError as error:
                 raise BadInput(f"{self.tar}: cannot be read: {error.strerror or error}") from error
             try:
@@ -69,6 +71,11 @@ class InTar:
             except BadInput as error:
                 # messages name the shard instead of the temporary file
                 raise BadInput(str(error).replace(str(path), f"{self.tar}:{self.name}")) from error
+
+
+def _pieces(size: int) -> Iterator[int]:
+    """The sizes of the pieces in which ``size`` bytes are copied."""
+    yield from (min(_PIECE, size - at) for at in range(0, size, _PIECE))
 
 
 def open_webdataset(root: Path) -> Iterator[Entry]:

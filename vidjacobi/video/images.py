@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +87,32 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
 
 def read_images(files: Sequence[Path]) -> UInt8[np.ndarray, "T H W 3"]:
     """The images as frames, uint8 RGB. Raises BadInput where one differs in size from the first, and for too many."""
-    check_frames(len(files), *image_size(files[0]), files[0].parent)
-    first = read_image(files[0])
-    frames = np.empty((len(files), *first.shape), np.uint8)
-    for i, file in enumerate(files):
-        frame = first if i == 0 else read_image(file)
-        if frame.shape != first.shape:
+    check_frames(
+        len(files), *image_size(files[0]), files[0].parent
+    )  # by the header, before a picture is made
+    pictures = ((str(file), read_image(file)) for file in files)
+    return stacked(pictures, len(files), str(files[0].parent))
+
+
+def stacked(
+    pictures: Iterable[tuple[str, UInt8[np.ndarray, "H W 3"]]], count: int, name: str
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """``count`` pictures, each with its own name for messages, as frames; one at a time stands in memory beside them.
+
+    Raises BadInput where one differs in size from the first, and where together they are too large (``whitelist``).
+    """
+    frames, first = np.empty((0, 0, 0, 3), np.uint8), ""
+    for place, (called, picture) in enumerate(pictures):
+        height, width = picture.shape[:2]
+        if place == 0:
+            check_frames(count, height, width, name)
+            frames, first = np.empty((count, height, width, 3), np.uint8), Path(called).name
+        if picture.shape != frames.shape[1:]:
             raise BadInput(
-                f"{file}: {frame.shape[1]}x{frame.shape[0]} pixels, but {files[0].name} has "
-                f"{first.shape[1]}x{first.shape[0]}; the frames of a clip need one size"
+                f"{called}: {width}x{height} pixels, but {first} has {frames.shape[2]}x{frames.shape[1]}; "
+                "the frames of a clip need one size"
             )
-        frames[i] = frame
+        frames[place] = picture
     return frames
 
 
