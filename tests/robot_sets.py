@@ -1,5 +1,6 @@
 """A small LeRobot v3.0 dataset with states, actions and texts; tests/datasets/lerobot_sets.py has pictures only."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from clip_files import encode, moving
+from PIL import Image
 
 CAMERA, WRIST = "observation.images.top", "observation.images.wrist"
 LENGTHS = (12, 20)  # frames of its episodes
@@ -19,7 +21,10 @@ NAMES = {"motors": ["a", "b", "c"]}
 def write_robot_set(
     root: Path, cameras: tuple[str, ...] = (CAMERA,), codec: str = "av1", version: str = "v3.0"
 ) -> Path:
-    """LeRobot v3.0: two episodes of a 48x64 camera in one video, with state, action, ``next.done`` and a text."""
+    """LeRobot v3.0: two episodes of a 48x64 camera in one video, with state, action, ``next.done`` and a text.
+
+    Its codec may be png: then the pictures are in the table.
+    """
     video = {
         "video.height": 48,
         "video.width": 64,
@@ -28,6 +33,8 @@ def write_robot_set(
         "has_audio": False,
     }
     camera = {"dtype": "video", "shape": [48, 64, 3], "names": ["height", "width", "channels"], "info": video}
+    if codec == "png":
+        camera = {**camera, "dtype": "image", "info": None}
     features: dict[str, Any] = dict.fromkeys(cameras, camera)
     features["observation.state"] = {"dtype": "float32", "shape": [3], "names": NAMES, "fps": FPS}
     features["action"] = {"dtype": "float32", "shape": [2], "names": None}
@@ -48,8 +55,8 @@ def write_robot_set(
     (root / "meta/info.json").write_text(json.dumps(info))
     table = pa.table({"task_index": [0, 1, 2], "__index_level_0__": list(TASKS)})
     pq.write_table(table, root / "meta/tasks.parquet")
-    encoder = {"av1": "libsvtav1", "h264": "libx264", "mpeg4": "mpeg4"}[codec]
-    for key in cameras:
+    encoder = {"av1": "libsvtav1", "h264": "libx264", "mpeg4": "mpeg4", "png": ""}[codec]
+    for key in cameras if encoder else ():
         path = root / "videos" / key / "chunk-000/file-000.mp4"
         path.parent.mkdir(parents=True)
         encode(path, moving(sum(LENGTHS), 48, 64), encoder, rate=FPS, g="2")
@@ -60,14 +67,26 @@ def write_robot_set(
         "data/chunk_index": [0, 0],
         "data/file_index": [0, 0],
     }
-    for key in cameras:
+    for key in cameras if encoder else ():
         rows |= {f"videos/{key}/chunk_index": [0, 0], f"videos/{key}/file_index": [0, 0]}
         rows |= {f"videos/{key}/from_timestamp": [0.0, LENGTHS[0] / FPS]}
         rows |= {f"videos/{key}/to_timestamp": [LENGTHS[0] / FPS, sum(LENGTHS) / FPS]}
     pq.write_table(pa.table(rows), root / "meta/episodes/chunk-000/file-000.parquet")
     (root / "data/chunk-000").mkdir(parents=True)
-    pq.write_table(robot_rows(), root / "data/chunk-000/file-000.parquet")
+    table = robot_rows()
+    if not encoder:
+        pictures = [{"bytes": png(picture), "path": None} for picture in moving(sum(LENGTHS), 48, 64)]
+        for key in cameras:
+            table = table.append_column(key, [pictures])
+    pq.write_table(table, root / "data/chunk-000/file-000.parquet")
     return root
+
+
+def png(picture: np.ndarray) -> bytes:
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def robot_rows() -> pa.Table:

@@ -16,6 +16,8 @@ from robot_sets import CAMERA, LENGTHS, TASKS, WRIST, robot_rows, write_robot_se
 
 from vidjacobi.cli import main
 from vidjacobi.datasets import Episode, open_dataset
+from vidjacobi.errors import BadInput
+from vidjacobi.export.lerobot_source import LeRobotSource
 from vidjacobi.video.clips import open_clip, read_frames
 
 LENGTH = CONTEXT + FRAMES
@@ -139,6 +141,31 @@ def test_the_same_features_as_the_source(
     assert json_in(made, "info")["features"] == json_in(robot, "info")["features"]
     assert {"predicted", "recorded"}.isdisjoint(rows_in(made))
     assert {episode["context_frames"] for episode in episodes_in(made)} == {CONTEXT}
+
+
+def test_pictures_in_a_table_stay_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    robot = write_robot_set(tmp_path / "robot", codec="png")
+    out = write_batch(tmp_path / "futures", robot, samples=1)
+    made = exported(out, tmp_path / "set", "--same-features")
+    assert "notes" not in json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not list(made.rglob("*.mp4"))
+    assert json_in(made, "info")["features"] == json_in(robot, "info")["features"]
+    assert json_in(made, "info")["video_path"] is None
+    for mine, true in zip(open_dataset(made), open_dataset(robot), strict=True):
+        assert isinstance(mine, Episode)
+        assert isinstance(true, Episode)
+        frames, truth = mine.frames.read(0, LENGTH).frames, true.frames.read(0, LENGTH).frames
+        assert psnr(frames[:, 8:-8, 8:-8].numpy(), truth[:, 8:-8, 8:-8].numpy()) > 30
+
+
+def test_a_cameras_key_leads_nowhere_else(robot: Path, tmp_path: Path) -> None:
+    spoiled = shutil.copytree(robot, tmp_path / "robot")
+    info = json.loads((spoiled / "meta/info.json").read_text())
+    info["features"]["../../up"] = info["features"].pop(CAMERA)
+    (spoiled / "meta/info.json").write_text(json.dumps(info))
+    episode = Episode("e", next(e for e in open_dataset(robot)).frames, 10.0, "e", {"camera": "../../up"})
+    with pytest.raises(BadInput, match="outside of the exported set"):
+        LeRobotSource(spoiled, {"e": episode})
 
 
 def test_what_stands_against_a_merge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

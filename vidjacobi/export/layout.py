@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.export.source import MARKS, NUMBERING, Features, Source, SourceCamera
 from vidjacobi.export.tables import camera_feature, scalar
-from vidjacobi.export.videos import ENCODERS, VideoFormat
+from vidjacobi.export.videos import (
+    ENCODERS,
+    TABLE_PICTURES,
+    CopiedVideos,
+    SharedVideos,
+    TablePictures,
+    VideoFormat,
+)
 from vidjacobi.registry import lookup
 
 SIZES = {
@@ -24,7 +32,7 @@ class SetLayout:
         camera: key of the camera's feature.
         features: of the whole set.
         video: rate and size of the pictures.
-        codec: key of ``vidjacobi.export.videos.ENCODERS``; None: the batch's videos are copied.
+        codec: key of ``vidjacobi.export.videos.ENCODERS`` or TABLE_PICTURES; None: the batch's videos are copied.
         marks: whether there are columns that say what is predicted and recorded.
     """
 
@@ -33,6 +41,13 @@ class SetLayout:
     video: VideoFormat
     codec: str | None
     marks: bool
+
+    def pictures(self, folder: Path) -> CopiedVideos | SharedVideos | TablePictures:
+        """What writes the pictures of a set in ``folder``."""
+        if self.codec == TABLE_PICTURES:
+            return TablePictures()
+        videos = folder / "videos" / self.camera
+        return CopiedVideos(videos) if self.codec is None else SharedVideos(videos, self.codec, self.video)
 
     def notes(self, source: Source, stride: int) -> list[str]:
         """What stands against a merge with the source by lerobot, and what helps. ``stride`` is the batch's."""
@@ -76,8 +91,10 @@ def layout_of(source: Source, shared: VideoFormat, size: str, same_features: boo
 
 
 def codec_of(camera: SourceCamera) -> str | None:
-    """The codec of the source's videos, if there is an encoder for it here."""
+    """How the source stores its pictures, if that can be done here."""
     feature: Mapping[str, Any] = camera.feature or {}
+    if feature.get("dtype") == "image":
+        return TABLE_PICTURES
     info = feature.get("info") or feature.get("video_info") or {}
     codec = info.get("video.codec")
-    return codec if feature.get("dtype") == "video" and codec in ENCODERS else None
+    return codec if codec in ENCODERS else None

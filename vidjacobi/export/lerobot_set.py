@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from vidjacobi.batch.manifest import DONE, ManifestRow, merged
 from vidjacobi.batch.report import settings_of
@@ -29,7 +30,7 @@ from vidjacobi.export.tables import (
     write_episodes,
     write_tasks,
 )
-from vidjacobi.export.videos import CopiedVideos, SharedVideos, VideoFormat, put_back
+from vidjacobi.export.videos import VideoFormat, picture_column, put_back
 from vidjacobi.output.atomic import replacing_folder, write_json
 from vidjacobi.video.records import ClipInfo
 from vidjacobi.video.timed_reader import open_clip, read_frames
@@ -124,33 +125,34 @@ class SetWriter:
     def write(self, rows: Sequence[ManifestRow], infos: Sequence[ClipInfo]) -> list[ExportedEpisode]:
         """Write pictures and numbers of all futures. Raises BadInput, BadOutput."""
         layout = self._layout
-        pictures = self._folder / "videos" / layout.camera
-        videos = (
-            CopiedVideos(pictures)
-            if layout.codec is None
-            else SharedVideos(pictures, layout.codec, layout.video)
-        )
-        episodes, first = [], 0
-        with videos, GrowingTable(self._folder / "data" / TABLE) as table:
+        episodes: list[ExportedEpisode] = []
+        first = 0
+        with (
+            layout.pictures(self._folder) as pictures,
+            GrowingTable(self._folder / "data" / TABLE) as table,
+            tqdm(total=len(rows), desc="futures", unit="", disable=None, leave=False) as bar,
+        ):
             for number, (row, info) in enumerate(zip(rows, infos, strict=True)):
                 frames = read_frames(info.source, 0, info.frames).frames
                 if layout.codec is not None:
                     frames = put_back(frames, (layout.video.height, layout.video.width))
-                place = videos.add(Path(info.source), frames)
+                place = pictures.add(Path(info.source), frames)
                 told = self._source.rows(row.episode, row.start or 0, len(frames))
                 tasks = [self._texts.setdefault(text, len(self._texts)) for text in told.tasks]
                 columns = {**told.columns, **numbering(number, first, layout.video.fps, tasks)}
+                shown = {} if place else {layout.camera: picture_column(frames)}
                 if layout.marks:
                     columns["predicted"] = np.arange(len(frames)) >= self._context
                     columns["recorded"] = np.array(told.recorded)
                     columns |= {name: columns[name].astype(np.int64) for name in MARKS}
-                table.add(columns)
+                table.add({**shown, **columns})
                 statistics = self._look(frames.numpy(), columns)
                 texts = list(dict.fromkeys(told.tasks))
                 episodes.append(
                     ExportedEpisode(row, number, first, len(frames), self._context, place, texts, statistics)
                 )
                 first += len(frames)
+                bar.update()
         return episodes
 
     def finish(self, episodes: Sequence[ExportedEpisode]) -> dict[str, int]:

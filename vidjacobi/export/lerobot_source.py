@@ -20,6 +20,8 @@ class LeRobotSource:
         info = read_json(root / "meta" / "info.json")
         self._episodes = episodes
         key = str(next(iter(episodes.values())).metadata["camera"])
+        if "/" in key or "\\" in key or key.startswith("."):
+            raise BadInput(f"{root}: a camera called {key!r} would be a folder outside of the exported set")
         feature = info["features"][key]
         pictures = (*meta.cameras, *meta.depth_maps)
         others = tuple(other for other in pictures if other != key)

@@ -28,6 +28,7 @@ class ExportedEpisode:
     Attributes:
         row: the future that it shows.
         number, first, length: its number, the number of its first frame in the dataset, and how many it has.
+        place: where its pictures are; None: in the table.
         tasks: its texts.
         statistics: of each of its features.
     """
@@ -37,7 +38,7 @@ class ExportedEpisode:
     first: int
     length: int
     context: int
-    place: VideoPlace
+    place: VideoPlace | None
     tasks: Sequence[str]
     statistics: Mapping[str, Mapping[str, Any]]
 
@@ -129,7 +130,9 @@ def write_episodes(path: Path, episodes: Sequence[ExportedEpisode], camera: str,
 
 
 def video_columns(episode: ExportedEpisode, camera: str, fps: int) -> dict[str, Any]:
-    """Where the pictures of an episode are."""
+    """Where the pictures of an episode are, if they are in a video."""
+    if episode.place is None:
+        return {}
     chunk, file = divmod(episode.place.file, CHUNK)
     return {
         f"videos/{camera}/chunk_index": chunk,
@@ -169,6 +172,7 @@ def as_utf8(text: str) -> str:
 
 def info_json(fps: int, features: Features, totals: Mapping[str, int], robot: str | None) -> dict[str, Any]:
     """``meta/info.json``."""
+    video = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
     return {
         "codebase_version": "v3.0",
         "robot_type": robot,
@@ -181,7 +185,7 @@ def info_json(fps: int, features: Features, totals: Mapping[str, int], robot: st
         "fps": fps,
         "splits": {"train": f"0:{totals['episodes']}"},
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "video_path": video if any(part["dtype"] == "video" for part in features.values()) else None,
         "features": features,
     }
 

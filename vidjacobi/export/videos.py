@@ -1,4 +1,4 @@
-"""The pictures of a LeRobot dataset: the batch's mp4 files as they are, or encoded as the source's videos are."""
+"""The pictures of a LeRobot dataset: the batch's mp4 files as they are, or in the format of the source's pictures."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from vidjacobi.errors import BadOutput
@@ -23,6 +25,7 @@ from vidjacobi.shapes import Frames
 CHUNK = 1000  # files in a folder
 FILE = "chunk-{:03d}/file-{:03d}"
 FILE_MB = 200  # LeRobot's own limit of a video file, after which the next one begins
+TABLE_PICTURES = "png"  # in place of a codec: pictures in the table instead of videos
 # LeRobot's name of a codec -> encoder and its settings. As LeRobot does, every second frame is a key frame, so that
 # reading any frame is quick; the quality is higher, because the pictures were compressed once already.
 ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -51,11 +54,14 @@ class VideoPlace:
 
 
 @runtime_checkable
-class VideoWriter(Protocol):
+class PictureWriter(Protocol):
     """Takes the futures one after the other."""
 
-    def add(self, video: Path, frames: Frames) -> VideoPlace:
-        """Take a future's file and the frames in it as the set is to show them. Raises BadOutput."""
+    def add(self, video: Path, frames: Frames) -> VideoPlace | None:
+        """Take a future's file, and the frames in it as the set is to show them.
+
+        None where the pictures are in a column of the table instead. Raises BadOutput.
+        """
         ...
 
 
@@ -72,7 +78,7 @@ class CopiedVideos:
         pass
 
     def add(self, video: Path, frames: Frames) -> VideoPlace:
-        """See VideoWriter."""
+        """See PictureWriter."""
         target = file_of(self._folder, self._files)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,20 @@ class CopiedVideos:
             raise BadOutput(f"{target}: cannot be written: {error.strerror or error}") from error
         self._files += 1
         return VideoPlace(self._files - 1)
+
+
+class TablePictures:
+    """No video: the pictures are in the table, see ``picture_column``."""
+
+    def __enter__(self) -> "TablePictures":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def add(self, video: Path, frames: Frames) -> VideoPlace | None:
+        """See PictureWriter."""
+        return None
 
 
 class SharedVideos:
@@ -104,7 +124,7 @@ class SharedVideos:
         self._end()
 
     def add(self, video: Path, frames: Frames) -> VideoPlace:
-        """See VideoWriter."""
+        """See PictureWriter."""
         if self._container is None or self._bytes > self._limit:
             self._begin()
         first = self._frames
@@ -157,6 +177,18 @@ class SharedVideos:
 def file_of(folder: Path, number: int) -> Path:
     """The number-th video of a camera's folder."""
     return folder / (FILE.format(*divmod(number, CHUNK)) + ".mp4")
+
+
+def picture_column(frames: Frames) -> Any:
+    """Arrow structs of PNG bytes and a name, as LeRobot has pictures of the type "image"."""
+    import pyarrow as pa
+
+    rows = []
+    for number, frame in enumerate(frames.cpu().numpy()):
+        file = BytesIO()
+        Image.fromarray(frame).save(file, "PNG")
+        rows.append({"bytes": file.getvalue(), "path": f"frame-{number:06d}.png"})
+    return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 
 
 def put_back(frames: Frames, size: tuple[int, int]) -> UInt8[Tensor, "T H2 W2 3"]:
