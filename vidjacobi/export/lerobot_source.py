@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.datasets.contract import Episode
+from vidjacobi.datasets.contract import Episode, reason_of
 from vidjacobi.datasets.lerobot_meta import read_meta, read_tasks
 from vidjacobi.datasets.side_files import read_json
 from vidjacobi.errors import BadInput
@@ -58,7 +58,6 @@ class LeRobotSource:
         return [self._texts.get(number, known) for number in taken["task_index"].to_pylist()]
 
     def _read(self, episode: str) -> Any:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         facts = self._episodes[episode].metadata
@@ -71,8 +70,10 @@ class LeRobotSource:
                 raise BadInput(f"{path}: lacks {', '.join(missing)}, which meta/info.json lists")
             wanted = [*self.features, "frame_index", *(["task_index"] if "task_index" in there else [])]
             table = pq.read_table(path, columns=wanted, filters=[("episode_index", "=", facts["episode"])])
-        except (OSError, pa.ArrowException) as error:
-            raise BadInput(f"{path}: the rows of {episode} cannot be read: {str(error)[:200]}") from error
+        except Exception as error:  # pyarrow raises nearly anything for damaged bytes
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"{path}: the rows of {episode} cannot be read: {reason_of(error)}") from error
         return table.sort_by("frame_index")
 
 
