@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ class Bad:
     def count(self) -> int:
         if self.how == "sleep":
             time.sleep(1000)
+        if self.how == "files":  # as a video that is copied out of an archive to be read
+            with tempfile.NamedTemporaryFile() as file:
+                with open(self.note, "w") as note:
+                    note.write(file.name)
+                time.sleep(1000)
         if self.how == "child":  # as a video library may do in a process of its own
             child = subprocess.Popen(["sleep", "1000"])
             with open(self.note, "w") as file:

@@ -62,7 +62,7 @@ def test_crashes_end_the_worker_only(reader: TimedReader, how: str, message: str
     assert reader.count(Bad("well")) == 7
 
 
-@pytest.mark.parametrize("how", ["lock", pytest.param("child", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["lock", "files", pytest.param("child", marks=pytest.mark.slow)])
 def test_hangs_end_after_the_time_given(
     reader: TimedReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -76,6 +76,7 @@ def test_hangs_end_after_the_time_given(
     monkeypatch.undo()
     assert not alive(worker.pid)
     assert how != "child" or not alive(int(note.read_text()))
+    assert how != "files" or not Path(note.read_text()).parent.exists()
     assert reader.count(Bad("well")) == 7
 
 

@@ -6,7 +6,9 @@ It must start fast and be small, so nothing here imports torch.
 import contextlib
 import os
 import resource
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -25,14 +27,23 @@ TASKS: dict[str, Callable[..., Any]] = {
 }
 
 
-def serve(number: int, memory: int) -> None:
-    """The loop of the worker: answer questions on connection ``number`` until its other end is closed."""
+def serve(number: int, memory: int, folder: str) -> None:
+    """Answer questions on connection ``number`` until its other end is closed. Temporary files lie in ``folder``."""
     limit(memory)
+    tempfile.tempdir = folder  # a worker that is killed cannot remove its own: the reader removes the folder
+    try:
+        answer_all(number)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # where the reader itself was killed
+
+
+def answer_all(number: int) -> None:
+    """The loop of the worker."""
     line: Connection[Any, Any] = Connection(number)
     line.send("ready")
     while True:
         try:
-            task, arguments, folder, seconds = line.recv()
+            task, arguments, here, seconds = line.recv()
         except (EOFError, ConnectionError):
             return
         except MemoryError:
@@ -42,7 +53,7 @@ def serve(number: int, memory: int) -> None:
             line.send(("odd", f"its source cannot be sent to another process: {error!r}", None))
             continue
         with contextlib.suppress(OSError):
-            os.chdir(folder)  # of relative paths
+            os.chdir(here)  # which relative paths start from
         # If the parent is gone, nobody kills a worker that hangs. The default action of SIGALRM then ends it, even
         # while it is inside a library that holds the interpreter's lock.
         signal.setitimer(signal.ITIMER_REAL, max(0.1, seconds + 10))

@@ -10,9 +10,11 @@ memory holds on Linux.
 import atexit
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -66,6 +68,7 @@ class TimedReader:
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[bytes] | None = None
         self._line: Connection[Any, Any] | None = None
+        self._folder = ""  # of the worker's temporary files
         self._ready = False
         self._owner = os.getpid()
 
@@ -103,7 +106,7 @@ class TimedReader:
     def close(self) -> None:
         """End the worker."""
         with self._lock:
-            self._kill()
+            self._kill(patience=0.0)
 
     def __enter__(self) -> "TimedReader":
         return self
@@ -183,12 +186,22 @@ class TimedReader:
         return line
 
     def _start(self) -> "Connection[Any, Any]":
+        """Start a worker. Raises BadInput."""
+        try:
+            return self._started()
+        except OSError as error:
+            self._kill()
+            raise BadInput(f"the process that reads videos does not start: {error}") from error
+
+    def _started(self) -> "Connection[Any, Any]":
+        self._folder = tempfile.mkdtemp(prefix="vidjacobi-")
         ours, theirs = Pipe()
         # The worker is a new interpreter and not a fork: a fork would copy the locks that other threads hold. Its
         # path is ours, without the current folder, which -c would put first and which may belong to others.
         code = (
             "import sys; sys.path[:] = [p for p in sys.path if p]; "
-            f"from vidjacobi.video.reading_worker import serve; serve({theirs.fileno()}, {self.memory})"
+            "from vidjacobi.video.reading_worker import serve; "
+            f"serve({theirs.fileno()}, {self.memory}, {self._folder!r})"
         )
         environment = {
             **os.environ,
@@ -209,21 +222,25 @@ class TimedReader:
         self._line, self._ready = ours, False
         return ours
 
-    def _kill(self) -> str:
-        """End the worker with everything that it started. Returns a text: how it had ended before, if it had."""
-        worker, line = self._worker, self._line
-        self._worker = self._line = None
+    def _kill(self, patience: float = 0.2) -> str:
+        """End the worker with everything that it started. Returns a text: how it had ended before, if it had.
+
+        After a crash the end of a process may show a moment later than the closed connection, at most ``patience``.
+        """
+        worker, line, folder = self._worker, self._line, self._folder
+        self._worker, self._line, self._folder = None, None, ""
         if line is not None:
             line.close()
         if worker is None or self._owner != os.getpid():  # a forked child does not end its parent's worker
             return "it was not running"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # After a crash the end of the process may show a moment later than the closed connection.
-            worker.wait(0.2 if line is not None else 0)
+            worker.wait(patience)
         ended = worker.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)  # does not follow links
         if ended is None:
             return "it had to be ended"
         # a negative exit status is the signal that ended the process
