@@ -39,6 +39,13 @@ def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
     return said.err
 
 
+def size_of(video: Path) -> tuple[int, int]:
+    """(height, width)."""
+    with av.open(video) as container:
+        stream = container.streams.video[0]
+        return stream.height, stream.width
+
+
 def base(tiny_pair: Path, out: Path) -> list[object]:
     return ["rollout", "--model", tiny_pair, "--out", out, "--device", "cpu"]
 
@@ -50,6 +57,7 @@ def test_writes_video_sheet_and_numbers(
     folder = tmp_path / "clip"
     assert [output["folder"] for output in result["outputs"]] == [str(folder)]
     assert sorted(path.name for path in folder.iterdir()) == [
+        "plain.mp4",
         "rollout.json",
         "rollout.mp4",
         "sheet.png",
@@ -65,7 +73,9 @@ def test_writes_video_sheet_and_numbers(
     assert sum(record["acceptance_lengths"][0]) == 24
     assert len(record["acceptance_lengths"][0]) == record["nfe"]
     assert record["seed"] == 3
-    with av.open(folder / "rollout.mp4") as video:
+    assert record["truth_frames"] == 3  # of the 12 frames 9 were given
+    assert size_of(folder / "rollout.mp4") == (7 * 32 + 22, 2 * 7 * 48 + 8)  # 48 * 7 is the first above 320
+    with av.open(folder / "plain.mp4") as video:
         stream = video.streams.video[0]
         assert (stream.height, stream.width) == (32, 48)
         assert stream.average_rate == 12.5
@@ -276,3 +286,75 @@ def test_damaged_checkpoints(
     assert "norm.weight" in refusal(capsys, *words)
     (tmp_path / "empty").mkdir()
     assert "tokenizer" in refusal(capsys, *base(tmp_path / "empty", tmp_path / "o"), clip)
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]])
+def test_the_video_to_watch_is_as_large_as_wished(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path, how: list[str]
+) -> None:
+    more = ["--frames", 2, "--scale", 3, "--resampling", "nearest", *how]
+    run(capsys, *base(tiny_pair, tmp_path), clip, "--start", 3, *more)
+    assert size_of(tmp_path / "clip" / "rollout.mp4") == (
+        3 * 32 + 22,
+        3 * 48,
+    )  # the clip has no further frame
+    assert size_of(tmp_path / "clip" / "plain.mp4") == (32, 48)
+    assert "scale" in refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, "--scale", 99)
+    assert "did you mean" in refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, "--resampling", "nerest")
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]])
+def test_a_page_shows_all_futures_beside_the_truth(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path, how: list[str]
+) -> None:
+    run(capsys, *base(tiny_pair, tmp_path), clip, "--frames", 2, "--samples", 2, "--html", *how)
+    page = (tmp_path / "clip" / "rollout.html").read_text()
+    assert page.count("<video") == 3
+    for words in ("truth", "future 0", "future 1", "cropped: the model sees 48x32 pixels"):
+        assert words in page
+    record = json.loads((tmp_path / "clip" / "sample-1" / "rollout.json").read_text())
+    assert record["tokens_sha256"] in page
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]])
+def test_quiet_prints_the_last_line_only(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path, how: list[str]
+) -> None:
+    words = [*map(str, base(tiny_pair, tmp_path)), str(clip), "--frames", "2", *how]
+    assert main([*words, "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    (line,) = said.out.splitlines()
+    assert json.loads(line)["outputs"]
+    assert main([*words, "--overwrite"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert "note: cropped: the model sees 48x32 pixels, so 14% of the width of the 70x40 pictures" in said.err
+
+
+def test_what_followed_need_not_be_readable(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, tmp_path: Path
+) -> None:
+    """A picture after the context is damaged: the rollout is made, and says what it could not show."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i in range(12):
+        Image.new("RGB", (48, 32), (10 * i, 20, 30)).save(folder / f"{i:02}.png")
+    (folder / "10.png").write_bytes((folder / "10.png").read_bytes()[:60])
+    run(capsys, *base(tiny_pair, tmp_path / "o"), folder, "--frames", 3)
+    record = json.loads((tmp_path / "o" / "frames" / "rollout.json").read_text())
+    assert record["predicted_frames"] == 3
+    assert any("10.png" in note for note in record["notes"])
+
+
+def test_a_bundled_model_far_from_its_domain_is_told(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """Noise is nothing that nano knows; its own sample is."""
+    noise = torch.randint(
+        0, 256, (9, 40, 50, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
+    write_video(tmp_path / "noise.mp4", noise, 25)
+    words = ["rollout", "--device", "cpu", "--frames", "1", "--decoder", "pathwise", "--out"]
+    assert main([*words, str(tmp_path / "a"), str(tmp_path / "noise.mp4")]) == 0
+    assert "nano was trained on rendered rooms" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "b")]) == 0
+    assert "note:" not in capsys.readouterr().err

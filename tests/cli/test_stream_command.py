@@ -71,7 +71,7 @@ def test_grows_and_ends_as_the_whole_does(
         read_frames(clip, 0, 9).frames, *vidjacobi.load(tiny_pair, "cpu"), new_frames=27, samples=2
     )
     for sample, (video, output) in enumerate(
-        zip(watched, json.loads(said.out.splitlines()[-1])["outputs"], strict=True)
+        zip(watched[1::2], json.loads(said.out.splitlines()[-1])["outputs"], strict=True)
     ):
         expected = torch.cat([rolled.context, rolled.predicted[sample]])
         assert torch.equal(torch.cat(video.added), expected)
@@ -80,7 +80,7 @@ def test_grows_and_ends_as_the_whole_does(
         assert output["folder"] == str(folder)
         assert output["tokens_sha256"] == rolled.token_hash(sample)
         assert sorted(path.name for path in folder.iterdir()) == [
-            *("rollout.json", "rollout.mp4", "sheet.png", "tokens.npy", "trace.npz")
+            *("plain.mp4", "rollout.json", "rollout.mp4", "sheet.png", "tokens.npy", "trace.npz")
         ]
         assert count_frames(folder / "rollout.mp4") == 36
         record = json.loads((folder / "rollout.json").read_text())
@@ -117,7 +117,7 @@ def test_an_interruption_leaves_a_video_that_plays(
     assert count_frames(folder / "rollout.mp4") == 17
     record = json.loads((folder / "rollout.json").read_text())
     assert (record["finished"], record["predicted_frames"], len(record["landed"])) == (False, 8, 1)
-    assert sorted(path.name for path in folder.iterdir()) == ["rollout.json", "rollout.mp4"]
+    assert sorted(path.name for path in folder.iterdir()) == ["plain.mp4", "rollout.json", "rollout.mp4"]
     monkeypatch.undo()
     assert main(ask) == 2  # it is there
     assert main([*ask, "--overwrite"]) == 0

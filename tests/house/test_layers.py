@@ -17,7 +17,7 @@ vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.assets vidjacobi.loading vidjacobi.provenance
-vidjacobi.rollouts vidjacobi.html_report
+vidjacobi.html_report vidjacobi.rollouts
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export
 vidjacobi vidjacobi.cli vidjacobi.__main__

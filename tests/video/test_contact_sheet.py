@@ -10,7 +10,7 @@ from PIL import Image
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.video.contact_sheet import chosen_frames, contact_sheet, write_sheet
 
-ORANGE = (230, 126, 0)
+ORANGE, GREEN = (230, 126, 0), (40, 140, 80)
 
 
 def _frames(total: int, height: int = 30, width: int = 40) -> torch.Tensor:
@@ -54,3 +54,17 @@ def test_context_must_lie_inside() -> None:
     for total, context in ((0, 0), (3, 4), (3, -1)):
         with pytest.raises(InvalidArgument):
             contact_sheet(_frames(total), context)
+
+
+def test_the_truth_stands_below_the_prediction() -> None:
+    """Frame 0 is context, 1 to 5 are predicted, and the clip really had two more, of other greys."""
+    truth = torch.stack([torch.full((30, 40, 3), grey, dtype=torch.uint8) for grey in (200, 210)])
+    sheet = np.asarray(contact_sheet(_frames(6), 1, truth=truth))
+    bare = np.asarray(contact_sheet(_frames(6), 1))
+    assert (sheet == GREEN).all(-1).any()
+    assert not (bare == GREEN).all(-1).any()
+    for grey, predicted in ((200, 5), (210, 10)):
+        rows, columns = np.nonzero((sheet == grey).all(-1))
+        above, beside = np.nonzero((sheet == predicted).all(-1))
+        assert above.max() < rows.min()
+        assert abs(int(beside.min()) - int(columns.min())) <= 1

@@ -10,8 +10,9 @@ from vidjacobi.cli import options
 TEXT = """Predict the frames that follow a context.
 
 CLIP is a video file, an image (context 1, 25 fps) or a folder of frames; none: the bundled sample.
-Each clip gets a folder OUT/NAME with rollout.mp4 (the context as the model saw it, then the prediction),
-sheet.png and rollout.json; with --samples K the folders OUT/NAME/sample-0 ... hold one future each.
+Each clip gets a folder OUT/NAME with rollout.mp4 to watch (the prediction beside what really followed, where the
+clip has it), plain.mp4 to measure (the context as the model saw it, then the prediction, nothing else), sheet.png and
+rollout.json; with --samples K the folders OUT/NAME/sample-0 ... hold one future each.
 """
 
 EXAMPLES = """examples:
@@ -68,8 +69,12 @@ def _add_output(parser: ArgumentParser) -> None:
     switch("--overwrite", help="replace earlier rollouts of the same name")
     grows = "write rollout.mp4 as frames are decided: it plays while it grows, and stays when interrupted"
     switch("--stream", help=grows)
+    add("--scale", type=int, metavar="N", help="enlarge rollout.mp4 N times (until it is 320 wide)")
+    add("--resampling", default="lanczos", help="how it is enlarged: lanczos or nearest (lanczos)")
+    switch("--html", help="also write rollout.html: all futures beside the truth, in step, and the numbers")
     switch("--tokens", help="also write tokens.npy, the latent grid [t h w]")
     switch("--trace", help="also write trace.npz, pass by pass and token by token")
+    switch("--quiet", help="print the last line (JSON) and errors only")
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -80,8 +85,10 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.cli.rollout_clips import Output, roll_out
     from vidjacobi.config.rollout import load_rollout
     from vidjacobi.rollouts.files import Extras
+    from vidjacobi.video.side_by_side import View
 
     pairs, clips = options.split_settings(args.clips)
     config, decoder = load_rollout(args.config, vars(args), pairs)
-    output = Output(Path(args.out), args.overwrite, args.stream, Extras(args.tokens, args.trace))
+    extras = Extras(args.tokens, args.trace, args.html, View(args.scale, args.resampling))
+    output = Output(Path(args.out), args.overwrite, args.stream, extras, args.quiet)
     return {"outputs": roll_out(config, decoder, [Path(clip) for clip in clips], output)}

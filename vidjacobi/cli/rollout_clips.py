@@ -19,12 +19,13 @@ from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
 from vidjacobi.output.run_folder import removed_if_empty
 from vidjacobi.rollouts.api import rollout, stream_rollout
-from vidjacobi.rollouts.files import ClipJob, Extras, claim_folders, write_clip
+from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
+from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.video.records import Kind, ReadClip
-from vidjacobi.video.timed_reader import open_clip, read_frames
+from vidjacobi.video.records import Kind
+from vidjacobi.video.timed_reader import open_clip
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Output:
         overwrite: replace earlier rollouts of the same name.
         stream: write each video while its frames are decided.
         extras: files that are not always written.
+        quiet: no lines on the console; notes are in ``rollout.json`` too.
     """
 
     folder: Path
     overwrite: bool
     stream: bool
     extras: Extras
+    quiet: bool = False
 
 
 def roll_out(
@@ -72,7 +75,7 @@ def roll_out(
             streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
         outputs = []
         for source, length, folder in zip(sources, lengths, folders, strict=True):
-            job = ClipJob(config, decoder, read_context(source, length, config), runtime)
+            job = prepare(source, length, config, decoder, pair[1], runtime)
             outputs += roll_out_clip(job, pair, folder, output)
     return outputs
 
@@ -142,15 +145,12 @@ def context_length(config: RolloutConfig, source: Path) -> int:
     return length
 
 
-def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
-    """The context frames of one clip."""
-    return read_frames(source, config.start, length, from_end=config.context_from == "last")
-
-
 def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip
-    with ProgressBar(folder.name, config.samples) as bar:
+    with ProgressBar(folder.name, config.samples, output.quiet) as bar:
+        for note in job.notes:
+            bar.say(f"{folder}: note: {note}")
         asked: dict[str, Any] = {
             "new_frames": config.frames,
             "samples": config.samples,
@@ -163,6 +163,6 @@ def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> lis
             from vidjacobi.rollouts.live_files import write_live
 
             live = stream_rollout(clip.frames, *pair, **asked)
-            return write_live(folder, job, live, output.extras, bar.say)
+            return write_live(folder, job, live, output.extras, bar.say, bar.say_done)
         rolled = rollout(clip.frames, *pair, **asked)
-    return write_clip(folder, job, rolled, output.extras)
+        return write_clip(folder, job, rolled, output.extras, bar.say_done)

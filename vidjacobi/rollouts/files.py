@@ -1,46 +1,43 @@
 """The folder of a rollout: what it holds, and who may replace it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vidjacobi.config.decoder import GUARANTEES, DecoderConfig
-from vidjacobi.config.rollout import RolloutConfig
+from vidjacobi.config.decoder import GUARANTEES
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.output.atomic import replacing_folder, write_json
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.rollouts.api import Rollout
+from vidjacobi.rollouts.clip_job import ClipJob
 from vidjacobi.rollouts.stream import RolloutSummary
-from vidjacobi.runtime import Runtime, versions
+from vidjacobi.runtime import versions
+from vidjacobi.shapes import Frames
 from vidjacobi.video.contact_sheet import write_sheet
-from vidjacobi.video.records import ReadClip
+from vidjacobi.video.side_by_side import SideBySide, View
 from vidjacobi.video.writer import write_video
 
-VIDEO, SHEET, RECORD = "rollout.mp4", "sheet.png", "rollout.json"
+# to watch, to measure, to print, and what was done
+VIDEO, PLAIN, SHEET, RECORD, PAGE = "rollout.mp4", "plain.mp4", "sheet.png", "rollout.json", "rollout.html"
 # keys of a record that the command's last line repeats; only a streamed rollout has all
 SUMMARY = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
 
 
+Say = Callable[[str], None]  # takes one line for the console
+
+
 @dataclass(frozen=True)
 class Extras:
-    """Files that are written only when asked for."""
+    """Files that are written only when asked for, and how large the video to watch is."""
 
     tokens: bool = False
     trace: bool = False
-
-
-@dataclass(frozen=True)
-class ClipJob:
-    """One clip of a rollout command: what was asked for and what was read."""
-
-    config: RolloutConfig
-    decoder: DecoderConfig
-    clip: ReadClip
-    runtime: Runtime
+    html: bool = False
+    view: View = field(default_factory=View)
 
 
 def run_folder(folder: Path) -> RunFolder:
@@ -68,11 +65,12 @@ def rollout_record(job: ClipJob, rolled: RolloutSummary, sample: int) -> dict[st
     return {
         "source": job.clip.source,
         "reader": job.clip.reader,
-        "notes": list(job.clip.notes),
+        "notes": list(job.notes),
         "fps": job.clip.fps,
         "start": job.clip.start,
         "context_frames": len(rolled.context),
         "predicted_frames": rolled.predicted_frames,
+        "truth_frames": len(job.truth),
         "frame_size": list(rolled.context.shape[1:3]),
         "latent_grid": list(rolled.tokens.shape[1:]),
         "sample": sample,
@@ -103,19 +101,33 @@ def acceptance_lengths(chunk: Decoded, sample: int) -> list[int]:
     return decided[decided > 0].tolist()
 
 
-def write_clip(folder: Path, job: ClipJob, rolled: Rollout, extras: Extras) -> list[dict[str, Any]]:
+def write_clip(folder: Path, job: ClipJob, rolled: Rollout, extras: Extras, say: Say) -> list[dict[str, Any]]:
     """Write all samples of one clip, whole or not at all: into ``folder``, or into sample-K folders of it.
 
     Returns each sample's summary. Raises BadOutput.
     """
     summaries = []
     with replacing_folder(folder) as partial:
+        records = []
         for sample, name in enumerate(sample_names(len(rolled.predicted))):
             (partial / name).mkdir(exist_ok=True)
-            record = write_rollout(partial / name, job, rolled, sample, extras)
-            print(describe(record, folder / name))
-            summaries.append(summary_of(record, folder / name))
+            records.append(write_rollout(partial / name, job, rolled, sample, extras))
+            say(describe(records[-1], folder / name))
+            summaries.append(summary_of(records[-1], folder / name))
+        if extras.html:
+            write_page_of(partial, folder.name, job, rolled.context, records)
     return summaries
+
+
+def write_page_of(
+    folder: Path, title: str, job: ClipJob, context: Frames, records: Sequence[dict[str, Any]]
+) -> None:
+    """``rollout.html``: all samples of a clip, which lie in ``folder``, beside the truth."""
+    from vidjacobi.html_report.rollout_page import write_rollout_page  # few rollouts want one
+
+    videos = [folder / name / PLAIN for name in sample_names(len(records))]
+    truth = torch.cat([context, job.truth]) if len(job.truth) else job.truth
+    write_rollout_page(folder / PAGE, title, videos, records, truth)
 
 
 def sample_names(samples: int) -> list[str]:
@@ -130,9 +142,10 @@ def summary_of(record: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def write_rollout(folder: Path, job: ClipJob, rolled: Rollout, sample: int, extras: Extras) -> dict[str, Any]:
     """Write one sample's files into the existing ``folder``; returns its record."""
-    frames = torch.cat([rolled.context, rolled.predicted[sample]])
-    write_video(folder / VIDEO, frames, job.clip.fps)
-    write_sheet(folder / SHEET, frames, len(rolled.context))
+    frames, context = torch.cat([rolled.context, rolled.predicted[sample]]), len(rolled.context)
+    write_video(folder / VIDEO, SideBySide(context, job.truth, extras.view).show(frames), job.clip.fps)
+    write_video(folder / PLAIN, frames, job.clip.fps)
+    write_sheet(folder / SHEET, frames, context, truth=job.truth)
     return write_numbers(folder, rollout_record(job, rolled.summary, sample), rolled.summary, sample, extras)
 
 

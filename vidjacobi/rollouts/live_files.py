@@ -1,6 +1,5 @@
 """``vidjacobi rollout --stream``: folders that are there from the start, and videos that play while they grow."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,47 +7,53 @@ from typing import Any
 import torch
 
 from vidjacobi.output.atomic import write_json
+from vidjacobi.rollouts.clip_job import ClipJob
 from vidjacobi.rollouts.files import (
+    PLAIN,
     RECORD,
     SHEET,
     VIDEO,
-    ClipJob,
     Extras,
+    Say,
     describe,
     rollout_record,
     run_folder,
     sample_names,
     summary_of,
     write_numbers,
+    write_page_of,
 )
 from vidjacobi.rollouts.stream import FrameGroup, RolloutStream, RolloutSummary
 from vidjacobi.shapes import Frames
-from vidjacobi.video.contact_sheet import chosen_frames, save_sheet, sheet_of
+from vidjacobi.video.contact_sheet import chosen_frames, save_sheet, sheet_of, true_pictures
+from vidjacobi.video.side_by_side import SideBySide
 from vidjacobi.video.writer import GrowingVideo
 
 _LIMIT = 20  # frames of the contact sheet: the only ones that are kept
 
 
 class LiveFolder:
-    """The folder of one sample while it grows: the context is in the video from the start.
+    """The folder of one sample while it grows: the context is in its videos from the start.
 
     ``rollout.json`` lists the groups that are there; ``finished`` is false in it until everything is.
     """
 
-    def __init__(self, folder: Path, job: ClipJob, sample: int, context: Frames) -> None:
-        self.folder, self._job, self._sample = folder, job, sample
+    def __init__(self, folder: Path, job: ClipJob, sample: int, context: Frames, extras: Extras) -> None:
+        self.folder, self._job, self._sample, self._extras = folder, job, sample, extras
         self._context, self._frames = len(context), len(context) + job.config.frames
         self._chosen = set(chosen_frames(self._frames, self._context, _LIMIT))
         self._pictures: dict[int, torch.Tensor] = {}  # of the contact sheet, by frame number
         self._landed: list[dict[str, Any]] = []
-        self._video = GrowingVideo(folder / VIDEO, job.clip.fps)
+        self._pictures_of = SideBySide(self._context, job.truth, extras.view)
+        self._video = GrowingVideo(folder / VIDEO, job.clip.fps)  # the first one that users look for
+        self._plain = GrowingVideo(folder / PLAIN, job.clip.fps)
         self._append(context)
         self._write_state()  # from now on the folder says that it is a rollout's, and unfinished
 
     @property
     def predicted(self) -> int:
         """How many frames after the context are in the video."""
-        return self._video.frames - self._context
+        return self._plain.frames - self._context
 
     def add(self, group: FrameGroup) -> str:
         """Append a group; returns a line that says so."""
@@ -59,17 +64,20 @@ class LiveFolder:
         which = f"{group.first}..{group.first + len(group.frames) - 1} of {self._job.config.frames}"
         return f"{self.folder}: predicted frames {which} after {group.seconds:.1f} s"
 
-    def finish(self, rolled: RolloutSummary, extras: Extras) -> dict[str, Any]:
+    def finish(self, rolled: RolloutSummary) -> dict[str, Any]:
         """Write the rest; returns the record."""
-        save_sheet(self.folder / SHEET, sheet_of(self._pictures, self._context))
+        truth = true_pictures(self._pictures, self._context, self._job.truth)
+        save_sheet(self.folder / SHEET, sheet_of(self._pictures, self._context, truth))
         record = {**rollout_record(self._job, rolled, self._sample), **self._state(finished=True)}
-        return write_numbers(self.folder, record, rolled, self._sample, extras)
+        return write_numbers(self.folder, record, rolled, self._sample, self._extras)
 
     def _append(self, frames: Frames) -> None:
-        for number, frame in enumerate(frames, self._video.frames):
+        first = self._plain.frames
+        for number, frame in enumerate(frames, first):
             if number in self._chosen:
                 self._pictures[number] = frame.clone()  # a view would keep the whole group in memory
-        self._video.add(frames)
+        self._video.add(self._pictures_of.show(frames, first))
+        self._plain.add(frames)
 
     def _state(self, finished: bool) -> dict[str, Any]:
         first = self._landed[0]["seconds"] if self._landed else None
@@ -84,19 +92,19 @@ class LiveFolder:
 
 
 def write_live(
-    folder: Path, job: ClipJob, stream: RolloutStream, extras: Extras, say: Callable[[str], None]
+    folder: Path, job: ClipJob, stream: RolloutStream, extras: Extras, say: Say, say_done: Say
 ) -> list[dict[str, Any]]:
     """Write all samples of one clip as their frames come: into the folder itself, or sample-K folders of it.
 
     Whatever stops it (an interruption, a model that breaks) leaves videos that play and says how long they are.
-    Returns each sample's summary.
+    ``say`` takes what happens on the way, ``say_done`` what each finished sample took. Returns each sample's summary.
     """
     run_folder(folder).restart()
     live: list[LiveFolder] = []
     try:
         for sample, name in enumerate(sample_names(job.config.samples)):
             (folder / name).mkdir(exist_ok=True)
-            live.append(LiveFolder(folder / name, job, sample, stream.context))
+            live.append(LiveFolder(folder / name, job, sample, stream.context, extras))
         with stream:
             for group in stream:
                 say(live[group.sample].add(group))
@@ -107,9 +115,9 @@ def write_live(
                 f"{one.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
             )
         raise
-    summaries = []
-    for one in live:
-        record = one.finish(stream.summary, extras)
-        print(describe(record, one.folder))
-        summaries.append(summary_of(record, one.folder))
-    return summaries
+    records = [one.finish(stream.summary) for one in live]
+    for record, one in zip(records, live, strict=True):
+        say_done(describe(record, one.folder))
+    if extras.html:
+        write_page_of(folder, folder.name, job, stream.context, records)
+    return [summary_of(record, one.folder) for record, one in zip(records, live, strict=True)]

@@ -9,11 +9,13 @@ from vidjacobi.decoding.recipe import Progress
 
 
 class ProgressBar:
-    """Feed it to ``observe=``. Silent where standard error is not a terminal."""
+    """Feed it to ``observe=``. No bar where standard error is not a terminal; with ``quiet`` no lines either."""
 
-    def __init__(self, label: str, clips: int = 1) -> None:
-        self._clips = clips
-        self._bar = tqdm(desc=label, unit="tok", disable=None, dynamic_ncols=True, leave=False)
+    def __init__(self, label: str, clips: int = 1, quiet: bool = False) -> None:
+        self._clips, self._quiet = clips, quiet
+        # None: tqdm looks whether it is a terminal
+        disable = True if quiet else None
+        self._bar = tqdm(desc=label, unit="tok", disable=disable, dynamic_ncols=True, leave=False)
 
     def __call__(self, progress: Progress) -> None:
         per_pass = progress.decided / progress.passes / self._clips  # of one clip, as papers count it
@@ -23,7 +25,13 @@ class ProgressBar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar, on standard error."""
-        self._bar.write(line, file=sys.stderr)
+        if not self._quiet:
+            self._bar.write(line, file=sys.stderr)
+
+    def say_done(self, line: str) -> None:
+        """Print a line above the bar, on standard output."""
+        if not self._quiet:
+            self._bar.write(line, file=sys.stdout)
 
     def __enter__(self) -> "ProgressBar":
         return self

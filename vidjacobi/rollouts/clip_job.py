@@ -1,0 +1,108 @@
+"""One clip of a rollout command: its context, what really followed, and what is odd about it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vidjacobi.config.decoder import DecoderConfig
+from vidjacobi.config.rollout import RolloutConfig
+from vidjacobi.errors import BadInput
+from vidjacobi.loading import DOMAINS, is_shipped
+from vidjacobi.models.codec import as_seen, covering_size, fit, frames_to_tokens, tokens_to_frames
+from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.runtime import Runtime
+from vidjacobi.shapes import Frames
+from vidjacobi.video.records import ReadClip
+from vidjacobi.video.timed_reader import open_clip, read_frames
+
+_PIECE = 32  # frames that are read at once at their own size
+_UNLIKE = 3.0  # dB below its own clips from which on a bundled model is told to be far from home
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """One clip of a rollout command: what was asked for and what was read.
+
+    Attributes:
+        truth: the frames that really follow the context, as the model would see them: as many of those to predict as
+            the clip has, maybe none.
+        notes: what is odd about the clip or about showing it to this model.
+    """
+
+    config: RolloutConfig
+    decoder: DecoderConfig
+    clip: ReadClip
+    runtime: Runtime
+    truth: Frames
+    notes: tuple[str, ...] = ()
+
+
+def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
+    """The context frames of one clip."""
+    return read_frames(source, config.start, length, from_end=config.context_from == "last")
+
+
+def prepare(
+    source: Path,
+    length: int,
+    config: RolloutConfig,
+    decoder: DecoderConfig,
+    tokenizer: VideoTokenizer,
+    runtime: Runtime,
+) -> ClipJob:
+    """The context of a clip, what really followed it, and what is odd about it."""
+    clip = read_context(source, length, config)
+    cropped = crop_note(tuple(clip.frames.shape[1:3]), tokenizer.frame_size)
+    truth, cut = read_truth(source, clip, config.frames, tokenizer.frame_size)
+    found = (*clip.notes, cropped, domain_note(config, clip.frames, tokenizer), cut)
+    return ClipJob(config, decoder, clip, runtime, truth, tuple(note for note in found if note))
+
+
+def read_truth(source: Path, clip: ReadClip, wanted: int, size: tuple[int, int]) -> tuple[Frames, str | None]:
+    """The frames after the context, at most ``wanted``, as a model with frames of ``size`` would see them.
+
+    Beside them a note where they are there but cannot be read: the rollout does not need them.
+    """
+    first = clip.start + len(clip.frames)
+    count = min(wanted, open_clip(source).frames - first)
+    parts = [torch.empty(0, *size, 3, dtype=torch.uint8)]
+    try:
+        # piece by piece, so that a long clip never stands in memory at its own size
+        for start in range(first, first + count, _PIECE):
+            piece = read_frames(source, start, min(_PIECE, first + count - start)).frames
+            parts.append(as_seen(fit(piece, size)))
+    except BadInput as error:
+        return torch.cat(parts), f"what really followed is shown in part only: {error}"
+    return torch.cat(parts), None
+
+
+def crop_note(source: tuple[int, ...], size: tuple[int, int]) -> str | None:
+    """Says how much of pictures (height, width) is cut off for a model that takes ``size``, or nothing."""
+    covering = covering_size((source[0], source[1]), size)
+    cut = [1 - kept / whole for kept, whole in zip(size, covering, strict=True)]
+    if max(cut) < 0.01:  # rounding
+        return None
+    side = "height" if cut[0] > cut[1] else "width"
+    return (
+        f"cropped: the model sees {size[1]}x{size[0]} pixels, so {max(cut):.0%} of the {side} of the "
+        f"{source[1]}x{source[0]} pictures is cut off, half at each end"
+    )
+
+
+def domain_note(config: RolloutConfig, context: Frames, tokenizer: VideoTokenizer) -> str | None:
+    """Says that a clip is unlike those of a bundled model, judged by its tokenizer alone."""
+    if not is_shipped(config.model):
+        return None
+    domain = DOMAINS[config.model]
+    grid = frames_to_tokens([context], tokenizer)[0]
+    again, seen = tokens_to_frames(grid, tokenizer), as_seen(fit(context, tokenizer.frame_size))
+    error = (again.float() - seen.float()).square().mean().item()
+    psnr = 10 * math.log10(255**2 / max(error, 1e-3))
+    if psnr > domain.psnr - _UNLIKE:
+        return None
+    return (
+        f"{config.model} was trained on {domain.what} only: its tokenizer alone gives this clip's context back at "
+        f"{psnr:.1f} dB, its own clips at {domain.psnr:.1f} dB; expect blur"
+    )
