@@ -58,12 +58,12 @@ def test_context_must_lie_inside() -> None:
 
 def test_the_truth_stands_below_the_prediction() -> None:
     """Frame 0 is context, 1 to 5 are predicted, and the clip really had two more, of other greys."""
-    truth = torch.stack([torch.full((30, 40, 3), grey, dtype=torch.uint8) for grey in (200, 210)])
+    truth = torch.stack([torch.full((30, 40, 3), grey, dtype=torch.uint8) for grey in (220, 230)])
     sheet = np.asarray(contact_sheet(_frames(6), 1, truth=truth))
     bare = np.asarray(contact_sheet(_frames(6), 1))
     assert (sheet == GREEN).all(-1).any()
     assert not (bare == GREEN).all(-1).any()
-    for grey, predicted in ((200, 5), (210, 10)):
+    for grey, predicted in ((220, 5), (230, 10)):
         rows, columns = np.nonzero((sheet == grey).all(-1))
         above, beside = np.nonzero((sheet == predicted).all(-1))
         assert above.max() < rows.min()
