@@ -57,14 +57,15 @@ def test_context_must_lie_inside() -> None:
 
 
 def test_the_truth_stands_below_the_prediction() -> None:
-    """Frame 0 is context, 1 to 5 are predicted, and the clip really had two more, of other greys."""
-    truth = torch.stack([torch.full((30, 40, 3), grey, dtype=torch.uint8) for grey in (220, 230)])
+    """Frame 0 is context, 1 to 5 are predicted, and the clip really had two more, blue ones."""
+    truth = torch.zeros(2, 30, 40, 3, dtype=torch.uint8)
+    truth[0, ..., 2], truth[1, ..., 2] = 220, 230
     sheet = np.asarray(contact_sheet(_frames(6), 1, truth=truth))
     bare = np.asarray(contact_sheet(_frames(6), 1))
     assert (sheet == GREEN).all(-1).any()
     assert not (bare == GREEN).all(-1).any()
-    for grey, predicted in ((220, 5), (230, 10)):
-        rows, columns = np.nonzero((sheet == grey).all(-1))
+    for blue, predicted in ((220, 5), (230, 10)):
+        rows, columns = np.nonzero((sheet == (0, 0, blue)).all(-1))
         above, beside = np.nonzero((sheet == predicted).all(-1))
         assert above.max() < rows.min()
         assert abs(int(beside.min()) - int(columns.min())) <= 1
