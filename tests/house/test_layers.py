@@ -17,7 +17,6 @@ vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.assets vidjacobi.loading vidjacobi.provenance
-cosmos_adapter vidjacobi.assets vidjacobi.loading
 vidjacobi.html_report vidjacobi.rollouts
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export
