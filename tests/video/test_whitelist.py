@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -32,19 +33,53 @@ def touched(path: Path) -> bool:
     return path.stat().st_atime > 0
 
 
-@pytest.mark.parametrize("name", PLAYLISTS)
-def test_a_playlist_opens_no_other_file(tmp_path: Path, name: str) -> None:
-    secret = encode(tmp_path / "secret.ts", moving(60), codec="mpeg2video")
-    os.utime(secret, (0, 0))
-    assert secret.read_bytes()
-    if not touched(secret):
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A video beside the one that is named, of which ``touched`` tells whether it was read."""
+    path = encode(tmp_path / "secret.ts", moving(60), codec="mpeg2video")
+    os.utime(path, (0, 0))
+    assert path.read_bytes()
+    if not touched(path):
         pytest.skip("this file system does not record when a file is read")
-    os.utime(secret, (0, 0))
+    os.utime(path, (0, 0))
+    return path
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_opens_no_other_file(tmp_path: Path, secret: Path, name: str) -> None:
     (tmp_path / name).write_bytes(PLAYLISTS[name])
     for use in (open_clip, lambda path: read_frames(path, 0, 1)):
         with pytest.raises(BadInput, match=f"{name}: a playlist"):
             use(tmp_path / name)
     assert not touched(secret)
+
+
+def with_pictures_elsewhere(path: Path, other: str) -> Path:
+    """Let a .mov say that its pictures are in another file of its folder, as editing programs do."""
+    # An alias record: names and dates that do not matter; one level up and one down; (2, the absolute path); the end.
+    target = f"/a/{other}".encode()
+    target += bytes(len(target) % 2)
+    levels = struct.pack(">HH", 1, 1) + bytes(16)
+    path_and_end = struct.pack(">HH", 2, len(target)) + target + struct.pack(">HH", 0xFFFF, 0)
+    alias = bytes(4 + 10 + 28 + 12 + 64 + 16) + levels + path_and_end
+    entry = struct.pack(">I4s", 8 + len(alias), b"alis") + alias
+    data = path.read_bytes()
+    at = data.index(b"url ", data.index(b"dref")) - 4
+    for box in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):  # each is in the next one
+        place = data.rindex(box, 0, at) - 4
+        (size,) = struct.unpack_from(">I", data, place)
+        data = data[:place] + struct.pack(">I", size + len(entry) - 12) + data[place + 4 :]
+    path.write_bytes(data[:at] + entry + data[at + 12 :])
+    return path
+
+
+def test_a_mov_file_opens_no_other_file(tmp_path: Path, secret: Path) -> None:
+    path = with_pictures_elsewhere(encode(tmp_path / "a.mov", moving(5)), secret.name)
+    with pytest.raises(BadInput):
+        read_frames(path, 0, 5)
+    assert not touched(secret)
+    with av.open(str(path), options={"enable_drefs": "1"}):
+        assert touched(secret)  # FFmpeg understands the reference, and would follow it
 
 
 def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

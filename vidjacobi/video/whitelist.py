@@ -124,4 +124,7 @@ def _not_a_video(path: Path) -> BadInput:
         return BadInput(
             f"{path}: a playlist, which names other files and is not opened; name the video itself"
         )
-    return BadInput(f"{path}: not a video or image in any known format, or damaged from its first bytes on")
+    return BadInput(
+        f"{path}: not a video or image in a format that is read (convert it to mp4), or damaged from its "
+        "first bytes on"
+    )
