@@ -1,5 +1,6 @@
 """Checkpoint files to tensors and records, and tensors into a module, strictly. Code inside a file is never run."""
 
+import json
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,19 @@ def require_content(path: Path) -> None:
         raise BadCheckpoint(f"{path} is empty (0 bytes): fetch it again")
     if head.startswith(b"version https://git-lfs"):
         raise BadCheckpoint(f"{path} is a git-lfs pointer, not the weights: run `git lfs pull`")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises BadCheckpoint if it holds anything else."""
+    try:
+        content = json.loads(path.read_bytes())  # bytes, so that byte order marks are understood
+    except RecursionError:
+        raise BadCheckpoint(f"{path} is nested too deep to be read") from None
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not an object")
+    return content
 
 
 def _read_safetensors(path: Path) -> object:

@@ -6,11 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cosmos_adapter.checkpoint import load_strict, read_state_dict, require_content, without_weights
+from cosmos_adapter.checkpoint import (
+    load_strict,
+    read_json,
+    read_state_dict,
+    require_content,
+    without_weights,
+)
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec, ScriptCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
-from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.errors import BadCheckpoint
 
 SCRIPTS = ("encoder.jit", "decoder.jit")
 WEIGHTS = ("model.safetensors", "model.pt")
@@ -72,12 +78,10 @@ def read_spec(folder: Path) -> TokenizerSpec:
     path = folder / "config.json"
     if not path.is_file():
         return TokenizerSpec()
+    config = read_json(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise InvalidArgument("it is not a JSON object")
         return TokenizerSpec.from_config(config)
-    except (InvalidArgument, TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # InvalidArgument is a ValueError
         raise BadCheckpoint(f"{path} does not describe a tokenizer: {error}") from None
 
 

@@ -5,7 +5,6 @@ layout is what ``save_pretrained`` writes, possibly in shards. The sizes come fr
 keys of ``config.json``, and must agree with the shapes of the tensors.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,15 @@ from typing import Any
 
 import torch
 
-from cosmos_adapter.checkpoint import StateDict, field_values, load_strict, read_state_dict, without_weights
+from cosmos_adapter.checkpoint import (
+    LISTED,
+    StateDict,
+    field_values,
+    load_strict,
+    read_json,
+    read_state_dict,
+    without_weights,
+)
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
@@ -91,11 +98,19 @@ def _not_a_shard(file: Path) -> Path:
 
 
 def _shards(index: Path) -> list[Path]:
-    names = sorted(set(read_json(index).get("weight_map", {}).values()))
-    absent = [name for name in names if not (index.parent / name).is_file()]
+    weight_map = read_json(index).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    # Only names of files beside the index: a path could lead anywhere.
+    there = {entry.name for entry in index.parent.iterdir()}
+    absent = [name[:80] if isinstance(name, str) else "no name" for name in names if not _is_in(there, name)]
     if absent or not names:
-        raise BadCheckpoint(f"{index} names files that are not there: {', '.join(absent) or 'none at all'}")
-    return [index.parent / name for name in names]
+        listed = ", ".join(dict.fromkeys(absent[:LISTED])) or "none at all"
+        raise BadCheckpoint(f"{index} names files that are not beside it: {listed}")
+    return [index.parent / name for name in sorted(set(names))]
+
+
+def _is_in(names: set[str], name: object) -> bool:
+    return isinstance(name, str) and name in names
 
 
 def read_weights(files: list[Path]) -> StateDict:
@@ -200,14 +215,3 @@ def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpe
         return replace(base, **field_values(ModelSpec, config))
     except InvalidArgument as error:
         raise BadCheckpoint(f"{source}: {error}") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises BadCheckpoint if it holds anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadCheckpoint(f"{path} is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise BadCheckpoint(f"{path} holds a {type(content).__name__}, not an object")
-    return content

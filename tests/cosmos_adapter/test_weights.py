@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tiny_cosmos import TINY, TINY_SPECS, TINY_TEXT, golden_case, tiny_network
 
 from cosmos_adapter.checkpoint import load_strict, read_state_dict
+from cosmos_adapter.tokenizer.weights import read_spec
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import find_spec, load_model, preset_name, tensor_sizes
@@ -82,8 +83,41 @@ def test_shards_with_an_index(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(TINY.to_config()))
     assert same(load_model(tmp_path).network, state)
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(BadCheckpoint, match=r"not there: b\.safetensors"):
+    with pytest.raises(BadCheckpoint, match=r"not beside it: b\.safetensors"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../b.safetensors", "OUTSIDE", "sub/b.safetensors", "x" * 5000, "a\0b", "..", "", 7, None, [1]]
+)
+def test_an_index_names_files_beside_it_only(tmp_path: Path, name: object) -> None:
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    for place in (tmp_path, folder / "sub"):
+        save_file({f"model.{key}": tensor for key, tensor in state_of().items()}, place / "b.safetensors")
+    named = str(tmp_path / "b.safetensors") if name == "OUTSIDE" else name
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": named}}))
+    (folder / "config.json").write_text(json.dumps(TINY.to_config()))
+    with pytest.raises(BadCheckpoint, match="names files that are not beside it"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    state = state_of()
+    folder = write(tmp_path, state)
+    config = folder / "config.json"
+    config.write_text(config.read_text(), encoding=encoding)
+    assert same(load_model(folder).network, state)
+
+
+def test_json_that_is_nested_too_deep(tmp_path: Path) -> None:
+    folder = write(tmp_path, state_of())
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(BadCheckpoint, match="nested too deep"):
+        load_model(folder)
+    with pytest.raises(BadCheckpoint, match="nested too deep"):
+        read_spec(folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, None])

@@ -14,8 +14,7 @@ from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.registry import suggest
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-FIELDS_V2 = ("episode_chunk", "episode_index", "video_key")
-FIELDS_V3 = ("chunk_index", "file_index", "video_key")
+FIELDS_V2, FIELDS_V3 = ("episode_chunk", "episode_index"), ("chunk_index", "file_index")
 Row = dict[str, Any]
 
 
@@ -89,7 +88,7 @@ def _meta(root: Path, info: Row, path: Path) -> Meta:
         {str(key): str(value) for key, value in (info.get("splits") or {}).items()},
         chunks_size,
         _template(info["data_path"], fields),
-        _template(info.get("video_path") or "", fields),
+        _template(info.get("video_path") or "", (*fields, "video_key")),
     )
 
 

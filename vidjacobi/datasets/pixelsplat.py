@@ -99,9 +99,16 @@ def open_chunk(path: Path) -> dict[str, Record]:
 
 
 def chunk_entries(folder: Path, split: str | None) -> Iterator[Entry]:
-    """The clips in a folder of chunks, chunk after chunk. If there is an index.json, no chunk is opened."""
+    """The clips in a folder of chunks, chunk after chunk. If there is an index.json, no chunk is opened.
+
+    Raises BadInput where the index cannot be read.
+    """
+    return _chunk_entries(folder, split, _index(folder))
+
+
+def _chunk_entries(folder: Path, split: str | None, index: dict[str, list[str] | None]) -> Iterator[Entry]:
     parts = (split,) if split else ()
-    for name, keys in sorted(_index(folder).items()):
+    for name, keys in sorted(index.items()):
         path = folder / name
         try:
             listed = sorted(open_chunk(path)) if keys is None else keys

@@ -127,7 +127,7 @@ def _has_poses(folder: Path) -> bool:
 def _chunked(root: Path, folders: list[Folder], split: str | None, media: Path) -> Iterator[Entry]:
     check_split(split, {folder.split for folder in folders}, root)
     return chain.from_iterable(
-        chunk_entries(folder.path, folder.split) for folder in folders if split in (None, folder.split)
+        [chunk_entries(folder.path, folder.split) for folder in folders if split in (None, folder.split)]
     )
 
 
