@@ -16,16 +16,22 @@ CLIPS = "clips.json"
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen clips in order, all readable and long enough, and the entries that were skipped on the way."""
+    """The chosen clips in order, all readable and long enough, and the entries that were skipped on the way.
+
+    Attributes:
+        left_out: a line about what lies in the dataset and became no entry; None if nothing did.
+    """
 
     clips: tuple[Episode, ...]
     skipped: tuple[Skipped, ...]
+    left_out: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The content of ``clips.json``: what others need to take the same clips."""
         return {
             "clips": [{"id": clip.id, "source": clip.source, **numbers(clip)} for clip in self.clips],
             "skipped": [{"id": entry.id, "reason": entry.reason} for entry in self.skipped],
+            "left_out": self.left_out,
         }
 
 

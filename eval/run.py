@@ -1,7 +1,7 @@
 """An evaluation from a dataset's folder to tables and a report: choose clips, decode, measure, write. Resumable."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vidjacobi.bench.running import run as run_bench
 from vidjacobi.bench.settings import BenchCase, cases_of
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.settings import differences
-from vidjacobi.datasets import open_dataset
+from vidjacobi.datasets import left_out, open_dataset
 from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument
@@ -63,6 +63,8 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     check_length(config, extractor)
     chosen = clips_of(config)
     tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")
+    if chosen.left_out:
+        tell(chosen.left_out)
     check_model(config)
     open_out(config, out, chosen)
     job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
@@ -104,7 +106,9 @@ def clips_of(config: EvalConfig) -> Chosen:
     entries = open_dataset(
         config.data, config.dataset, config.clip_list, config.start, config.stride, **given
     )
-    return choose(boxed(entries), config.clips, config.frames_needed, in_order=config.clip_list is not None)
+    listed = config.clip_list is not None
+    chosen = choose(boxed(entries), config.clips, config.frames_needed, in_order=listed)
+    return chosen if listed else replace(chosen, left_out=left_out(config.data, config.dataset))
 
 
 def check_model(config: EvalConfig) -> None:
@@ -135,9 +139,13 @@ def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -
     if path.is_file() and len(grids := np.load(path)) >= len(clips):
         return torch.from_numpy(grids[: len(clips)].astype(np.int64))
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
-    found = []
+    found, notes = [], []
     for clip in tqdm(clips, "contexts", unit="clip", disable=None):
-        found.append(encode(clip.frames.read(0, config.context).frames, tokenizer).cpu())
+        read = clip.frames.read(0, config.context)
+        notes += [f"{clip.id}: {note}" for note in read.notes]
+        found.append(encode(read.frames, tokenizer).cpu())
+    if notes:
+        tell(f"{len(notes)} notes about what was read; the first: {notes[0]}")
     tokens = torch.stack(found)
     with replacing(path) as partial:
         np.save(partial, tokens.to(torch.int32).numpy())
@@ -193,6 +201,8 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         warnings.append(
             f"{len(chosen.skipped)} clips were skipped, listed in clips.json: {first.id}: {first.reason}"
         )
+    if chosen.left_out:
+        warnings.append(chosen.left_out)
     runtime = choose_runtime(config.device, config.dtype)
     device = f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}"
     base = measured["floor"]

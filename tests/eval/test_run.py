@@ -14,10 +14,10 @@ from tiny_features import make_extractor
 
 from vidjacobi.cli.eval import parser
 from vidjacobi.cli.main import main
-from vidjacobi.errors import BadOutput, VidjacobiError
+from vidjacobi.errors import BadOutput, InvalidArgument, VidjacobiError
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.results import Line
-from vidjacobi.eval.run import Tell, evaluate
+from vidjacobi.eval.run import Tell, clips_of, evaluate
 from vidjacobi.eval.settings import load_eval
 
 CLIPS = 3
@@ -123,6 +123,26 @@ def test_the_command(capsys: pytest.CaptureFixture, data: Path, tiny_pair: Path,
     assert printed.err.count(" passes, ") == 3 * 2
     assert main(words(data, tiny_pair, out, *more, "--seed", 5)) == 2
     assert "seed: 0 there, 5 here" in capsys.readouterr().err
+
+
+def test_what_a_folder_leaves_out_is_told(tiny_pair: Path, tmp_path: Path) -> None:
+    for index in range(2):
+        write_clip(tmp_path / "set", str(index), 20, index)
+    folder = tmp_path / "set" / "frames"
+    (folder / "extra.braw").touch()
+    config = load_eval("quick", {"data": str(folder), "dataset": "folder", "frames": 8, "clips": 2})
+    chosen = clips_of(config)
+    said = f"left out of {folder}: 1 other file or folder (extra.braw)"
+    assert (len(chosen.clips), chosen.left_out, chosen.record()["left_out"]) == (2, said, said)
+    told: list[str] = []
+    with pytest.raises(InvalidArgument, match="does not fit the video tokenizer"):
+        evaluate(
+            replace(config, model=str(tiny_pair), context=2),
+            tmp_path / "e",
+            told.append,
+            short_extractor(),
+        )
+    assert told[-1] == said
 
 
 class Decodes:
