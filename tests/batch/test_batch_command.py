@@ -298,3 +298,20 @@ def test_memory_does_not_grow_with_the_dataset(flags: Flags, tmp_path: Path) -> 
         assert json.loads(line)["all"] == {"done": count}
         peaks[count] = float(peak)
     assert peaks[MANY] < peaks[20] + 60, peaks
+
+
+def test_what_a_folder_leaves_out_is_told_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_clips(tmp_path / "clips", (3,)), tmp_path / "out"
+    for name in ("x.braw", "notes.txt"):
+        (data / name).touch()
+    out.mkdir()
+    (out / "thesis.txt").touch()
+    words = ["batch", str(data), "--out", str(out), "--no-memory-check"]
+    said = f"left out of {data}: 2 other files or folders (notes.txt, x.braw)\n"
+    assert main.main(words) == 2  # ``out`` is refused, so that nothing is loaded
+    assert said in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("a\n")
+    assert main.main([*words, "--clip-list", str(tmp_path / "list.txt")]) == 2
+    assert said not in capsys.readouterr().err

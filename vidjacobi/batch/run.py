@@ -10,9 +10,10 @@ from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, FinishedItems, damag
 from vidjacobi.batch.manifest_table import FAILURES, MANIFEST, Totals, compact
 from vidjacobi.batch.pipeline import FailedFast
 from vidjacobi.batch.progress import ProgressTracker, tell
-from vidjacobi.batch.settings import BatchPlan, parse_shard
+from vidjacobi.batch.settings import BatchConfig, BatchPlan, parse_shard
 from vidjacobi.batch.shard_locks import NO_LOCKS, at_work
 from vidjacobi.batch.workers import BatchJob, check_room, listing, run_local
+from vidjacobi.datasets import left_out
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
 from vidjacobi.processes import Stopped, stoppable
 
@@ -24,6 +25,7 @@ def run_batch(plan: BatchPlan, out: Path, resume: bool, overwrite: bool) -> tupl
     143 when stopped. Raises VidjacobiError.
     """
     listing(plan.config)  # refuses a dataset that cannot be listed, before ``out`` is touched
+    tell_what_is_left_out(plan.config)
     if plan.config.engine == "local":
         check_room(plan, devices_of(plan.config))
     with stoppable(), ExitStack() as held:
@@ -55,6 +57,13 @@ def open_for_shard(plan: BatchPlan, out: Path, resume: bool, overwrite: bool, he
         files = open_out(out, plan, resume, overwrite, alone)
         sweep(out, alone)  # what killed runs left half written
     return files
+
+
+def tell_what_is_left_out(config: BatchConfig) -> None:
+    """Count and name what lies in the dataset and is no clip; a clip list says by itself what is wanted."""
+    said = None if config.clip_list else left_out(config.data, config.dataset)
+    if said:
+        tell(said)
 
 
 def tell_what_is_there(out: Path, finished: FinishedItems) -> None:
