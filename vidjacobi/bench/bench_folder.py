@@ -19,6 +19,7 @@ from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.runtime import choose, versions
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
+PLOTS = (PLOT, "nfe.svg", "nfe.pdf")
 
 ABOUT = """A ratio of passes is the exponential of the mean log ratio, paired by clip and seed; intervals are 95 %
 (Student's t over clips, a clip's seeds averaged first). nll: mean -log p of the tokens under the model's
@@ -34,7 +35,7 @@ def open_folder(
 
     Decodes of the decoders ``again`` are dropped. Raises BadOutput where another bench lies there.
     """
-    folder = RunFolder(out, "bench", RECORD, parts=(TEXT, PLOT, "map_*.png", TOKENS), marks=(ROWS,))
+    folder = RunFolder(out, "bench", RECORD, parts=(TEXT, *PLOTS, "map_*.png", TOKENS), marks=(ROWS,))
     folder.create()
     known = {*definitions(config), AR}
     if unknown := set(again) - known:
@@ -89,7 +90,7 @@ def asked_for(config: BenchConfig, rows: Sequence[Measurement], clips: int) -> l
 
 
 def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) -> list[dict[str, Any]]:
-    """``bench.json``, ``bench.md`` and ``nfe.png`` of the decodes so far; returns the summary."""
+    """``bench.json``, ``bench.md`` and the plot of the decodes so far; returns the summary."""
     rows = asked_for(config, read(out / ROWS), clips)
     names = Names(config.baseline, config.reference)
     lines: list[dict[str, Any]] = []
@@ -113,5 +114,5 @@ def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) ->
     note = "" if finished else "\n\nNot finished: these are the decodes so far."
     with replacing(out / TEXT) as partial:
         partial.write_text("\n\n".join([*texts, ABOUT]) + note + "\n", encoding="utf-8")
-    write_plot(out / PLOT, lines)
+    write_plot(out / PLOT, lines, finished)
     return lines

@@ -1,10 +1,14 @@
-"""A plot of passes and tokens per pass over the window: a line for each decoder, and those of the MC-SJD paper."""
+"""A plot of passes and tokens per pass over the window: a line for each decoder, and those of the MC-SJD paper.
+
+Bars are 95 % intervals of the mean over clips.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidjacobi.bench.decode_rows import AR
+from vidjacobi.html_report.drawing import window_axis, write_vector
 from vidjacobi.output.atomic import replacing
 
 if TYPE_CHECKING:
@@ -39,11 +43,12 @@ def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
         for axis, value in zip(axes[row], ("passes", "tokens_per_pass"), strict=True):
             for index, decoder in enumerate(decoders):
                 draw(axis, [line for line in here if line["decoder"] == decoder], value, index)
-            dress(axis, here)
         clips = max(line["clips"] for line in here)
-        axes[row, 0].set_title(f"{model}: passes per clip (NFE), mean of {clips} clips")
+        axes[row, 0].set_title(f"{model}: passes per clip (NFE), mean of {clips} clips, 95 % intervals")
         axes[row, 1].set_title(f"{model}: tokens per pass; grey: Cosmos-4B of the MC-SJD paper")
         draw_paper(axes[row, 1])
+        dress(axes[row, 0], here)
+        dress(axes[row, 1], here, PAPER_WINDOWS)
     handles, names = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize=9, title="decoder (dashed: lossy)")
     return figure
@@ -52,12 +57,16 @@ def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
 def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) -> None:
     """Draw one decoder: a curve over its windows or, with lanes, points at its mean positions a pass."""
     lanes = any(line["lanes"] != "raster" for line in lines)
-    points = sorted((line["positions"] if lanes else line["window"], line[value]) for line in lines)
+    points = sorted((place(line), line[value], line[f"{value}_low"], line[f"{value}_high"]) for line in lines)
     lossy = any(line["guarantee"] == "lossy" for line in lines)
+    colour = _COLOURS[index % len(_COLOURS)]
+    for x, _, low, high in points:
+        if low is not None:  # one clip has no interval
+            axis.plot([x, x], [low, high], color=colour, linewidth=1, zorder=1.5)
     axis.plot(
-        [x for x, _ in points],
-        [y for _, y in points],
-        color=_COLOURS[index % len(_COLOURS)],
+        [point[0] for point in points],
+        [point[1] for point in points],
+        color=colour,
         linestyle="none" if lanes else "--" if lossy else "-",
         marker=_MARKERS[index % len(_MARKERS)],
         markersize=8 if lanes else 5,
@@ -65,6 +74,11 @@ def draw(axis: "Axes", lines: Sequence[dict[str, Any]], value: str, index: int) 
         markeredgewidth=1.6 if lossy else 1.0,
         label=lines[0]["decoder"] + (" (lanes)" if lanes else "") if lines else None,
     )
+
+
+def place(line: dict[str, Any]) -> float:
+    """Where a line stands on the x axis: at its window or, with lanes, at its mean positions a pass."""
+    return float(line["window"] if line["lanes"] == "raster" else line["positions"])
 
 
 def draw_paper(axis: "Axes") -> None:
@@ -75,19 +89,18 @@ def draw_paper(axis: "Axes") -> None:
         axis.annotate(name, end, _LABELS[name], textcoords="offset points", color="0.45", fontsize=9)
 
 
-def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
-    """Give a panel logarithmic axes with plain numbers, and ticks at the windows."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+def dress(axis: "Axes", lines: Sequence[dict[str, Any]], more: Sequence[int] = ()) -> None:
+    """Give a panel logarithmic axes with plain numbers, and ticks at the windows.
 
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log", base=2)
-    windows = sorted(
-        {line["window"] for line in lines if line["decoder"] != AR and line["lanes"] == "raster"}
-    )
-    axis.xaxis.set_major_locator(FixedLocator(windows or [1]))
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_major_formatter(plain)
-    axis.yaxis.set_major_formatter(plain)
+    ``more`` are windows of other curves, which have room but no ticks.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    shown = [line for line in lines if line["decoder"] != AR]
+    windows = sorted({line["window"] for line in shown if line["lanes"] == "raster"})
+    window_axis(axis, windows or [1], [*map(place, shown), *more] or [1])
+    axis.set_yscale("log", base=2, nonpositive="clip")  # an interval may reach below 0
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_major_locator(LogLocator(2, subs=(1, 1.5)))
     axis.yaxis.set_minor_locator(LogLocator(2, subs=(1.25, 1.75)))
     axis.yaxis.set_minor_formatter(NullFormatter())
@@ -96,10 +109,12 @@ def dress(axis: "Axes", lines: Sequence[dict[str, Any]]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def write_plot(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Write the plot as a PNG that appears whole or not at all; nothing is written where only AR was run."""
+def write_plot(path: Path, lines: Sequence[dict[str, Any]], finished: bool) -> None:
+    """Write the plot as PNG and, of a finished bench, as SVG and PDF beside it; nothing where only AR was run."""
     if all(line["decoder"] == AR for line in lines):
         return
     figure = plot(lines)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=110)
+    if finished:
+        write_vector(path.with_suffix(""), figure)

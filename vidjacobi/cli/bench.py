@@ -8,7 +8,8 @@ from vidjacobi.cli import options
 
 TEXT = """Decode the same contexts with several decoders and windows, alternating, beside ar.
 
-OUT gets bench.csv (every decode, as it is made), bench.json, bench.md (tables, bars), nfe.png, and map_DECODER.png
+OUT gets bench.csv (every decode, as it is made), bench.json, bench.md (tables, bars), nfe.png (at the end .svg and
+.pdf too), and map_DECODER.png
 of the first clip. The same command in the same OUT resumes where it stopped. Other clips' numbers, seeds, decoders,
 windows or models may then be asked for (what is there is kept); anything else needs another OUT or --overwrite.
 """
