@@ -106,6 +106,7 @@ def dress(axis: "Axes", lines: Sequence[dict[str, Any]], more: Sequence[int] = (
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("window: positions per pass (lanes: at their mean)")
     axis.grid(True, which="major", color="0.9")
+    axis.set_axisbelow(True)  # a window's interval lies on its line of the grid
     axis.spines[["top", "right"]].set_visible(False)
 
 
