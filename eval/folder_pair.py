@@ -77,11 +77,12 @@ class ClipPair:
 
 @dataclass(frozen=True)
 class MeanScores:
-    """Means over the frames of a pair: PSNR in dB (of frames that differ), SSIM, and the number of equal frames."""
+    """Means over frames: PSNR in dB (of frames that differ), SSIM, the number of identical frames and of all."""
 
     psnr: float | None
     ssim: float
     identical_frames: int
+    frames: int
 
 
 def measure(
@@ -112,7 +113,7 @@ def measure(
     made = record(
         *(first, second, extractor.protocol, Shown(count, which)), draws=options.draws, seed=options.seed
     )
-    made["per_frame"] = _means(scores) if scores else None
+    made["per_frame"] = mean_scores(scores) if scores else None
     return {**made, "generated": str(generated), "real": str(real), "notes": notes}
 
 
@@ -139,21 +140,28 @@ def measure_pair(
 
 def compare(frames: Frames, truth: Frames) -> MeanScores:
     """The means over the frames of one pair."""
-    # The PSNR of equal frames is infinite, so they are counted apart.
+    # The PSNR of identical frames is infinite, so they are counted apart.
     psnr = per_frame.psnr(frames, truth)
     finite = psnr[psnr.isfinite()]
     mean = float(finite.mean()) if len(finite) else None
-    return MeanScores(mean, float(per_frame.ssim(frames, truth).mean()), len(psnr) - len(finite))
+    ssim = float(per_frame.ssim(frames, truth).mean())
+    return MeanScores(mean, ssim, len(psnr) - len(finite), len(psnr))
 
 
-def _means(scores: list[MeanScores]) -> dict[str, Any]:
-    psnr = [score.psnr for score in scores if score.psnr is not None]
-    mean = MeanScores(
-        sum(psnr) / len(psnr) if psnr else None,
-        sum(score.ssim for score in scores) / len(scores),
-        sum(score.identical_frames for score in scores),
+def mean_scores(scores: list[MeanScores]) -> dict[str, Any]:
+    """The means over all frames of all pairs, with the conventions of both numbers."""
+    # Each pair counts as many times as it has frames in the mean.
+    psnr = [(score.psnr, score.frames - score.identical_frames) for score in scores if score.psnr is not None]
+    ssim = [(score.ssim, score.frames) for score in scores]
+    identical, frames = (
+        sum(getattr(score, name) for score in scores) for name in ("identical_frames", "frames")
     )
-    return asdict(mean)
+    mean = MeanScores(_weighted(psnr) if psnr else None, _weighted(ssim), identical, frames)
+    return {**asdict(mean), "conventions": {name: per_frame.CONVENTIONS[name] for name in ("psnr", "ssim")}}
+
+
+def _weighted(values: list[tuple[float, int]]) -> float:
+    return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
 
 
 def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tuple[list[ClipPair], list[str]]:

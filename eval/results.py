@@ -68,10 +68,10 @@ def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
 def averages(rows: Sequence[Quality]) -> Line:
     """Means over all frames and clips, and the means of each predicted frame over the clips.
 
-    Frames that equal the ground truth have an infinite PSNR: they are left out of its mean, and ``equal_frames``
+    Frames that equal the ground truth have an infinite PSNR: they are left out of its mean, and ``identical_frames``
     counts them.
     """
-    line: Line = {"equal_frames": sum(value is None for row in rows for value in row.psnr)}
+    line: Line = {"identical_frames": sum(value is None for row in rows for value in row.psnr)}
     for kind in ("psnr", "ssim", "lpips"):
         curves = [getattr(row, kind) for row in rows if getattr(row, kind) is not None]
         # From a list for each clip to a list for each frame: [[1, 2, 3], [4, 5, 6]] becomes [[1, 4], [2, 5], [3, 6]].
@@ -136,7 +136,7 @@ def shows_lpips(lines: Sequence[Line]) -> bool:
 
 def mean_psnr(line: Line) -> float | None:
     """The PSNR that tables show: infinite where every frame equals the ground truth, None without any frame."""
-    return math.inf if line["psnr"] is None and line["equal_frames"] else line["psnr"]
+    return math.inf if line["psnr"] is None and line["identical_frames"] else line["psnr"]
 
 
 def cells(line: Line, lpips: bool) -> list[str]:

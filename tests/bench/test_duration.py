@@ -67,7 +67,7 @@ def test_a_rough_time(seconds: float, text: str) -> None:
 
 def test_the_rest_is_told_from_the_share_that_is_done() -> None:
     times = iter([100.0, 130.0, 160.0])
-    pace = Pace(lambda: next(times))
+    pace = Pace(clock=lambda: next(times))
     assert pace.left(1, 4) == "1 of 4 batches of clips, about 90 s left"
     assert pace.left(4, 4) == "4 of 4 batches of clips"
     assert str(Guess(90.0, 1, 1, 0.4)).startswith("1 decode to make, about 90 s. This is a guess")

@@ -1,6 +1,7 @@
 """Two folders of clips: pairs by name, one distance, and messages about folders that do not fit."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tiny_features import clip
 from vidjacobi.errors import BadInput
 from vidjacobi.eval import fvd
 from vidjacobi.eval.features import Extractor
-from vidjacobi.eval.folder_pair import Options, clips_in, measure
+from vidjacobi.eval.folder_pair import Options, clips_in, compare, mean_scores, measure
 from vidjacobi.video.clips import write_video
 
 QUICK = Options(draws=5)
@@ -61,7 +62,19 @@ def test_a_folder_against_itself_is_at_no_distance(
 ) -> None:
     found = measure(folders[1], folders[1], tiny_extractor, QUICK)
     assert found["value"] == pytest.approx(0.0, abs=1e-8)
-    assert found["per_frame"] == {"psnr": None, "ssim": 1.0, "identical_frames": 54}
+    means = found["per_frame"]
+    assert (means["psnr"], means["ssim"], means["identical_frames"], means["frames"]) == (None, 1.0, 54, 54)
+    assert "whole map" in means["conventions"]["ssim"]
+
+
+def test_pairs_count_by_their_frames_that_differ() -> None:
+    """A pair with one frame that differs does not weigh as much as one with nine."""
+    most, one = clip(1), clip(1).clone()
+    one[0] += 1  # of 9 frames
+    scores = [compare(most + 2, most), compare(one, most)]
+    plain = [20 * math.log10(255 / 2)] * 9 + [20 * math.log10(255)]
+    assert mean_scores(scores)["psnr"] == pytest.approx(sum(plain) / 10)
+    assert mean_scores(scores)["identical_frames"] == 8
 
 
 def test_features_are_kept(folders: tuple[Path, Path], tiny_extractor: Extractor, tmp_path: Path) -> None:

@@ -108,11 +108,11 @@ def test_frames_that_equal_the_truth_are_counted_and_left_out() -> None:
         Quality("fast", 64, 1, [20.0, None], [0.5, 1.0]),
     ]
     found = averages(rows)
-    assert (found["psnr"], found["ssim"], found["equal_frames"]) == (25.0, 0.75, 2)
+    assert (found["psnr"], found["ssim"], found["identical_frames"]) == (25.0, 0.75, 2)
     same = averages([Quality("fast", 64, 0, [None, None], [1.0, 1.0])])
     assert same["psnr"] is None
     assert mean_psnr(same) == float("inf")
-    assert mean_psnr({"psnr": None, "equal_frames": 0}) is None
+    assert mean_psnr({"psnr": None, "identical_frames": 0}) is None
 
 
 def test_the_latex_table_is_well_formed() -> None:

@@ -110,12 +110,12 @@ def _seconds_of_passes(
 class Pace:
     """How long a run will go on, from the share that is done."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._began = clock, clock()
+    def __init__(self, items: str = "batches of clips", clock: Callable[[], float] = time.monotonic) -> None:
+        self._items, self._clock, self._began = items, clock, clock()
 
     def left(self, done: int, total: int) -> str:
         """What is done, and about how long the rest will take, as text."""
-        text = f"{done} of {total} batches of clips"
+        text = f"{done} of {total} {self._items}"
         if not 0 < done < total:
             return text
         spent = self._clock() - self._began

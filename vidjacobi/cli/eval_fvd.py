@@ -1,5 +1,6 @@
 """``vidjacobi eval fvd``: compare two folders of videos or of frame folders."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ TEXT = """Compare two folders, clip by clip of the same name.
 Each holds video files or folders of frames. FVD is computed with the I3D network of the TF-hub module on 224x224
 frames, from arrays; video files bring their codec's losses along on both sides, frame folders do not.
 """
+
+TOLD = 50  # pairs of clips between two lines about what is left, where there is no progress bar
 
 EXAMPLES = """examples:
   vidjacobi eval fvd mine/ real/
@@ -55,6 +58,7 @@ def run(args: Namespace) -> dict[str, Any]:
     """Measure and print; the record. Raises VidjacobiError."""
     from tqdm import tqdm
 
+    from vidjacobi.bench.duration import Pace
     from vidjacobi.eval.features import load_extractor
     from vidjacobi.eval.folder_pair import Options, measure
     from vidjacobi.output.atomic import write_json
@@ -63,11 +67,16 @@ def run(args: Namespace) -> dict[str, Any]:
     weights = Path(args.weights) if args.weights else None
     extractor = load_extractor(args.network, weights, args.resize, choose(args.device, "auto").device)
     how = Options(args.first, args.frames, args.cache, draws=args.draws, seed=args.seed)
+    pace = Pace("pairs of clips")
     with tqdm(desc="clips", unit="clip", disable=None) as bar:
 
         def observe(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+            # the first pair tells how long the others will take; a bar goes on telling it
+            if done == 1 or (bar.disable and done % TOLD == 0):
+                told = f"{pace.left(done, total)}, then a bootstrap of {args.draws} draws"
+                tqdm.write(told, file=sys.stderr)
 
         record = measure(args.generated, args.real, extractor, how, observe)
     if args.out:
