@@ -105,7 +105,7 @@ def decoder_config(name: str, values: dict[str, Any], overrides: Mapping[str, An
     """The record of one decoder from the keys and ``values`` of its YAML file. Raises InvalidArgument."""
     hints = {key: hint for key, hint in get_type_hints(DecoderConfig).items() if key != "name"}
     for dotted, value in overrides.items():
-        lay_over(values, dotted, value)
+        values = lay_over(values, dotted, value)
     for key, value in values.items():
         if key not in hints:
             raise InvalidArgument(f"decoder {name!r} has no setting {key!r}{suggest(key, hints)}")

@@ -9,6 +9,9 @@ from sys import float_info
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from vidjacobi.config.yaml_files import parse_yaml, read_config, shown
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import suggest
@@ -71,7 +74,14 @@ def load_settings(
     for key in said:
         if key in given and said[key] != given[key]:
             refuse_two(key, given[key], said[key])
-    return schema(**{**values, **given, **said})
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values, given, said)
+        record = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        where = error.full_key or f"{kind} {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(record, schema)
+    return record
 
 
 def read_pairs(pairs: Iterable[str], hints: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -127,6 +137,8 @@ def typed(hint: Any, key: str, value: Any) -> Any:
     of = get_origin(kind) or kind
     if not isinstance(value, of):
         raise InvalidArgument(f"{key} must be {_WORDS[of]}, not {shown(value)}")
+    if of is str and "${" in value:  # OmegaConf would fill it in, from the environment too
+        raise InvalidArgument(f"{key}: nothing is filled in for ${{...}} in {shown(value)}: write the value")
     if of is list:
         return [typed(get_args(kind)[0], key, item) for item in value]
     return value
@@ -158,24 +170,24 @@ def require_inside(name: str, value: int | float) -> None:
         raise InvalidArgument(f"{name} must be at most {most:,}, not {shown(value)}")
 
 
-def lay_over(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set ``value`` at a dotted key, ``draft.keep``; a mapping is laid over the one that is there, key by key.
+def lay_over(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """``values`` with ``value`` at a dotted key, ``draft.keep``; a mapping is laid over the one there, key by key.
 
-    Raises InvalidArgument where the key leads through something that has no keys.
+    Raises InvalidArgument for a key that names no place.
     """
-    *parents, last = dotted.split(".")
-    place = values
-    for parent in parents:
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
-            raise InvalidArgument(f"{dotted}: {parent} is {shown(place)}, which has no settings of its own")
-    there = place.get(last)
-    if isinstance(value, dict) and isinstance(there, dict):
-        place[last] = {**there, **value}
-    else:
-        place[last] = value
+    whole = OmegaConf.create(dict(values))
+    parent = dotted.rpartition(".")[0]
+    try:
+        there = OmegaConf.select(whole, parent) if parent else whole
+        if there is not None and not isinstance(there, DictConfig):
+            name = parent.rpartition(".")[2]
+            raise InvalidArgument(f"{dotted}: {name} is {shown(there)}, which has no settings of its own")
+        OmegaConf.update(whole, dotted, value, merge=isinstance(value, dict), force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError, LookupError) as error:
+        raise InvalidArgument(f"{dotted}: no place for a setting: {str(error).splitlines()[0]}") from error
+    laid = OmegaConf.to_container(whole, resolve=False)
+    assert isinstance(laid, dict)
+    return {str(key): entry for key, entry in laid.items()}
 
 
 def _hint(hints: Mapping[str, Any], key: str, what: str) -> Any:
