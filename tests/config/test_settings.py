@@ -94,12 +94,12 @@ def test_what_is_no_number_is_none_anywhere(text: str, tmp_path: Path) -> None:
             read("temperature", text)
 
 
-@pytest.mark.parametrize("text", ["010", "yes", "1e3", "a: b", "${oc.env:HOME}", "[x"])
+@pytest.mark.parametrize("text", ["010", "yes", "1e3", "a: b", "[x"])
 def test_a_text_reads_alike_as_flag_and_pair(text: str) -> None:
     assert by_flag("model", text).model == by_pair("model", text).model == text
 
 
-@pytest.mark.parametrize("read", [lambda *words: by_flag(*words), lambda *words: by_pair(*words)])
+@pytest.mark.parametrize("read", [by_flag, by_pair])
 def test_nothing_is_filled_in(read: Callable[[str, str], RolloutConfig]) -> None:
     with pytest.raises(InvalidArgument, match="nothing is filled in"):
         read("model", "${oc.env:HOME}")
