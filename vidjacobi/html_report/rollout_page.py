@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.html_report.figures import histogram
+from vidjacobi.html_report.figures import histogram, svg
 from vidjacobi.html_report.page import Clip, Column, Figure, Page, Section, Table, Track, write_page
 from vidjacobi.shapes import Frames
 
@@ -41,7 +41,7 @@ def write_rollout_page(
     rows = [row_of(name, record) for name, record in zip(names, records, strict=True)]
     table = Table(COLUMNS, rows, "What each future took")
     decided = list(chain.from_iterable(chain.from_iterable(r["acceptance_lengths"] for r in records)))
-    plot = Figure(histogram("tokens decided in a pass", decided, "passes"), "histogram of tokens per pass")
+    plot = Figure(svg(histogram("tokens decided in a pass", decided, "passes")), "histogram of tokens per pass")
     sections = [Section("Futures", [clip], seen), Section("Numbers", [table, plot])]
     write_page(path, Page(f"Rollout: {title}", sections, summary_of(records), facts_of(first)))
 
