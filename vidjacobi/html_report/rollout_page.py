@@ -41,7 +41,9 @@ def write_rollout_page(
     rows = [row_of(name, record) for name, record in zip(names, records, strict=True)]
     table = Table(COLUMNS, rows, "What each future took")
     decided = list(chain.from_iterable(chain.from_iterable(r["acceptance_lengths"] for r in records)))
-    plot = Figure(svg(histogram("tokens decided in a pass", decided, "passes")), "histogram of tokens per pass")
+    plot = Figure(
+        svg(histogram("tokens decided in a pass", decided, "passes")), "histogram of tokens per pass"
+    )
     sections = [Section("Futures", [clip], seen), Section("Numbers", [table, plot])]
     write_page(path, Page(f"Rollout: {title}", sections, summary_of(records), facts_of(first)))
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SECONDS = 120.0  # far longer than any read takes, and longer than decord is given within it
 START_SECONDS = 120.0  # in which the worker imports what it needs, on a busy machine too
 MOST_MEMORY = 8 << 30  # bytes: the largest read, and a decoder of pictures of the largest size
-_BYTES_PER_SECOND = 1e6  # of a large file: at about this rate videos play, and all of an odd one is decompressed
+_BYTES_PER_SECOND = 1e6  # about the rate of playing; all of an odd file is decompressed
 _MESSAGE = "its reader was ended"
 
 
