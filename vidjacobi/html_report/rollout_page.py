@@ -5,7 +5,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.html_report.figures import histogram, svg
+from vidjacobi.html_report.drawing import svg
+from vidjacobi.html_report.figures import histogram
 from vidjacobi.html_report.page import Clip, Column, Figure, Page, Section, Table, Track, write_page
 from vidjacobi.shapes import Frames
 
