@@ -14,7 +14,7 @@ from PIL import Image
 
 import vidjacobi
 from vidjacobi.datasets.frame_sources import File
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.video.timed_reader import TimedReader
 
 
@@ -149,6 +149,44 @@ def test_memory_is_limited(tmp_path: Path) -> None:
             with pytest.raises(BadInput, match=rf"{path}: to read it takes more than 0.195 GiB of memory"):
                 reader.read_frames(path, 0, frames)
             assert reader.read_frames(small, 0, 1).frames.shape == (1, 4, 6, 3)
+
+
+def test_what_a_caller_did_wrong_is_told_apart_from_a_bad_file(reader: TimedReader, tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", moving(2))
+    with pytest.raises(InvalidArgument, match="nonsense"):
+        reader.read_frames(path, 0, 1, reader="nonsense")
+
+
+@pytest.mark.slow
+def test_damaged_bytes_give_frames_or_a_message(reader: TimedReader, tmp_path: Path) -> None:
+    """300 files with random bytes in places: none ends in another exception, and none needs a new process."""
+    Image.fromarray(moving(1)[0]).save(tmp_path / "a.png")
+    Image.fromarray(moving(1)[0]).save(tmp_path / "a.jpg")
+    whole = [
+        encode(tmp_path / "a.mp4", moving(9)),
+        encode(tmp_path / "a.mkv", moving(9), codec="libx265"),
+        encode(tmp_path / "a.ts", moving(9), codec="mpeg2video"),
+        encode(tmp_path / "a.avi", moving(9), codec="mpeg4"),
+        tmp_path / "a.png",
+        tmp_path / "a.jpg",
+    ]
+    random = np.random.default_rng(0)
+    refused: list[tuple[Path, BadInput]] = []
+    for _ in range(50):
+        for path in whole:
+            data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+            places = random.integers(0, len(data), random.integers(1, 40))
+            data[places] = random.integers(0, 256, len(places))
+            damaged = tmp_path / f"damaged{path.suffix}"
+            damaged.write_bytes(data.tobytes())
+            try:
+                info = reader.open_clip(damaged)
+                clip = reader.read_frames(damaged, 0, min(2, info.frames))
+                assert clip.pictures.shape == (min(2, info.frames), info.height, info.width, 3)
+            except BadInput as error:
+                refused.append((damaged, error))
+    assert all(str(path) in str(error) for path, error in refused)
+    assert 30 < len(refused) < 270
 
 
 def test_relative_paths_are_those_of_the_caller(
