@@ -119,7 +119,9 @@ def test_every_feature_has_statistics(futures: Path, tmp_path: Path) -> None:
     assert episode["stats/action/max"] == np.array(rows["action"][:LENGTH]).max(0).tolist()
 
 
-def test_rows_follow_start_and_stride_and_end_with_the_recording(robot: Path, tmp_path: Path) -> None:
+def test_rows_follow_start_and_stride_and_end_with_the_recording(
+    robot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = write_batch(tmp_path / "futures", robot, (2,), 1, stride=2)
     made = exported(out, tmp_path / "set")
     rows, source = rows_in(made), robot_rows().to_pydict()
@@ -131,6 +133,16 @@ def test_rows_follow_start_and_stride_and_end_with_the_recording(robot: Path, tm
     assert rows["note"][LENGTH:] == [f"1-{n}" for n in range(4, 20, 2)]
     assert rows["recorded"][LENGTH:] == [1] * LENGTH
     assert json_in(made, "info")["fps"] == 5
+    assert "4 frames behind the end of the recording have the last state" in capsys.readouterr().out
+    # without the mark the future ends there
+    plain = exported(out, tmp_path / "plain", "--same-features")
+    assert "4 frames behind the end of the recording are left out" in capsys.readouterr().out
+    assert [episode["length"] for episode in episodes_in(plain)] == [4, LENGTH]
+    assert rows_in(plain)["note"] == rows["note"][:4] + rows["note"][LENGTH:]
+    assert [entry.frames.count() for entry in open_dataset(plain) if isinstance(entry, Episode)] == [
+        4,
+        LENGTH,
+    ]
 
 
 def test_the_same_features_as_the_source(

@@ -50,7 +50,7 @@ def parser() -> ArgumentParser:
         "--same-features",
         action="store_true",
         help="only features that the LeRobot source has itself, so that lerobot merges both sets: no `predicted`, no "
-        "`recorded`; meta/episodes still says how many frames are context",
+        "`recorded` (meta/episodes still says how many frames are context), and nothing behind the recording's end",
     )
     return made
 

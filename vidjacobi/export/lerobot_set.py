@@ -3,7 +3,8 @@
 Where the batch was made of a LeRobot dataset, the futures keep its features: the camera's key, size and codec, the
 task texts, and what was recorded in the same frames (``observation.state``, ``action`` and so on). In predicted
 frames these are the numbers of the recording, of which the model was told nothing: ``predicted`` is 1 there. Where a
-future reaches beyond the recording, its last numbers stand there again, and ``recorded`` is 0.
+future reaches beyond the recording, its last numbers stand there again, and ``recorded`` is 0; in a set without that
+mark the future ends with the recording.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ def export_lerobot(
 ) -> tuple[dict[str, int], list[str]]:
     """Write the finished futures of the batch in ``out`` to the new folder ``destination``, whole or not at all.
 
-    Returns the numbers of episodes, frames and tasks, and notes on what lerobot cannot do with the set. Raises
+    Returns the numbers of episodes, frames and tasks, and notes on the set. Raises
     BadInput if the batch kept no videos, one of them is missing, they differ in rate or size, or the source is gone;
     BadOutput if ``destination`` exists or cannot be written; InvalidArgument for a choice that does not fit.
     """
@@ -83,7 +84,7 @@ def export_lerobot(
         writer = SetWriter(folder, layout, source, settings["context"])
         episodes = writer.write(rows, infos)
         totals = writer.finish(episodes)
-    return totals, layout.notes(source, int(settings["stride"])) if choice.same_features else []
+    return totals, writer.notes(int(settings["stride"]))
 
 
 def info_of(out: Path, row: ManifestRow) -> ClipInfo:
@@ -121,6 +122,7 @@ class SetWriter:
         self._texts: dict[str, int] = {}
         self._numbers: dict[str, list[np.ndarray]] = {}
         self._colours, self._looked = np.zeros((3, 256), np.int64), 0
+        self._unrecorded = 0
 
     def write(self, rows: Sequence[ManifestRow], infos: Sequence[ClipInfo]) -> list[ExportedEpisode]:
         """Write pictures and numbers of all futures. Raises BadInput, BadOutput."""
@@ -133,11 +135,14 @@ class SetWriter:
             tqdm(total=len(rows), desc="futures", unit="", disable=None, leave=False) as bar,
         ):
             for number, (row, info) in enumerate(zip(rows, infos, strict=True)):
-                frames = read_frames(info.source, 0, info.frames).frames
+                told = self._source.rows(row.episode, row.start or 0, info.frames)
+                self._unrecorded += info.frames - sum(told.recorded)
+                if not layout.marks:  # nothing would tell repeated numbers from recorded ones
+                    told = told.first(sum(told.recorded))
+                frames = read_frames(info.source, 0, len(told.recorded)).frames
                 if layout.codec is not None:
                     frames = put_back(frames, (layout.video.height, layout.video.width))
                 place = pictures.add(Path(info.source), frames)
-                told = self._source.rows(row.episode, row.start or 0, len(frames))
                 tasks = [self._texts.setdefault(text, len(self._texts)) for text in told.tasks]
                 columns = {**told.columns, **numbering(number, first, layout.video.fps, tasks)}
                 shown = {} if place else {layout.camera: picture_column(frames)}
@@ -168,6 +173,17 @@ class SetWriter:
         info = info_json(layout.video.fps, layout.features, totals, self._source.robot_type)
         write_json(meta / "info.json", info, indent=4)
         return totals
+
+    def notes(self, stride: int) -> list[str]:
+        """What is worth knowing about the set. ``stride`` is the batch's."""
+        found = [] if self._layout.marks else self._layout.notes(self._source, stride)
+        if self._unrecorded:
+            told = "have the last state and action again, and `recorded` is 0 there"
+            found.append(
+                f"{self._unrecorded:,} frames behind the end of the recording "
+                f"{told if self._layout.marks else 'are left out'}"
+            )
+        return found
 
     def _look(self, frames: np.ndarray, columns: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Statistics of one episode, and what those of all are made of."""

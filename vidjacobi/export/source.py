@@ -47,6 +47,11 @@ class SourceRows:
     recorded: Sequence[bool]
     tasks: Sequence[str]
 
+    def first(self, count: int) -> "SourceRows":
+        """Those of the first ``count`` frames."""
+        columns = {name: column.slice(0, count) for name, column in self.columns.items()}
+        return SourceRows(columns, self.recorded[:count], self.tasks[:count])
+
 
 @runtime_checkable
 class Source(Protocol):
