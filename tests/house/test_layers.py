@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -57,9 +58,15 @@ def layer_of(module: str) -> str:
     return max(entries, key=len, default="")
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports_of(path: Path) -> list[tuple[str, bool]]:
     """(imported module, whether inside a function), of our own packages; typing-only imports left out."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     found: list[tuple[str, bool]] = []
 
     def visit(node: ast.AST, lazy: bool) -> None:
@@ -79,8 +86,12 @@ def imports_of(path: Path) -> list[tuple[str, bool]]:
 
 def whole_name(module: str, name: str) -> str:
     """``from a import b`` imports a.b if that is a module, else a."""
-    modules = {module_of(path) for path in FILES}
-    return f"{module}.{name}" if f"{module}.{name}" in modules else module
+    return f"{module}.{name}" if f"{module}.{name}" in module_names() else module
+
+
+@cache
+def module_names() -> set[str]:
+    return {module_of(path) for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -137,7 +148,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
         assert not re.search(r"\b(dill|joblib)\b", line), f"{path.name}:{number}: reads a pickle"
         assert not re.search(r"allow_pickle=(?!False)", line), f"{path.name}:{number}: reads a pickle"
     name = path.relative_to(ROOT).as_posix()
-    problems = pickle_problems(ast.parse(path.read_text()), may_restrict=name in MAY_UNPICKLE)
+    problems = pickle_problems(tree_of(path), may_restrict=name in MAY_UNPICKLE)
     assert not problems, f"{name}: {'; '.join(problems)}: reading a pickle can run anything"
 
 
