@@ -10,7 +10,7 @@ from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec
 from cosmos_adapter.tokenizer.weights import load_tokenizer
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.weights import load_model
-from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.errors import BadCheckpoint, InvalidArgument, number_of
 from vidjacobi.runtime import Runtime
 
 
@@ -39,7 +39,8 @@ def load_pair(
     height, width = (side // tokenizer.stride_space for side in tokenizer.frame_size)
     if (grid.h, grid.w) != (height, width) or model.vocab_size != tokenizer.vocab_size:
         raise BadCheckpoint(
-            f"{weights} and {codec} do not belong together: the model reads {grid.h}x{grid.w} tokens a latent "
+            f"{weights} and {codec} do not belong together: the model reads "
+            f"{grid.h}x{number_of(grid.w, 'token')} a latent "
             f"frame out of {model.vocab_size}, the tokenizer makes {height}x{width} out of {tokenizer.vocab_size}"
         )
     return model, tokenizer

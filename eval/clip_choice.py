@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, counted
-from vidjacobi.errors import BadInput, BadOutput
+from vidjacobi.errors import BadInput, BadOutput, number_of
 from vidjacobi.output.atomic import write_json
 
 CLIPS = "clips.json"
@@ -64,7 +64,8 @@ def choose(entries: Iterable[Entry], count: int, needed: int, in_order: bool) ->
     if len(clips) < 2:
         reasons = "".join(f"\n  {entry.id}: {entry.reason}" for entry in skipped[:5])
         raise BadInput(
-            f"{len(clips)} of {len(listed)} clips have {needed} readable frames, at least 2 are needed{reasons}"
+            f"{len(clips)} of {number_of(len(listed), 'clip')} have "
+            f"{number_of(needed, 'readable frame')}, at least 2 are needed{reasons}"
         )
     return Chosen(tuple(clips), tuple(skipped))
 

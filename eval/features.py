@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.eval import i3d, i3d_weights
 from vidjacobi.eval.pytorchvideo_nets import load_network
 from vidjacobi.registry import lookup
@@ -88,7 +88,7 @@ class Extractor:
         least = self.protocol["least_frames"]
         if frames.shape[1] < least:
             raise BadInput(
-                f"{self.label} needs clips of at least {least} frames, and these have {frames.shape[1]}"
+                f"{self.label} needs clips of at least {number_of(least, 'frame')}, and these have {frames.shape[1]}"
             )
         # TF32 convolutions would make the features of a GPU differ from those of a CPU in the third digit.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.eval import feature_cache
 from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.features import Extractor
@@ -109,7 +109,7 @@ def measure(
         observe(done, len(pairs))
     first, second = (torch.stack(column) for column in zip(*rows, strict=True))
     count = pairs[0].generated.count
-    which = f"{count} frames of each file from frame {options.start} on"
+    which = f"{number_of(count, 'frame')} of each file from frame {options.start} on"
     made = record(
         *(first, second, extractor.protocol, Shown(count, which)), draws=options.draws, seed=options.seed
     )
@@ -248,7 +248,8 @@ def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:
         count = options.count if options.count is not None else clip.frames - options.start
         if count < 1 or options.start + count > clip.frames:
             raise BadInput(
-                f"{clip.source}: has {clip.frames} frames, but {options.start + max(count, 1)} are needed"
+                f"{clip.source}: has {number_of(clip.frames, 'frame')}, but "
+                f"{options.start + max(count, 1)} are needed"
             )
         sides.append(Side(clip, options.start, count))
     return ClipPair(name, *sides)
@@ -270,12 +271,13 @@ def _check_lengths(pairs: list[ClipPair], least: int) -> None:
     shortest, longest = min(sides, key=lambda s: s.count), max(sides, key=lambda s: s.count)
     if shortest.count < least:
         raise BadInput(
-            f"{shortest.clip.source}: {shortest.count} frames are compared, and the network needs at least {least}"
+            f"{shortest.clip.source}: {number_of(shortest.count, 'frame')} are compared, and the "
+            f"network needs at least {least}"
         )
     if shortest.count != longest.count:
         raise BadInput(
             f"clips must be compared over the same number of frames, and {shortest.clip.source} has {shortest.count} "
-            f"where {longest.clip.source} has {longest.count}: ask for {shortest.count} frames of each"
+            f"where {longest.clip.source} has {longest.count}: ask for {number_of(shortest.count, 'frame')} of each"
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.eval.frechet import frechet_distance, trace_root_of_factors
 from vidjacobi.eval.moments import DDOF, check_finite, moments_of
 
@@ -94,12 +94,14 @@ def warnings_for(clips: int) -> tuple[str, ...]:
     """The warnings that belong to a distance of so many clips."""
     if clips < SINGULAR:
         return (
-            f"WARNING: only {clips} clips. Below {SINGULAR} the covariances are singular and the distance is "
+            f"WARNING: only {number_of(clips, 'clip')}. Below {SINGULAR} the covariances are singular "
+            "and the distance is "
             "biased upwards by far: compare it with its floor, and with values at the same clips only",
         )
     if clips < USUAL:
         return (
-            f"{clips} clips: published values mostly use {USUAL} or more, and fewer clips give higher ones",
+            f"{number_of(clips, 'clip')}: published values mostly use {USUAL} or more, and fewer "
+            "clips give higher ones",
         )
     return ()
 

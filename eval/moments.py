@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.output.atomic import replacing
 
 DDOF = 1  # as in TF-GAN, VideoGPT and np.cov; 0 gives visibly smaller distances at a hundred clips
@@ -83,6 +83,7 @@ def check_finite(features: Float[Tensor, "n f"], of: str = "") -> None:
     bad = torch.nonzero(~features.isfinite().all(1)).flatten().tolist()
     if bad:
         raise BadInput(
-            f"{of and of + ': '}features of {len(bad)} of {len(features)} clips are not finite (the first: "
+            f"{of and of + ': '}features of {len(bad)} of {number_of(len(features), 'clip')} are not "
+            "finite (the first: "
             f"clip {bad[0]}): its frames or the network's weights are damaged"
         )

@@ -9,6 +9,7 @@ import torch
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval import captions
+from vidjacobi.errors import number_of
 from vidjacobi.eval.measure import Measurer, Name
 from vidjacobi.eval.plots import Plot
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees
@@ -43,7 +44,8 @@ def write_report(
     """Write the report. ``about`` holds facts, warnings, conventions and the label of the distance."""
     page = Page(
         title=f"{measurer.config.dataset}: {measurer.config.model}",
-        summary=f"{len(clips)} clips, {measurer.config.context} frames given, {measurer.config.frames} predicted.",
+        summary=f"{number_of(len(clips), 'clip')}, {number_of(measurer.config.context, 'frame')} "
+        f"given, {measurer.config.frames} predicted.",
         facts=about["facts"],
         warnings=about["warnings"],
         sections=[

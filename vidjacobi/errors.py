@@ -1,4 +1,7 @@
-"""The errors that users see. The command line prints their message, without a traceback, and exits with 2."""
+"""The errors that users see. The command line prints their message, without a traceback, and exits with 2.
+
+``number_of`` is for messages that count something.
+"""
 
 
 class VidjacobiError(Exception):
@@ -23,3 +26,9 @@ class BadModelOutput(VidjacobiError):
 
 class BadOutput(VidjacobiError):
     """A result cannot be written where it was asked for."""
+
+
+def number_of(number: int, noun: str) -> str:
+    """A number of things in a message: ``1 frame``, ``24 frames``, ``1,200 passes``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """``table[name]``. Raises InvalidArgument, which lists what exists and suggests the nearest spelling."""
+    if not isinstance(name, str):
+        raise InvalidArgument(f"{kind} must be one of {', '.join(table)}, not {name!r:.80}")
     if name in table:
         return table[name]
     raise InvalidArgument(f"unknown {kind} {name!r}{suggest(name, table)}. There are: {', '.join(table)}")

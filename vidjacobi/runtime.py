@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 
 T = TypeVar("T")
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these
@@ -53,7 +53,9 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidArgument(f"device {name!r}: torch sees no CUDA device here. Use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidArgument(f"device {name!r}: there are only {torch.cuda.device_count()} CUDA devices")
+        raise InvalidArgument(
+            f"device {name!r}: there are only {number_of(torch.cuda.device_count(), 'CUDA device')}"
+        )
     return device
 
 
@@ -61,7 +63,7 @@ def describe_device(device: torch.device) -> str:
     """A device in words: the name of the GPU, or the kind of processor and the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} {platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{device.type} {platform.machine()}, {number_of(torch.get_num_threads(), 'thread')}"
 
 
 def versions() -> dict[str, str]:

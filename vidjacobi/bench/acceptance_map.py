@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.output.atomic import replacing
 from vidjacobi.shapes import Frames
 
@@ -78,7 +78,7 @@ def last_frames(frames: int, latents: int, stride_t: int) -> list[int]:
     # 33 frames with stride 8 are 5 latent frames, whose last frames are 0, 8, 16, 24 and 32.
     whole = 1 + -(-(frames - 1) // stride_t)
     if latents > whole:
-        raise InvalidArgument(f"{frames} frames are {whole} latent frames, not {latents}")
+        raise InvalidArgument(f"{number_of(frames, 'frame')} are {whole} latent frames, not {latents}")
     return [min(stride_t * index, frames - 1) for index in range(whole - latents, whole)]
 
 

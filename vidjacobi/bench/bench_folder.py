@@ -13,7 +13,7 @@ from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, TOKENS, Measurement, r
 from vidjacobi.bench.plot import write_plot
 from vidjacobi.bench.settings import BenchConfig, bars_of, cases_of, definitions, differences
 from vidjacobi.bench.table import summary, tables
-from vidjacobi.errors import BadOutput
+from vidjacobi.errors import BadOutput, number_of
 from vidjacobi.output.atomic import replacing, write_json
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.runtime import choose, versions
@@ -103,7 +103,7 @@ def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) ->
         lines += found
         verdicts[model] = [verdict for bar in bars_of(config) for verdict in bar.judge(of_model, names)]
         clips_done = len({row.clip for row in of_model})
-        text = f"## {model}: {clips_done} clips, seeds {', '.join(map(str, config.seeds))}\n\n"
+        text = f"## {model}: {number_of(clips_done, 'clip')}, seeds {', '.join(map(str, config.seeds))}\n\n"
         text += tables(found, names.baseline, names.reference)
         texts.append(text + ("\n\n" + bars_table(verdicts[model]) if verdicts[model] else ""))
     if not lines:

@@ -11,7 +11,7 @@ import torch
 
 from vidjacobi.bench.settings import BenchConfig
 from vidjacobi.decoding.api import decode
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.loading import Pair, load
 from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
@@ -77,7 +77,9 @@ def material_of(name: str, config: BenchConfig, source: Source) -> Material:
     found = _material(pair, name, config.context, source, written)
     if not source.clips and config.clips > len(found.grids):
         place = source.file or f"held-out contexts ship with {name}"
-        raise InvalidArgument(f"{config.clips} clips asked for, but there are {len(found.grids)}: {place}")
+        raise InvalidArgument(
+            f"{number_of(config.clips, 'clip')} asked for, but there are {len(found.grids)}: {place}"
+        )
     # whole latent frames that cover context and prediction, less those of the context
     whole = latent_frames(config.context + config.frames, found.pair[1])
     return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
@@ -100,7 +102,7 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
     # They are tokens, so they cannot be cut to another number of frames.
     if latent_frames(length, tokenizer) != grids.shape[1]:
         raise InvalidArgument(
-            f"the contexts that ship with {name} are not of {length} frames: name some clips"
+            f"the contexts that ship with {name} are not of {number_of(length, 'frame')}: name some clips"
         )
     return grids
 

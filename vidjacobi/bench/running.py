@@ -23,6 +23,7 @@ from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.api import decode
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.errors import number_of
 from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.atomic import replacing
@@ -253,6 +254,7 @@ def draw_map(
         mark[row].view(new.shape) for mark in (decoded.trace.decided_in, decoded.trace.redrafted)
     )
     name, window = case.key
-    title = f"{name}, window {window}: {decoded.stats.nfe[row]} passes for {new.numel()} tokens"
+    title = f"{name}, window {window}: {number_of(decoded.stats.nfe[row], 'pass')}"
+    title += f" for {number_of(new.numel(), 'token')}"
     path = bench.out / f"map_{safe_name(name)}.png"
     write_map(path, frames, decided_in, redrafted, tokenizer.stride_t, title)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vidjacobi.cli import options
 from vidjacobi.cli.eval import add_network
+from vidjacobi.errors import number_of
 
 TEXT = """Compare two folders, clip by clip of the same name.
 
@@ -89,7 +90,8 @@ def describe(record: Mapping[str, Any]) -> list[str]:
     """The lines that are printed of a record."""
     protocol, spread, frames = record["protocol"], record["bootstrap"], record["per_frame"]
     lines = [
-        f"{record['metric']} {record['value']:.2f}, {record['clips']} clips of {protocol['frames']} frames, "
+        f"{record['metric']} {record['value']:.2f}, {number_of(record['clips'], 'clip')} of "
+        f"{number_of(protocol['frames'], 'frame')}, "
         f"resize {protocol['resize'].split(':')[0]}, weights sha256 {protocol['weights_sha256'][:12]}...",
         f"  standard deviation over resampled clips {spread['std']:.2f}",
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.cli import options
+from vidjacobi.errors import number_of
 
 TEXT = """Write a batch's finished futures as a LeRobot v3.0 dataset.
 
@@ -63,7 +64,7 @@ def run(args: Namespace) -> dict[str, Any]:
     require_batch(args.out)
     choice = ExportChoice(args.source, args.pictures_only, args.size, args.same_features)
     totals, notes = export_lerobot(args.out, args.destination, choice)
-    print(f"{args.destination}: a LeRobot v3.0 dataset of {totals['episodes']:,} episodes")
+    print(f"{args.destination}: a LeRobot v3.0 dataset of {number_of(totals['episodes'], 'episode')}")
     for note in notes:
         print(f"note: {note}")
     return {"dataset": str(args.destination), **totals, **({"notes": notes} if notes else {})}

@@ -35,6 +35,8 @@ def read_clip_list(path: str | Path) -> list[Wanted]:
 
     Raises InvalidArgument for a file that is neither, lists nothing, or repeats a line.
     """
+    if not isinstance(path, str | Path):
+        raise InvalidArgument(f"a clip list is the path of a file, not {path!r:.80}")
     path = Path(path)
     try:
         text = read_text(path)

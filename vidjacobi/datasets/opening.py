@@ -70,7 +70,7 @@ def open_dataset(
     Nothing is listed before the first entry is asked for, unless there is a clip list. After that nothing is raised:
     whatever is wrong with an entry, it is Skipped with the reason.
     """
-    root = Path(os.path.abspath(path))
+    root = root_of(path)
     name = detect(root) if layout == "auto" else layout
     dataset = lookup("dataset", name, DATASETS)
     _check_exists(root)
@@ -97,7 +97,7 @@ def open_dataset(
 
 def detect(path: str | Path) -> str:
     """The name in DATASETS of the layout at ``path``. Raises BadInput, which says what each layout looks for."""
-    root = Path(os.path.abspath(path))
+    root = root_of(path)
     _check_exists(root)
     for name, dataset in DATASETS.items():
         try:
@@ -111,10 +111,17 @@ def detect(path: str | Path) -> str:
 
 def left_out(path: str | Path, layout: str = "auto") -> str | None:
     """A line that counts and names what lies at ``path`` and becomes no entry, or None. Raises BadInput."""
-    root = Path(os.path.abspath(path))
+    root = root_of(path)
     dataset = lookup("dataset", detect(root) if layout == "auto" else layout, DATASETS)
     names = dataset.leaves_out(root)
     return f"left out of {root}: {counted(names)}" if names else None
+
+
+def root_of(path: str | Path) -> Path:
+    """The absolute path of a dataset. Raises InvalidArgument for what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"a dataset is a path, not {path!r:.80}")
+    return Path(os.path.abspath(path))
 
 
 def options_of(dataset: Dataset) -> list[str]:
@@ -126,7 +133,7 @@ def options_of(dataset: Dataset) -> list[str]:
 def _check_exists(root: Path) -> None:
     try:
         there = root.exists()
-    except OSError as error:  # such as a name that is too long
-        raise BadInput(f"{root}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # such as a name that is too long, or holds a NUL
+        raise BadInput(f"{root}: {getattr(error, 'strerror', None) or error}") from error
     if not there and not has_magic(str(root)):
         raise BadInput(f"{root}: no such file or folder")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vidjacobi.config.decoder import load_decoder, with_window
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import (
     Memory,
     MemoryQuestion,
@@ -158,10 +158,14 @@ def _question(args: Namespace) -> MemoryQuestion:
 
 def _question_line(args: Namespace, question: MemoryQuestion) -> str:
     shape = question.shape
-    what = f"batch of {shape.rows} rows" if question.in_batch else f"rollout of {shape.rows} futures"
+    what = (
+        f"batch of {number_of(shape.rows, 'row')}"
+        if question.in_batch
+        else f"rollout of {number_of(shape.rows, 'future')}"
+    )
     return (
         f"{args.model}, {what}, `{shape.decoder.name}` at window {shape.window}, "
-        f"{shape.context_frames} -> {shape.new_frames} frames{', --offload' if args.offload else ''}"
+        f"{shape.context_frames} -> {number_of(shape.new_frames, 'frame')}{', --offload' if args.offload else ''}"
     )
 
 

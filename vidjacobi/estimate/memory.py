@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.scenario import (
     Adjustment,
     RolloutShape,
@@ -194,7 +194,7 @@ class TargetDevice:
 def this_device(runtime: Runtime, share: int = 1) -> TargetDevice:
     """A device that is here, used by ``share`` workers."""
     name, room = describe_device(runtime.device), free_memory(runtime.device) // share
-    free = "free now" if share == 1 else f"free now for each of {share} workers"
+    free = "free now" if share == 1 else f"free now for each of {number_of(share, 'worker')}"
     may_offload = runtime.device.type != "cpu"
     return TargetDevice(name, runtime.dtype, runtime.reason, room, free, may_offload)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vidjacobi.bench.curve import write_curve
 from vidjacobi.config.decoder import load_decoder
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import memory_of
 from vidjacobi.estimate.pass_seconds import (
     HOST_SECONDS,
@@ -197,7 +197,8 @@ def fit_lines(fit: Fit, source: PublishedTable) -> list[str]:
         f"The pass model beside {source.paper} ({source.gpu.name}), the authors' own code:",
         *columns(("decoder", "window", "passes", "paper s", "model s", "error"), rows),
         f"  error: {fit.mean:.1%} in the mean, {fit.worst:.1%} at worst.",
-        f"  fitted to these {len(rows)} rows: share of the data sheet's speed {speed.efficiency:.3f}, and "
+        f"  fitted to these {number_of(len(rows), 'row')}: share of the data sheet's speed "
+        f"{speed.efficiency:.3f}, and "
         f"{1e3 * speed.launch:.2f} ms besides the GPU's work in every pass that is no CUDA graph (ar there is one).",
         "  not fitted: bytes and operations (counted from shapes and code), data sheets, and "
         f"{1e6 * HOST_SECONDS:.0f} us of the host per operation (assumed).",
@@ -252,8 +253,8 @@ def rollout_lines(
     other = acceptance.model.lower() != predictor.costs.outline.name
     warning = "  another model than the one planned for: its tokens per pass are a rough guide"
     return [
-        f"Predicted latency of {shape.new_frames} frames after {shape.context_frames} "
-        f"({lengths.end - lengths.context:,} tokens), one clip, without the video tokenizer;",
+        f"Predicted latency of {number_of(shape.new_frames, 'frame')} after {shape.context_frames} "
+        f"({number_of(lengths.end - lengths.context, 'token')}), one clip, without the video tokenizer;",
         f"tokens per pass: {acceptance.source} (counted on {acceptance.model}):",
         *columns(("decoder", "window", "tokens/pass", "passes", "ms/pass", "seconds", "x ar"), lines),
         *([warning] if other else []),

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -70,7 +70,7 @@ def lengths_of(outline: Outline, shape: RolloutShape) -> Lengths:
     if shape.context_frames < 1 or (shape.context_frames - 1) % step or shape.context_frames >= most:
         allowed = ", ".join(map(str, range(1, most, step)))
         raise InvalidArgument(
-            f"a context of {shape.context_frames} frames does not fit {outline.name}: use {allowed}"
+            f"a context of {number_of(shape.context_frames, 'frame')} does not fit {outline.name}: use {allowed}"
         )
     if shape.new_frames < 1:
         raise InvalidArgument(f"frames must be at least 1, not {shape.new_frames}")

@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.html_report.media import Film, Video, film, picture_kind, picture_uri
 from vidjacobi.output.atomic import replacing
 from vidjacobi.registry import suggest
@@ -156,7 +156,7 @@ class Clip:
         if not self.tracks:
             raise InvalidArgument(f"clip {self.name!r}: no videos to show")
         if self.context < 0:
-            raise InvalidArgument(f"clip {self.name!r}: {self.context} context frames")
+            raise InvalidArgument(f"clip {self.name!r}: {number_of(self.context, 'context frame')}")
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise InvalidArgument(f"clip {self.name!r}: {self.fps} frames per second")
 

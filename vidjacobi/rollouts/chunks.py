@@ -20,7 +20,7 @@ from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.api import Decoder, choose_decoder, context_ids, decode_steps
 from vidjacobi.decoding.recipe import Hooks, Progress
 from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.models.codec import Detokenizer, as_seen, frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer
@@ -60,7 +60,8 @@ def plan_chunks(context: int, new_frames: int, tokenizer: VideoTokenizer) -> lis
         count = min(new_frames - first, tokenizer.max_frames - context)
         if count < 1:
             raise InvalidArgument(
-                f"{new_frames} frames do not fit the video tokenizer, which takes {tokenizer.max_frames} at once: "
+                f"{number_of(new_frames, 'frame')} do not fit the video tokenizer, which takes "
+                f"{tokenizer.max_frames} at once: "
                 f"after {first} of them a context of {context} leaves no room"
             )
         chunks.append(Chunk(len(chunks), context, first, count, math.ceil(count / tokenizer.stride_t)))

@@ -10,6 +10,7 @@ import torch
 
 from vidjacobi.config.decoder import GUARANTEES
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.errors import number_of
 from vidjacobi.output.atomic import replacing_folder, write_json
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.rollouts.api import Rollout
@@ -185,7 +186,8 @@ def describe(record: dict[str, Any], folder: Path) -> str:
     """One line that says what was rolled out, in how many passes and seconds."""
     seconds = record["seconds"]
     return (
-        f"{folder}: {record['predicted_frames']} frames, {record['new_tokens']} tokens in {record['nfe']} passes "
+        f"{folder}: {number_of(record['predicted_frames'], 'frame')}, "
+        f"{number_of(record['new_tokens'], 'token')} in {number_of(record['nfe'], 'pass')} "
         f"({record['tokens_per_pass']:.1f} tokens a pass), encode {seconds['encode']:.1f} s, decode "
         f"{seconds['decode']:.1f} s, to frames {seconds['to_frames']:.1f} s; "
         f"guarantee {record['guarantee'].split(':')[0]}"

@@ -6,6 +6,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from vidjacobi.decoding.recipe import Progress
+from vidjacobi.errors import number_of
 
 
 class ProgressBar:
@@ -20,7 +21,9 @@ class ProgressBar:
     def __call__(self, progress: Progress) -> None:
         per_pass = progress.decided / progress.passes / self._clips  # of one clip, as papers count it
         self._bar.total = progress.total
-        self._bar.set_postfix_str(f"{progress.passes} passes, {per_pass:.1f} tok/pass", refresh=False)
+        self._bar.set_postfix_str(
+            f"{number_of(progress.passes, 'pass')}, {per_pass:.1f} tok/pass", refresh=False
+        )
         self._bar.update(progress.decided - self._bar.n)
 
     def say(self, line: str) -> None:
