@@ -22,7 +22,7 @@ from vidjacobi.decoding.api import strategies_of
 from vidjacobi.estimate.pass_seconds import load_gpu
 from vidjacobi.eval.settings import EvalConfig, load_eval
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unchecked]  # where a type checker would refuse first
 
 
 def loaded_decoder(name: str) -> DecoderConfig:
