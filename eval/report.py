@@ -8,8 +8,8 @@ import torch
 
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.eval import captions
 from vidjacobi.errors import number_of
+from vidjacobi.eval import captions
 from vidjacobi.eval.measure import Measurer, Name
 from vidjacobi.eval.plots import Plot
 from vidjacobi.eval.prediction import REFERENCES, as_the_model_sees

@@ -171,11 +171,15 @@ def test_lerobot_tables(sets: dict[str, Path]) -> None:
     each(columns, 120, check)
 
 
-def test_options(tmp_path: Path) -> None:
+def test_options(sets: dict[str, Path]) -> None:
     """What a user may pass to ``open_dataset``."""
-    names = st.sampled_from(["layout", "clips", "start", "stride", "camera", "split", "base", "none"])
-    each(
-        st.dictionaries(names, odd_values, min_size=1, max_size=2),
-        150,
-        lambda options: refused(lambda: list(open_dataset(tmp_path, **options))),
-    )
+    names = st.sampled_from(["path", "layout", "clips", "start", "stride", "camera", "split", "base", "none"])
+
+    def check(options: dict[str, Any]) -> None:
+        refused(
+            lambda: list(
+                open_dataset(**{"path": sets["v2"], "layout": "lerobot", "camera": "top", **options})
+            )
+        )
+
+    each(st.dictionaries(names, odd_values, min_size=1, max_size=2), 300, check)
