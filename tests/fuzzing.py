@@ -1,5 +1,6 @@
 """Odd inputs by the hundred, the same in every run: each must be refused in words or give a right result."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,29 @@ def edited(text: str) -> st.SearchStrategy[str]:
 
     how = st.sampled_from(["drop", "double", "value", "value", "value", "insert", "indent"])
     return st.lists(st.tuples(st.integers(0, 10**6), how, odd_texts), min_size=1, max_size=3).map(apply)
+
+
+def changed(value: Any) -> st.SearchStrategy[Any]:
+    """JSON like ``value``, in which one thing is another, or is not there."""
+    if isinstance(value, dict) and value:
+        key = st.sampled_from(sorted(value))
+        inner = key.flatmap(lambda key: changed(value[key]).map(lambda new: {**value, key: new}))
+        return (
+            inner
+            | key.map(lambda gone: {key: item for key, item in value.items() if key != gone})
+            | odd_values
+        )
+    if isinstance(value, list) and value:
+        place = st.integers(0, len(value) - 1)
+        return odd_values | place.flatmap(
+            lambda place: changed(value[place]).map(lambda new: [*value[:place], new, *value[place + 1 :]])
+        )
+    return odd_values
+
+
+def dumped(value: Any) -> str:
+    """JSON as Python writes it, NaN and lone surrogates among it."""
+    return json.dumps(value, default=str)
 
 
 def each(strategy: st.SearchStrategy[Any], examples: int, check: Callable[[Any], None]) -> None:

@@ -11,16 +11,14 @@ T = TypeVar("T")
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """``table[name]``. Raises InvalidArgument, which lists what exists and suggests the nearest spelling."""
-    if not isinstance(name, str):
-        raise InvalidArgument(f"{kind} must be one of {', '.join(table)}, not {name!r:.80}")
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise InvalidArgument(f"unknown {kind} {name!r}{suggest(name, table)}. There are: {', '.join(table)}")
 
 
 def suggest(name: str, names: Mapping[str, object] | list[str]) -> str:
     """The text " (did you mean 'nearest'?)", or an empty one where no name is near."""
-    near = difflib.get_close_matches(name, list(names), n=1)
+    near = difflib.get_close_matches(str(name), list(names), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clip_files import encode, moving
-from fuzzing import each, edited, odd_texts, odd_values, refused
+from fuzzing import changed, dumped, each, edited, odd_texts, odd_values, refused
 from hypothesis import strategies as st
 from lerobot_sets import write_v2, write_v3
 
@@ -41,29 +41,6 @@ def listed(path: Path, **options: Any) -> None:
             assert entry.reason.strip()
         else:
             refused(entry.frames.count)
-
-
-def changed(value: Any) -> st.SearchStrategy[Any]:
-    """JSON like ``value``, in which one thing is another, or is not there."""
-    if isinstance(value, dict) and value:
-        key = st.sampled_from(sorted(value))
-        inner = key.flatmap(lambda key: changed(value[key]).map(lambda new: {**value, key: new}))
-        return (
-            inner
-            | key.map(lambda gone: {key: item for key, item in value.items() if key != gone})
-            | odd_values
-        )
-    if isinstance(value, list) and value:
-        place = st.integers(0, len(value) - 1)
-        return odd_values | place.flatmap(
-            lambda place: changed(value[place]).map(lambda new: [*value[:place], new, *value[place + 1 :]])
-        )
-    return odd_values
-
-
-def dumped(value: Any) -> str:
-    """JSON as Python writes it, NaN and lone surrogates among it."""
-    return json.dumps(value, default=str)
 
 
 def test_batch_lists(tmp_path: Path) -> None:

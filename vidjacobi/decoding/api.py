@@ -13,7 +13,7 @@ from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
-from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
@@ -146,16 +146,12 @@ def decode_steps(
     contexts = context_rows(context)
     counts = [new_tokens] * len(contexts) if isinstance(new_tokens, int) else list(new_tokens)
     if len(counts) != len(contexts):
-        raise InvalidArgument(
-            f"there are {number_of(len(contexts), 'clip')} but {len(counts)} numbers of new tokens"
-        )
+        raise InvalidArgument(f"there are {len(contexts)} clips but {len(counts)} numbers of new tokens")
     check_clips(model, contexts, counts)
     hashes = context_ids(contexts)
     ids = hashes if clip_ids is None else list(clip_ids)
     if len(ids) != len(contexts):
-        raise InvalidArgument(
-            f"there are {number_of(len(contexts), 'clip')} but {number_of(len(ids), 'clip id')}"
-        )
+        raise InvalidArgument(f"there are {len(contexts)} clips but {len(ids)} clip ids")
     clips = Clips.of(
         contexts,
         counts,
@@ -192,8 +188,7 @@ def check_clips(model: VideoModel, contexts: Sequence[Int[Tensor, "_"]], counts:
             raise InvalidArgument(f"there must be at least 1 new token, not {count}")
         if len(row) + count > model.max_positions:
             raise InvalidArgument(
-                f"{len(row)} context + {number_of(count, 'new token')} exceed the model's "
-                f"{number_of(model.max_positions, 'position')}"
+                f"{len(row)} context + {count} new tokens exceed the model's {model.max_positions} positions"
             )
         low, high = int(row.min()), int(row.max())
         if low < 0 or high >= max(model.vocab_size, *(1 + special for special in (*model.prefix_tokens, -1))):

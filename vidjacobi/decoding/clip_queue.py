@@ -12,7 +12,7 @@ from vidjacobi.decoding.api import check_clips, choose_decoder, context_ids, con
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
-from vidjacobi.errors import InvalidArgument, VidjacobiError, number_of
+from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.models.protocol import RowModel, VideoModel
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
@@ -143,7 +143,7 @@ def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
     longest = len(context) + request.new_tokens
     if longest > recipe.room:
         raise InvalidArgument(
-            f"{number_of(longest, 'position')}, context and new tokens, are more than positions={recipe.room}"
+            f"{longest} positions, context and new tokens, are more than positions={recipe.room}"
         )
     count = len(numbers)
     if not numbers or len(set(numbers)) < count:
