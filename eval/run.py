@@ -24,7 +24,7 @@ from vidjacobi.config.settings import differences
 from vidjacobi.datasets import left_out, open_dataset
 from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.eval import captions
 from vidjacobi.eval.clip_choice import Chosen, choose, keep
 from vidjacobi.eval.duration import forecast
@@ -62,7 +62,10 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     extractor = extractor or load_extractor(config.network, weights, config.resize, runtime.device)
     check_length(config, extractor)
     chosen = clips_of(config)
-    tell(f"{len(chosen.clips)} clips of {config.frames_needed} frames; {len(chosen.skipped)} skipped")
+    tell(
+        f"{number_of(len(chosen.clips), 'clip')} of {number_of(config.frames_needed, 'frame')}; "
+        f"{len(chosen.skipped)} skipped"
+    )
     if chosen.left_out:
         tell(chosen.left_out)
     check_model(config)
@@ -94,7 +97,8 @@ def check_length(config: EvalConfig, extractor: Extractor) -> None:
     )
     if frames < least:
         raise InvalidArgument(
-            f"{extractor.label} needs clips of at least {least} frames, and {frames} {words}: raise --frames, or "
+            f"{extractor.label} needs clips of at least {number_of(least, 'frame')}, and {frames} "
+            f"{words}: raise --frames, or "
             "take the context in with --fvd-frames all"
         )
 
@@ -116,11 +120,13 @@ def check_model(config: EvalConfig) -> None:
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
     if config.frames_needed > tokenizer.max_frames:
         raise InvalidArgument(
-            f"{config.context} + {config.frames} frames, but {config.model} takes {tokenizer.max_frames} at once"
+            f"{config.context} + {number_of(config.frames, 'frame')}, but {config.model} takes "
+            f"{tokenizer.max_frames} at once"
         )
     if (config.context - 1) % tokenizer.stride_t:
         raise InvalidArgument(
-            f"a context of {config.context} frames does not fit the video tokenizer: 1 + {tokenizer.stride_t} k do"
+            f"a context of {number_of(config.context, 'frame')} does not fit the video tokenizer: 1 + "
+            f"{tokenizer.stride_t} k do"
         )
 
 
@@ -195,11 +201,11 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
     )
     warnings = list(warnings_for(clips))
     if clips < config.clips:
-        warnings.append(f"{config.clips} clips were asked for and {clips} are usable")
+        warnings.append(f"asked for {number_of(config.clips, 'clip')}, and {clips} are usable")
     if chosen.skipped:
         first = chosen.skipped[0]
         warnings.append(
-            f"{len(chosen.skipped)} clips were skipped, listed in clips.json: {first.id}: {first.reason}"
+            f"{number_of(len(chosen.skipped), 'clip')} skipped, listed in clips.json: {first.id}: {first.reason}"
         )
     if chosen.left_out:
         warnings.append(chosen.left_out)
@@ -208,7 +214,7 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
     base = measured["floor"]
     facts = {
         "model": config.model,
-        "dataset": f"{config.dataset}, {clips} clips, {len(chosen.skipped)} skipped",
+        "dataset": f"{config.dataset}, {number_of(clips, 'clip')}, {len(chosen.skipped)} skipped",
         "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
         "sampling": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
         "device": device,

@@ -5,11 +5,6 @@ layout is what ``save_pretrained`` writes, possibly in shards. The sizes come fr
 keys of ``config.json``, and must agree with the shapes of the tensors.
 """
 
-<<<<<<< HEAD
-=======
-import json
-import os
->>>>>>> 4f53996 (test(fuzz): batches and checkpoints; an index names files beside it)
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,23 +98,11 @@ def _not_a_shard(file: Path) -> Path:
 
 
 def _shards(index: Path) -> list[Path]:
-<<<<<<< HEAD
     weight_map = read_json(index).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     # Only names of files beside the index: a path could lead anywhere.
     there = {entry.name for entry in index.parent.iterdir()}
     absent = [name[:80] if isinstance(name, str) else "no name" for name in names if not _is_in(there, name)]
-=======
-    table = read_json(index).get("weight_map")
-    if not isinstance(table, dict):
-        raise BadCheckpoint(f"{index} has no weight_map that says in which file a tensor is")
-    for name in table.values():
-        # a file of another folder is not this checkpoint's, whoever wrote the index
-        if not isinstance(name, str) or Path(name).name != name:
-            raise BadCheckpoint(f"{index}: a shard is the name of a file beside it, not {name!r:.80}")
-    names = sorted(set(table.values()))
-    absent = [name for name in names if not os.path.isfile(index.parent / name)]
->>>>>>> 4f53996 (test(fuzz): batches and checkpoints; an index names files beside it)
     if absent or not names:
         listed = ", ".join(dict.fromkeys(absent[:LISTED])) or "none at all"
         raise BadCheckpoint(f"{index} names files that are not beside it: {listed}")

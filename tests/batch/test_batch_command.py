@@ -45,7 +45,7 @@ def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.Captu
     assert main.main(words_of(mine, out)) == 0
     told = capsys.readouterr()
     assert f"{out}: everything was done before: 4 futures" in told.out
-    assert f"{out}: resumes: 4 futures are done" in told.err
+    assert f"{out}: resumes: 4 futures done" in told.err
     assert main.main(words_of({**mine, "frames": 5}, out)) == 2
     assert "frames: 7 there, 5 here" in capsys.readouterr().err
 

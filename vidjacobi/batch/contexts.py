@@ -12,7 +12,7 @@ from vidjacobi.batch.manifest import FAILED, SKIPPED, FinishedItems, Item, Manif
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.datasets.clip_starts import fit_length, parse_starts
 from vidjacobi.datasets.contract import Entry, Episode, Skipped
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.models.codec import as_seen, fit
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.shapes import Frames
@@ -149,7 +149,7 @@ def unfinished(
 def remedy_for_short(config: BatchConfig) -> str:
     """The settings that let a short episode be taken."""
     if config.need_truth:
-        return f"without --need-truth the {config.context} frames of the context are enough"
+        return f"without --need-truth the {number_of(config.context, 'frame')} of the context are enough"
     return "a smaller --context needs fewer, and --short pad repeats the last one"
 
 

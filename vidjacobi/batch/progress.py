@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vidjacobi.batch.manifest import DONE, FAILED, LOGS, ROWS, SKIPPED, FinishedItems, label_of
 from vidjacobi.datasets import Entry
-from vidjacobi.errors import VidjacobiError
+from vidjacobi.errors import VidjacobiError, number_of
 from vidjacobi.output.rows import new_lines
 
 _EVERY = 10.0  # seconds between lines where standard error is not a terminal
@@ -120,7 +120,11 @@ class ProgressTracker:
         """Futures done of all, a minute, seconds left, and what was skipped or failed."""
         done, total = self.counts[DONE], self.outlook.total
         there = done + self.outlook.before
-        words = f"{there:,} of {max(total, there):,} futures done" if total else f"{done:,} futures done"
+        words = (
+            f"{there:,} of {number_of(max(total, there), 'future')} done"
+            if total
+            else f"{number_of(done, 'future')} done"
+        )
         pace = self._pace()
         facts = [f"{60 * pace:.1f} a minute"] if pace else []
         if total and pace and total > there:
@@ -136,7 +140,7 @@ class ProgressTracker:
         if self.outlook.before:
             words = f"{words}, {self.outlook.before:,} before"
         if not self.counts and self.outlook.before:
-            words = f"everything was done before: {self.outlook.before:,} futures"
+            words = f"everything was done before: {number_of(self.outlook.before, 'future')}"
         return ", ".join([words, *self._troubles()])
 
     def _show(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidjacobi.batch.future_files import REPORT, SETTINGS
 from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, ManifestRow, merged
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import histogram, throughput
 from vidjacobi.html_report.page import (
@@ -74,7 +74,7 @@ def summary_of(rows: Sequence[ManifestRow]) -> str:
     """How many futures are done, skipped and failed, as a sentence."""
     counts = Counter(row.status for row in rows)
     episodes = len({row.episode for row in rows if row.status == DONE})
-    text = f"{counts[DONE]:,} futures of {episodes:,} episodes"
+    text = f"{number_of(counts[DONE], 'future')} of {number_of(episodes, 'episode')}"
     others = [f"{counts[status]:,} {status}" for status in (SKIPPED, FAILED) if counts[status]]
     return ", ".join([text, *others]) + "."
 
@@ -86,7 +86,8 @@ def facts_of(settings: dict[str, Any]) -> dict[str, object]:
     temperature = settings["temperature"] if settings["temperature"] is not None else "the decoder's own"
     return {
         "dataset": f"{settings['data']} ({settings['dataset']})",
-        "clips": f"{settings['context']} frames given, {settings['frames']} predicted, starts {settings['starts']}, "
+        "clips": f"{number_of(settings['context'], 'frame')} given, {settings['frames']} predicted, "
+        f"starts {settings['starts']}, "
         f"stride {settings['stride']}, short episodes: {settings['short']}",
         "model": settings["model"],
         "decoder": f"{decoder['name']}, window {decoder['window']}, guarantee: {decoder['guarantee']}",
@@ -100,7 +101,7 @@ def warnings_of(rows: Sequence[ManifestRow]) -> list[str]:
     failed = sum(row.status == FAILED for row in rows)
     padded = sum("padded" in (row.notes or "") for row in rows)
     found = [f"{failed:,} failed: see below, and failures.csv"] if failed else []
-    return found + ([f"{padded:,} futures continue a context that was padded"] if padded else [])
+    return found + ([f"{number_of(padded, 'future')} continue a context that was padded"] if padded else [])
 
 
 def run_text(done: Sequence[ManifestRow]) -> str:
@@ -174,7 +175,8 @@ def clip_parts(out: Path, done: Sequence[ManifestRow], context: int, clips: int)
 
 def numbers_of(row: ManifestRow) -> str:
     """Text below a video."""
-    return f"{row.nfe} passes, {row.tokens_per_pass or 0:.1f} tokens a pass, {row.seconds or 0:.1f} s"
+    passes = number_of(row.nfe or 0, "pass")
+    return f"{passes}, {row.tokens_per_pass or 0:.1f} tokens a pass, {row.seconds or 0:.1f} s"
 
 
 def sheet_of(video: Path, context: int) -> bytes:

@@ -14,7 +14,7 @@ from vidjacobi.batch.settings import BatchConfig, BatchPlan, parse_shard
 from vidjacobi.batch.shard_locks import NO_LOCKS, at_work
 from vidjacobi.batch.workers import BatchJob, check_room, listing, run_local
 from vidjacobi.datasets import left_out
-from vidjacobi.errors import BadInput, BadOutput, VidjacobiError
+from vidjacobi.errors import BadInput, BadOutput, VidjacobiError, number_of
 from vidjacobi.processes import Stopped, stoppable
 
 
@@ -71,8 +71,8 @@ def tell_what_is_there(out: Path, finished: FinishedItems) -> None:
     for place in damage_in(out):
         tell(f"{place}: no row of a batch, and passed over; what it stood for is looked for, or made again")
     there = finished.counts
-    words = [f"{there[DONE]:,} futures are done"]
-    words += [f"{there[SKIPPED]:,} episodes were skipped"] * bool(there[SKIPPED])
+    words = [f"{number_of(there[DONE], 'future')} done"]
+    words += [f"{number_of(there[SKIPPED], 'episode')} skipped"] * bool(there[SKIPPED])
     words += [f"{there[FAILED]:,} had failed and are tried again"] * bool(there[FAILED])
     if sum(there.values()):
         tell(f"{out}: resumes: {', '.join(words)}")
@@ -123,7 +123,7 @@ def finish(out: Path, tally: ProgressTracker) -> dict[str, Any]:
     for line in reasons(out, totals):
         print(line)
     rows = sum(totals.counts.values())
-    print(f"{out / MANIFEST}: {rows:,} rows; `vidjacobi report {out}` makes a page of them")
+    print(f"{out / MANIFEST}: {number_of(rows, 'row')}; `vidjacobi report {out}` makes a page of them")
     return {"out": str(out), "new": dict(tally.counts), "all": dict(totals.counts)}
 
 

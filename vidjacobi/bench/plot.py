@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidjacobi.bench.decode_rows import AR
+from vidjacobi.errors import number_of
 from vidjacobi.html_report.drawing import window_axis, write_vector
 from vidjacobi.output.atomic import replacing
 
@@ -44,7 +45,9 @@ def plot(lines: Sequence[dict[str, Any]]) -> "Figure":
             for index, decoder in enumerate(decoders):
                 draw(axis, [line for line in here if line["decoder"] == decoder], value, index)
         clips = max(line["clips"] for line in here)
-        axes[row, 0].set_title(f"{model}: passes per clip (NFE), mean of {clips} clips, 95 % intervals")
+        axes[row, 0].set_title(
+            f"{model}: passes per clip (NFE), mean of {number_of(clips, 'clip')}, 95 % intervals"
+        )
         axes[row, 1].set_title(f"{model}: tokens per pass; grey: Cosmos-4B of the MC-SJD paper")
         draw_paper(axes[row, 1])
         dress(axes[row, 0], here)

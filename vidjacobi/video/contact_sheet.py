@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.output.atomic import replacing
 from vidjacobi.shapes import Frames
 
@@ -34,7 +34,9 @@ def contact_sheet(frames: Frames, context: int, limit: int = 20, truth: Truth | 
     """
     total, channels = frames.shape[0], frames.shape[3]
     if not (0 <= context <= total and total > 0 and channels == 3):
-        raise InvalidArgument(f"a sheet of {list(frames.shape)} frames with {context} context frames")
+        raise InvalidArgument(
+            f"a sheet of {list(frames.shape)} frames with {number_of(context, 'context frame')}"
+        )
     chosen = chosen_frames(total, context, limit)
     return sheet_of({k: frames[k] for k in chosen}, context, true_pictures(chosen, context, truth))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video import pyav_reader
 from vidjacobi.video.index import VideoIndex
 from vidjacobi.video.reader import Pictures
@@ -101,7 +101,7 @@ def read_with_decord(
         raise _failed(path, f"its process or its result was refused: {error.strerror}") from error
     # decord and the index must mean the same frames by the same numbers.
     if count != len(index.stamps) or frames.shape[1:3] != index.size:
-        raise _failed(path, f"it sees {count} frames of {frames.shape[2]}x{frames.shape[1]}")
+        raise _failed(path, f"it sees {number_of(count, 'frame')} of {frames.shape[2]}x{frames.shape[1]}")
     if np.abs(times - index.seconds[unique]).max() > 0.25 / float(index.rate):
         raise _failed(path, "its time stamps are others")
     return frames[places]
