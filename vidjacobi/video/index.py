@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from vidjacobi.errors import BadInput
 from vidjacobi.video.packets import PacketScan, Start, scan_packets
 from vidjacobi.video.stream import open_stream, shown
-from vidjacobi.video.timing import times_of
+from vidjacobi.video.timing import nearest, times_of
 
 LOOK = 16  # frames at the beginning whose order is compared with what the packets say
 
@@ -83,16 +83,7 @@ class VideoIndex:
         however its time stamps are rounded. In a clip of variable rate frames are repeated or left out. There are as
         many ticks as frames.
         """
-        # At 10 fps and with frames at 0, 0.1, 0.2, 0.5 and 0.6 s, the ticks 0, 0.1, 0.2, 0.3 and 0.4 take the
-        # frames 0 1 2 2 3. ``right`` is the first frame at or after a tick; the frame before it is taken if it is
-        # not further.
-        n = len(self.seconds)
-        if n < 2:
-            return np.arange(n)
-        ticks = np.arange(n) / float(self.rate)
-        right = np.searchsorted(self.seconds, ticks).clip(1, n - 1)
-        left_is_nearer = ticks - self.seconds[right - 1] <= self.seconds[right] - ticks
-        return right - left_is_nearer
+        return nearest(self.seconds, self.rate)
 
 
 def index_video(path: Path, count: bool = False) -> VideoIndex:
@@ -115,7 +106,8 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         stamps, odd = _count(path, packets)
     if not stamps:
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
-    times = times_of(stamps, base, declared)
+    # AVI keeps no display times: the pts are guesses, and the times of storing are as far apart as those of display.
+    times = times_of(sorted(packets.stored) if _has_no_pts(name, packets, stamps) else stamps, base, declared)
     stamped = None not in stamps and all(a < b for a, b in pairwise(stamps))  # type: ignore[operator]
     there = set(stamps)
     picture, orientation = first.picture, _orientation(first.picture)
@@ -155,6 +147,10 @@ def recent_index(path: Path, count: bool = False) -> VideoIndex:
 def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
     # ``changed`` and ``size`` are part of the cache's key only: another state of the file is another entry.
     return index_video(path, count)
+
+
+def _has_no_pts(container: str, packets: PacketScan, stamps: list[int | None]) -> bool:
+    return container == "avi" and len(packets.stored) == len(stamps)
 
 
 class _FirstFrames(NamedTuple):

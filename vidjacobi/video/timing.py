@@ -37,9 +37,8 @@ def times_of(stamps: list[int | None], base: Fraction, declared: list[Fraction])
     n = len(stamps)
     known = np.array([k for k, s in enumerate(stamps) if s is not None], np.int64)
     values = np.array([s for s in stamps if s is not None], np.int64)
-    if (
-        len(known) < 2 or 2 * len(np.unique(values)) < n
-    ):  # without stamps the rate of the codec is less of a guess
+    distinct = len(np.unique(values))
+    if distinct < 2 or 2 * distinct < len(values):  # the rate of the codec is less of a guess then
         # A file without any time stamps is a plain stream, and nothing is odd about that.
         notes = ("too few time stamps; its rate is a guess",) if len(known) and n > 1 else ()
         return _even(n, _first(declared[::-1]), notes)
@@ -102,22 +101,38 @@ def _nearest(rate: float, declared: list[Fraction]) -> Fraction:
 
 
 def _rate(seconds: Float[np.ndarray, " n"], declared: list[Fraction], tick: float) -> Fraction:
-    """The declared rate that the frames keep best, if all keep it to within half a period, or else the mean rate.
+    """The declared rate that the frames keep best, or else their mean rate.
 
     A header's mean rate counts the duration of the last frame, which may be anything; the frames' times do not.
     """
     n = len(seconds)
     if n < 2:
         return _first(declared)
-    mean = (n - 1) / float(seconds[-1])
-    best, least = Fraction(mean).limit_denominator(1001), 0.5
-    for rate in [*declared, best]:
-        off = float(np.abs(seconds * float(rate) - np.arange(n)).max())
+    mean = Fraction((n - 1) / float(seconds[-1])).limit_denominator(1001)
+    best, least = mean, np.inf
+    for rate in [*declared, mean]:
+        if not np.array_equal(nearest(seconds, rate), np.arange(n)):
+            continue
+        off = float(np.median(np.abs(seconds * float(rate) - np.arange(n))))
         # Stamps are rounded to ticks: what is off by less is not off, and the rate that was declared first wins.
         off = 0.0 if off <= tick * float(rate) else off
         if off < least:
             best, least = rate, off
     return best
+
+
+def nearest(seconds: Float[np.ndarray, " n"], rate: Fraction) -> Int[np.ndarray, " n"]:
+    """For tick k of a clock at ``rate``, the index of the frame whose time is nearest to k / rate."""
+    # At 10 fps and with frames at 0, 0.1, 0.2, 0.5 and 0.6 s, the ticks 0, 0.1, 0.2, 0.3 and 0.4 take the
+    # frames 0 1 2 2 3. ``right`` is the first frame at or after a tick; the frame before it is taken if it is
+    # not further.
+    n = len(seconds)
+    if n < 2:
+        return np.arange(n)
+    ticks = np.arange(n) / float(rate)
+    right = np.searchsorted(seconds, ticks).clip(1, n - 1)
+    left_is_nearer = ticks - seconds[right - 1] <= seconds[right] - ticks
+    return right - left_is_nearer
 
 
 def _times(count: int) -> str:
