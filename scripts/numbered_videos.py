@@ -17,7 +17,9 @@ BITS = 12
 def picture(number: int) -> UInt8[np.ndarray, "96 128 3"]:
     """A number as 12 black and white blocks, below them the inverted bits, and all of that twice."""
     bits = [number >> k & 1 for k in range(BITS)]
-    cells = np.array([*bits, *(1 - bit for bit in bits)] * 2, np.uint8).reshape(HEIGHT // BLOCK, WIDTH // BLOCK)
+    cells = np.array([*bits, *(1 - bit for bit in bits)] * 2, np.uint8).reshape(
+        HEIGHT // BLOCK, WIDTH // BLOCK
+    )
     grey = (20 + 215 * cells).repeat(BLOCK, 0).repeat(BLOCK, 1)
     return np.repeat(grey[..., None], 3, -1)
 
@@ -70,7 +72,9 @@ CODINGS = {
     "H.265 intra refresh": Coding("libx265", _x265("keyint=12:bframes=0:intra-refresh=1"), SOME[:-1]),
     "MPEG-1": Coding("mpeg1video", "-q:v 4 -g 12 -bf 2", ("mpg", "mkv", "avi")),
     "MPEG-2": Coding("mpeg2video", "-q:v 4 -g 12 -bf 2", ("mpg", "ts", "m2ts", "mkv", "mp4", "mxf", "m2v")),
-    "MPEG-2 closed": Coding("mpeg2video", "-q:v 4 -g 12 -bf 2 -flags +cgop -sc_threshold 1000000000", ("mpg", "ts", "mkv")),
+    "MPEG-2 closed": Coding(
+        "mpeg2video", "-q:v 4 -g 12 -bf 2 -flags +cgop -sc_threshold 1000000000", ("mpg", "ts", "mkv")
+    ),
     "MPEG-4": Coding("mpeg4", "-q:v 4 -g 12", ("mp4", "avi", "mkv", "3gp", "ts", "m4v")),
     "MPEG-4 with B": Coding("mpeg4", "-q:v 4 -g 12 -bf 2", ("mp4", "avi", "mkv", "ts", "m4v")),
     "VP8": Coding("libvpx", "-b:v 400k -g 12 -auto-alt-ref 1 -lag-in-frames 12", ("webm", "ivf")),

@@ -22,13 +22,17 @@ def odd_kinds() -> Iterator[Kind]:
     """Kinds of files with something odd about them."""
     whole = tuple(range(FRAMES))
     for ending in FORMATS:
-        yield Kind("H.264 from between key frames", ending, tuple(range(12, FRAMES)), partial(_late, PLAIN, FIRST))
+        yield Kind(
+            "H.264 from between key frames", ending, tuple(range(12, FRAMES)), partial(_late, PLAIN, FIRST)
+        )
     mpeg4 = Coding("mpeg4", "-q:v 4 -g 12", ())
     yield Kind("MPEG-4 from between key frames", "ts", tuple(range(12, FRAMES)), partial(_late, mpeg4, FIRST))
     for codec, coding in OPEN.items():
         # It begins with the second key frame, and the pictures displayed before that lack their references.
         for ending in ("ts", "mkv"):
-            yield Kind(f"{codec} from an open key frame", ending, tuple(range(12, FRAMES)), partial(_late, coding, 0))
+            yield Kind(
+                f"{codec} from an open key frame", ending, tuple(range(12, FRAMES)), partial(_late, coding, 0)
+            )
     joined = (*range(20), *range(20))
     yield Kind("H.264 joined, the clock restarts", "ts", joined, _joined)
     for ending in ("mp4", "mkv"):
@@ -51,7 +55,12 @@ def _copy(source: Path, path: Path, change: Callable[[int, av.Packet], bool]) ->
 
 def _source(coding: Coding, path: Path) -> Path:
     # A transport stream repeats its parameter sets at every key frame, so that it can be entered anywhere.
-    return encode(path.parent / f"{coding.encoder}{sum(coding.options.encode())}_source.ts", coding, range(FRAMES), "mpegts")
+    return encode(
+        path.parent / f"{coding.encoder}{sum(coding.options.encode())}_source.ts",
+        coding,
+        range(FRAMES),
+        "mpegts",
+    )
 
 
 def _late(coding: Coding, first: int, path: Path) -> None:
@@ -142,7 +151,18 @@ def _field_coded(path: Path) -> None:
     bare = path.parent / "fields_source.h264"
     if not bare.exists():
         bare.write_bytes(b"".join(_fields(number) for number in range(FRAMES)))
-    ffmpeg("-f", "h264", "-r", 50, "-i", bare, "-c", "copy", *(("-f", FORMATS["ts"]) if path.suffix == ".ts" else ()), path)
+    ffmpeg(
+        "-f",
+        "h264",
+        "-r",
+        50,
+        "-i",
+        bare,
+        "-c",
+        "copy",
+        *(("-f", FORMATS["ts"]) if path.suffix == ".ts" else ()),
+        path,
+    )
 
 
 def _fields(number: int) -> bytes:
