@@ -23,6 +23,7 @@ from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.settings import differences
 from vidjacobi.datasets import left_out, open_dataset
 from vidjacobi.datasets.boxed import boxed
+from vidjacobi.datasets.chosen_reader import read_with
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.eval import captions
@@ -111,7 +112,9 @@ def clips_of(config: EvalConfig) -> Chosen:
         config.data, config.dataset, config.clip_list, config.start, config.stride, **given
     )
     listed = config.clip_list is not None
-    chosen = choose(boxed(entries), config.clips, config.frames_needed, in_order=listed)
+    chosen = choose(
+        boxed(read_with(entries, config.reader)), config.clips, config.frames_needed, in_order=listed
+    )
     return chosen if listed else replace(chosen, left_out=left_out(config.data, config.dataset))
 
 

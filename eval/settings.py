@@ -23,6 +23,7 @@ MAY_CHANGE = (
     "weights",
     "resize",
     "shown",
+    "reader",
 )
 
 
@@ -50,6 +51,7 @@ class EvalConfig:
         draws: number of draws of a bootstrap.
         videos: number of clips that the report plays.
         workers: processes that decode; latencies mean most with one.
+        reader: entry of ``vidjacobi.video.readers.READERS``; all read the same frames.
     """
 
     dataset: str = "realestate10k"
@@ -78,6 +80,7 @@ class EvalConfig:
     draws: int = 1000
     videos: int = 6
     workers: int = 1
+    reader: str = "pyav"
 
     def check(self) -> None:
         """Raise InvalidArgument for settings that cannot be run."""

@@ -102,7 +102,7 @@ class Tried:
     """A reader of the table: how it is called, the package that must be installed, and which reads it is asked for.
 
     Attributes:
-        every: only every so many-th read is tried, because each starts a process.
+        every: only every so many-th read is tried, because there are many.
     """
 
     read: Numbered
@@ -112,10 +112,10 @@ class Tried:
 
 READERS = {
     "vidjacobi": Tried(with_vidjacobi, "av"),
-    "vidjacobi, `--reader decord`": Tried(with_vidjacobi_decord, "decord", every=17),
-    "decord": Tried(with_decord, "decord"),
-    "PyAV": Tried(with_pyav, "av"),
-    "torchcodec": Tried(with_torchcodec, "torchcodec"),
-    "imageio": Tried(with_imageio, "imageio"),
-    "OpenCV": Tried(with_opencv, "cv2"),
+    "vidjacobi, `--reader decord`": Tried(with_vidjacobi_decord, "decord", every=23),
+    "decord": Tried(with_decord, "decord", every=4),
+    "PyAV": Tried(with_pyav, "av", every=4),
+    "torchcodec": Tried(with_torchcodec, "torchcodec", every=4),
+    "imageio": Tried(with_imageio, "imageio", every=4),
+    "OpenCV": Tried(with_opencv, "cv2", every=4),
 }

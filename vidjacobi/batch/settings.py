@@ -25,7 +25,7 @@ ENGINES = ("local", "ray")
 # How the work is spread and how much of it is asked for; results depend on none of these.
 MAY_CHANGE = {
     *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
-    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check", "other_versions"),
+    *("seconds", "fail_fast", "run_torchscript", "offload", "memory_check", "other_versions", "reader"),
     "dtype",  # the dtype really used, the weights and the versions are compared by vidjacobi.provenance
 }
 
@@ -77,6 +77,7 @@ class BatchConfig:
         samples: futures of each context.
         model, tokenizer, run_torchscript, dtype, offload, compile: as ``vidjacobi.load``.
         memory_check: refuse, before anything is loaded, what is predicted not to fit.
+        reader: entry of ``vidjacobi.video.readers.READERS``; all read the same frames.
         context, frames: frames given and frames predicted.
         decoder, window, seed, temperature, top_p, top_k: as ``vidjacobi.decode``.
         output: a key of OUTPUTS.
@@ -109,6 +110,7 @@ class BatchConfig:
     offload: bool = False
     compile: str = "off"
     memory_check: bool = True
+    reader: str = "pyav"
     context: int = 9
     frames: int = 24
     decoder: str = "pathwise"

@@ -27,6 +27,7 @@ from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, explain, tell
 from vidjacobi.batch.settings import BatchConfig, BatchPlan, Shard, parse_shard
 from vidjacobi.datasets import Entry, open_dataset
+from vidjacobi.datasets.chosen_reader import read_with
 from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.errors import VidjacobiError
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
@@ -82,7 +83,7 @@ def load_pair(config: BatchConfig, device: str) -> Pair:
 def listing(config: BatchConfig) -> Iterator[Entry]:
     """The entries of the dataset, up to the limit. Raises BadInput, InvalidArgument."""
     entries = open_dataset(config.data, config.dataset, **config.dataset_options())  # type: ignore[arg-type]
-    return islice(entries, config.limit)
+    return islice(read_with(entries, config.reader), config.limit)
 
 
 def run_shard(

@@ -50,6 +50,7 @@ def _add_clips(parser: ArgumentParser) -> None:
     add("--start", type=options.whole, metavar="N", help="first frame (0)")
     options.add_context(add)
     options.add_frames(add)
+    options.add_reader(add)
 
 
 def _add_decoding(parser: ArgumentParser) -> None:

@@ -183,6 +183,11 @@ def add_other_versions(add: Add) -> None:
     add("--other-versions", action="store_true", default=None, help=what)
 
 
+def add_reader(add: Add) -> None:
+    """``--reader``."""
+    add("--reader", metavar="NAME", help="of videos: pyav or decord, which give the same frames (pyav)")
+
+
 def add_context(add: Add, default: int | None = None, image: bool = False) -> None:
     """``--context``; ``image``: the command also takes images."""
     what = f"frames given: 1 + 8k (9{'; 1 for an image' if image else ''})"

@@ -60,6 +60,7 @@ def _add_how(parser: ArgumentParser) -> None:
     options.add_offload(add)
     options.add_compile(add)
     options.add_memory_check(add)
+    options.add_reader(add)
 
 
 def _add_output(parser: ArgumentParser) -> None:

@@ -18,12 +18,14 @@ from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.names import output_names
 from vidjacobi.output.run_folder import removed_if_empty
+from vidjacobi.registry import lookup
 from vidjacobi.rollouts.api import rollout, stream_rollout
 from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
 from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
 from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
+from vidjacobi.video.readers import READERS
 from vidjacobi.video.records import Kind
 from vidjacobi.video.timed_reader import open_clip
 
@@ -100,6 +102,7 @@ def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Ru
 
 def check_numbers(config: RolloutConfig) -> None:
     """Refuse numbers that no model could use. Raises InvalidArgument."""
+    lookup("reader", config.reader, READERS)
     _ = config.sampling  # its numbers are checked when it is made
     if config.window is not None and config.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {config.window}")
@@ -145,6 +148,7 @@ def context_length(config: RolloutConfig, source: Path) -> int:
     return length
 
 
+from vidjacobi.video.readers import READERS
 def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip

@@ -37,6 +37,7 @@ class RolloutConfig:
     offload: bool = False
     compile: str = "off"
     memory_check: bool = True
+    reader: str = "pyav"
 
     @property
     def sampling(self) -> SamplingParams:

@@ -14,6 +14,7 @@ from vidjacobi.models.codec import as_seen, covering_size, fit, frames_to_tokens
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import Frames
+from vidjacobi.video.readers import READERS
 from vidjacobi.video.records import ReadClip
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
@@ -41,7 +42,8 @@ class ClipJob:
 
 def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
     """The context frames of one clip."""
-    return read_frames(source, config.start, length, from_end=config.context_from == "last")
+    last = config.context_from == "last"
+    return read_frames(source, config.start, length, from_end=last, reader=config.reader)
 
 
 def prepare(
@@ -67,11 +69,12 @@ def read_truth(source: Path, clip: ReadClip, wanted: int, size: tuple[int, int])
     """
     first = clip.start + len(clip.frames)
     count = min(wanted, open_clip(source).frames - first)
+    reader = clip.reader if clip.reader in READERS else None  # pictures are read in one way only
     parts = [torch.empty(0, *size, 3, dtype=torch.uint8)]
     try:
         # piece by piece, so that a long clip never stands in memory at its own size
         for start in range(first, first + count, _PIECE):
-            piece = read_frames(source, start, min(_PIECE, first + count - start)).frames
+            piece = read_frames(source, start, min(_PIECE, first + count - start), reader=reader).frames
             parts.append(as_seen(fit(piece, size)))
     except BadInput as error:
         return torch.cat(parts), f"what really followed is shown in part only: {error}"

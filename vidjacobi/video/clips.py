@@ -13,7 +13,8 @@ from pathlib import Path
 from vidjacobi.errors import BadInput
 from vidjacobi.video.index import recent_index
 from vidjacobi.video.probe import kind_of
-from vidjacobi.video.reader import DEFAULT, Selection, describe, read_video
+from vidjacobi.video.reader import Selection, describe, read_video
+from vidjacobi.video.readers import chosen_reader
 from vidjacobi.video.records import ClipInfo, Kind, ReadClip
 from vidjacobi.video.timing import FALLBACK_FPS
 from vidjacobi.video.whitelist import check_frames
@@ -56,8 +57,8 @@ def read_frames(
         start: index of the first frame; must be 0 with `from_end`.
         from_end: read the last frames instead.
         stride: read only every stride-th frame; `fps` falls accordingly.
-        reader: entry of `vidjacobi.video.reader.READERS` that reads videos; None for PyAV. All give the same frames:
-            decord refuses files for which it is not known to be right.
+        reader: entry of `vidjacobi.video.readers.READERS` that reads videos; None for the chosen one, PyAV. All give
+            the same frames: decord refuses files for which it is not known to be right.
 
     Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short, and where
     its pictures or all these frames are larger than ``whitelist`` allows; InvalidArgument for an unknown reader.
@@ -73,7 +74,7 @@ def read_frames(
     selection = Selection(start, count, from_end, stride)
     kind = kind_of(path)
     if kind is Kind.VIDEO:
-        index, reader = recent_index(path), reader or DEFAULT
+        index, reader = recent_index(path), reader or chosen_reader()
         check_frames(min(count, len(index.stamps)), *index.size, path)
         read = read_video(path, selection, reader)
         fps = float(read.index.rate) / stride

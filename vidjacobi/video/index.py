@@ -106,8 +106,7 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         stamps, odd = _count(path, packets)
     if not stamps:
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
-    # AVI keeps no display times: the pts are guesses, and the times of storing are as far apart as those of display.
-    times = times_of(sorted(packets.stored) if _has_no_pts(name, packets, stamps) else stamps, base, declared)
+    times = times_of(_clock(name, packets, stamps), base, declared)
     stamped = None not in stamps and all(a < b for a, b in pairwise(stamps))  # type: ignore[operator]
     there = set(stamps)
     picture, orientation = first.picture, _orientation(first.picture)
@@ -149,8 +148,11 @@ def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
     return index_video(path, count)
 
 
-def _has_no_pts(container: str, packets: PacketScan, stamps: list[int | None]) -> bool:
-    return container == "avi" and len(packets.stored) == len(stamps)
+def _clock(container: str, packets: PacketScan, stamps: list[int | None]) -> list[int | None]:
+    """The stamps that times are taken from: those of the frames, or of storing where a container keeps no others."""
+    # AVI keeps no display times: FFmpeg guesses them, and the times of storing are as far apart as those of display.
+    by_storing: list[int | None] = sorted(packets.stored)
+    return by_storing if container == "avi" and len(by_storing) == len(stamps) else stamps
 
 
 class _FirstFrames(NamedTuple):

@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 from vidjacobi.errors import BadInput
 from vidjacobi.registry import lookup
 from vidjacobi.video.index import VideoIndex, recent_index
+from vidjacobi.video.readers import DEFAULT, READERS
 
 
 class Pictures(NamedTuple):
@@ -33,14 +34,6 @@ class Reader(Protocol):
     """
 
     def __call__(self, path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures: ...
-
-
-# name -> "module:function", imported when it is asked for. All give the same frames or refuse.
-READERS = {
-    "pyav": "vidjacobi.video.pyav_reader:read",
-    "decord": "vidjacobi.video.decord_reader:read",
-}
-DEFAULT = "pyav"
 
 
 @dataclass(frozen=True)
