@@ -358,3 +358,22 @@ def test_a_bundled_model_far_from_its_domain_is_told(capsys: pytest.CaptureFixtu
     assert "nano was trained on rendered rooms" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "b")]) == 0
     assert "note:" not in capsys.readouterr().err
+
+
+def test_the_reader_is_chosen_by_name(
+    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+) -> None:
+    words = [*base(tiny_pair, tmp_path / "out"), clip, "--frames", 1, "--overwrite"]
+    run(capsys, *words, "--reader", "pyav")
+    assert json.loads((tmp_path / "out" / "clip" / "rollout.json").read_text())["reader"] == "pyav"
+    assert "unknown reader 'decored' (did you mean 'decord'?)" in refusal(
+        capsys, *words, "--reader", "decored"
+    )
+    with av.open(clip) as old, av.open(tmp_path / "clip.ts", "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    words[words.index(clip)] = tmp_path / "clip.ts"
+    assert "take --reader pyav" in refusal(capsys, *words, "reader=decord")

@@ -1,4 +1,4 @@
-"""The pictures that a player shows at those places, from every kind of file; ``scripts/reader_conformance.py`` tries all."""
+"""The pictures that a player shows at those places, from every kind of file (``scripts/reader_conformance.py``)."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ from reader_conformance import plan, score  # noqa: E402
 from tried_readers import READERS, with_vidjacobi  # noqa: E402
 
 KINDS = {kind.name: kind for kind in [*plain_kinds(), *odd_kinds()]}
-# Those whose encoders are quick, and of each trouble at least one. Where decord was used by default, these were wrong:
+# Those whose encoders are quick, and of each trouble at least one. With decord as the default, these were wrong:
 # .ts with B-frames, H.265 in groups of 2, open groups, intra refresh, fragmented mp4, flv, program streams.
 QUICK = [
     *("H.264 closed, mp4", "H.264 closed, ts", "H.264 open, mp4", "H.264 open, mkv", "H.264 B-pyramid, avi"),

@@ -148,7 +148,6 @@ def context_length(config: RolloutConfig, source: Path) -> int:
     return length
 
 
-from vidjacobi.video.readers import READERS
 def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip

@@ -99,7 +99,7 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         declared = [r for r in (stream.average_rate, stream.guessed_rate) if r]
         base = stream.time_base or Fraction(1, 1000)
     first = _look(path)
-    stamps: list[int | None] = sorted(packets.stamps, key=lambda stamp: stamp or 0)
+    stamps = sorted(packets.stamps, key=lambda stamp: stamp or 0)
     odd: tuple[str, ...] = ()
     counted = count or not packets.believed or not first.agrees_with(stamps)
     if counted:
@@ -151,8 +151,7 @@ def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
 def _clock(container: str, packets: PacketScan, stamps: list[int | None]) -> list[int | None]:
     """The stamps that times are taken from: those of the frames, or of storing where a container keeps no others."""
     # AVI keeps no display times: FFmpeg guesses them, and the times of storing are as far apart as those of display.
-    by_storing: list[int | None] = sorted(packets.stored)
-    return by_storing if container == "avi" and len(by_storing) == len(stamps) else stamps
+    return packets.stored if container == "avi" and len(packets.stored) == len(stamps) else stamps
 
 
 class _FirstFrames(NamedTuple):

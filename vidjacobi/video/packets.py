@@ -36,7 +36,7 @@ class PacketScan:
 
     Attributes:
         stamps: the pts of the packets that are frames, as they are stored.
-        stored: their dts, where they have one.
+        stored: their dts in order, where they have one.
         starts: where reading may begin, in the order of the file.
         discarded: packets that are never shown, because of an edit list.
         whole: whether the file begins with a key frame.
@@ -46,7 +46,7 @@ class PacketScan:
     """
 
     stamps: list[int | None]
-    stored: list[int]
+    stored: list[int | None]
     starts: list[Start]
     discarded: int
     whole: bool
@@ -66,7 +66,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
         seen.stamps = [s for s in seen.stamps if s is not None and s < min(seen.torn)]
     return PacketScan(
         seen.stamps,
-        seen.stored,
+        [*sorted(seen.stored)],
         seen.starts,
         seen.discarded,
         whole=bool(seen.whole),
