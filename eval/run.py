@@ -1,9 +1,9 @@
 """An evaluation from a dataset's folder to tables and a report: choose clips, decode, measure, write. Resumable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report
 LATEX = "results.tex"
 SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
 Tell = Callable[[str], None]
+T = TypeVar("T")
 
 
 def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | None = None) -> list[Line]:
@@ -79,7 +80,8 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
     tell(str(forecast(measurer, chosen.clips, guess(job))))
     lines = decode_all(job, tell)
-    features = measure_all(measurer, chosen.clips)
+    features = measure_all(measurer, chosen.clips, tell)
+    tell(f"{config.draws} bootstrap draws for each of {len(measurer.names)} decoders and references")
     quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}
     found = results(lines, features, quality, config.draws, config.seed)
     about = protocol(config, extractor, features, chosen)
@@ -149,7 +151,7 @@ def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -
         return torch.from_numpy(grids[: len(clips)].astype(np.int64))
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
     found, notes = [], []
-    for clip in tqdm(clips, "contexts", unit="clip", disable=None):
+    for clip in followed(clips, len(clips), "contexts", tell):
         read = clip.frames.read(0, config.context)
         notes += [f"{clip.id}: {note}" for note in read.notes]
         found.append(encode(read.frames, tokenizer).cpu())
@@ -186,12 +188,22 @@ def silent(line: str) -> None:
     """Where a progress bar says it."""
 
 
-def measure_all(measurer: Measurer, clips: tuple[Episode, ...]) -> Features:
+def measure_all(measurer: Measurer, clips: tuple[Episode, ...], tell: Tell) -> Features:
     """Features ``[clips f]`` of everything."""
     rows: list[dict[Name, Float[Tensor, " f"]]] = []
-    for row in tqdm(measure(measurer, clips), "measure", len(clips), unit="clip", disable=None):
+    for row in followed(measure(measurer, clips), len(clips), "measured", tell):
         rows.append(row)
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def followed(steps: Iterable[T], total: int, what: str, tell: Tell) -> Iterator[T]:
+    """The steps, with a progress bar or, where there is no terminal, a line after every tenth part of them."""
+    pace, part = Pace(f"clips, {what}"), -(-total // 10)
+    with tqdm(steps, what, total, unit="clip", disable=None) as bar:
+        for done, step in enumerate(bar, 1):
+            yield step
+            if bar.disable and done % part == 0:
+                tell(pace.left(done, total))
 
 
 def protocol(config: EvalConfig, extractor: Extractor, features: Features, chosen: Chosen) -> dict[str, Any]:

@@ -105,6 +105,12 @@ def test_tables_and_report(finished: tuple[Path, list[Line]]) -> None:
     page = (out / "report.html").read_text()
     assert page.count("data:video/mp4") == 4  # one clip with the ground truth, ar and two decoders
     assert "FVD-tiny" in (out / "results.md").read_text()
+    table = (out / "results.tex").read_text()
+    assert r"\toprule" in table
+    assert "3 clips, 9 frames given, 8 predicted" in table
+    assert {path.suffix for path in (out / "figures").iterdir()} == {".svg", ".pdf"}
+    assert "whole map" in record["metrics"]["ssim"]
+    assert all(row["passes_low"] <= row["passes"] <= row["passes_high"] for row in record["results"][2:])
     assert (out / "decodes" / "bench.md").is_file()
 
 
@@ -121,6 +127,11 @@ def test_the_command(capsys: pytest.CaptureFixture, data: Path, tiny_pair: Path,
     assert f"{out / 'report.html'}: open it in a browser" in printed.out
     assert json.loads((out / "results.json").read_text())["label"] == "FVD"
     assert printed.err.count(" passes, ") == 3 * 2
+    guess, first = printed.err.index("this evaluation will take "), printed.err.index(" passes, ")
+    assert guess < first  # told before anything is decoded
+    assert "6 decodes to make" in printed.err
+    for line in ("1 of 2 batches of clips, ", "2 of 2 clips, measured", "20 bootstrap draws for each of 5"):
+        assert line in printed.err
     assert main(words(data, tiny_pair, out, *more, "--seed", 5)) == 2
     assert "seed: 0 there, 5 here" in capsys.readouterr().err
 

@@ -14,9 +14,10 @@ TEXT = """Is it as good as AR, and how much faster?
   vidjacobi eval realestate10k --data DIR  roll clips out with several decoders, measure, write tables and a report
 
 The flags below are those of the last: roll out clips of a dataset with AR and other decoders, and measure passes,
-seconds and quality. OUT gets results.csv, results.json, results.md and report.html, clips.json (which clips, which
-were skipped and why) and decodes/ (a bench: every decode's tokens and numbers). The same command resumes where it
-stopped; more clips, decoders or windows may be asked for. Frames are compared as arrays: predicted ones straight from
+seconds and quality. OUT gets results.csv, results.json, results.md, results.tex, figures/ (SVG, PDF), report.html,
+clips.json (which clips, which were skipped and why) and decodes/ (a bench: every decode's tokens and numbers). About
+how long it will take is told before decoding begins. The same command resumes where it stopped; more clips, decoders
+or windows may be asked for. Frames are compared as arrays: predicted ones straight from
 the tokens, real ones resized and cropped as the model sees them; no video codec comes between.
 """
 
