@@ -1,6 +1,7 @@
 """LeRobot's rows say which frames of a video are an episode's; what does not fit together is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,28 @@ from lerobot_sets import (
 
 from vidjacobi.datasets import Entry, Episode, Skipped, counted, open_dataset
 from vidjacobi.errors import BadInput, InvalidArgument
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders v2, v3 and "v3 images"."""
+    top = tmp_path_factory.mktemp("lerobot")
+    write_v2(top / "v2")
+    write_v3(top / "v3")
+    write_v3(top / "v3 images", "image")
+    return top
+
+
+@pytest.fixture
+def v2(written: Path, tmp_path: Path) -> Path:
+    """A set that may be changed."""
+    return shutil.copytree(written / "v2", tmp_path / "v2")
+
+
+@pytest.fixture
+def v3(written: Path, tmp_path: Path) -> Path:
+    """A set that may be changed."""
+    return shutil.copytree(written / "v3", tmp_path / "v3")
 
 
 def top(root: Path) -> list[Entry]:
@@ -51,32 +74,31 @@ def set_length(root: Path, episode: int, length: int) -> None:
     listed.write_text("\n".join(map(json.dumps, lines)))
 
 
-def test_a_trimmed_episode_begins_where_its_rows_do(tmp_path: Path) -> None:
-    root = write_v2(tmp_path / "v2")
-    write_rows(data_of(root, 0), {0: [(4 + i) / FPS for i in range(8)]})
-    set_length(root, 0, 8)
-    episode = usable(top(root)[0])
+def test_a_trimmed_episode_begins_where_its_rows_do(v2: Path) -> None:
+    write_rows(data_of(v2, 0), {0: [(4 + i) / FPS for i in range(8)]})
+    set_length(v2, 0, 8)
+    episode = usable(top(v2)[0])
     assert episode.frames.count() == 8
     assert psnr(episode.frames.read(0, 8).frames.numpy(), frames_of(0, 0)[4:]) > 38
 
-    root = write_v3(tmp_path / "v3")
+
+def test_a_trimmed_episode_of_a_shared_video(v3: Path) -> None:
     stamps = {e: [i / FPS for i in range(n)] for e, n in enumerate(LENGTHS)}
     stamps[1] = [(3 + i) / FPS for i in range(6)]
-    write_rows(data_of(root, 0), stamps)
-    table = next((root / "meta" / "episodes").rglob("*.parquet"))
+    write_rows(data_of(v3, 0), stamps)
+    table = next((v3 / "meta" / "episodes").rglob("*.parquet"))
     rows = pq.read_table(table).to_pylist()
     rows[1]["length"] = 6
     pq.write_table(pa.Table.from_pylist(rows), table)
-    episode = usable(top(root)[1])
+    episode = usable(top(v3)[1])
     assert psnr(episode.frames.read(0, 6).frames.numpy(), frames_of(1, 0)[3:]) > 38
 
 
-def test_rows_at_a_third_of_the_video_s_rate(tmp_path: Path) -> None:
-    root = write_v2(tmp_path)
-    video = next(path for path in (root / "videos").rglob("episode_000000.mp4") if CAMERAS[0] in str(path))
+def test_rows_at_a_third_of_the_video_s_rate(v2: Path) -> None:
+    video = next(path for path in (v2 / "videos").rglob("episode_000000.mp4") if CAMERAS[0] in str(path))
     whole = moving(36, 48, 64)
     encode(video, whole, rate=3 * FPS, crf="8")
-    episode = usable(top(root)[0])
+    episode = usable(top(v2)[0])
     clip = episode.frames.read(1, 5, stride=2)
     assert (episode.frames.count(), clip.fps, clip.start) == (12, FPS / 2, 1)
     assert psnr(clip.frames.numpy(), whole[3:30:6]) > 38
@@ -93,39 +115,33 @@ def test_rows_at_a_third_of_the_video_s_rate(tmp_path: Path) -> None:
         ([1.7e9 + i / FPS for i in range(12)], "its time stamps are no seconds from 0 on"),
     ],
 )
-def test_rows_that_do_not_fit_the_video_are_refused(
-    tmp_path: Path, stamps: list[float], message: str
-) -> None:
-    root = write_v2(tmp_path)
-    write_rows(data_of(root, 0), {0: stamps})
-    assert message in reason(top(root)[0])
-    assert usable(top(root)[1]).frames.count() == LENGTHS[1]
+def test_rows_that_do_not_fit_the_video_are_refused(v2: Path, stamps: list[float], message: str) -> None:
+    write_rows(data_of(v2, 0), {0: stamps})
+    assert message in reason(top(v2)[0])
+    assert usable(top(v2)[1]).frames.count() == LENGTHS[1]
 
 
-def test_rows_that_are_a_little_off_are_noted(tmp_path: Path) -> None:
-    root = write_v2(tmp_path)
-    write_rows(data_of(root, 0), {0: [i / FPS + 0.03 for i in range(12)]})
-    clip = usable(top(root)[0]).frames.read(0, 12)
+def test_rows_that_are_a_little_off_are_noted(v2: Path) -> None:
+    write_rows(data_of(v2, 0), {0: [i / FPS + 0.03 for i in range(12)]})
+    clip = usable(top(v2)[0]).frames.read(0, 12)
     assert psnr(clip.frames.numpy(), frames_of(0, 0)) > 38
     assert clip.notes == ("its rows are up to 0.30 of a frame away from the frames of the video",)
 
 
-def test_rows_never_go_on_into_the_next_episode(tmp_path: Path) -> None:
-    root = write_v3(tmp_path)
-    table = next((root / "meta" / "episodes").rglob("*.parquet"))
+def test_rows_never_go_on_into_the_next_episode(v3: Path) -> None:
+    table = next((v3 / "meta" / "episodes").rglob("*.parquet"))
     rows = pq.read_table(table).to_pylist()
     rows[0][f"videos/{CAMERAS[0]}/to_timestamp"] = 11 / FPS
     pq.write_table(pa.Table.from_pylist(rows), table)
-    assert "its rows go on to second 1.100, but meta/episodes ends it at second 1.100" in reason(top(root)[0])
+    assert "its rows go on to second 1.100, but meta/episodes ends it at second 1.100" in reason(top(v3)[0])
 
 
-def test_an_episode_that_is_listed_twice_is_there_once(tmp_path: Path) -> None:
-    root = write_v2(tmp_path)
-    listed = root / "meta" / "episodes.jsonl"
+def test_an_episode_that_is_listed_twice_is_there_once(v2: Path) -> None:
+    listed = v2 / "meta" / "episodes.jsonl"
     lines = listed.read_text().splitlines()
     first = json.dumps({"episode_index": 1, "tasks": ["abandoned"], "length": 3})
     listed.write_text("\n".join([lines[2], lines[0], first, lines[1]]))
-    found = [usable(entry) for entry in top(root)]
+    found = [usable(entry) for entry in top(v2)]
     assert [entry.id for entry in found] == [f"episode_00000{i}" for i in range(3)]
     assert found[1].metadata["text"] == "place the cup"
     assert found[1].frames.count() == LENGTHS[1]
@@ -163,26 +179,24 @@ def test_pictures_beside_the_data_file(tmp_path: Path) -> None:
         frames.read(0, 1)
 
 
-def test_pictures_of_a_data_file_that_holds_other_episodes(tmp_path: Path) -> None:
-    root = write_v3(tmp_path, "image")
+def test_pictures_of_a_data_file_that_holds_other_episodes(written: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(written / "v3 images", tmp_path / "set")
     write_pictures(root / "data" / "chunk-000" / "file-000.parquet", [0, 2])
     assert "file-000.parquet, episode 1: 0 rows, but meta/ says 9" in reason(top(root)[1])
     assert usable(top(root)[2]).frames.count() == LENGTHS[2]
 
 
-def test_a_depth_map_is_no_camera(tmp_path: Path) -> None:
-    root = write_v2(tmp_path)
-    path = root / "meta" / "info.json"
+def test_a_depth_map_is_no_camera(v2: Path) -> None:
+    path = v2 / "meta" / "info.json"
     info = json.loads(path.read_text())
     info["features"][CAMERAS[1]]["info"] = {"video.is_depth_map": True}
     path.write_text(json.dumps(info))
-    assert usable(next(open_dataset(root))).metadata["camera"] == CAMERAS[0]
+    assert usable(next(open_dataset(v2))).metadata["camera"] == CAMERAS[0]
     with pytest.raises(InvalidArgument, match=r"no camera 'wrist' \(it is a depth map\)"):
-        open_dataset(root, camera="wrist")
+        open_dataset(v2, camera="wrist")
 
 
-def test_a_conversion_that_broke_off(tmp_path: Path) -> None:
-    root = write_v2(tmp_path)
-    write_info(root, "v3.0", "video")
+def test_a_conversion_that_broke_off(v2: Path) -> None:
+    write_info(v2, "v3.0", "video")
     with pytest.raises(BadInput, match=r"its files are those of v2.1, so its conversion to v3.0 broke off"):
-        open_dataset(root, camera="top")
+        open_dataset(v2, camera="top")
