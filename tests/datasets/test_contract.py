@@ -33,6 +33,7 @@ def test_ids_are_safe_and_stay_distinct() -> None:
         "x" * 300,
         "x" * 299 + "y",
         "\udcff",
+        "\ud800",
     ]
     made = [episode_id("train", part) for part in raw]
     assert len(set(made)) == len(raw)
@@ -47,7 +48,7 @@ def test_ids_are_safe_and_stay_distinct() -> None:
 
 def test_ids_of_one_folder_name_are_told_apart() -> None:
     names = ["a/b", "a_b", "A/B", "a/b", "c"]
-    entries = [Skipped(name, "no") for name in names] + [Episode("C", File(Path("x")), None, "x")]
+    entries = [Skipped(name, "no") for name in names] + [Episode("C", File(Path("x")), None, "\ud800")]
     made = [entry.id for entry in distinct(entries)]
     assert made[0] == "a/b"
     assert made[4] == "c"

@@ -18,7 +18,19 @@ from vidjacobi.errors import BadInput
 
 DEEP = "[" * 100_000
 LONG = "x" * 5000
-PATHS = ["a\0b", LONG, f"{LONG}/{LONG}", "../" * 40 + "etc/passwd", "/etc/passwd", "", None, 7, [1], {"a": 1}]
+PATHS = [
+    "a\0b",
+    "\ud800x",
+    LONG,
+    f"{LONG}/{LONG}",
+    "../" * 40 + "etc/passwd",
+    "/etc/passwd",
+    "",
+    None,
+    7,
+    [1],
+    {"a": 1},
+]
 
 
 @pytest.fixture(scope="session")
@@ -216,7 +228,7 @@ def test_lines_of_a_batch_list(tmp_path: Path, clip: Path, path: object) -> None
     assert len(all_but_one_skipped(open_dataset(tmp_path / "list.jsonl"))) == 2
 
 
-@pytest.mark.parametrize("name", PATHS[:5], ids=range(5))
+@pytest.mark.parametrize("name", PATHS[:6], ids=range(6))
 def test_pixelsplat_index(tmp_path: Path, name: str) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "0.torch").write_bytes(b"no")

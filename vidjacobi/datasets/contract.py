@@ -152,7 +152,11 @@ def check_split(split: str | None, there: Iterable[str | None], root: Path) -> N
 
 
 def _marked(text: str, origin: str) -> str:
-    mark = sha256(origin.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    try:
+        content = origin.encode("utf-8", "surrogateescape")  # names of files that are not UTF-8
+    except UnicodeEncodeError:
+        content = origin.encode("utf-8", "surrogatepass")  # half of a pair, which JSON may hold
+    mark = sha256(content).hexdigest()[:8]
     # A hyphen and 8 letters need 9 bytes; cutting bytes may split a character, which "ignore" then drops.
     kept = text.encode()[: LONGEST - 9].decode("utf-8", "ignore").rstrip(" ./")
     return f"{kept}-{mark}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.errors import BadInput
-from vidjacobi.video.probe import is_image_name, is_video_name
+from vidjacobi.video.probe import counted, is_image_name, is_video_name
 
 LOOKS_FOR = "videos (*.mp4 ...) or folders of images, at any depth; or a pattern that matches some"
 
@@ -35,21 +35,18 @@ def recognises(root: Path) -> bool:
     return any(isinstance(place, Path) for place in _places(root))
 
 
-def no_clips(root: Path) -> list[str]:
-    """The paths below ``root`` (or that match it) of the files that are taken neither for clips nor for frames."""
+def no_clips(root: Path) -> str | None:
+    """Counts and names the files below ``root``, or that match it, whose endings are of no clip and no frame."""
     if root.is_dir():
-        return [
-            str((folder / name).relative_to(root))
-            for folder, names in _folders(root, [])
-            for name in names
-            if not (is_video_name(name) or is_image_name(name))
-        ]
-    if root.exists() or not has_magic(str(root)):
-        return []
-    matches = map(Path, sorted(iglob(str(root), recursive=True)))
-    return [
-        str(path.relative_to(_base(root))) for path in matches if not path.is_dir() and not _is_clip(path)
-    ]
+        files = [folder / name for folder, names in _folders(root, []) for name in names]
+        others = [file for file in files if not (is_video_name(file.name) or is_image_name(file.name))]
+    elif root.exists() or not has_magic(str(root)):
+        return None
+    else:
+        matches = map(Path, sorted(iglob(str(root), recursive=True)))
+        others = [path for path in matches if not path.is_dir() and not is_video_name(path.name)]
+    base = _base(root)
+    return counted([str(path.relative_to(base)) for path in others]) if others else None
 
 
 def _places(root: Path) -> Iterator[Path | Skipped]:

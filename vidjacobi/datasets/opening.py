@@ -12,7 +12,6 @@ from vidjacobi.datasets.clip_list import choose, cut, read_clip_list
 from vidjacobi.datasets.contract import TROUBLE, Entry, distinct, reason_of, to_the_end
 from vidjacobi.errors import BadInput, InvalidArgument, VidjacobiError
 from vidjacobi.registry import check_whole, lookup, suggest
-from vidjacobi.video.probe import counted
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,13 @@ class Dataset:
         open: (root, **options) -> entries. It raises BadInput before the first entry where the layout is another.
         recognises: whether a path has this layout, judged by its content.
         looks_for: what ``recognises`` looks for, in the words of messages.
-        leaves_out: the names of what lies there and becomes no entry, such as files with unknown endings.
+        leaves_out: counts and names what lies there and becomes no entry, such as files with unknown endings.
     """
 
     open: Callable[..., Iterator[Entry]]
     recognises: Callable[[Path], bool]
     looks_for: str
-    leaves_out: Callable[[Path], list[str]] = lambda root: []
+    leaves_out: Callable[[Path], str | None] = lambda root: None
 
 
 # In the order in which ``detect`` tries them. Nearly every dataset is also a folder with videos, so "folder" is last.
@@ -113,8 +112,8 @@ def left_out(path: str | Path, layout: str = "auto") -> str | None:
     """A line that counts and names what lies at ``path`` and becomes no entry, or None. Raises BadInput."""
     root = root_of(path)
     dataset = lookup("dataset", detect(root) if layout == "auto" else layout, DATASETS)
-    names = dataset.leaves_out(root)
-    return f"left out of {root}: {counted(names)}" if names else None
+    others = dataset.leaves_out(root)
+    return f"left out of {root}: {others}" if others else None
 
 
 def root_of(path: str | Path) -> Path:

@@ -20,7 +20,7 @@ from vidjacobi.datasets.frame_sources import trouble_with
 from vidjacobi.datasets.side_files import parse_json
 from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ReadClip, open_clip, read_frames
-from vidjacobi.video.probe import is_video_name
+from vidjacobi.video.probe import counted, is_video_name
 
 LOOKS_FOR = "*.tar with videos in it, or a pattern that matches some (WebDataset)"
 LOOKED_AT = 3  # shards by which a folder is recognised
@@ -101,15 +101,14 @@ def recognises(root: Path) -> bool:
     return any(map(_packing, shards)) and set(others) <= set(shards_of(root))
 
 
-def no_clips(root: Path) -> list[str]:
-    """What of the shards becomes no entry: files without a video of their key, and with endings that are not read."""
+def no_clips(root: Path) -> str | None:
+    """Counts and names what of the first shards becomes no entry: files without a video of their key, and others."""
     names = []
-    for shard in shards_of(root):
-        members = list(_members(shard))
-        keys = {_key(member.name) for member in members if is_video_name(member.name)}
-        read = [m for m in members if m.isfile() and not _is_hidden(m.name)]
-        names += [f"{shard.name}:{m.name}" for m in read if not (_is_used(m.name) and _key(m.name) in keys)]
-    return names
+    for shard in islice(shards_of(root), LOOKED_AT):  # of a large set, all headers take minutes
+        members = [member.name for member in _members(shard) if not _is_hidden(member.name)]
+        keys = {_key(name) for name in members if is_video_name(name)}
+        names += [f"{shard.name}:{n}" for n in members if not (_is_used(n) and _key(n) in keys)]
+    return f"{counted(names)} of the first {LOOKED_AT} shards" if names else None
 
 
 def shards_of(root: Path) -> Iterator[Path]:
