@@ -108,7 +108,7 @@ def test_an_interruption_leaves_a_video_that_plays(
         if progress.passes == 40:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidjacobi.rollouts.progress_bar.ProgressBar.__call__", stop)
+    monkeypatch.setattr("vidjacobi.cli.rollout_clips.ProgressBar.__call__", stop)
     ask = words(tiny_pair, tmp_path, clip, "--decoder", "ar")
     assert main(ask) == 130
     said, folder = capsys.readouterr().err, tmp_path / "clip"

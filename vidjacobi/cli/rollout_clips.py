@@ -1,17 +1,22 @@
 """The work of ``vidjacobi rollout``: check the whole request, load the model, roll out clip after clip."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from tqdm import tqdm
 
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.rollout import RolloutConfig
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.decoding.recipe import Progress
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import Pair, load, outline_to_load
@@ -22,7 +27,6 @@ from vidjacobi.registry import lookup
 from vidjacobi.rollouts.api import rollout, stream_rollout
 from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
 from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
-from vidjacobi.rollouts.progress_bar import ProgressBar
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
 from vidjacobi.video.readers import READERS
@@ -169,3 +173,42 @@ def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> lis
             return write_live(folder, job, live, output.extras, bar.say, bar.say_done)
         rolled = rollout(clip.frames, *pair, **asked)
         return write_clip(folder, job, rolled, output.extras, bar.say_done)
+
+
+class ProgressBar:
+    """Tokens decided, passes, tokens per pass, time left. Feed it to ``observe=``.
+
+    No bar where standard error is not a terminal; with ``quiet`` no lines either.
+    """
+
+    def __init__(self, label: str, clips: int = 1, quiet: bool = False) -> None:
+        self._clips, self._quiet = clips, quiet
+        # None: tqdm looks whether it is a terminal
+        disable = True if quiet else None
+        self._bar = tqdm(desc=label, unit="tok", disable=disable, dynamic_ncols=True, leave=False)
+
+    def __call__(self, progress: Progress) -> None:
+        per_pass = progress.decided / progress.passes / self._clips  # of one clip, as papers count it
+        self._bar.total = progress.total
+        self._bar.set_postfix_str(
+            f"{number_of(progress.passes, 'pass')}, {per_pass:.1f} tok/pass", refresh=False
+        )
+        self._bar.update(progress.decided - self._bar.n)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar, on standard error."""
+        if not self._quiet:
+            self._bar.write(line, file=sys.stderr)
+
+    def say_done(self, line: str) -> None:
+        """Print a line above the bar, on standard output."""
+        if not self._quiet:
+            self._bar.write(line, file=sys.stdout)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
