@@ -51,7 +51,7 @@ class EvalConfig:
         draws: number of draws of a bootstrap.
         videos: number of clips that the report plays.
         workers: processes that decode; latencies mean most with one.
-        reader: entry of ``vidjacobi.video.readers.READERS``; all read the same frames.
+        reader: entry of ``vidjacobi.video.records.READERS``; all read the same frames.
     """
 
     dataset: str = "realestate10k"

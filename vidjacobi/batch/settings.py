@@ -77,7 +77,7 @@ class BatchConfig:
         samples: futures of each context.
         model, tokenizer, run_torchscript, dtype, offload, compile: as ``vidjacobi.load``.
         memory_check: refuse, before anything is loaded, what is predicted not to fit.
-        reader: entry of ``vidjacobi.video.readers.READERS``; all read the same frames.
+        reader: entry of ``vidjacobi.video.records.READERS``; all read the same frames.
         context, frames: frames given and frames predicted.
         decoder, window, seed, temperature, top_p, top_k: as ``vidjacobi.decode``.
         output: a key of OUTPUTS.

@@ -29,8 +29,7 @@ from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
 from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.video.readers import READERS
-from vidjacobi.video.records import Kind
+from vidjacobi.video.records import READERS, Kind
 from vidjacobi.video.timed_reader import open_clip
 
 

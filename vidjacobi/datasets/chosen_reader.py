@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from vidjacobi.datasets.contract import Entry, Episode, FrameSource
 from vidjacobi.registry import lookup
-from vidjacobi.video.readers import DEFAULT, READERS, reading_with
-from vidjacobi.video.records import ReadClip
+from vidjacobi.video.records import DEFAULT, READERS, ReadClip, reading_with
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from vidjacobi.models.codec import as_seen, covering_size, fit, frames_to_tokens
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import Frames
-from vidjacobi.video.readers import READERS
-from vidjacobi.video.records import ReadClip
+from vidjacobi.video.records import READERS, ReadClip
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
 _PIECE = 32  # frames that are read at once at their own size

@@ -14,8 +14,7 @@ from vidjacobi.errors import BadInput
 from vidjacobi.video.index import recent_index
 from vidjacobi.video.probe import kind_of
 from vidjacobi.video.reader import Selection, describe, read_video
-from vidjacobi.video.readers import chosen_reader
-from vidjacobi.video.records import ClipInfo, Kind, ReadClip
+from vidjacobi.video.records import ClipInfo, Kind, ReadClip, chosen_reader
 from vidjacobi.video.timing import FALLBACK_FPS
 from vidjacobi.video.whitelist import check_frames
 from vidjacobi.video.writer import write_video
@@ -57,7 +56,7 @@ def read_frames(
         start: index of the first frame; must be 0 with `from_end`.
         from_end: read the last frames instead.
         stride: read only every stride-th frame; `fps` falls accordingly.
-        reader: entry of `vidjacobi.video.readers.READERS` that reads videos; None for the chosen one, PyAV. All give
+        reader: entry of `vidjacobi.video.records.READERS` that reads videos; None for the chosen one, PyAV. All give
             the same frames: decord refuses files for which it is not known to be right.
 
     Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short, and where

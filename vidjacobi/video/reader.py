@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 from vidjacobi.errors import BadInput
 from vidjacobi.registry import lookup
 from vidjacobi.video.index import VideoIndex, recent_index
-from vidjacobi.video.readers import DEFAULT, READERS
+from vidjacobi.video.records import DEFAULT, READERS
 
 
 class Pictures(NamedTuple):

@@ -1,5 +1,8 @@
-"""What reading a clip gives: its facts, and its frames. Torch is loaded only where frames are taken as a tensor."""
+"""What reading a clip gives, its facts and its frames, and the names of the readers. Torch is not loaded for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -70,3 +73,28 @@ class ReadClip:
         import torch
 
         return torch.from_numpy(self.pictures)
+
+
+# name -> "module:function", a `vidjacobi.video.reader.Reader`, imported when it is asked for. All give the same
+# frames or refuse. A reader of your own is added here.
+READERS = {
+    "pyav": "vidjacobi.video.pyav_reader:read",
+    "decord": "vidjacobi.video.decord_reader:read",
+}
+DEFAULT = "pyav"
+_CHOSEN: ContextVar[str] = ContextVar("reader", default=DEFAULT)
+
+
+def chosen_reader() -> str:
+    """The reader that is taken where none is named."""
+    return _CHOSEN.get()
+
+
+@contextmanager
+def reading_with(reader: str) -> Iterator[None]:
+    """Within this context, reads that name no reader take this one."""
+    token = _CHOSEN.set(reader)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
