@@ -103,9 +103,10 @@ def test_texts_of_an_unsorted_shard_and_of_names_with_dots(tmp_path: Path, clip:
     notes = {f"take 0.{i}.txt": f"text {i}".encode() for i in (2, 0, 1, 3)}
     notes |= {
         "8.txt": b"both",
-        "8.left.json": b'{"eye": 1}',
+        "8.left.json": b"\xef\xbb\xbf{}",
+        "8.left.mp4.json": b'{"eye": 1}',
         "7.mp4.json": b'{"n": 7}',
-        "7.txt": b"\xef\xbb\xbfseven",
+        "7.txt": "seven".encode("utf-16"),
     }
     found = list(open_dataset(pack(tmp_path / "s.tar", videos | notes)))
     assert texts(found) == {

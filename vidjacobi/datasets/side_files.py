@@ -18,11 +18,15 @@ _MARKS = (
 )
 
 
+def encoding_in(content: bytes) -> str:
+    """The encoding that the first bytes of a text name, without their byte order mark; UTF-8 if they name none."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+
+
 def encoding_of(path: Path) -> str:
-    """The encoding that the first bytes of a text file name, without its byte order mark; UTF-8 if they name none."""
+    """The encoding of a text file, by its first bytes. Raises OSError."""
     with path.open("rb") as file:
-        head = file.read(4)
-    return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8-sig")
+        return encoding_in(file.read(4))
 
 
 def read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, entry_or_reason, episode_id
 from vidjacobi.datasets.frame_sources import trouble_with
-from vidjacobi.datasets.side_files import parse_json
+from vidjacobi.datasets.side_files import encoding_in, parse_json
 from vidjacobi.errors import BadInput
 from vidjacobi.video.clips import ReadClip, open_clip, read_frames
 from vidjacobi.video.probe import counted, is_video_name
@@ -234,7 +234,7 @@ def _facts(shard: Path, notes: list[tarfile.TarInfo]) -> dict[str, object]:
         with shard.open("rb") as file:
             file.seek(note.offset_data)
             content = file.read(note.size)
-        text = content.decode("utf-8-sig", "replace")
+        text = content.decode(encoding_in(content), "replace")
         if note.name.lower().endswith(".txt"):
             facts["text"] = text.strip()
             continue
