@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from batches import Batch, hashes, log_lines, write_clips
+from clip_files import encode, moving
 
 import vidjacobi
 from vidjacobi.batch import pipeline
@@ -16,6 +17,7 @@ from vidjacobi.batch.manifest import Item
 from vidjacobi.batch.settings import Shard
 from vidjacobi.datasets import open_dataset
 from vidjacobi.decoding.trace import hash_tokens
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.video.clips import open_clip, read_frames, write_video
 
 pytestmark = pytest.mark.unchecked
@@ -169,6 +171,19 @@ def test_bad_episodes_are_recorded(batch: Batch, flags: Flags, alone: dict[Any, 
     assert again["aa", 0, 0].status == "done"
     assert ("aa", None, None) not in again
     assert again["bb", None, None].status == "failed"
+
+
+def test_the_reader_is_chosen_by_name(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    encode(tmp_path / "clips" / "a.ts", moving(20))  # a container that decord does not read rightly
+    data = {**flags, "data": str(tmp_path / "clips"), "samples": 1, "starts": "first", "output": "tokens"}
+    (refused,) = batch(tmp_path / "decord", **{**data, "reader": "decord"}).values()
+    assert refused.status == "failed"
+    assert "its container is mpegts; take --reader pyav" in str(refused.error)
+    (done,) = batch(tmp_path / "decord", **data).values()  # the reader may change when a batch is resumed
+    assert done.status == "done"
+    with pytest.raises(InvalidArgument, match="unknown reader 'decored'"):
+        batch(tmp_path / "unknown", **{**data, "reader": "decored"})
 
 
 def test_a_broken_model_fails_every_future_and_ends(batch: Batch, flags: Flags, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clip_files import encode, moving
 from headless import BROWSER, Browser
 from noise_clips import write_clip
 from programs import Detector, Fixed, right_logits, save_script
@@ -14,11 +15,11 @@ from tiny_features import make_extractor
 
 from vidjacobi.cli.eval import parser
 from vidjacobi.cli.main import main
-from vidjacobi.errors import BadOutput, InvalidArgument, VidjacobiError
+from vidjacobi.errors import BadInput, BadOutput, InvalidArgument, VidjacobiError
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.results import Line
 from vidjacobi.eval.run import Tell, clips_of, evaluate
-from vidjacobi.eval.settings import load_eval
+from vidjacobi.eval.settings import EvalConfig, load_eval
 
 CLIPS = 3
 
@@ -204,6 +205,18 @@ def test_takes_more_but_no_other_evaluation(
     assert [clip["id"][-1] for clip in chosen] == ["2", "1", "0"]
     run(words(data, tiny_pair, few, "--fvd-frames", "all"))
     assert lines(few)["ar", "1"]["fvd"] != lines(many)["ar", "1"]["fvd"]
+
+
+def test_the_reader_is_chosen_by_name(tmp_path: Path) -> None:
+    for name in ("a.ts", "b.ts"):
+        encode(tmp_path / name, moving(12))  # a container that decord does not read rightly
+    config = EvalConfig("folder", str(tmp_path), context=1, frames=8, reader="decord")
+    with pytest.raises(BadInput, match="its container is mpegts; take --reader pyav"):
+        clips_of(config).clips[0].frames.read(0, 2)
+    assert clips_of(replace(config, reader="pyav")).clips[0].frames.read(0, 2).reader == "pyav"
+    assert parser().parse_intermixed_args(["realestate10k", "--reader", "decord"]).reader == "decord"
+    with pytest.raises(InvalidArgument, match="unknown reader 'decored'"):
+        clips_of(replace(config, reader="decored"))
 
 
 @pytest.mark.parametrize(
