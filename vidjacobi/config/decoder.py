@@ -52,6 +52,14 @@ class DecoderConfig:
     temperature: float | None = field(default=None)
 
     def __post_init__(self) -> None:
+        for key, hint in get_type_hints(DecoderConfig).items():  # made in Python, it may hold anything
+            object.__setattr__(self, key, typed(hint, f"decoder {self.name!r}: {key}", getattr(self, key)))
+        for part in ("draft", "coupling", "verifier", "lanes"):
+            options = getattr(self, part)
+            if options is not None and "name" not in options:
+                raise InvalidArgument(
+                    f"decoder {self.name!r}: {part}: expected {{name: ...}}, got {options!r}"
+                )
         lookup("guarantee", self.guarantee, GUARANTEES)
         # AR is the method without parts; every other method needs the three of them.
         parts = (self.draft, self.coupling, self.verifier)
@@ -63,12 +71,8 @@ class DecoderConfig:
             raise InvalidArgument(
                 f"decoder {self.name!r}: the method {AR} decides token after token, without parts"
             )
-        if self.window < 1 or (self.is_ar and self.window > 1):
-            raise InvalidArgument(
-                f"decoder {self.name!r} decides one token per pass: leave its window out"
-                if self.is_ar
-                else f"decoder {self.name!r}: window must be at least 1, not {self.window}"
-            )
+        if self.is_ar and self.window > 1:
+            raise InvalidArgument(f"decoder {self.name!r} decides one token per pass: leave its window out")
 
     @property
     def is_ar(self) -> bool:
@@ -103,17 +107,13 @@ def load_decoder(name: str, overrides: Mapping[str, Any] | None = None) -> Decod
 
 def decoder_config(name: str, values: dict[str, Any], overrides: Mapping[str, Any]) -> DecoderConfig:
     """The record of one decoder from the keys and ``values`` of its YAML file. Raises InvalidArgument."""
-    hints = {key: hint for key, hint in get_type_hints(DecoderConfig).items() if key != "name"}
+    known = [key for key in get_type_hints(DecoderConfig) if key != "name"]
     for dotted, value in overrides.items():
         values = lay_over(values, dotted, value)
-    for key, value in values.items():
-        if key not in hints:
-            raise InvalidArgument(f"decoder {name!r} has no setting {key!r}{suggest(key, hints)}")
-        values[key] = typed(hints[key], f"decoder {name!r}: {key}", value)
-    for part in ("draft", "coupling", "verifier", "lanes"):
-        if values.get(part) is not None and "name" not in values[part]:
-            raise InvalidArgument(f"decoder {name!r}: {part}: expected {{name: ...}}, got {values[part]!r}")
-    if values.get("lanes"):
+    for key in values:
+        if key not in known:
+            raise InvalidArgument(f"decoder {name!r} has no setting {key!r}{suggest(key, known)}")
+    if isinstance(values.get("lanes"), dict):
         values["lanes"] = with_curve(values["lanes"])
     try:
         return DecoderConfig(name=name, **values)

@@ -163,7 +163,8 @@ def require_number(name: str, value: object) -> float:
 
 def require_inside(name: str, value: int | float) -> None:
     """Raise InvalidArgument for a number that is out of the bounds of the setting ``name``, and for NaN."""
-    least, most = BOUNDS.get(name, (-_LARGEST, _LARGEST))
+    # of "decoder 'mine': window" the last word is the setting
+    least, most = BOUNDS.get(name.rpartition(" ")[2], (-_LARGEST, _LARGEST))
     if not value >= least:
         raise InvalidArgument(f"{name} must be at least {least:,}, not {shown(value)}")
     if value > most:
