@@ -52,8 +52,10 @@ class DecoderConfig:
     temperature: float | None = field(default=None)
 
     def __post_init__(self) -> None:
-        for key, hint in get_type_hints(DecoderConfig).items():  # made in Python, it may hold anything
-            object.__setattr__(self, key, typed(hint, f"decoder {self.name!r}: {key}", getattr(self, key)))
+        for key, value in of_their_types(
+            self.name, vars(self)
+        ).items():  # made in Python, it may hold anything
+            object.__setattr__(self, key, value)
         for part in ("draft", "coupling", "verifier", "lanes"):
             options = getattr(self, part)
             if options is not None and "name" not in options:
@@ -113,12 +115,19 @@ def decoder_config(name: str, values: dict[str, Any], overrides: Mapping[str, An
     for key in values:
         if key not in known:
             raise InvalidArgument(f"decoder {name!r} has no setting {key!r}{suggest(key, known)}")
-    if isinstance(values.get("lanes"), dict):
+    values = of_their_types(name, values)
+    if values.get("lanes"):
         values["lanes"] = with_curve(values["lanes"])
     try:
         return DecoderConfig(name=name, **values)
     except TypeError as error:
         raise InvalidArgument(f"decoder {name!r}: {error}") from error
+
+
+def of_their_types(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the decoder ``name`` with the types of DecoderConfig's fields. Raises InvalidArgument."""
+    hints = get_type_hints(DecoderConfig)
+    return {key: typed(hints[key], f"decoder {name!r}: {key}", value) for key, value in values.items()}
 
 
 def decoder_asked_for(
