@@ -11,6 +11,7 @@ over black. Pixels that are not square are taken as if they were.
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
+from vidjacobi.registry import of_kind, whole
 from vidjacobi.video.index import recent_index
 from vidjacobi.video.probe import kind_of
 from vidjacobi.video.reader import Selection, describe, read_video
@@ -27,7 +28,7 @@ def open_clip(path: str | Path) -> ClipInfo:
 
     Images and folders have 25 fps. Raises BadInput where there is no clip.
     """
-    path = Path(path)
+    path = Path(of_kind("a clip", path, (str, Path), "a path"))
     kind = kind_of(path)
     if kind is not Kind.VIDEO:
         from vidjacobi.video.images import beside_frames, frame_files, image_size
@@ -60,9 +61,11 @@ def read_frames(
             the same frames: decord refuses files for which it is not known to be right.
 
     Only the frames asked for are held in memory. Raises BadInput where the clip is unusable or too short, and where
-    its pictures or all these frames are larger than ``whitelist`` allows; InvalidArgument for an unknown reader.
+    its pictures or all these frames are larger than ``whitelist`` allows; InvalidArgument for
+    an unknown reader, and for what is no path or no whole number.
     """
-    path = Path(path)
+    path = Path(of_kind("a clip", path, (str, Path), "a path"))
+    start, count, stride = whole("start", start), whole("count", count), whole("stride", stride)
     if start < 0 or count < 1 or stride < 1:
         raise BadInput(
             f"{path}: frames from {start} on, {count} of them, stride {stride}: "

@@ -16,12 +16,14 @@ from jaxtyping import UInt8
 
 from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing
+from vidjacobi.registry import of_kind, real
 
 if TYPE_CHECKING:  # the process that reads files from others comes here too, and does without torch
     from vidjacobi.shapes import Frames
 
 _BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
+_FASTEST = 100_000  # frames per second
 # A fragmented mp4: a header without frames, then fragments that each say where and when their frames are.
 _FRAGMENTED = {
     "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
@@ -41,7 +43,7 @@ def write_video(
     (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly.
     `quality` is the constant rate factor, 0 to 51; adding six halves the file, roughly. Raises BadOutput.
     """
-    path = Path(path)
+    path = Path(of_kind("a video", path, (str, Path), "a path"))
     rate, pictures = _exact(fps, path), _pictures(frames, path)
     if not path.parent.is_dir():
         raise BadOutput(f"{path}: its folder does not exist")
@@ -109,14 +111,21 @@ def pad_even(frames: Rgb) -> Even:
 
 
 def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
-    if not (math.isfinite(fps) and fps > 0):
-        raise BadOutput(f"{path}: {fps} frames per second; a positive number is needed")
-    return Fraction(fps).limit_denominator(1001)
+    real("fps", fps)
+    rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
+    if not 0 < rate <= _FASTEST:
+        raise BadOutput(
+            f"{path}: {fps} frames per second; a positive number is needed, of at most {_FASTEST:,}"
+        )
+    return rate
 
 
 def _pictures(frames: "Frames", path: Path) -> Even:
-    if frames.shape[0] == 0 or frames.shape[-1] != 3 or str(frames.dtype) != "torch.uint8":
-        raise BadOutput(f"{path}: uint8 frames [T H W 3] are needed, not {frames.dtype} {list(frames.shape)}")
+    shape, dtype = getattr(frames, "shape", ()), str(getattr(frames, "dtype", type(frames).__name__))
+    if len(shape) != 4 or shape[0] == 0 or shape[-1] != 3 or dtype != "torch.uint8":
+        raise BadOutput(
+            f"{path}: uint8 frames [T H W 3] are needed, a torch tensor, not {dtype} {list(shape)}"
+        )
     return pad_even(frames.cpu().numpy())
 
 
