@@ -121,11 +121,10 @@ def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
 
 
 def _pictures(frames: "Frames", path: Path) -> Even:
-    shape, dtype = getattr(frames, "shape", ()), str(getattr(frames, "dtype", type(frames).__name__))
+    shape = list(getattr(frames, "shape", []))
+    dtype = str(getattr(frames, "dtype", type(frames).__name__))
     if len(shape) != 4 or shape[0] == 0 or shape[-1] != 3 or dtype != "torch.uint8":
-        raise BadOutput(
-            f"{path}: uint8 frames [T H W 3] are needed, a torch tensor, not {dtype} {list(shape)}"
-        )
+        raise BadOutput(f"{path}: uint8 frames [T H W 3] are needed, a torch tensor, not {dtype} {shape}")
     return pad_even(frames.cpu().numpy())
 
 
