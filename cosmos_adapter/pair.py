@@ -31,8 +31,7 @@ def load_pair(
     The checkpoint may be in a folder ``transformer`` inside ``weights``. Raises BadCheckpoint where files are missing
     or damaged, or where the two do not fit together.
     """
-    inner = weights / "transformer"
-    model = load_model(inner if inner.is_dir() else weights, runtime.device, runtime.dtype)
+    model = load_transformer(weights, runtime)
     tokenizer = load_tokenizer(codec, runtime.device, runtime.dtype, run_torchscript)
     # They fit together if a latent frame has as many tokens, out of the same vocabulary, on both sides.
     grid = model.grid_for(tokenizer.max_frames)
@@ -44,6 +43,12 @@ def load_pair(
             f"frame out of {model.vocab_size}, the tokenizer makes {height}x{width} out of {tokenizer.vocab_size}"
         )
     return model, tokenizer
+
+
+def load_transformer(weights: Path, runtime: Runtime) -> CosmosModel:
+    """The model in a checkpoint folder, in its folder ``transformer``, or in a file. Raises BadCheckpoint."""
+    inner = weights / "transformer"
+    return load_model(inner if inner.is_dir() else weights, runtime.device, runtime.dtype)
 
 
 def modules_of(model: CosmosModel, tokenizer: CosmosTokenizer) -> tuple[nn.Module, nn.Module]:

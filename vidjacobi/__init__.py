@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vidjacobi.decoding.trace import Decoded as Decoded
     from vidjacobi.grid import Grid as Grid
     from vidjacobi.loading import load as load
+    from vidjacobi.loading import load_model as load_model
     from vidjacobi.models.guidance import Guided as Guided
     from vidjacobi.models.protocol import VideoModel as VideoModel
     from vidjacobi.models.tokenizer import VideoTokenizer as VideoTokenizer
@@ -29,6 +30,7 @@ _HOMES = {
     "decode": "vidjacobi.decoding.api",
     "decode_each": "vidjacobi.decoding.clip_queue",
     "load": "vidjacobi.loading",
+    "load_model": "vidjacobi.loading",
     "rollout": "vidjacobi.rollouts.api",
     "Decoded": "vidjacobi.decoding.trace",
     "Failed": "vidjacobi.decoding.clip_queue",

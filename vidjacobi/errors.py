@@ -21,7 +21,7 @@ class BadCheckpoint(VidjacobiError):
 
 
 class BadModelOutput(VidjacobiError):
-    """The model returned something from which no token can be drawn, such as NaN."""
+    """The model returned something from which no token can be drawn, such as NaN, or breaks its protocol."""
 
 
 class BadOutput(VidjacobiError):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,13 +12,16 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
-from vidjacobi.registry import suggest
+from vidjacobi.registry import of_kind, suggest
 from vidjacobi.runtime import Runtime, choose
+
+if TYPE_CHECKING:
+    from vidjacobi.models.own import OwnModel
 
 Pair = tuple[VideoModel, VideoTokenizer]
 
 # Bundled models: name -> "module:function", which takes a Runtime. The module is imported only when the model is
-# asked for. A model of your own is added here.
+# asked for. A model of your own needs no line here: see models/own.py.
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
 
 
@@ -39,8 +42,10 @@ DOMAINS = {
     "nano": Domain("rendered rooms and table-tops at 128x160", 32.0),
     "micro": Domain("rendered rooms and table-tops at 128x160", 28.8),
 }
-# Reads any other name, which is a folder or a repository of checkpoints.
+# Reads any other name, which is a folder or a repository of checkpoints; and the same without a tokenizer.
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
+TRANSFORMERS = "cosmos_adapter.pair:load_transformer"
+TOKENIZER_FILES = "cosmos_adapter.tokenizer.weights:load_tokenizer"
 # name -> "module:function", called with the name and a dtype
 OUTLINES = {
     **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
@@ -52,6 +57,8 @@ PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
 FOLDER_OUTLINES = "cosmos_adapter.outline:folder"
 # the outline of a checkpoint and a tokenizer, wherever they lie
 PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
+# the outline of a model that does not bring one, measured on the loaded model
+MEASURED_OUTLINES = "vidjacobi.estimate.measured_outline:outline_of"
 # Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
 # The tokenizer of repositories that do not hold one.
@@ -76,8 +83,9 @@ def load(
 
     Args:
         name_or_path: ``nano`` or ``micro``; a folder of an official checkpoint (``model.pt`` or safetensors,
-            optional ``config.json``); or a Hugging Face repository id, which is fetched into the cache of the hub
-            because you named it.
+            optional ``config.json``); a model of your own, ``package.module:load`` or the name of an installed
+            package's entry point (``vidjacobi.models.own``); or a Hugging Face repository id, which is fetched into
+            the cache of the hub because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
         tokenizer: folder or repository of the video tokenizer, where it is not beside the model.
@@ -91,51 +99,118 @@ def load(
         InvalidArgument: an unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
         BadCheckpoint: files that are missing, damaged or do not fit together.
     """
-    runtime = choose(device, dtype)
-    if compile != "off":
-        from vidjacobi.decoding.compiled import check_mode
-
-        check_mode(compile, runtime.device, offload)
+    name, runtime = _name(name_or_path), choose(device, dtype)
+    of_kind("the tokenizer", tokenizer, (str, Path, type(None)), "a folder or a repository")
+    _check_compile(compile, runtime, offload)
     if not offload:
-        model, codec = _loaded(str(name_or_path), runtime, tokenizer, run_torchscript)
-        if compile != "off":
-            from vidjacobi.decoding.compiled import compiled
-
-            model = compiled(model, compile)
-        return model, codec
+        model, codec = _loaded(name, runtime, tokenizer, run_torchscript)
+        return _compiled(model, compile), codec
     from vidjacobi.models.offload import check_device, offload_pair
 
     check_device(runtime.device)
     # The pair is loaded on the host whatever the device is; offload_pair then copies weights over turn by turn.
     host = replace(runtime, device=torch.device("cpu"))
-    pair = _loaded(str(name_or_path), host, tokenizer, run_torchscript)
-    return offload_pair(*pair, resolve(MODULES)(*pair), runtime.device)
+    pair, own = _loaded(name, host, tokenizer, run_torchscript), own_model(name)
+    return offload_pair(*pair, (own.modules if own else resolve(MODULES))(*pair), runtime.device)
+
+
+def load_model(
+    name_or_path: str | Path = "nano", device: str = "auto", dtype: str = "auto", compile: str = "off"
+) -> VideoModel:
+    """The model of a name alone, for ``vidjacobi.decode``, which needs no video tokenizer.
+
+    Arguments and errors are those of ``vidjacobi.load``. No tokenizer is looked for, fetched or kept.
+    """
+    name, runtime = _name(name_or_path), choose(device, dtype)
+    _check_compile(compile, runtime)
+    if is_shipped(name):
+        model = resolve(MODELS[name])(runtime)[0]
+    elif own := own_model(name):
+        model = own.pair(runtime)[0]
+    else:
+        model = resolve(TRANSFORMERS)(_folder(name, "model"), runtime)
+    return _compiled(model, compile)
+
+
+def _name(name_or_path: object) -> str:
+    return str(of_kind("the model", name_or_path, (str, Path), "a name or a path"))
+
+
+def _check_compile(mode: str, runtime: Runtime, offload: bool = False) -> None:
+    if mode != "off":
+        from vidjacobi.decoding.compiled import check_mode
+
+        check_mode(mode, runtime.device, offload)
+
+
+def _compiled(model: VideoModel, mode: str) -> VideoModel:
+    if mode == "off":
+        return model
+    from vidjacobi.decoding.compiled import compiled
+
+    return compiled(model, mode)
 
 
 def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torchscript: bool) -> Pair:
     if is_shipped(name):
         return resolve(MODELS[name])(runtime)
+    if own := own_model(name):
+        return _own_pair(own, runtime, tokenizer, run_torchscript)
     return resolve(CHECKPOINTS)(*locate(name, tokenizer), runtime, run_torchscript)
+
+
+def _own_pair(
+    own: "OwnModel", runtime: Runtime, tokenizer: str | Path | None, run_torchscript: bool = False
+) -> Pair:
+    """Its own tokenizer, or the one that is named where it brings none."""
+    model, codec = own.pair(runtime)
+    if codec is None and tokenizer is None:
+        raise InvalidArgument(
+            f"{own.name} brings no video tokenizer, and frames need one: return it beside the model, or name one "
+            "with --tokenizer. Tokens can be decoded without: vidjacobi.load_model"
+        )
+    if codec is not None and tokenizer is not None:
+        raise InvalidArgument(f"{own.name} brings a video tokenizer of its own: leave --tokenizer out")
+    if codec is None:
+        folder = _folder(str(tokenizer), "tokenizer")
+        codec = resolve(TOKENIZER_FILES)(folder, runtime.device, runtime.dtype, run_torchscript)
+    return model, codec
+
+
+def own_model(name: str) -> "OwnModel | None":
+    """The model of the user's own that is named, None for other names; a file or folder of the name goes first.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
+    if name in MODELS or is_there(name):
+        return None
+    from vidjacobi.models.own import find_own  # bundled models and folders need nothing of it
+
+    return find_own(name)
 
 
 def outline(name: str, dtype: torch.dtype) -> Outline:
     """The outline of a named model or of the checkpoint in a folder; nothing is fetched.
+
+    A model of the user's own that does not bring an outline is loaded on the host and measured.
 
     Raises:
         InvalidArgument: neither a name nor a folder.
         BadCheckpoint: a folder without usable weights.
     """
     lower = name.lower()
-    if lower in OUTLINES and not Path(name).exists():
-        return _made_by(OUTLINES[lower])(lower, dtype)
-    if not Path(name).exists():
-        if found := _published(name, dtype):
+    if lower in OUTLINES and not is_there(name):
+        return resolve(OUTLINES[lower])(lower, dtype)
+    if not is_there(name):
+        if found := resolve(PUBLISHED_OUTLINES)(name, dtype):
             return found
+        if own := own_model(name):
+            return _own_outline(own, None, dtype)
         raise InvalidArgument(
-            f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released "
-            "repository, or a folder with a checkpoint (nothing is fetched here)"
+            f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released repository, "
+            "package.module:load, or a folder with a checkpoint (nothing is fetched here)"
         )
-    return _made_by(FOLDER_OUTLINES)(name, dtype)
+    return resolve(FOLDER_OUTLINES)(name, dtype)
 
 
 def outline_to_load(name: str, tokenizer: str | Path | None, dtype: torch.dtype) -> Outline:
@@ -144,23 +219,32 @@ def outline_to_load(name: str, tokenizer: str | Path | None, dtype: torch.dtype)
     Raises InvalidArgument, BadCheckpoint.
     """
     if is_shipped(name):
-        return _made_by(OUTLINES[name])(name, dtype)
-    if not Path(name).expanduser().exists() and (found := _published(name, dtype)):
+        return resolve(OUTLINES[name])(name, dtype)
+    if not is_there(name) and (found := resolve(PUBLISHED_OUTLINES)(name, dtype)):
         return found
+    if own := own_model(name):
+        return _own_outline(own, tokenizer, dtype)
     return resolve(PAIR_OUTLINES)(name, *locate(name, tokenizer), dtype)
 
 
-def _published(name: str, dtype: torch.dtype) -> Outline | None:
-    return cast(Callable[[str, torch.dtype], Outline | None], resolve(PUBLISHED_OUTLINES))(name, dtype)
-
-
-def _made_by(target: str) -> Callable[[str, torch.dtype], Outline]:
-    return cast(Callable[[str, torch.dtype], Outline], resolve(target))
+def _own_outline(own: "OwnModel", tokenizer: str | Path | None, dtype: torch.dtype) -> Outline:
+    if made := own.outline(dtype):
+        return made
+    host = Runtime(torch.device("cpu"), dtype, "to be measured")
+    return resolve(MEASURED_OUTLINES)(own.name, *_own_pair(own, host, tokenizer))
 
 
 def is_shipped(name: str) -> bool:
     """Whether a name is that of a bundled model. A folder of the same name in the working folder goes first."""
-    return name in MODELS and not Path(name).exists()
+    return name in MODELS and not is_there(name)
+
+
+def is_there(name: str) -> bool:
+    """Whether a name is that of a file or folder; False for what can be none, such as one that is too long."""
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long; a NUL; the home of an unknown user
+        return False
 
 
 def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
@@ -179,16 +263,18 @@ def resolve(target: str) -> Callable[..., Any]:
 
 
 def _folder(name: str, kind: str) -> Path:
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    if is_there(name):
+        return Path(name).expanduser()
     from vidjacobi.models import hub  # a folder needs nothing of it
 
     if hub.is_repository(name) and not name.startswith("."):
         return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
+    from vidjacobi.models.own import own_names
+
+    known = [*MODELS, *own_names(), "package.module:load"] if kind == "model" else []
+    places = ("a folder with a checkpoint", "or a Hugging Face repository (owner/name)")
     raise InvalidArgument(
-        f"unknown {kind} {name!r}{suggest(name, [*MODELS, *TOKENIZERS])}. Name {', '.join(MODELS)}, "
-        "a folder with a checkpoint, or a Hugging Face repository (owner/name)"
+        f"unknown {kind} {name!r}{suggest(name, [*known, *TOKENIZERS])}. Name {', '.join([*known, *places])}"
     )
 
 

@@ -64,6 +64,16 @@ def end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
+def check_workers(workers: int) -> None:
+    """Refuse more processes than a machine can start without grinding to a halt. Raises InvalidArgument."""
+    cores = available_cores()
+    most = max(16, 4 * cores)
+    if workers > most:
+        raise InvalidArgument(
+            f"workers must be at most {most} on this machine, which has {cores} cores, not {workers}"
+        )
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

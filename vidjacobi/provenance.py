@@ -6,16 +6,16 @@ A run records them, and one that resumes compares them: a name such as ``my_mode
 
 import hashlib
 import re
+import sys
 from collections.abc import Mapping
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidjacobi.errors import BadCheckpoint
-from vidjacobi.loading import is_shipped, locate
+from vidjacobi.loading import is_shipped, locate, own_model
 from vidjacobi.runtime import versions
 
 # files that a load may read, in a checkpoint's folder and in these of its folders
@@ -52,10 +52,10 @@ def weights_files(model: str, tokenizer: str | None = None) -> dict[str, Path]:
     if is_shipped(model):
         with resources.as_file(resources.files("vidjacobi") / "assets" / model) as folder:
             return _files_in(folder)
-    module, colon, _ = model.partition(":")
-    if colon and not Path(model).expanduser().exists():
-        spec = find_spec(module)
-        return {f"{module}.py": Path(spec.origin)} if spec and spec.origin else {}
+    if own := own_model(model):
+        module = own.load.__module__
+        origin = getattr(sys.modules.get(module), "__file__", None)
+        return {f"{module}.py": Path(origin)} if origin else {}
     weights, codec = locate(model, tokenizer)
     found = _files_in(
         weights if weights.is_dir() else weights.parent, None if weights.is_dir() else weights.name

@@ -34,7 +34,7 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
     """
     place = pick_device(device)
     if dtype != "auto":
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InvalidArgument(f"unknown dtype {dtype!r}. There are: auto, {', '.join(DTYPES)}")
         return Runtime(place, DTYPES[dtype], "asked for")
     if place.type == "cuda" and torch.cuda.is_bf16_supported():
@@ -47,7 +47,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # torch knows more devices, such as meta, whose tensors have no numbers
-    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name):
         raise InvalidArgument(f"unknown device {name!r}: use cpu, cuda, cuda:N or auto")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -41,7 +41,7 @@ class NetCodec:
             StreamState(),
         )
         # 1 frame, then groups of ``temporal_compression``: 33 frames of Cosmos are 1 + 8 + 8 + 8 + 8.
-        pieces = pixels.split([1] + [group] * (pixels.shape[2] // group), 2)
+        pieces = pixels.split([1] + [group] * ((pixels.shape[2] - 1) // group), 2)
         tokens = []
         for number, piece in enumerate(pieces, 1):
             state.ends = number == len(pieces)

@@ -111,7 +111,10 @@ def _problems(s: TokenizerSpec) -> list[str]:
         (not _attends_in_levels(s), "attention inside the levels (attn_resolutions) is not supported"),
         (s.video_height % s.spatial_compression == 0, "video_height must be a multiple of the compression"),
         (s.video_width % s.spatial_compression == 0, "video_width must be a multiple of the compression"),
-        (s.num_video_frames % s.temporal_compression == 1, "num_video_frames must be 1 + k*compression"),
+        (
+            (s.num_video_frames - 1) % s.temporal_compression == 0,
+            "num_video_frames must be 1 + k*compression",
+        ),
     ]
     return [problem for ok, problem in checks if not ok]
 

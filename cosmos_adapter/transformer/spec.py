@@ -27,7 +27,8 @@ class Yarn:
 class ModelSpec:
     """Everything that decides the shapes and the arithmetic of one transformer. The defaults are the 4B model.
 
-    ``head_dim`` None means ``dim / n_heads``. ``begin_of_video`` puts a special token with id ``vocab_size`` before
+    ``head_dim`` None means ``dim / n_heads``, and ``pad_to_multiple_of`` None position tables without padding.
+    ``begin_of_video`` puts a special token with id ``vocab_size`` before
     the grid, and gives the embedding, but not the output projection, a row for it and padding to a multiple of 64
     rows. Source: the official configs of Cosmos 1.0 and Predict1, which agree field by field.
     """
@@ -43,7 +44,7 @@ class ModelSpec:
     rope_theta: float = 500000.0
     video_latent_shape: tuple[int, int, int] = (5, 40, 64)
     num_video_frames: int = 33
-    pad_to_multiple_of: int = 64
+    pad_to_multiple_of: int | None = 64
     apply_yarn: bool = False
     yarn_scale: float | None = None
     yarn_beta_fast: float | None = None
@@ -59,7 +60,7 @@ class ModelSpec:
         """Raises InvalidArgument for sizes that cannot be built."""
         counts = ("dim", "n_layers", "n_heads", "n_kv_heads", "ffn_hidden_size", "vocab_size")
         for name in (*counts, "pad_to_multiple_of", "insert_cross_attn_every_k_layers"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.n_heads % self.n_kv_heads:
             raise InvalidArgument(f"n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}")
@@ -113,7 +114,7 @@ class ModelSpec:
     @property
     def table_rows(self) -> int:
         """Number of rows of the position tables; the official code calls it ``max_seq_len``."""
-        return round_up(self.positions, self.pad_to_multiple_of)
+        return round_up(self.positions, self.pad_to_multiple_of or 1)
 
     @property
     def embedding_rows(self) -> int:

@@ -38,6 +38,8 @@ FIXED = {
     "vision_encoder": None,
     "mm_projector": None,
 }
+# Optional keys of the official config that say nothing where they are null: the preset's value stays.
+NOT_SAID = ("context_dim", "num_video_frames", "video_latent_shape")
 
 
 def load_model(
@@ -212,6 +214,19 @@ def overlay(base: ModelSpec, config: Mapping[str, Any], source: str) -> ModelSpe
         if config.get(key, supported) not in (supported, None):
             raise BadCheckpoint(f"{source}: {key}={config[key]!r} is not supported, only {supported!r}")
     try:
-        return replace(base, **field_values(ModelSpec, config))
+        return replace(base, **field_values(ModelSpec, without_nulls(config, base)))
     except InvalidArgument as error:
         raise BadCheckpoint(f"{source}: {error}") from None
+
+
+def without_nulls(config: Mapping[str, Any], base: ModelSpec) -> dict[str, Any]:
+    """A config in which null stands only where it stands for itself, such as no padding.
+
+    The official code takes ``n_kv_heads: null`` for as many heads as queries have, and ``apply_yarn: null`` for no.
+    """
+    meant = {"n_kv_heads": config.get("n_heads", base.n_heads), "apply_yarn": False}
+    return {
+        key: meant.get(key) if value is None else value
+        for key, value in config.items()
+        if value is not None or key not in NOT_SAID
+    }

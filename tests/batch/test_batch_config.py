@@ -34,6 +34,8 @@ def test_every_configuration_loads(name: str) -> None:
         ({"engine": "spark"}, "local, ray"),
         ({"shard": "4/4"}, "0 to n - 1"),
         ({"rows": 0}, "rows must be at least 1"),
+        ({"workers": 10**6}, "workers must be at most"),
+        ({"workers": 1000}, "on this machine, which has"),
         ({"limit": 0}, "limit must be"),
         ({"samples": 0}, "samples must be"),
         ({"window": 0}, "window must be"),

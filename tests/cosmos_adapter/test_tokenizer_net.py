@@ -1,6 +1,7 @@
 """The tokenizer network against outputs of the official code, and its causality and gradients."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from cosmos_adapter.tokenizer.haar import patch, unpatch
+from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 
@@ -102,6 +104,24 @@ def test_encoder_and_decoder_are_causal():
         torch.testing.assert_close(net.to_latent(video[:, :, :9]), full[:, :, :2], atol=1e-5, rtol=0)
         recon = net.to_video(full)
         torch.testing.assert_close(net.to_video(full[:, :, :2]), recon[:, :, :9], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 5])
+def test_a_tokenizer_without_compression_in_time(frames):
+    """One latent frame for each frame, of any number: it was refused for every one."""
+    spec = replace(
+        SMALL, channels_mult=(1, 2, 2, 2), patch_size=1, spatial_compression=4, temporal_compression=1,
+        num_video_frames=frames, attn_resolutions=(),
+    )  # fmt: skip
+    tokenizer = CosmosTokenizer(spec, NetCodec(small_net(spec)))
+    pixels = torch.rand(1, 3, frames, 32, 48) * 2 - 1
+    tokens = tokenizer.encode(pixels)
+    assert tokens.shape == (1, frames, 8, 12)
+    assert torch.equal(tokenizer.encode(pixels[:, :, :1]), tokens[:, :1])
+    stream = tokenizer.frame_stream()
+    whole = tokenizer.to_frames(tokens)
+    assert torch.equal(torch.cat([stream.add(latent) for latent in tokens.split(1, 1)], 2), whole)
+    assert whole.shape == pixels.shape
 
 
 @pytest.mark.parametrize("autocast", [False, True])

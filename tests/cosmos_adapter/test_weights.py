@@ -15,7 +15,7 @@ from cosmos_adapter.checkpoint import load_strict, read_state_dict
 from cosmos_adapter.tokenizer.weights import read_spec
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
-from cosmos_adapter.transformer.weights import find_spec, load_model, preset_name, tensor_sizes
+from cosmos_adapter.transformer.weights import find_spec, load_model, overlay, preset_name, tensor_sizes
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 
 
@@ -206,6 +206,39 @@ def test_config_that_is_not_json(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(BadCheckpoint, match=message):
             load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", TINY_SPECS)
+def test_optional_keys_of_the_official_config_may_be_null(tmp_path: Path, name: str) -> None:
+    """As the official config type allows: no padding, no word about the clips, and as many heads of keys."""
+    spec = replace(TINY_SPECS[name], n_kv_heads=4)
+    optional = ("context_dim", "num_video_frames", "video_latent_shape")
+    optional += ("yarn_scale", "yarn_beta_fast", "yarn_beta_slow", "original_latent_shape", "head_dim")
+    said = {key: None for key in optional if name != "yarn" or key in optional[:1]}
+    said |= {"pad_to_multiple_of": None, "n_kv_heads": None, "original_seq_len": None, "rope_dim": None}
+    # what the config does not say is said by the tensors or by the released model, whose grid would be too large
+    said |= {
+        "video_latent_shape": list(spec.video_latent_shape),
+        "vision_encoder": None,
+        "context_dim": spec.context_dim,
+    }
+    said |= {} if spec.apply_yarn else {"apply_yarn": None}
+    model = load_model(write(tmp_path, state_of(spec), spec, **said))
+    assert model.spec == replace(spec, pad_to_multiple_of=None, num_video_frames=model.spec.num_video_frames)
+    assert model.spec.table_rows == spec.positions
+    tokens = torch.zeros(1, spec.positions, dtype=torch.long)
+    if not spec.insert_cross_attn:
+        cache = model.make_cache(1, spec.positions)
+        (logits,) = model.prefill(tokens, cache, 1)
+        assert logits.isfinite().all()
+
+
+def test_a_config_that_says_nothing_of_the_clips_is_the_released_one() -> None:
+    base = PRESETS["5B"].spec
+    said = dict.fromkeys(("context_dim", "num_video_frames", "video_latent_shape", "pad_to_multiple_of"))
+    assert overlay(base, said, "here") == replace(base, pad_to_multiple_of=None)
+    with pytest.raises(BadCheckpoint, match="dim=None is not possible"):
+        overlay(base, {"dim": None}, "here")
 
 
 def test_tensor_parallel_shards_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A page is executed from top to bottom in one temporary folder that holds ``clip.mp4``, the folder ``clips`` and the
 LeRobot dataset ``my_robot_set``. Python blocks share a namespace; ``vidjacobi`` lines of sh blocks run in this
-process; a yaml block after ``<!-- file: NAME -->`` becomes that file. A block after ``<!-- not run: the reason -->``
+process; a block after ``<!-- file: NAME -->`` becomes that file. A block after ``<!-- not run: the reason -->``
 is not run, but its ``vidjacobi`` lines are parsed.
 """
 
@@ -94,15 +94,15 @@ def test_a_page_runs(
     for block in blocks_of(page):
         if block.not_run is not None:
             continue
-        if block.language == "python":
+        if block.file:
+            (tmp_path / block.file).write_text(block.code, encoding="utf-8")
+        elif block.language == "python":
             exec(compile("\n" * block.line + block.code, name_of(page), "exec"), namespace)
         elif block.language == "sh":
             for line in commands_of(block):
                 words = vidjacobi_words(line)
                 assert words is not None, f"{block.place}: {line!r} cannot run here: say why before the block"
                 assert main(words) == 0, f"{block.place}: {line}"
-        elif block.file:
-            (tmp_path / block.file).write_text(block.code, encoding="utf-8")
         else:
             assert block.language == "text", f"{block.place}: what is a block of {block.language!r}?"
 

@@ -82,6 +82,26 @@ def test_small_models_are_not_simulated() -> None:
         check_memory(asked, device(int(least / memory.SURELY) - 1))
 
 
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_what_is_far_too_large_is_not_simulated(in_batch: bool) -> None:
+    """A million rows took minutes to be refused; now only what could fit is looked at closely."""
+    looked_at: list[int] = []
+
+    def predict(scenario: Scenario) -> Memory:
+        looked_at.append(scenario.shape.rows)
+        return Memory({}, {"pass": scenario.least + 1})
+
+    asked = question(10**6, in_batch=in_batch, predict=predict)
+    with pytest.raises(
+        InvalidArgument, match=r"GiB for its weights and cache alone.*It would with"
+    ) as caught:
+        check_memory(asked, device(2**30))
+    flag, rows = str(caught.value).split()[-2:]
+    assert flag == ("--rows" if in_batch else "--samples")
+    assert looked_at == [int(rows)]
+    assert int(rows) < 200
+
+
 @pytest.mark.slow
 def test_a_batch_does_everything_at_once() -> None:
     """Rows share weights, a context waits, frames are encoded and made during the decoding."""

@@ -12,6 +12,7 @@ from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.processes import check_workers
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -143,6 +144,8 @@ class BatchConfig:
         for name in ("ray_address", "gpus"):
             if getattr(self, name) is not None and self.engine != "ray":
                 raise InvalidArgument(f"{name.replace('_', '-')} goes with --engine ray")
+        if self.engine == "local":
+            check_workers(self.workers or 1)
         if self.engine == "ray" and self.shard != "0/1":
             raise InvalidArgument("Ray spreads the work by itself: leave --shard out")
         _ = self.sampling  # its numbers are checked when it is made

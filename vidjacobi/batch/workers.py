@@ -60,6 +60,7 @@ def check_room(plan: BatchPlan, devices: Sequence[str]) -> None:
     """
     config = plan.config
     for runtime in {choose(name, config.dtype) for name in devices}:
+        config.sampling.resolve(plan.decoder.temperature).check_range(runtime.dtype)
         check_mode(config.compile, runtime.device, config.offload)
         if config.offload:
             check_device(runtime.device)

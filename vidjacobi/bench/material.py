@@ -15,7 +15,7 @@ from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.loading import Pair, load
 from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
-from vidjacobi.models.tokenizer import latent_frames
+from vidjacobi.models.tokenizer import check_lengths, latent_frames
 from vidjacobi.shapes import GridTokens
 from vidjacobi.video.timed_reader import read_frames
 
@@ -70,7 +70,8 @@ def _material(pair: Pair, model: str, context: int, source: Source, written: int
 def material_of(name: str, config: BenchConfig, source: Source) -> Material:
     """The model, its contexts and the number of tokens to decide. The last one stays in memory from call to call.
 
-    Raises InvalidArgument where there are fewer contexts than the configuration asks for.
+    Raises InvalidArgument where there are fewer contexts than the configuration asks for, or where their length or
+    that of the whole clip does not fit the model.
     """
     written = source.file.stat().st_mtime_ns if source.file else 0
     pair = pair_of(name, config.tokenizer, config.device, config.dtype, config.compile)
@@ -80,9 +81,17 @@ def material_of(name: str, config: BenchConfig, source: Source) -> Material:
         raise InvalidArgument(
             f"{number_of(config.clips, 'clip')} asked for, but there are {len(found.grids)}: {place}"
         )
+    check_lengths(config.context, config.frames, 1, found.pair[1])
     # whole latent frames that cover context and prediction, less those of the context
     whole = latent_frames(config.context + config.frames, found.pair[1])
-    return replace(found, new_tokens=(whole - found.grids.shape[1]) * found.grids[0, 0].numel())
+    new_tokens = (whole - found.grids.shape[1]) * found.grids[0, 0].numel()
+    room = pair[0].max_positions - len(pair[0].prefix_tokens) - found.grids[0].numel()
+    if new_tokens > room:
+        raise InvalidArgument(
+            f"{number_of(config.frames, 'frame')} after {config.context} need {number_of(new_tokens, 'token')}, and "
+            f"{name} has room for {room}: ask for fewer --frames"
+        )
+    return replace(found, new_tokens=new_tokens)
 
 
 def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = ()) -> GridTokens:
@@ -92,6 +101,7 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
     """
     model, tokenizer = pair
     if clips:
+        check_lengths(length, 1, 1, tokenizer)
         frames = [read_frames(clip, 0, length).frames for clip in clips]
         return torch.cat([frames_to_tokens([clip], tokenizer) for clip in frames])
     place = resources.files("vidjacobi") / "assets" / name / "held_out_contexts.npy"

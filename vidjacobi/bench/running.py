@@ -70,6 +70,8 @@ def check(bench: Bench) -> None:
     """Raise InvalidArgument for models and clips that cannot be run, before anything is decoded."""
     runtime = choose(bench.config.device, bench.config.dtype)
     check_mode(bench.config.compile, runtime.device)
+    for case in bench.cases:
+        bench.config.sampling(0).resolve(case.decoder.temperature).check_range(runtime.dtype)
     for name in bench.config.models:
         material_of(name, bench.config, bench.source)
 

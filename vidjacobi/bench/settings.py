@@ -10,6 +10,7 @@ from vidjacobi.config.settings import load_settings
 from vidjacobi.decoding.api import strategies_of
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.processes import check_workers
 from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
 
@@ -78,6 +79,7 @@ class BenchConfig:
                 "a bench needs at least one model, one seed, one clip, one frame of context and one to predict; "
                 "batch and workers are at least 1"
             )
+        check_workers(self.workers)
         _ = [self.sampling(seed) for seed in self.seeds]  # their numbers are checked when they are made
         cases_of(self)
         bars_of(self)

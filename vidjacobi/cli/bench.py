@@ -19,16 +19,18 @@ def parser() -> ArgumentParser:
     """Arguments; what is not given keeps the configuration's value."""
     made = options.new_parser("bench", TEXT)
     add = made.add_argument
-    clips = "videos to take 9-frame contexts from; none: held-out clips that ship; key=value may follow"
+    clips = "videos to take contexts from; none: held-out clips that ship; key=value may follow"
     add("clip", nargs="*", metavar="CLIP", help=clips)
     add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
-    add("--models", nargs="+", metavar="NAME", help="nano, micro, checkpoint folders, repositories")
+    models = "nano, micro, checkpoint folders, repositories, package.module:load"
+    add("--models", nargs="+", metavar="NAME", help=models)
     options.add_tokenizer(add)
     add("--clips", type=options.whole, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
     add("--windows", nargs="+", type=options.whole, metavar="N", help="window sizes")
     add("--seeds", nargs="+", type=options.whole, metavar="S", help="every clip is decoded with each of them")
-    add("--frames", type=options.whole, metavar="N", help="frames to predict after the 9 of the context")
+    options.add_context(add)
+    options.add_frames(add)
     add("--batch", type=options.whole, metavar="N", help="clips decoded together")
     add("--workers", type=options.whole, metavar="N", help="processes; seconds mean most with one")
     options.add_device(add)

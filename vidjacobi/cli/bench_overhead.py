@@ -57,7 +57,7 @@ def run(args: Namespace) -> dict[str, Any]:
         if getattr(args, name) < least:
             raise InvalidArgument(f"--{name} must be at least {least}, not {getattr(args, name)}")
     from vidjacobi.estimate.overhead import measure_overhead, predict_overhead
-    from vidjacobi.loading import load
+    from vidjacobi.loading import load_model
 
     result: dict[str, Any] = {"predicted": {}, "measured": {}}
     for how, compiled in (("kernel by kernel", False), ("compiled", True)):
@@ -66,7 +66,7 @@ def run(args: Namespace) -> dict[str, Any]:
         print(f"\n{args.predict} on {args.gpu}, {how}: GB moved by a pass, predicted")
         print_table(shares, 1e-9, "GB")
     for name in args.models:
-        model, _ = load(name, args.device, args.dtype)
+        model = load_model(name, args.device, args.dtype)
         shares = measure_overhead(model, args.tokens, args.window)
         result["measured"][name] = [asdict(share) for share in shares]
         print(f"\n{name} on {model.device.type}, {model.dtype}: milliseconds of a pass, measured")

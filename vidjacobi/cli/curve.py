@@ -35,6 +35,7 @@ def parser() -> ArgumentParser:
         help="window sizes",
     )
     add("--count", type=options.whole, default=4, metavar="N", help="how many held-out contexts (4)")
+    options.add_context(add, 9)
     options.add_frames(add, 24)
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")
@@ -60,7 +61,8 @@ def run(args: Namespace) -> dict[str, Any]:
     )  # refuses a decoder that cannot be built, before the model is loaded
     runtime = choose(args.device, args.dtype)
     pair = load(args.model, args.device, args.dtype, args.tokenizer)
-    grids = contexts_of(args.model, pair, clips=[Path(clip) for clip in args.clips])[: max(1, args.count)]
+    clips = [Path(clip) for clip in args.clips]
+    grids = contexts_of(args.model, pair, args.context, clips)[: max(1, args.count)]
     # whole latent frames are decided: 12 frames of nano, 8 for each latent frame, are ceil(12 / 8) = 2
     latents = -(-args.frames // pair[1].stride_t)
     contexts, new_tokens = flatten(pair[0], grids), latents * grids[0, 0].numel()

@@ -101,7 +101,7 @@ def _is_setting(word: str) -> bool:
 
 def add_model(add: Add, default: str | None = None) -> None:
     """``--model`` and ``--tokenizer``: what ``vidjacobi.load`` takes."""
-    what = "nano, micro, a checkpoint folder, or a Hugging Face repository (nano)"
+    what = "nano, micro, a checkpoint folder, a Hugging Face repository, or package.module:load (nano)"
     add("--model", default=default, metavar="NAME", help=what)
     add_tokenizer(add)
 
@@ -120,7 +120,7 @@ def add_torchscript(add: Add) -> None:
 
 def add_outlined_model(add: Add, default: str) -> None:
     """``--model`` of commands that predict: a model that need not be here."""
-    what = f"4b, 5b, 12b, 13b, nano, micro or a checkpoint folder ({default})"
+    what = f"4b, 5b, 12b, 13b, nano, micro, a checkpoint folder or package.module:load ({default})"
     add("--model", default=default, metavar="NAME", help=what)
 
 

@@ -43,8 +43,15 @@ def parser() -> ArgumentParser:
         choices=("none", "int8", "fp8"),
         help="what if the weights had 8 bits (none; not built in)",
     )
-    add("--decoder", default="pathwise", metavar="NAME", help="whose passes are shown in detail (pathwise)")
-    acceptance = "bench.json with tokens per pass (the published ones: sjd, mc_sjd, gs_sjd)"
+    add(
+        "--decoder",
+        default="pathwise",
+        metavar="NAME",
+        help="whose latency comes first, and its passes in detail (pathwise)",
+    )
+    acceptance = (
+        "bench.json with tokens per pass (the published ones: sjd, mc_sjd, gs_sjd, which stands for pathwise)"
+    )
     add("--bench", type=Path, metavar="FILE", help=acceptance)
     add("--curve", type=Path, metavar="FILE", help="write a curve for the adaptive decoder, as YAML")
     options.add_context(add, 9)

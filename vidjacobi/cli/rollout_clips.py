@@ -90,6 +90,7 @@ def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Ru
     check_numbers(config)
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime = choose(config.device, config.dtype)
+    config.sampling.resolve(decoder.temperature).check_range(runtime.dtype)
     if config.compile != "off":
         from vidjacobi.decoding.compiled import check_mode
 

@@ -14,8 +14,8 @@ from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.protocol import VideoModel
-from vidjacobi.registry import lookup
+from vidjacobi.models.protocol import VideoModel, require_model
+from vidjacobi.registry import lookup, of_kind, shown, whole
 from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Tokens
@@ -25,6 +25,8 @@ METHODS: dict[str, Callable[..., Steps]] = {
     "autoregressive": autoregressive.steps,
     "jacobi": jacobi.steps,
 }
+# of token ids; bool is no integer here
+TOKEN_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 ClipId = str | tuple[str, int, int, int]  # name, or (name, start, sample, chunk)
 Contexts = Tokens | Sequence[Int[Tensor, "_"]]
 
@@ -51,7 +53,7 @@ def decode(
         new_tokens: >= 1, for all clips or one number per clip; with the context they must fit
             ``model.max_positions``.
         decoder: a shipped decoder's name (``vidjacobi decoders``), a YAML path or a DecoderConfig.
-        window: positions per pass, >= 1; None takes the decoder's own.
+        window: positions per pass, >= 1; None takes the decoder's own. What exceeds the tokens there are is not used.
         sampling: temperature, top-p, top-k and seed.
         clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
             the sha256 of its context, so equal contexts get equal futures unless named apart. Equal contexts
@@ -64,8 +66,8 @@ def decode(
         ``Decoded(tokens [b, new_tokens], stats, trace)``; tokens are -1 after the end of a shorter clip.
 
     Raises:
-        InvalidArgument: a number or name is out of range.
-        BadModelOutput: the model returned NaN or infinite logits.
+        InvalidArgument: a number or name is out of range, or of the wrong type.
+        BadModelOutput: the model returned NaN or infinite logits, or logits of another shape.
     """
     chosen = choose_decoder(decoder, window, sampling)
     return finish(decode_steps(model, context, new_tokens, chosen, clip_ids, Hooks(measure, observe, watch)))
@@ -90,21 +92,29 @@ class Decoder:
     sampling: SamplingParams
 
     def recipe(self, model: VideoModel, room: int) -> Recipe:
-        """Of clips with at most ``room`` positions. Seeds are the clips' own."""
-        return Recipe(model, replace(self.sampling, seed=0), self.window, room, self.parts)
+        """Of clips with at most ``room`` positions. Seeds are the clips' own.
+
+        Raises InvalidArgument for a temperature that the model's dtype cannot hold.
+        """
+        self.sampling.check_range(model.dtype)
+        tree = self.parts.draft_tree if self.parts else None
+        window = min(self.window, room if tree is None else tree.widest(room))
+        return Recipe(model, replace(self.sampling, seed=0), window, room, self.parts)
 
 
 def choose_decoder(decoder: str | DecoderConfig, window: int | None, sampling: SamplingParams) -> Decoder:
     """Raises InvalidArgument for an unknown name, parts that do not prove the guarantee, or a window below 1."""
+    of_kind(
+        "the decoder", decoder, (str, DecoderConfig), "a name, a path that ends in .yaml, or a DecoderConfig"
+    )
+    of_kind("sampling", sampling, SamplingParams, "a vidjacobi.SamplingParams")
     if isinstance(decoder, DecoderConfig):
         config, parts, method = built(decoder)
     elif decoder.endswith((".yaml", ".yml")):  # a file of the user's, which may change
         config, parts, method = built(load_decoder(decoder))
     else:
         config, parts, method = _shipped(decoder)
-    width = config.window if window is None else window
-    if width < 1:
-        raise InvalidArgument(f"window must be at least 1, not {width}")
+    width = config.window if window is None else whole("window", window, 1)
     return Decoder(config, parts, method, width, sampling.resolve(config.temperature))
 
 
@@ -143,13 +153,14 @@ def decode_steps(
     hooks: Hooks,
 ) -> Steps:
     """A decode that is run pass by pass: ``decode`` takes all of them. Raises InvalidArgument at once."""
+    require_model(model)
     contexts = context_rows(context)
-    counts = [new_tokens] * len(contexts) if isinstance(new_tokens, int) else list(new_tokens)
+    counts = counts_of(new_tokens, len(contexts))
     if len(counts) != len(contexts):
         raise InvalidArgument(f"there are {len(contexts)} clips but {len(counts)} numbers of new tokens")
     check_clips(model, contexts, counts)
     hashes = context_ids(contexts)
-    ids = hashes if clip_ids is None else list(clip_ids)
+    ids = hashes if clip_ids is None else named(clip_ids)
     if len(ids) != len(contexts):
         raise InvalidArgument(f"there are {len(contexts)} clips but {len(ids)} clip ids")
     clips = Clips.of(
@@ -166,17 +177,45 @@ def decode_steps(
 
 def context_rows(context: Contexts) -> list[Int[Tensor, "_"]]:
     """The contexts one by one, on the CPU. Raises InvalidArgument for what is no list of token ids."""
-    if isinstance(context, Tensor) and context.ndim != 2:
+    if not isinstance(context, Tensor | list | tuple) or (isinstance(context, Tensor) and context.ndim != 2):
         raise InvalidArgument(
-            f"the context must be integer token ids [clips, tokens], not {context.dtype} {list(context.shape)}"
+            "the context must be integer token ids [clips, tokens] as a tensor, or a list with a tensor [tokens] for "
+            f"each clip, not {tensor_words(context)}"
         )
     rows = list(context)
     for row in rows:
-        if row.ndim != 1 or row.is_floating_point():
+        if not isinstance(row, Tensor) or row.ndim != 1 or row.dtype not in TOKEN_DTYPES:
             raise InvalidArgument(
-                f"a context must be integer token ids [tokens], not {row.dtype} {list(row.shape)}"
+                f"a context must be integer token ids [tokens] as a tensor, not {tensor_words(row)}"
             )
     return [row.to("cpu", torch.long) for row in rows]
+
+
+def tensor_words(value: object) -> str:
+    """A tensor's dtype and shape; the type of anything else."""
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else shown(value)
+
+
+def counts_of(new_tokens: object, clips: int) -> list[int]:
+    """The number of new tokens of each clip. Raises InvalidArgument for what is no whole number, or none a clip."""
+    if isinstance(new_tokens, list | tuple):
+        return [whole("the number of new tokens", count) for count in new_tokens]
+    return [whole("the number of new tokens", new_tokens)] * clips
+
+
+def named(clip_ids: object) -> list[ClipId]:
+    """The clip ids one by one. Raises InvalidArgument for what is neither a name nor (name, start, sample, chunk)."""
+    if isinstance(clip_ids, str) or not isinstance(clip_ids, Sequence):
+        raise InvalidArgument(f"clip ids must be a list with one for each clip, not {shown(clip_ids)}")
+    for clip in clip_ids:
+        parts = (clip, 0, 0, 0) if isinstance(clip, str) else clip
+        if not isinstance(parts, tuple) or len(parts) != 4 or not isinstance(parts[0], str):
+            raise InvalidArgument(
+                f"a clip id must be a name or (name, start, sample, chunk), not {shown(clip)}"
+            )
+        for number in parts[1:]:
+            whole("start, sample and chunk of a clip id", number)
+    return list(clip_ids)
 
 
 def check_clips(model: VideoModel, contexts: Sequence[Int[Tensor, "_"]], counts: Sequence[int]) -> None:

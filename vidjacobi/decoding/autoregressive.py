@@ -11,7 +11,7 @@ from vidjacobi.decoding.prefill import different, feed_contexts
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe
 from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache
+from vidjacobi.models.protocol import Cache, checked_logits
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
@@ -35,7 +35,8 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
         if count == 0:
             logits = first_logits(recipe, clips, cache)
         else:
-            logits = model.forward(*next_inputs(recipe, clips, new), cache)[:, :1]
+            inputs = next_inputs(recipe, clips, new)
+            logits = checked_logits(model.forward(*inputs, cache), model, inputs[0], "forward")[:, :1]
         forward_seconds.append(clock.now() - began)
         drawn, finite = draw_next(recipe, clips, logits, count)
         if not finite:

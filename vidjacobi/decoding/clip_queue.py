@@ -8,12 +8,21 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import check_clips, choose_decoder, context_ids, context_rows, noise_key_of
+from vidjacobi.decoding.api import (
+    check_clips,
+    choose_decoder,
+    context_ids,
+    context_rows,
+    counts_of,
+    named,
+    noise_key_of,
+)
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError
-from vidjacobi.models.protocol import RowModel, VideoModel
+from vidjacobi.models.protocol import RowModel, VideoModel, require_model
+from vidjacobi.registry import of_kind, shown, whole
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
 
@@ -41,8 +50,10 @@ class Request:
 
     @property
     def numbers(self) -> list[int]:
-        """Of the futures."""
-        return list(range(self.samples)) if isinstance(self.samples, int) else list(self.samples)
+        """Of the futures. Raises InvalidArgument for what are no whole numbers."""
+        if isinstance(self.samples, list | tuple | range | set | frozenset):
+            return [whole("a sample's number", number) for number in self.samples]
+        return list(range(whole("samples", self.samples)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +116,17 @@ def decode_each(
         InvalidArgument: a number or name is out of range, or (without ``keep_going``) a request's.
         BadModelOutput: the model returned NaN or infinite logits (without ``keep_going``).
     """
+    require_model(model)
     chosen = choose_decoder(decoder, window, sampling)
-    if rows < 1:
-        raise InvalidArgument(f"rows must be at least 1, not {rows}")
-    if positions is not None and not 1 < positions <= model.max_positions:
+    rows = whole("rows", rows, 1)
+    if positions is not None and not 1 < whole("positions", positions) <= model.max_positions:
         raise InvalidArgument(f"positions must be 2 to the model's {model.max_positions}, not {positions}")
     if isinstance(model, RowModel) and not model.rows_alike:
         raise InvalidArgument(
             "each row of this model has a condition of its own: decode such clips together, with vidjacobi.decode"
         )
+    if not isinstance(requests, Iterable):
+        raise InvalidArgument(f"requests must be an iterable of vidjacobi.Request, not {shown(requests)}")
     recipe = chosen.recipe(model, positions or model.max_positions)
     job = Job(chosen.config.method, recipe, Hooks(measure))
     return run_queue(job, requests, chosen.sampling.seed, rows, keep_going)
@@ -131,6 +144,7 @@ def _order(recipe: Recipe, seed: int, request: Request | None) -> Order | Done |
     """What the decoders are asked for, or why they are not."""
     if request is None:
         return None
+    of_kind("a request", request, Request, "a vidjacobi.Request or None")
     try:
         return _checked(recipe, seed, request)
     except VidjacobiError as error:
@@ -139,8 +153,9 @@ def _order(recipe: Recipe, seed: int, request: Request | None) -> Order | Done |
 
 def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
     (context,), numbers = context_rows([request.context]), request.numbers
-    check_clips(recipe.model, [context], [request.new_tokens])
-    longest = len(context) + request.new_tokens
+    (wanted,) = counts_of(request.new_tokens, 1)
+    check_clips(recipe.model, [context], [wanted])
+    longest = len(context) + wanted
     if longest > recipe.room:
         raise InvalidArgument(
             f"{longest} positions, context and new tokens, are more than positions={recipe.room}"
@@ -149,8 +164,9 @@ def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
     if not numbers or len(set(numbers)) < count:
         raise InvalidArgument(f"samples must be at least 1, or different numbers, not {request.samples}")
     name = context_ids([context])[0] if request.name is None else request.name
-    keys = [noise_key_of((name, request.start, sample, request.chunk)) for sample in numbers]
-    counts, sources = [request.new_tokens] * count, [0] * count
+    clips = named([(name, request.start, sample, request.chunk) for sample in numbers])
+    keys = [noise_key_of(clip) for clip in clips]
+    counts, sources = [wanted] * count, [0] * count
     return Order(request, Clips.of([context] * count, counts, seed, keys, recipe.model.device, sources))
 
 

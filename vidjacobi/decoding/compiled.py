@@ -25,7 +25,7 @@ from vidjacobi.decoding.trace import Clock
 from vidjacobi.decoding.window import PassPlan, PassSize
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import Cache, VideoModel
+from vidjacobi.models.protocol import Cache, VideoModel, require_model
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import graph_recorder
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
@@ -56,6 +56,7 @@ def compiled(
     Raises:
         InvalidArgument: unknown mode; no compiler; graphs asked for without a GPU.
     """
+    require_model(model)
     if backend != "inductor" or recorder:
         lookup("compile mode", mode, MODES)
     else:

@@ -35,7 +35,7 @@ from vidjacobi.decoding.window import (
     model_inputs,
     plan_window,
 )
-from vidjacobi.models.protocol import Cache
+from vidjacobi.models.protocol import Cache, checked_logits
 from vidjacobi.sampling.noise import Noise
 from vidjacobi.shapes import Logits
 
@@ -61,9 +61,10 @@ class StepOutput:
 
 
 def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
-    """The one call of the model."""
+    """The one call of the model. Raises BadModelOutput for logits of another shape."""
     fed = inputs.fed
-    return recipe.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
+    logits = recipe.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
+    return checked_logits(logits, recipe.model, fed.tokens, "forward")
 
 
 @dataclass(frozen=True)

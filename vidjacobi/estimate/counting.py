@@ -3,11 +3,13 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -48,8 +50,13 @@ class Work:
     kernels: int
 
 
+_COUNTING: list["WorkCounter"] = []  # those that have been entered; the last one counts
+
+
 class WorkCounter(TorchDispatchMode):
     """Counts what is allocated and moved by everything that runs inside it, on any device.
+
+    A counter that is entered inside of another one counts in its place.
 
     Every operation is counted by itself: nothing is fused, and no cache is hit. Autograd must be off with
     ``no_grad`` rather than ``inference_mode``, under which composite operations hide what they allocate. Memory
@@ -66,6 +73,8 @@ class WorkCounter(TorchDispatchMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))
+        if self is not _COUNTING[-1]:
+            return result
         inputs, outputs = _tensors((args, kwargs)), _tensors(result)
         known = {tensor.untyped_storage()._cdata for tensor in inputs}
         for tensor in outputs:
@@ -73,6 +82,22 @@ class WorkCounter(TorchDispatchMode):
         if not function.is_view and outputs:
             self._count(function, inputs, outputs)
         return result
+
+    def __enter__(self) -> "WorkCounter":
+        _COUNTING.append(self)
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        _COUNTING.pop()
+
+    def add(self, work: Work) -> None:
+        """Count work that was counted before."""
+        self.peak = max(self.peak, self.now + work.peak)
+        self.moved += work.moved
+        self.kernels += work.kernels
 
     def of(self, work: Callable[[], Any]) -> tuple[Any, Work]:
         """Do ``work`` and say what it took; its result stays alive."""
@@ -172,15 +197,23 @@ class FusedWorkCounter(WorkCounter):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Attention on the meta device as GPUs do it: scores never stand in memory."""
+    """Attention on tensors without numbers as GPUs do it: scores never stand in memory."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function is F.scaled_dot_product_attention and args[0].device.type == "meta":
+        if function is F.scaled_dot_product_attention and (
+            args[0].is_meta or isinstance(args[0], FakeTensor)
+        ):
             query, value = args[0], args[2]
             return query.new_empty(*query.shape[:-1], value.shape[-1])
         return function(*args, **(kwargs or {}))
+
+
+def account_for(work: Work) -> None:
+    """Add work that was counted before to what is being counted, if anything is."""
+    if _COUNTING:
+        _COUNTING[-1].add(work)
 
 
 def counted(work: Callable[[], Any]) -> Work:

@@ -15,7 +15,7 @@ from vidjacobi.estimate.memory import (
     Memory,
     MemoryQuestion,
     TargetDevice,
-    memory_of,
+    predicted,
     require_fit,
     this_device,
 )
@@ -55,8 +55,8 @@ def examine(args: Namespace) -> dict[str, Any]:
     print("\n".join(columns(("package", "version"), list(packages.items()))))
     print("\n".join(facts("optional", optional)))
     question = _question(args)
-    memory = memory_of(question.scenario(device.dtype))
     print(f"\n{_question_line(args, question)}")
+    memory = predicted(question, device)
     print("\n".join(memory_lines(memory)))
     require_fit(question, device, memory)
     print(f"It should fit: {gib(memory.peak)} of {gib(device.room)} (predicted).")

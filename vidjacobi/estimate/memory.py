@@ -5,8 +5,8 @@ Asked before anything is loaded. Bytes follow from the shapes of the code that r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -204,7 +204,7 @@ class MemoryQuestion:
     """What is to be run, before its dtype is known.
 
     Attributes:
-        outline: makes the model's outline in a dtype.
+        outline: makes the model's outline in a dtype; it is asked once for each.
         shape: frames, decoder and rows.
         offload, in_batch, stream: as in ``Scenario``.
         rows_flag: the flag that ``shape.rows`` of a batch comes from.
@@ -218,6 +218,9 @@ class MemoryQuestion:
     stream: bool = False
     rows_flag: str = "--rows"
     predict: Callable[[Scenario], Memory] = memory_of
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outline", cache(self.outline))  # a model may be loaded to be measured
 
     def scenario(self, dtype: torch.dtype) -> Scenario:
         """The scenario in a dtype."""
@@ -235,12 +238,13 @@ class MemoryQuestion:
 
 def require_fit(question: MemoryQuestion, device: TargetDevice, memory: Memory) -> None:
     """Refuse what does not fit. Raises InvalidArgument with the flags that would make it fit, if there are any."""
-    if memory.peak <= device.room:
-        return
-    why = (
-        f"this {'batch' if question.in_batch else 'rollout'} would not fit: {gib(memory.peak)} in its phase "
-        f"{memory.worst!r} (predicted), {gib(device.room)} {device.free} on {device.name}"
-    )
+    if memory.peak > device.room:
+        _refuse(question, device, f"{gib(memory.peak)} in its phase {memory.worst!r} (predicted)")
+
+
+def _refuse(question: MemoryQuestion, device: TargetDevice, needs: str) -> NoReturn:
+    kind = "batch" if question.in_batch else "rollout"
+    why = f"this {kind} would not fit: {needs}, {gib(device.room)} {device.free} on {device.name}"
     scenario = question.scenario(device.dtype)
     fitting = partial(fits, room=device.room, predict=question.predict)
     flags = make_fit(scenario, fitting, question.adjustments(device))
@@ -251,7 +255,18 @@ def require_fit(question: MemoryQuestion, device: TargetDevice, memory: Memory) 
 
 
 def check_memory(question: MemoryQuestion, device: TargetDevice) -> None:
-    """As ``require_fit``, and quick for a model that is far too small to matter. Raises InvalidArgument."""
+    """As ``require_fit``, and quick for what is far too small to matter or too large. Raises InvalidArgument."""
     scenario = question.scenario(device.dtype)
     if scenario.least > SURELY * device.room:
-        require_fit(question, device, question.predict(scenario))
+        require_fit(question, device, predicted(question, device))
+
+
+def predicted(question: MemoryQuestion, device: TargetDevice) -> Memory:
+    """The memory of what is asked about. Weights and cache that are too large alone are not simulated.
+
+    Raises InvalidArgument where they are.
+    """
+    scenario = question.scenario(device.dtype)
+    if scenario.least > device.room:
+        _refuse(question, device, f"{gib(scenario.least)} for its weights and cache alone")
+    return question.predict(scenario)

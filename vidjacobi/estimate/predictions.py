@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from vidjacobi.models.outline import Arithmetic, Outline
 
 PREFIXES = 8  # prefix lengths that a mean over a rollout is taken at
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+STAND_IN = "gs_sjd"  # published, and its redrafts are coupled as those of pathwise and adaptive
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,21 @@ class Acceptance:
         source: where the numbers are from.
         model: on which model they were counted.
         tokens: tokens per pass by decoder and window.
+        borrowed: decoders that have none of their own, and whose numbers stand for them.
     """
 
     source: str
     model: str
     tokens: Mapping[tuple[str, int], float]
+    borrowed: Mapping[str, str] = field(default_factory=dict)
+
+    def covering(self, decoder: str) -> "Acceptance":
+        """With numbers for ``decoder``: its own, or those of STAND_IN where it has none and is not lossy."""
+        known = {name for name, _ in self.tokens}
+        if decoder in known or STAND_IN not in known or load_decoder(decoder).guarantee == "lossy":
+            return self
+        lent = {(decoder, window): n for (name, window), n in self.tokens.items() if name == STAND_IN}
+        return replace(self, tokens={**self.tokens, **lent}, borrowed={decoder: STAND_IN})
 
 
 def acceptance_of_paper(table: PublishedTable) -> Acceptance:
@@ -177,6 +188,7 @@ class Prediction:
         passes: of the clip.
         each: seconds of a pass, mean over the rollout.
         seconds: of all passes and the prefill; the tokenizer is not in it.
+        tokens_of: the decoder that ``tokens`` were counted with.
     """
 
     decoder: str
@@ -185,26 +197,30 @@ class Prediction:
     passes: float
     each: float
     seconds: float
+    tokens_of: str
 
 
 def predict(
     predictor: PassPredictor, acceptance: Acceptance, windows: Sequence[int] | None
 ) -> list[Prediction]:
     """Every decoder and window whose acceptance is known (AR at 1 always); ``windows`` picks some."""
-    predictions = [_prediction(predictor, "ar", 1, 1.0)]
+    predictions = [_prediction(predictor, "ar", 1, 1.0, "ar")]
     # AR is the first of them whatever else is asked for: speedups are ratios to it.
     for (decoder, window), tokens in acceptance.tokens.items():
         if decoder != "ar" and (windows is None or window in windows):
-            predictions.append(_prediction(predictor, decoder, window, tokens))
+            tokens_of = acceptance.borrowed.get(decoder, decoder)
+            predictions.append(_prediction(predictor, decoder, window, tokens, tokens_of))
     return predictions
 
 
-def _prediction(predictor: PassPredictor, decoder: str, window: int, tokens: float) -> Prediction:
+def _prediction(
+    predictor: PassPredictor, decoder: str, window: int, tokens: float, tokens_of: str
+) -> Prediction:
     lengths = predictor.lengths
     passes = (lengths.end - lengths.context) / tokens
     each = predictor.mean_pass(decoder, window)
     seconds = predictor.prefill(decoder, window) + passes * each
-    return Prediction(decoder, window, tokens, passes, each, seconds)
+    return Prediction(decoder, window, tokens, passes, each, seconds, tokens_of)
 
 
 @dataclass(frozen=True)
@@ -240,16 +256,11 @@ def best_throughput(predictor: PassPredictor, predictions: Iterable[Prediction])
     return None
 
 
-def curve_of(
-    predictor: PassPredictor, predictions: Sequence[Prediction], tokens_of: str, passes_of: str
-) -> dict[str, list[Any]]:
-    """``sizes``, ``seconds`` and ``tokens``, as ``vidjacobi curve`` measures them.
-
-    ``tokens_of`` is the decoder whose acceptance it is, ``passes_of`` the one whose passes are timed.
-    """
-    mine = sorted((one for one in predictions if one.decoder == tokens_of), key=lambda one: one.window)
+def curve_of(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    """``sizes``, ``seconds`` and ``tokens`` of one decoder's predictions, as ``vidjacobi curve`` measures them."""
+    mine = sorted(predictions, key=lambda one: one.window)
     return {
         "sizes": [one.window for one in mine],
-        "seconds": [round(predictor.mean_pass(passes_of, one.window), 6) for one in mine],
+        "seconds": [round(one.each, 6) for one in mine],
         "tokens": [round(one.tokens, 3) for one in mine],
     }

@@ -1,7 +1,9 @@
 """The phases of a rollout, run as they are on tensors without numbers: what each allocates and moves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -75,15 +77,18 @@ def slots_read(recipe: Recipe, prefix: int) -> int:
 def _clips(shape: RolloutShape, lengths: Lengths) -> Clips:
     # Example: 6 rows of 2 contexts. Rows 0-2 are futures of context 0, and rows 3-5 of context 3.
     futures = -(-shape.rows // shape.contexts)
-    firsts = [row // futures * futures for row in range(shape.rows)]
-    context = torch.empty(lengths.context, dtype=torch.long, device="meta")
-    return Clips.of(
-        [context] * shape.rows,
-        [lengths.end - lengths.context] * shape.rows,
-        seed=0,
-        noise_keys=[0] * shape.rows,
-        device=context.device,
-        sources=firsts if len(set(firsts)) < shape.rows else None,
+    firsts = tuple(row // futures * futures for row in range(shape.rows))
+    context = torch.empty(shape.rows, lengths.context, dtype=torch.long, device="meta")
+    number = context.new_empty(shape.rows)
+    return Clips(
+        context=context,
+        starts=number.clone(),
+        ends=number.clone(),
+        seeds=number.clone(),
+        noise_keys=number.clone(),
+        new_tokens=lengths.end - lengths.context,
+        shortest=lengths.context,
+        sources=firsts if futures > 1 else None,
     )
 
 
@@ -134,19 +139,29 @@ def _together(first: Work, second: Work) -> Work:
     return Work(peak, first.moved + second.moved, first.kernels + second.kernels)
 
 
-@lru_cache(maxsize=64)
+# What a tokenizer takes depends on nothing else of a scenario. An outline may hold weights, so none is kept here.
+_CODING: WeakKeyDictionary[Outline, dict[tuple[str, int], Work]] = WeakKeyDictionary()
+
+
 def encoding(outline: Outline, frames: int) -> Work:
     """The context's frames to tokens, one clip, its pixels included."""
     shape = (1, 3, frames, *outline.frame_size)
-    return counted(lambda: outline.to_tokens(torch.empty(shape, dtype=outline.model.dtype, device="meta")))
+    empty = partial(torch.empty, shape, dtype=outline.model.dtype, device="meta")
+    return _once(outline, ("encode", frames), lambda: outline.to_tokens(empty()))
 
 
-@lru_cache(maxsize=64)
 def rendering(outline: Outline, latents: int) -> Work:
     """Tokens to float32 pixels, one clip."""
     grid = outline.model.grid_for(1)
     tokens = torch.empty(1, latents, grid.h, grid.w, dtype=torch.long, device="meta")
-    return counted(lambda: outline.to_pixels(tokens).float())
+    return _once(outline, ("to_frames", latents), lambda: outline.to_pixels(tokens).float())
+
+
+def _once(outline: Outline, what: tuple[str, int], work: Callable[[], Tensor]) -> Work:
+    known = _CODING.setdefault(outline, {})
+    if what not in known:
+        known[what] = counted(work)
+    return known[what]
 
 
 def checking(outline: Outline, frames: int) -> Work:

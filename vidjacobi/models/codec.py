@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
+from vidjacobi.registry import shown
 from vidjacobi.shapes import Frames, GridTokens
 
 ClipPixels = Float[Tensor, "c T H W"]
@@ -119,8 +120,7 @@ def fit(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "c T h w"]:
     memory as a whole. Raises InvalidArgument for frames that are not uint8 ``[T H W 3]`` with T >= 1, and for a
     shape of which next to nothing would stay.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or 0 in frames.shape:
-        raise InvalidArgument(f"frames must be uint8 [T H W 3], got {frames.dtype} {list(frames.shape)}")
+    check_frames(frames)
     if min(size) < 1:
         raise InvalidArgument(f"size (height, width) must be positive, got {size}")
     height, width = covering_size((frames.shape[1], frames.shape[2]), size)
@@ -135,6 +135,14 @@ def fit(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "c T h w"]:
         picture = frame.permute(2, 0, 1).unsqueeze(0).float() / 255.0 * 2.0 - 1.0
         pixels[:, i] = _cover(picture, size)[0]
     return pixels
+
+
+def check_frames(frames: object) -> None:
+    """Raise InvalidArgument for what is no uint8 tensor ``[T H W 3]`` with T, H and W >= 1."""
+    if not isinstance(frames, Tensor):
+        raise InvalidArgument(f"frames must be a uint8 tensor [T H W 3], not {shown(frames)}")
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or 0 in frames.shape:
+        raise InvalidArgument(f"frames must be uint8 [T H W 3], got {frames.dtype} {list(frames.shape)}")
 
 
 def to_uint8(pixels: ClipPixels) -> Frames:

@@ -8,7 +8,15 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import (
+    RowModel,
+    TreeModel,
+    VideoModel,
+    checked_chunks,
+    checked_logits,
+    require_model,
+)
+from vidjacobi.registry import real
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
@@ -37,13 +45,15 @@ class Guided:
         scale: float,
         blank: Callable[[Tokens], Tokens] | None = None,
     ) -> None:
+        for branch in (conditional, unconditional):
+            require_model(branch, "a branch of guidance")
         for what in ("vocab_size", "prefix_tokens", "device", "dtype"):
             ours, theirs = getattr(conditional, what), getattr(unconditional, what)
             if ours != theirs:
                 raise InvalidArgument(f"the branches of guidance differ in {what}: {ours} and {theirs}")
         if conditional.grid_for(1) != unconditional.grid_for(1):
             raise InvalidArgument("the branches of guidance have different grids")
-        if not math.isfinite(scale):
+        if not math.isfinite(real("the guidance scale", scale)):
             raise InvalidArgument(f"the guidance scale must be a finite number, not {scale}")
         # Both branches may be the same object: what differs is their contexts, and each has a cache of its own.
         self.branches, self.scale, self.blank = (conditional, unconditional), scale, blank
@@ -76,8 +86,10 @@ class Guided:
             raise InvalidArgument(
                 f"blank made {list(blank.shape)} tokens of {list(tokens.shape)}: give the null prompt one length"
             )
-        with_condition = LogitsBuffer(self.branches[0].prefill(tokens, cache[0], keep))
-        without = LogitsBuffer(self.branches[1].prefill(blank, cache[1], keep))
+        with_condition, without = (
+            LogitsBuffer(checked_chunks(branch.prefill(fed, part, keep), branch, len(tokens), keep))
+            for branch, fed, part in zip(self.branches, (tokens, blank), cache, strict=True)
+        )
         # Each branch chooses the sizes of its chunks. With chunks of 4, 4 and of 3, 5 inputs, the guided ones have
         # 3, 1 and 4: always as many as both branches have at hand.
         left = keep
@@ -85,13 +97,18 @@ class Guided:
             count = min(with_condition.available(), without.available())
             yield self._mix(with_condition.take(count), without.take(count))
             left -= count
+        with_condition.close()
+        without.close()
 
     def forward(
         self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: tuple[Any, Any]
     ) -> Logits:
         """One pass of both branches over the same inputs."""
         inputs = (tokens, positions, slots, visible)
-        logits = [branch.forward(*inputs, part) for branch, part in zip(self.branches, cache, strict=True)]
+        logits = [
+            checked_logits(branch.forward(*inputs, part), branch, tokens, "forward")
+            for branch, part in zip(self.branches, cache, strict=True)
+        ]
         return self._mix(*logits)
 
     def move(self, cache: tuple[Any, Any], source: Slots, target: Slots) -> None:
@@ -138,6 +155,11 @@ class LogitsBuffer:
         if self._rest is None or not self._rest.shape[1]:
             self._rest = next(self._chunks)
         return self._rest.shape[1]
+
+    def close(self) -> None:
+        """Nothing more is wanted. Raises BadModelOutput where the branch has more."""
+        for _ in self._chunks:
+            pass
 
     def take(self, count: int) -> Logits:
         """The logits ``[b count v]`` of the next ``count`` inputs, which must be at hand."""

@@ -21,7 +21,7 @@ class Arithmetic:
         kv_bytes: bytes of the cache for each slot of a clip.
         attention_flops: floating-point operations for each pair of an input and a slot that it reads, in all layers
             and heads.
-        score_rows: attention scores of one input and one slot: heads times layers.
+        score_rows: attention scores of one input and one slot: heads times layers; 0 where it is not known.
         text_bytes: bytes of the keys and values of a text context, which every pass reads; 0 without one.
     """
 
@@ -29,7 +29,7 @@ class Arithmetic:
     matrix_bytes: int
     kv_bytes: int
     attention_flops: int
-    score_rows: int
+    score_rows: int = 0
     text_bytes: int = 0
 
 

@@ -7,7 +7,10 @@ import math
 from typing import Protocol, runtime_checkable
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import whole
 from vidjacobi.shapes import GridTokens, Pixels
+
+MEMBERS = ("frame_size", "stride_t", "max_frames", "encode", "to_frames")
 
 
 @runtime_checkable
@@ -55,13 +58,24 @@ class StreamingTokenizer(VideoTokenizer, Protocol):
         ...
 
 
+def require_tokenizer(tokenizer: object, name: str = "the tokenizer") -> None:
+    """Raise InvalidArgument, which names what is missing, for an object that is no ``VideoTokenizer``."""
+    missing = [member for member in MEMBERS if not hasattr(tokenizer, member)]
+    if missing:
+        raise InvalidArgument(
+            f"{name} ({type(tokenizer).__name__}) lacks {', '.join(missing)}: vidjacobi.VideoTokenizer says what a "
+            "video tokenizer offers"
+        )
+
+
 def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:
     """Raise InvalidArgument for a context that does not fit or leaves no room to predict, and for counts below 1.
 
     All counts are frames of one chunk, except ``samples``, the number of futures.
     """
     # For Cosmos (stride 8, at most 33 frames): 1, 9, 17 or 25 frames of context. 33 would leave nothing to predict.
-    step, most = tokenizer.stride_t, tokenizer.max_frames
+    context, new_frames = whole("the number of context frames", context), whole("frames", new_frames)
+    samples, step, most = whole("samples", samples), tokenizer.stride_t, tokenizer.max_frames
     allowed = [1 + step * k for k in range(math.ceil((most - 1) / step))]
     if context not in allowed:
         raise InvalidArgument(

@@ -12,9 +12,16 @@ from typing_extensions import Unpack
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
-from vidjacobi.models.codec import Detokenizer, IncrementalDetokenizer, WholeDetokenizer, fit
-from vidjacobi.models.protocol import VideoModel
-from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
+from vidjacobi.models.codec import (
+    Detokenizer,
+    IncrementalDetokenizer,
+    WholeDetokenizer,
+    check_frames,
+    fit,
+)
+from vidjacobi.models.protocol import VideoModel, require_model
+from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, require_tokenizer
+from vidjacobi.registry import of_kind, whole
 from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
 from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
 from vidjacobi.sampling.probs import SamplingParams
@@ -119,7 +126,8 @@ def rollout(
         observe: called once per pass with the progress (None).
 
     Raises:
-        InvalidArgument: a number or name is out of range, or (with ``stream``) the tokenizer cannot stream.
+        InvalidArgument: a number or name is out of range or of the wrong type, or (with ``stream``) the tokenizer
+            cannot stream.
         BadModelOutput: the model returned NaN or infinite values.
     """
     if stream:
@@ -168,7 +176,13 @@ def _request(
     samples: int,
     options: RolloutOptions,
 ) -> RolloutRequest:
+    require_model(model)
+    require_tokenizer(tokenizer)
+    check_frames(frames)
     check_lengths(len(frames), new_frames, samples, tokenizer)
+    if options.get("clip_id") is not None:
+        of_kind("clip_id", options["clip_id"], str, "a name")
+    whole("start", options.get("start", 0))
     # only the pixels are kept: the caller's frames may be much larger
     pixels = fit(frames, tokenizer.frame_size)
     return RolloutRequest(pixels, model, tokenizer, new_frames, samples, **options)

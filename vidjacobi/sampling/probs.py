@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import real, whole
 from vidjacobi.shapes import Logits, Mask, Probs
 
 
@@ -28,7 +29,7 @@ class SamplingParams:
         seed: a signed 64-bit integer. The same seed, clip id and numbers give the same tokens, in any batch.
 
     Raises:
-        InvalidArgument: a number is out of range.
+        InvalidArgument: a number is out of range, or no number.
     """
 
     temperature: float | None = None
@@ -37,6 +38,13 @@ class SamplingParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        plain = {"top_p": real("top-p", self.top_p), "seed": whole("the seed", self.seed)}
+        if self.temperature is not None:
+            plain["temperature"] = real("temperature", self.temperature)
+        if self.top_k is not None:
+            plain["top_k"] = whole("top-k", self.top_k)
+        for name, value in plain.items():  # Python's own numbers, whatever was given
+            object.__setattr__(self, name, value)
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise InvalidArgument(f"temperature must be a number >= 0, not {self.temperature}")
         if not 0 < self.top_p <= 1:
@@ -61,6 +69,17 @@ class SamplingParams:
         if self.temperature is not None:
             return self
         return replace(self, temperature=1.0 if decoders_own is None else decoders_own)
+
+    def check_range(self, model_dtype: torch.dtype) -> None:
+        """Refuse a temperature that the dtype of the probs cannot hold. Raises InvalidArgument."""
+        dtype = probs_dtype(model_dtype)
+        least, most = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+        if self.temperature and not least <= self.temperature <= most:
+            raise InvalidArgument(
+                f"temperature must be 0 (greedy) or lie in [{least:.3g}, {most:.3g}], the range of "
+                f"{str(dtype).removeprefix('torch.')}, in which this model's probs are computed, "
+                f"not {self.temperature}"
+            )
 
 
 DEFAULT_SAMPLING = SamplingParams()

@@ -10,6 +10,7 @@ the first of them (the draft) carries on the chain (SJD-PAC, arXiv 2603.18599; t
     sibling   sibling
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,11 @@ class DraftTree:
     def count(self, window: int) -> int:
         """Positions of a pass that they take."""
         return self.levels(window) * (self.width - 1)
+
+    def widest(self, room: int) -> int:
+        """The least window that holds ``room`` drafts beside the siblings of all levels: a wider one does no more."""
+        siblings = self.depth * (self.width - 1)
+        return max(room + siblings, 0 if self.share is None else math.ceil(siblings / self.share) + 1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""Models of the user's own, named as ``package.module:load`` or by an entry point of an installed package.
+
+``load(runtime)`` returns ``(model, tokenizer)``, on the runtime's device and in its dtype; the tokenizer may be None
+where only tokens are wanted. The function may have two attributes: ``load.outline``, a function of a dtype that
+returns the ``vidjacobi.models.outline.Outline`` of the model before it is there, and ``load.modules``, a function of
+the pair that returns the two ``torch.nn.Module`` that hold all weights, so that the pair can be offloaded.
+
+Naming a module runs its code.
+"""
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument, VidjacobiError
+from vidjacobi.models.outline import Outline
+from vidjacobi.models.protocol import VideoModel, require_model
+from vidjacobi.models.tokenizer import VideoTokenizer, require_tokenizer
+from vidjacobi.runtime import Runtime
+
+GROUP = "vidjacobi.models"  # of the entry points
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:function
+Pair = tuple[VideoModel, VideoTokenizer | None]
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A name and the function that it stands for."""
+
+    name: str
+    load: Callable[[Runtime], Pair]
+
+    def pair(self, runtime: Runtime) -> Pair:
+        """The model and its tokenizer, if it has one.
+
+        Raises InvalidArgument for a result that is no such pair, and BadCheckpoint where the function fails.
+        """
+        made = self._call(self.load, runtime)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise InvalidArgument(
+                f"{self.name} must return (model, tokenizer), the tokenizer may be None, and returned "
+                f"{type(made).__name__}"
+            )
+        model, tokenizer = made
+        require_model(model, f"the model of {self.name}")
+        if tokenizer is not None:
+            require_tokenizer(tokenizer, f"the tokenizer of {self.name}")
+        return model, tokenizer
+
+    def outline(self, dtype: torch.dtype) -> Outline | None:
+        """What its function ``outline`` says; None where it has none. Raises InvalidArgument, BadCheckpoint."""
+        make = getattr(self.load, "outline", None)
+        if make is None:
+            return None
+        made = self._call(make, dtype)
+        if not isinstance(made, Outline):
+            raise InvalidArgument(
+                f"the function outline of {self.name} must return a vidjacobi.models.outline.Outline, and returned "
+                f"{type(made).__name__}"
+            )
+        return made
+
+    def modules(self, model: VideoModel, tokenizer: VideoTokenizer) -> tuple[nn.Module, nn.Module]:
+        """The modules that hold all weights. Raises InvalidArgument where they are not named."""
+        name = getattr(self.load, "modules", None)
+        if name is None:
+            raise InvalidArgument(
+                f"{self.name} cannot be offloaded: set load.modules to a function of (model, tokenizer) that returns "
+                "the two torch.nn.Module that hold their weights"
+            )
+        return self._call(name, model, tokenizer)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except VidjacobiError:
+            raise
+        except Exception as error:
+            raise BadCheckpoint(f"{self.name} failed: {in_words(error)}") from error
+
+
+def find_own(name: str) -> OwnModel | None:
+    """The model of the user's own that has this name, None if there is none. Its module is imported.
+
+    Raises InvalidArgument for a module or function that is not there, BadCheckpoint for a module that fails.
+    """
+    if TARGET.fullmatch(name):
+        return OwnModel(name, _function(name, *name.split(":")))
+    found = _installed().get(name, [])
+    if len(found) > 1:
+        places = ", ".join(entry.value for entry in found)
+        raise InvalidArgument(f"several installed packages offer a model {name!r}: name one of {places}")
+    if not found:
+        return None
+    module, _, function = found[0].value.partition(":")
+    return OwnModel(name, _function(f"{name} ({found[0].value})", module, function))
+
+
+def own_names() -> list[str]:
+    """The names that installed packages offer."""
+    return sorted(_installed())
+
+
+def _installed() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.value not in [other.value for other in found.get(entry.name, [])]:
+            found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _function(name: str, module: str, function: str) -> Callable[..., Any]:
+    here = str(Path.cwd())
+    # A command that was installed does not look here. At the end, so that nothing here hides an installed package.
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(error.name + ".")):
+            raise InvalidArgument(
+                f"--model {name}: there is no module {error.name!r} in {here} or among the installed packages"
+            ) from None
+        raise BadCheckpoint(f"--model {name}: importing {module} failed: {in_words(error)}") from error
+    except Exception as error:
+        raise BadCheckpoint(f"--model {name}: importing {module} failed: {in_words(error)}") from error
+    found = getattr(loaded, function, None)
+    if not callable(found):
+        raise InvalidArgument(f"--model {name}: {module} has no function {function!r}")
+    return found
+
+
+def in_words(error: BaseException) -> str:
+    """An exception of foreign code: its kind, its message, and the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
