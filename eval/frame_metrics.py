@@ -4,7 +4,7 @@ PSNR and SSIM are computed in float64. In float32, SSIM is wrong by up to 0.002 
 and may lie above 1.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -53,19 +53,27 @@ def ssim(frames: Frames, truth: Others) -> PerFrame:
     """
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
-    return torch.stack([_ssim(a, b) for a, b in _pairs(frames, truth)])
+    scores = [_ssim(a, b) for a, b in _pairs(frames, truth)]
+    return torch.tensor(scores, dtype=torch.float64)
 
 
-def _ssim(a: Picture, b: Picture) -> Float[Tensor, ""]:
+def _ssim(a: Picture, b: Picture) -> float:
     """The structural similarity of two frames."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    # SciPy's filter takes one axis after the other: 30 times as fast as a convolution in float64 with the whole
+    # window, as torchmetrics does it. 3.5 standard deviations are its 5 pixels to either side.
+    from scipy.ndimage import gaussian_filter
 
     # Equal frames have 1 by definition.
     if torch.equal(a, b):
-        return torch.ones((), dtype=a.dtype, device=a.device)
-    score = structural_similarity_index_measure(a, b, data_range=255.0)
-    assert isinstance(score, Tensor)  # it is a tuple only with options that are not used here
-    return score.clamp(max=1.0)  # it may lie above by a rounding of float64
+        return 1.0
+    x, y = (picture[0].permute(1, 2, 0).cpu().numpy() for picture in (a, b))
+    mean = partial(gaussian_filter, sigma=(1.5, 1.5, 0), truncate=3.5, mode="mirror")
+    mx, my = mean(x), mean(y)
+    covariance = mean(x * y) - mx * my
+    variances = mean(x * x + y * y) - mx**2 - my**2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = (2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (variances + c2))
+    return min(1.0, float(found.mean()))  # it may lie above by a rounding of float64
 
 
 def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:
