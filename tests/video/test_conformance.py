@@ -129,7 +129,7 @@ def test_the_reader_of_a_dataset_goes_with_its_frames(folder: Path) -> None:
         ("H.264 from between key frames, ts", "begins between key frames"),
         ("H.264 from an open key frame, mkv", "its 31 packets are 28 frames"),
         ("H.264 field-coded, mkv", "field-coded: its 80 packets are 40 frames"),
-        ("H.264 joined, the clock restarts, ts", "its clock restarts once"),
+        ("H.264 joined, the clock restarts, ts", "its clock goes back once"),
         ("H.264 with times in storing order, mp4", "not in the order of its pictures"),
         ("H.264 with a repeated time, mkv", "repeated time stamps: 1"),
     ],
@@ -208,7 +208,7 @@ def test_times_where_stamps_are_missing_repeated_or_turn_back() -> None:
     twice = times_of([0, 3, 3, 9, 20], base, rates)
     np.testing.assert_allclose(twice.seconds, [0, 0.03, 0.06, 0.09, 0.2])
     back = times_of([0, 4, 8, 12, 0, 4, 8], base, rates)
-    assert (back.rate, "restarts once" in back.notes[0]) == (25, True)
+    assert (back.rate, "goes back once" in back.notes[0]) == (25, True)
     shuffled = times_of([0, 12, 4, 8, 24, 16, 20], base, rates)
     assert (shuffled.rate, "not in the order" in shuffled.notes[0]) == (25, True)
     assert times_of([0, 0, 0, 0, 0, 1], base, [Fraction(30)]).rate == 30

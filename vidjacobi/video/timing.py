@@ -77,7 +77,7 @@ def _out_of_order(
     back = int((steps < 0).sum())
     if back <= max(1, _RESTARTS * n):
         note, usual = (
-            f"its clock restarts {_times(back)}; its frames follow each other evenly",
+            f"its clock goes back {_times(back)} (was it joined?); its frames follow each other evenly",
             steps[steps > 0],
         )
     else:
