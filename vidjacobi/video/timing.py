@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 FALLBACK_FPS = Fraction(25)
-_RESTARTS = (
-    0.02  # a share of steps back in time up to which a clock restarts; above it the stamps are shuffled
-)
+# A share of steps back in time up to which a clock restarts; above it the stamps are shuffled.
+_RESTARTS = 0.02
 
 
 class Times(NamedTuple):
