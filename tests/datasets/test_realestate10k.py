@@ -225,6 +225,24 @@ def test_pictures_that_are_numbered_instead(rooms_sets: Path, tmp_path: Path) ->
     assert "13 like frame0.png, 1 like extra.png" in skipped(counted(new))
 
 
+@pytest.mark.parametrize("some", [1, 5])
+def test_pictures_whose_names_are_a_little_off(rooms_sets: Path, tmp_path: Path, some: int) -> None:
+    """Named by the video's own times: all of them 0.3 ms late, or one of five."""
+    root = tmp_path / "set"
+    shutil.copytree(rooms_sets / "images", root)
+    folder = sorted((root / "frames" / "test").iterdir())[0]
+    for number, time in enumerate(sorted(int(file.stem) for file in folder.iterdir())):
+        if number % some == 0:
+            (folder / f"{time}.png").rename(folder / f"{time + 300}.png")
+    old, new = episodes(rooms_sets / "images")[0], episodes(root)[0]
+    read = new.frames.read(1, 12)
+    assert read.frames.equal(old.frames.read(1, 12).frames)
+    assert read.notes == ("the pictures' names are up to 0.3 ms off the timestamps of the pose file",)
+    # so far that it may as well be the next camera's
+    (folder / f"{80_000 if some == 5 else 80_300}.png").rename(folder / "95000.png")
+    assert "1 of the 13 timestamps" in skipped(counted(episodes(root)[0]))
+
+
 def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
     root = tmp_path / "test"
     shutil.copytree(rooms_sets / "chunks" / "test", root)
