@@ -233,7 +233,9 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
         "sampling": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
         "device": device,
-        "floor": base and f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)",
+        "floor": f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)"
+        if base
+        else "none below 4 clips",
         **{key.replace("_", " "): value for key, value in measured["protocol"].items() if key != "seed"},
         "PSNR": CONVENTIONS["psnr"],
         "SSIM": CONVENTIONS["ssim"],

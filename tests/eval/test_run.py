@@ -111,6 +111,7 @@ def test_tables_and_report(finished: tuple[Path, list[Line]]) -> None:
     assert "3 clips, 9 frames given, 8 predicted" in table
     assert {path.suffix for path in (out / "figures").iterdir()} == {".svg", ".pdf"}
     assert "whole map" in record["metrics"]["ssim"]
+    assert record["facts"]["floor"] == "none below 4 clips"
     assert all(row["passes_low"] <= row["passes"] <= row["passes_high"] for row in record["results"][2:])
     assert (out / "decodes" / "bench.md").is_file()
 
