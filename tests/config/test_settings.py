@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidjacobi.batch.settings import load_plan
-from vidjacobi.bench.settings import load_bench
+from vidjacobi.bench.settings import cases_of, load_bench
 from vidjacobi.cli import options
 from vidjacobi.cli.rollout import parser
 from vidjacobi.config.decoder import load_decoder
@@ -281,3 +281,11 @@ def test_the_core_schema() -> None:
         *(None, None, True, False, "yes", "off", 12, 10, 1.5, 100.0),
         *("1_0", "1:30", "2024-01-01", "1", ".inf", "", "<<"),
     ]
+
+
+def test_ar_runs_beside_decoders_with_windows() -> None:
+    """It has none, so the windows of a bench are not for it; one of its own is refused."""
+    cases = cases_of(load_bench("quick", {"decoders": ["ar", "sjd"], "windows": [16, 32]}))
+    assert [case.key for case in cases] == [("sjd", 16), ("sjd", 32)]
+    with pytest.raises(InvalidArgument, match="leave its window out"):
+        load_bench("quick", {"decoders": [{"name": "ar", "window": 16}]})

@@ -143,7 +143,7 @@ def decoders_of(entry: Any, windows: list[int]) -> list[DecoderConfig]:
     parts = strategies_of(decoder)
     if one is None and several is None:
         lanes = parts is not None and not isinstance(parts.lanes, RasterLane)
-        several = [decoder.window] if lanes else windows
+        several = [decoder.window] if lanes or decoder.is_ar else windows
     wanted = [one] if several is None else several
     tree = parts.draft_tree if parts else None
     for window in wanted:

@@ -124,14 +124,15 @@ def predict_overhead(
     peak_flops(gpu, "bfloat16")  # refuses a GPU without such a number before anything is counted
     machine, shares = Machine(gpu, PERFECT, "bfloat16"), []
     for decoder in decoders:
-        shape = RolloutShape(with_window(load_decoder(decoder), window))
+        config = load_decoder(decoder)
+        shape = RolloutShape(config if config.is_ar else with_window(config, window))
         lengths, moved = lengths_of(model, shape), outside_work(model, shape, compiled).each_pass.moved
         # The pass in the middle of the rollout, when half of the new tokens are decided.
         slots = slots_read(recipe_of(model, shape), (lengths.context + lengths.end) // 2)
         parts = seconds_by_part(machine, model.arithmetic, PassShape(1, shape.window, slots, moved, 0))
         fed = model.arithmetic.matrix_bytes + slots * model.arithmetic.kv_bytes + model.arithmetic.text_bytes
         share = parts["outside"] / total(parts)
-        shares.append(OverheadShare(decoder, window, float(fed), float(moved), share))
+        shares.append(OverheadShare(decoder, shape.window, float(fed), float(moved), share))
     return shares
 
 
