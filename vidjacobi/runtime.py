@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.registry import of_kind
 
 T = TypeVar("T")
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these
@@ -32,7 +33,8 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
 
     Raises InvalidArgument for a device that is not there or an unknown dtype.
     """
-    place = pick_device(device)
+    place = pick_device(of_kind("the device", device, str, "cpu, cuda, cuda:N or auto"))
+    of_kind("the dtype", dtype, str, f"auto, {', '.join(DTYPES)}")
     if dtype != "auto":
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InvalidArgument(f"unknown dtype {dtype!r}. There are: auto, {', '.join(DTYPES)}")

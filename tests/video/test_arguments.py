@@ -42,6 +42,7 @@ def test_what_is_no_number(tmp_path: Path) -> None:
         (torch.tensor(2), 10, BadOutput),
         (FRAMES, None, InvalidArgument),
         (FRAMES, "10", InvalidArgument),
+        (FRAMES, np.zeros(2), InvalidArgument),
         (FRAMES, float("nan"), BadOutput),
         (FRAMES, 1e308, BadOutput),
         (FRAMES, 1e-300, BadOutput),
@@ -51,3 +52,8 @@ def test_what_is_no_video(frames: Any, fps: Any, error: type[Exception], tmp_pat
     with pytest.raises(error):
         write_video(tmp_path / "o.mp4", frames, fps)
     assert not any(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    write_video(tmp_path / "o.mp4", FRAMES, np.float32(12.5))
+    assert open_clip(tmp_path / "o.mp4").fps == 12.5

@@ -111,7 +111,7 @@ def pad_even(frames: Rgb) -> Even:
 
 
 def _exact(fps: int | float | Fraction, path: Path) -> Fraction:
-    real("fps", fps)
+    fps = fps if isinstance(fps, Fraction) else real("fps", fps)
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)
     if not 0 < rate <= _FASTEST:
         raise BadOutput(
