@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, write_clips
 
-from vidjacobi.batch.ray_engine import batch_size
+from vidjacobi.batch.ray_engine import batch_size, check_dtype
 from vidjacobi.batch.settings import load_plan
+from vidjacobi.errors import InvalidArgument
 
 Flags = dict[str, Any]
 
@@ -84,21 +85,21 @@ def test_two_actors_make_the_same(calm: tuple[Flags, dict[Any, Any]], tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_killed_actor_loses_nothing(
+def test_killed_actors_lose_nothing(
     calm: tuple[Flags, dict[Any, Any]], tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     mine, expected = calm
     process = started(ray_words(mine, tmp_path))
-    kills = 0
-    for count in (4, 15):
+    killed: set[int] = set()
+    for count in range(2, 44, 5):
         while len(log_lines(tmp_path)) < count and process.poll() is None:
             time.sleep(0.02)
-        actors = actors_of(process.pid)
-        if actors:
-            os.kill(actors[0], signal.SIGKILL)
-            kills += 1
+        alive = [actor for actor in actors_of(process.pid) if actor not in killed]
+        if alive and process.poll() is None:
+            os.kill(alive[0], signal.SIGKILL)
+            killed.add(alive[0])
     told = process.communicate(timeout=400)
-    assert kills, told
+    assert len(killed) >= 8, told
     assert process.returncode == 1, told
     assert hashes(rows_of(tmp_path)) == expected
 
@@ -108,7 +109,8 @@ def test_killed_drivers_lose_nothing(
     calm: tuple[Flags, dict[Any, Any]], tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     mine, expected = calm
-    for number, count in ((signal.SIGKILL, 5), (signal.SIGTERM, 20)):
+    moments = ((signal.SIGKILL, 3), (signal.SIGKILL, 8), (signal.SIGKILL, 14), (signal.SIGTERM, 20))
+    for number, count in moments:
         process = started(ray_words(mine, tmp_path))
         while len(log_lines(tmp_path)) < count and process.poll() is None:
             time.sleep(0.02)
@@ -117,3 +119,71 @@ def test_killed_drivers_lose_nothing(
         assert process.returncode == (-9 if number == signal.SIGKILL else 143), told
     run(ray_words(mine, tmp_path))
     assert hashes(rows_of(tmp_path)) == expected
+
+
+def test_an_actor_of_another_dtype_refuses() -> None:
+    config = load_plan("default", {"data": "x"}).config
+    check_dtype(config, "cpu", "float32")
+    with pytest.raises(InvalidArgument, match=r"computes in float32, .* started in bfloat16: give --dtype"):
+        check_dtype(config, "cpu", "bfloat16")
+
+
+def listening_beyond(pids: set[int]) -> list[str]:
+    """Sockets on which these processes listen for other machines."""
+    found = []
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()
+            address = fields[1].split(":")[0]
+            if fields[3] != "0A" or address in ("0100007F", "0000000000000000FFFF00000100007F", f"{1:032X}"):
+                continue  # not listening, or on the loopback only
+            found += [f"{address} of {pid}" for pid in pids if f"socket:[{fields[9]}]" in sockets_of(pid)]
+    return found
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Names of the open sockets of a process."""
+    try:
+        return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()
+
+
+def family_of(pid: int) -> set[int]:
+    """A process and all below it."""
+    found, parents = {pid}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.slow
+def test_ray_on_one_machine_listens_to_nobody_else(
+    calm: tuple[Flags, dict[Any, Any]], tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    mine, _ = calm
+    process = started(ray_words(mine, tmp_path))
+    while len(log_lines(tmp_path)) < 4 and process.poll() is None:
+        time.sleep(0.02)
+    family = family_of(process.pid)
+    assert any("raylet" in Path(f"/proc/{pid}/cmdline").read_text() for pid in family if alive(pid))
+    assert listening_beyond(family) == []
+    # who comes without the token is turned away
+    gcs = next(
+        pid for pid in family if alive(pid) and "gcs_server" in Path(f"/proc/{pid}/cmdline").read_text()
+    )
+    words = Path(f"/proc/{gcs}/environ").read_bytes().split(b"\0")
+    assert b"RAY_AUTH_MODE=token" in words
+    assert any(word.startswith(b"RAY_AUTH_TOKEN=") and len(word) == 79 for word in words)
+    process.terminate()
+    process.communicate(timeout=120)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there."""
+    return Path(f"/proc/{pid}").is_dir()
