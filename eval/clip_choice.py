@@ -81,8 +81,12 @@ def keep(out: Path, chosen: Chosen) -> None:
     if path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))["clips"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadOutput(f"{path} is damaged ({error}): give another --out") from error
+            if not isinstance(before, list) or not all(
+                isinstance(clip, dict) and "id" in clip for clip in before
+            ):
+                raise ValueError("its clips are no list of objects with ids")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BadOutput(f"{path} is damaged ({error!r:.200}): give another --out") from error
         shared = min(len(before), len(record["clips"]))
         for old, new in zip(before[:shared], record["clips"][:shared], strict=True):
             if old != new:

@@ -1,7 +1,7 @@
 """How long an evaluation will take after its contexts are encoded: guessed from one measured clip and a few draws."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -9,8 +9,9 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
-from vidjacobi.bench.duration import Guess, about
+from vidjacobi.bench.duration import Guess, Pace, about
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.eval.fvd import paired_difference
 from vidjacobi.eval.measure import Measurer, compare
@@ -75,3 +76,13 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
     began = time.perf_counter()
     found = work()
     return time.perf_counter() - began, found
+
+
+def followed(steps: Iterable[T], total: int, what: str, tell: Callable[[str], None]) -> Iterator[T]:
+    """The steps, with a progress bar or, where there is no terminal, a line after every tenth part of them."""
+    pace, part = Pace(f"clips, {what}"), -(-total // 10)
+    with tqdm(steps, what, total, unit="clip", disable=None) as bar:
+        for done, step in enumerate(bar, 1):
+            yield step
+            if bar.disable and done % part == 0:
+                tell(pace.left(done, total))

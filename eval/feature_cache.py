@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from vidjacobi.errors import BadOutput
 from vidjacobi.eval.features import Extractor
 from vidjacobi.output.atomic import replacing
+from vidjacobi.provenance import file_sha256
 from vidjacobi.shapes import Frames
 
 
@@ -38,7 +38,7 @@ def cached(extractor: Extractor, key: str, make_frames: Callable[[], Frames], fo
     if path.exists():
         try:
             return Cached(_read(path, extractor.protocol_id, key), True)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
             note = f"{path.name}: stored features were unusable ({error}) and were computed again"
     features = extractor(make_frames()[None])[0]
     try:
@@ -74,12 +74,3 @@ def key_of_files(files: list[Path], start: int, count: int) -> str:
         # 32 bytes for each file, so that no two lists of files give the same bytes
         total.update(bytes.fromhex(file_sha256(file)))
     return f"files {total.hexdigest()} frames {start}+{count}"
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, which may be larger than the memory."""
-    total = hashlib.sha256()
-    with path.open("rb") as opened:
-        while chunk := opened.read(1 << 20):
-            total.update(chunk)
-    return total.hexdigest()

@@ -7,7 +7,6 @@ from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,6 +21,7 @@ from vidjacobi.eval.prediction import REFERENCES, SourceFrames, as_the_model_see
 from vidjacobi.eval.quality import QUALITIES, ROWS, Quality, QualityKey, read
 from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.output.token_files import read_tokens
 from vidjacobi.shapes import Frames, GridTokens
 
 FEATURES = "features"  # folder of the feature cache
@@ -59,7 +59,7 @@ class Measurer:
     def tokens(self, name: Name, clip: int) -> Int[Tensor, " n"]:
         """The new tokens that a decoder decided for a clip."""
         key = (self.config.model, *name, self.config.seed, clip)
-        return torch.from_numpy(np.load(tokens_file(self.decodes, key)).astype(np.int64))
+        return torch.from_numpy(read_tokens(tokens_file(self.decodes, key), 1))
 
     def predicted(self, name: Name, clip: int, source: SourceFrames) -> Frames:
         """The predicted frames of a decoder or reference for a clip."""

@@ -18,7 +18,8 @@ from vidjacobi.eval.fvd import distance, paired_difference
 from vidjacobi.eval.measure import TRUTH, Name
 from vidjacobi.eval.prediction import REFERENCES
 from vidjacobi.eval.quality import Quality, QualityKey
-from vidjacobi.output.atomic import replacing
+from vidjacobi.output.atomic import write_text
+from vidjacobi.output.rows import spreadsheet_cell
 
 Features = Mapping[Name, Float[Tensor, "n f"]]
 Line = dict[str, Any]
@@ -106,9 +107,8 @@ def write_csv(path: Path, lines: Sequence[Line]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    with replacing(path) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def table(lines: Sequence[Line], label: str) -> str:

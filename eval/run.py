@@ -1,16 +1,16 @@
 """An evaluation from a dataset's folder to tables and a report: choose clips, decode, measure, write. Resumable."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from vidjacobi.bench.bench_folder import folder_of as bench_folder_of
 from vidjacobi.bench.bench_folder import open_folder, write_results
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.duration import Pace, guess
@@ -20,36 +20,32 @@ from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
 from vidjacobi.bench.settings import BenchCase, cases_of
 from vidjacobi.config.decoder import load_decoder
-from vidjacobi.config.settings import differences
 from vidjacobi.datasets import left_out, open_dataset
 from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.chosen_reader import read_with
 from vidjacobi.datasets.contract import Episode
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.eval import captions
-from vidjacobi.eval.clip_choice import Chosen, choose, keep
-from vidjacobi.eval.duration import forecast
+from vidjacobi.eval.clip_choice import Chosen, choose
+from vidjacobi.eval.duration import followed, forecast
+from vidjacobi.eval.eval_folder import CONTEXTS, DECODES, Tell, encode_contexts, folder_of, open_out
 from vidjacobi.eval.features import Extractor, load_extractor
 from vidjacobi.eval.frame_metrics import CONVENTIONS, lpips_missing
 from vidjacobi.eval.fvd import Shown, record, warnings_for
 from vidjacobi.eval.latex import write_latex
 from vidjacobi.eval.measure import TRUTH, Measurer, Name, measure
 from vidjacobi.eval.plots import plots, write_figures
-from vidjacobi.eval.prediction import encode
 from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
-from vidjacobi.output.atomic import replacing, write_json
-from vidjacobi.output.run_folder import RunFolder
+from vidjacobi.output.atomic import write_json, write_text
+from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.runtime import choose as choose_runtime
 from vidjacobi.runtime import describe_device, versions
 
 RECORD, TABLE, TEXT, PAGE = "results.json", "results.csv", "results.md", "report.html"
 LATEX = "results.tex"
-SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
-Tell = Callable[[str], None]
-T = TypeVar("T")
 
 
 def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | None = None) -> list[Line]:
@@ -71,10 +67,21 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     if chosen.left_out:
         tell(chosen.left_out)
     check_model(config)
-    open_out(config, out, chosen)
+    with folder_of(out).locked() as held, bench_folder_of(out / DECODES).locked():
+        if not held:
+            tell(f"{out}: {NO_LOCKS}")
+        open_out(config, out, chosen)
+        return evaluate_in(config, out, tell, chosen, extractor)
+
+
+def evaluate_in(
+    config: EvalConfig, out: Path, tell: Tell, chosen: Chosen, extractor: Extractor
+) -> list[Line]:
+    """The evaluation of the chosen clips in its opened folder. Raises VidjacobiError."""
+    runtime = choose_runtime(config.device, config.dtype)
     job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
     contexts = encode_contexts(config, out, chosen, tell)
-    open_bench(job)
+    open_bench(job, tell)
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
     cases = (BenchCase(load_decoder(AR)), *cases_of(job.config))
     measurer = Measurer(config, out, job.out, cases, contexts.to(runtime.device), tokenizer, extractor)
@@ -135,38 +142,10 @@ def check_model(config: EvalConfig) -> None:
         )
 
 
-def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
-    """Make ``out`` ready, or resume in it. Raises BadOutput where another evaluation lies there."""
-    folder = RunFolder(out, "evaluation", SETTINGS, remedy="give another --out")
-    folder.create()
-    folder.resume(lambda before: differences(config.settings(), before))
-    keep(out, chosen)
-    write_json(out / SETTINGS, asdict(config))
-
-
-def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -> Tensor:
-    """Context tokens ``[clips t h w]``, kept in ``contexts.npy``."""
-    path, clips = out / CONTEXTS, chosen.clips
-    if path.is_file() and len(grids := np.load(path)) >= len(clips):
-        return torch.from_numpy(grids[: len(clips)].astype(np.int64))
-    _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)
-    found, notes = [], []
-    for clip in followed(clips, len(clips), "contexts", tell):
-        read = clip.frames.read(0, config.context)
-        notes += [f"{clip.id}: {note}" for note in read.notes]
-        found.append(encode(read.frames, tokenizer).cpu())
-    if notes:
-        tell(f"{len(notes)} notes about what was read; the first: {notes[0]}")
-    tokens = torch.stack(found)
-    with replacing(path) as partial:
-        np.save(partial, tokens.to(torch.int32).numpy())
-    return tokens
-
-
-def open_bench(job: Bench) -> None:
+def open_bench(job: Bench, tell: Tell) -> None:
     """Make the folder of the decodes ready, or resume in it. Raises InvalidArgument, BadOutput."""
     check_bench(job)
-    open_folder(job.config, job.out, (), overwrite=False, again=())
+    open_folder(job.config, job.out, (), overwrite=False, again=(), tell=tell)
 
 
 def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:
@@ -194,16 +173,6 @@ def measure_all(measurer: Measurer, clips: tuple[Episode, ...], tell: Tell) -> F
     for row in followed(measure(measurer, clips), len(clips), "measured", tell):
         rows.append(row)
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def followed(steps: Iterable[T], total: int, what: str, tell: Tell) -> Iterator[T]:
-    """The steps, with a progress bar or, where there is no terminal, a line after every tenth part of them."""
-    pace, part = Pace(f"clips, {what}"), -(-total // 10)
-    with tqdm(steps, what, total, unit="clip", disable=None) as bar:
-        for done, step in enumerate(bar, 1):
-            yield step
-            if bar.disable and done % part == 0:
-                tell(pace.left(done, total))
 
 
 def protocol(config: EvalConfig, extractor: Extractor, features: Features, chosen: Chosen) -> dict[str, Any]:
@@ -262,5 +231,4 @@ def write(out: Path, lines: list[Line], about: Mapping[str, Any]) -> None:
     write_latex(out / LATEX, lines, label, [about["setting"], *said])
     notes = [*(f"**{warning}**" for warning in about["warnings"]), "\n".join(said)]
     facts = "\n".join(f"- {key}: {value}" for key, value in about["facts"].items())
-    with replacing(out / TEXT) as partial:
-        partial.write_text("\n\n".join([table(lines, label), *notes, facts]) + "\n", encoding="utf-8")
+    write_text(out / TEXT, "\n\n".join([table(lines, label), *notes, facts]) + "\n")

@@ -24,6 +24,8 @@ MAY_CHANGE = (
     "resize",
     "shown",
     "reader",
+    "dtype",  # the dtype really used, the weights and the versions are compared by vidjacobi.provenance
+    "other_versions",
 )
 
 
@@ -52,6 +54,7 @@ class EvalConfig:
         videos: number of clips that the report plays.
         workers: processes that decode; latencies mean most with one.
         reader: entry of ``vidjacobi.video.records.READERS``; all read the same frames.
+        other_versions: resume although packages that results depend on have changed.
     """
 
     dataset: str = "realestate10k"
@@ -81,6 +84,7 @@ class EvalConfig:
     videos: int = 6
     workers: int = 1
     reader: str = "pyav"
+    other_versions: bool = False
 
     def check(self) -> None:
         """Raise InvalidArgument for settings that cannot be run."""
@@ -122,6 +126,7 @@ class EvalConfig:
             top_p=self.top_p,
             device=self.device,
             dtype=self.dtype,
+            other_versions=self.other_versions,
         )
 
 

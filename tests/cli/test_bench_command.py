@@ -5,13 +5,14 @@ import io
 import json
 from contextlib import redirect_stderr
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from vidjacobi.bench.bench_folder import open_folder, write_results
+from vidjacobi.bench.bench_folder import folder_of, open_folder, write_results
 from vidjacobi.bench.material import Source
 from vidjacobi.bench.running import Bench, check, run
 from vidjacobi.bench.settings import load_bench
@@ -123,7 +124,7 @@ def test_compiled_passes_find_the_same(
         config = load_bench(flags.config, vars(flags))
         job = Bench(config, tmp_path / mode, Source((clips[0],)), decode_with=counted)
         check(job)
-        open_folder(config, job.out, job.source.clips, overwrite=False, again=())
+        open_folder(config, job.out, job.source.clips, overwrite=False, again=(), tell=print)
         for left in run(job, lambda line: None):
             write_results(config, job.out, job.count(), finished=not left)
     off, default = ([row["nfe"] for row in rows_of(tmp_path / mode)] for mode in ("off", "default"))
@@ -178,6 +179,34 @@ def test_resumes_where_it_stopped(
     assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
     assert decodes_told(capsys.readouterr().err) == 1
     assert sorted(file.name for file in (parts / "tokens").iterdir()) == kept
+    for name, damage in zip(
+        kept[:3], (b"\x93NUMPY", (parts / "tokens" / kept[0]).read_bytes()[:-4], b""), strict=True
+    ):
+        (parts / "tokens" / name).write_bytes(damage)
+    assert main(words(clips, tiny_pair, parts, "--batch", 2)) == 0
+    repaired = capsys.readouterr().err
+    assert [f"{parts / 'tokens' / name} is damaged" in repaired for name in kept[:3]] == [True] * 3
+    assert told(parts) == told(whole)
+
+
+def test_resumes_with_no_other_weights_and_beside_no_other_run(
+    capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
+) -> None:
+    pair, out = tmp_path / "pair", tmp_path / "out"
+    copytree(tiny_pair, pair)
+    assert main(words(clips[:1], pair, out)) == 0
+    with folder_of(out).locked():
+        assert main(words(clips[:1], pair, out)) == 2
+    assert "another run is at work here" in capsys.readouterr().err
+    weights = next(path for path in pair.rglob("*") if path.suffix in (".safetensors", ".pt"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert main(words(clips[:1], pair, out)) == 2
+    assert "other weights: " in capsys.readouterr().err
+    (out / "bench.json").write_text("[1, 2]")
+    assert main(words(clips[:1], pair, out)) == 2
+    assert "bench.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.slow

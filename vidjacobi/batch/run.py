@@ -11,10 +11,11 @@ from vidjacobi.batch.manifest_table import FAILURES, MANIFEST, Totals, compact
 from vidjacobi.batch.pipeline import FailedFast
 from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.batch.settings import BatchConfig, BatchPlan, parse_shard
-from vidjacobi.batch.shard_locks import NO_LOCKS, at_work
+from vidjacobi.batch.shard_locks import at_work
 from vidjacobi.batch.workers import BatchJob, check_room, listing, run_local
 from vidjacobi.datasets import left_out
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError, number_of
+from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.processes import Stopped, stoppable
 
 

@@ -15,9 +15,6 @@ from vidjacobi.errors import BadOutput
 from vidjacobi.output.locks import is_locked, locked
 
 _OPENING, _RUN = ".opening", ".run-"
-NO_LOCKS = (
-    "this file system has no locks: see to it that no other run is at work there with the same episodes"
-)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The folder of a bench: begun, resumed, or begun anew; and the reports in it."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from vidjacobi.bench.bars import Names, bars_table
-from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, TOKENS, Measurement, read
+from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, TOKENS, Measurement, read, tokens_file
 from vidjacobi.bench.plot import write_plot
 from vidjacobi.bench.settings import BenchConfig, bars_of, cases_of, definitions, differences
 from vidjacobi.bench.table import summary, tables
-from vidjacobi.errors import BadOutput, number_of
-from vidjacobi.output.atomic import replacing, write_json
+from vidjacobi.errors import BadInput, BadOutput, number_of
+from vidjacobi.output.atomic import write_json, write_text
 from vidjacobi.output.run_folder import RunFolder
+from vidjacobi.output.token_files import read_tokens
+from vidjacobi.provenance import changes, provenance
 from vidjacobi.runtime import choose, versions
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
@@ -28,14 +30,25 @@ top-p) of each token given the ones before it; 0 but for chance if lossless. KL:
 as it decided, from the model's own on its output. Seconds: one clip's share of its batch."""
 
 
-def open_folder(
-    config: BenchConfig, out: Path, clips: Sequence[Path], overwrite: bool, again: Collection[str]
-) -> None:
-    """Make ``out`` ready: empty, or with the decodes of an earlier run of the same bench.
+def folder_of(out: Path) -> RunFolder:
+    """How a bench's folder is told from others."""
+    return RunFolder(out, "bench", RECORD, parts=(TEXT, *PLOTS, "map_*.png", TOKENS), marks=(ROWS,))
 
-    Decodes of the decoders ``again`` are dropped. Raises BadOutput where another bench lies there.
+
+def open_folder(
+    config: BenchConfig,
+    out: Path,
+    clips: Sequence[Path],
+    overwrite: bool,
+    again: Collection[str],
+    tell: Callable[[str], None],
+) -> None:
+    """Make ``out``, which the caller has locked, ready: empty, or with the decodes of an earlier run of this bench.
+
+    Decodes of the decoders ``again`` are dropped, and those whose tokens are damaged, which is told. Raises BadOutput
+    where another bench lies there, also one of the same names with other weights.
     """
-    folder = RunFolder(out, "bench", RECORD, parts=(TEXT, *PLOTS, "map_*.png", TOKENS), marks=(ROWS,))
+    folder = folder_of(out)
     folder.create()
     known = {*definitions(config), AR}
     if unknown := set(again) - known:
@@ -45,13 +58,16 @@ def open_folder(
     if overwrite:
         folder.overwrite()
     kept: list[Measurement] = []  # whole rows only: the file is written anew without what a kill cut short
+    made: dict[str, Any] = {}
 
-    def changes(record: dict[str, Any]) -> list[str]:
-        kept.extend(row for row in read(out / ROWS) if row.decoder not in again)
+    def compare(record: dict[str, Any]) -> list[str]:
+        kept.extend(row for row in read(out / ROWS) if row.decoder not in again and is_whole(out, row, tell))
         found = differences(config, record["config"], without(record["decoders"], again))
-        return found + (["other clips"] if record["clip_files"] != [str(clip) for clip in clips] else [])
+        found += ["other clips"] if record["clip_files"] != [str(clip) for clip in clips] else []
+        made.update(made_with(config, record.get("made_with")))
+        return found + other_models(config, made, record.get("made_with"))
 
-    before = folder.resume(changes)
+    before = folder.resume(compare)
     MEASUREMENTS.begin(out / ROWS, kept)
     (out / TOKENS).mkdir(exist_ok=True)
     runtime = choose(config.device, config.dtype)
@@ -63,9 +79,46 @@ def open_folder(
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "versions": versions(),
+        "made_with": made or made_with(config),
         "finished": False,
     }
     write_json(out / RECORD, record)
+
+
+def is_whole(out: Path, row: Measurement, tell: Callable[[str], None]) -> bool:
+    """Whether a decode's tokens are there, or missing altogether; where they are damaged, this is told."""
+    file = tokens_file(out, row.key)
+    if not file.exists():
+        return True  # a crash left them out: it is decoded again
+    try:
+        whole = len(read_tokens(file, 1)) == row.new_tokens
+    except BadInput:
+        whole = False
+    if not whole:
+        tell(f"{file} is damaged: this decode is made again")
+    return whole
+
+
+def made_with(config: BenchConfig, before: Any = None) -> dict[str, Any]:
+    """By model, what its decodes depend on beside the settings; models of earlier runs stay in the record."""
+    known = before if isinstance(before, Mapping) else {}
+    dtype = choose(config.device, config.dtype).dtype
+    return {
+        **known,
+        **{name: provenance(name, config.tokenizer, dtype, known.get(name)) for name in config.models},
+    }
+
+
+def other_models(config: BenchConfig, made: Mapping[str, Any], before: Any) -> list[str]:
+    """Why decodes of the same models do not go beside those that are there; empty if they do."""
+    if not isinstance(before, Mapping):
+        return ["it does not say with which weights it was made"]
+    return [
+        f"{name}: {change}"
+        for name in config.models
+        if name in before
+        for change in changes(made[name], before[name], config.other_versions)
+    ]
 
 
 def without(decoders: Mapping[str, Any], again: Collection[str]) -> dict[str, Any]:
@@ -112,7 +165,6 @@ def write_results(config: BenchConfig, out: Path, clips: int, finished: bool) ->
     bars = {model: [asdict(verdict) for verdict in found] for model, found in verdicts.items()}
     write_json(out / RECORD, {**record, "finished": finished, "summary": lines, "bars": bars})
     note = "" if finished else "\n\nNot finished: these are the decodes so far."
-    with replacing(out / TEXT) as partial:
-        partial.write_text("\n\n".join([*texts, ABOUT]) + note + "\n", encoding="utf-8")
+    write_text(out / TEXT, "\n\n".join([*texts, ABOUT]) + note + "\n")
     write_plot(out / PLOT, lines, finished)
     return lines

@@ -1,6 +1,7 @@
 """The decodes of a bench: a row of its CSV file and a file of tokens each, written while the bench runs."""
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
@@ -44,6 +45,16 @@ class Measurement:
     nll: float
     excess: float
     kl: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no decode can have."""
+        seconds = (self.seconds, self.forward_seconds, self.positions)
+        if (
+            min(self.nfe, self.new_tokens, self.window) < 1
+            or self.clip < 0
+            or not all(map(isfinite, seconds))
+        ):
+            raise ValueError(f"a decode of {self.nfe} passes, {self.new_tokens} tokens, {self.seconds} s")
 
     @property
     def key(self) -> DecodeKey:

@@ -6,7 +6,6 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vidjacobi.bench.settings import BenchConfig
@@ -16,6 +15,7 @@ from vidjacobi.loading import Pair, load
 from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import check_lengths, latent_frames
+from vidjacobi.output.token_files import read_tokens
 from vidjacobi.shapes import GridTokens
 from vidjacobi.video.timed_reader import read_frames
 
@@ -119,4 +119,4 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
 
 def read_contexts(file: Path, model: VideoModel) -> GridTokens:
     """The context tokens ``[clips t h w]`` in a .npy file, on the device of the model."""
-    return torch.from_numpy(np.load(file).astype(np.int64)).to(model.device)
+    return torch.from_numpy(read_tokens(file, 4)).to(model.device)

@@ -8,7 +8,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -26,8 +25,8 @@ from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import number_of
 from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
-from vidjacobi.output.atomic import replacing
 from vidjacobi.output.names import safe_name
+from vidjacobi.output.token_files import read_tokens, write_tokens
 from vidjacobi.processes import end_with_parent
 from vidjacobi.runtime import choose
 
@@ -189,7 +188,7 @@ def run_case(
         material.warm.add(shape)
     decoded = ask(measure=True, watch=watched)
     for clip, tokens in zip(clips, decoded.tokens, strict=True):
-        keep_tokens(tokens_file(bench.out, (group.model, *case.key, group.seed, clip)), tokens)
+        write_tokens(tokens_file(bench.out, (group.model, *case.key, group.seed, clip)), tokens.cpu().numpy())
     oracle = tokens_of_ar(bench, group, clips)
     whole = torch.cat([contexts, decoded.tokens], 1)
     likelihood = score(model, whole, material.new_tokens, config.sampling(group.seed), watched)
@@ -222,13 +221,7 @@ def run_case(
 def tokens_of_ar(bench: Bench, group: PendingBatch, clips: Sequence[int]) -> Int[Tensor, "b n"]:
     """What one-by-one decoding decided for the same clips and seed."""
     files = [tokens_file(bench.out, (group.model, AR, 1, group.seed, clip)) for clip in clips]
-    return torch.stack([torch.from_numpy(np.load(file)) for file in files])
-
-
-def keep_tokens(file: Path, tokens: Int[Tensor, " n"]) -> None:
-    """Write the tokens of one decode, whole or not at all."""
-    with replacing(file) as partial:
-        np.save(partial, tokens.to("cpu", torch.int32).numpy())
+    return torch.stack([torch.from_numpy(read_tokens(file, 1)) for file in files])
 
 
 def map_cases(bench: Bench) -> set[tuple[str, int]]:

@@ -15,7 +15,10 @@ from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
 
 # Settings that no single decode depends on: a bench that is resumed may ask for more, fewer or other ones.
-MAY_CHANGE = ("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference")
+MAY_CHANGE = (
+    *("models", "clips", "seeds", "decoders", "windows", "workers", "bars", "baseline", "reference"),
+    *("dtype", "other_versions"),  # the dtype really used, weights and versions: see vidjacobi.provenance
+)
 WORDS = ("window", "paper", "summary")  # keys of a decoder that do not change what it does
 
 
@@ -40,6 +43,7 @@ class BenchConfig:
         temperature, top_p, device, dtype: as for ``vidjacobi.decode`` and ``vidjacobi.load``.
         compile: how passes are made; a key of ``vidjacobi.decoding.compiled.MODES``.
         bars: entries of ``vidjacobi.bench.bars.BARS``.
+        other_versions: resume although packages that results depend on have changed.
     """
 
     models: list[str] = field(default_factory=lambda: ["nano"])
@@ -60,6 +64,7 @@ class BenchConfig:
     dtype: str = "auto"
     compile: str = "off"
     bars: list[Any] = field(default_factory=list)
+    other_versions: bool = False
 
     @property
     def least(self) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ def parser() -> ArgumentParser:
     options.add_dtype(add)
     options.add_compile(add)
     options.add_out(add, "out/bench")
+    options.add_other_versions(add)
     again = "decoders whose decodes are dropped and made again"
     add("--again", nargs="+", default=[], metavar="NAME", help=again)
     add("--overwrite", action="store_true", help="begin anew in a folder that holds a bench")
@@ -47,22 +48,26 @@ def run(args: Namespace) -> dict[str, Any]:
     """Decode what is still missing; the summary. Raises VidjacobiError."""
     from vidjacobi.bench import running
     from vidjacobi.bench.bench_folder import TEXT as TABLES
-    from vidjacobi.bench.bench_folder import open_folder, write_results
+    from vidjacobi.bench.bench_folder import folder_of, open_folder, write_results
     from vidjacobi.bench.duration import Pace, guess
     from vidjacobi.bench.material import Source
     from vidjacobi.bench.settings import load_bench
+    from vidjacobi.output.locks import NO_LOCKS
 
     pairs, clips = options.split_settings(args.clip)
     config = load_bench(args.config, vars(args), pairs)
     job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in clips)))
     running.check(job)
-    open_folder(config, job.out, job.source.clips, args.overwrite, args.again)
-    running.print_progress(str(guess(job)))
-    pace, total = Pace(), len(running.pending(job))
-    # the tables are complete after every group of decodes
-    for left in running.run(job, running.print_progress):
-        summary = write_results(config, job.out, job.count(), finished=not left)
-        if left:
-            running.print_progress(pace.left(total - left, total))
+    with folder_of(job.out).locked() as held:
+        if not held:
+            running.print_progress(f"{job.out}: {NO_LOCKS}")
+        open_folder(config, job.out, job.source.clips, args.overwrite, args.again, running.print_progress)
+        running.print_progress(str(guess(job)))
+        pace, total = Pace(), len(running.pending(job))
+        # the tables are complete after every group of decodes
+        for left in running.run(job, running.print_progress):
+            summary = write_results(config, job.out, job.count(), finished=not left)
+            if left:
+                running.print_progress(pace.left(total - left, total))
     print((job.out / TABLES).read_text(encoding="utf-8"))
     return {"out": args.out, "summary": summary}

@@ -37,6 +37,7 @@ def parser() -> ArgumentParser:
     add("--data", metavar="DIR", help="the dataset's folder (required)")
     add("--config", default="paper", help="paper, quick or a YAML path (paper)")
     options.add_out(add, "out/eval")
+    options.add_other_versions(add)
     add("--videos", type=options.whole, metavar="N", help="clips that the report plays (6)")
     _add_clips(made)
     _add_decoding(made)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vidjacobi.errors import BadOutput
 
+NO_LOCKS = "this file system has no locks: see to it that no other run is at work there"
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 
 

@@ -119,9 +119,11 @@ class RunFolder:
         try:
             record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             found = differences(record)
+        except OSError as error:
+            raise BadOutput(self._damaged(f"{file}: {error.strerror or error}")) from error
         except BadInput as error:  # of another file, which it names
             raise BadOutput(self._damaged(str(error))) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadOutput(self._damaged(f"{file} is damaged: {error!r}")) from error
         if found:
             raise BadOutput(f"{self.path} holds another {self.kind} ({'; '.join(found)}): {self.remedy}")
