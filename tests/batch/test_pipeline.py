@@ -54,6 +54,17 @@ def test_the_context_is_enough(batch: Batch, flags: Flags, tmp_path: Path) -> No
     assert "too short: 8 frames, but 9 are needed: a smaller --context" in str(rows["b", None, None].error)
 
 
+@pytest.mark.parametrize("name", ["bridge", "realestate10k"])
+def test_real_episodes_as_short_as_they_are(
+    batch: Batch, flags: Flags, shared: Path, tmp_path: Path, name: str
+) -> None:
+    """Bridge episodes of 24 frames and RealEstate10K clips of 16, at the default 9 frames given and 24 predicted."""
+    mine = {**flags, "data": str(shared / "data" / name), "frames": 24, "samples": 1, "starts": "first"}
+    rows = batch(tmp_path / "out", **{**mine, "need_truth": False, "limit": 3, "window": 24})
+    assert [row.status for row in rows.values()] == ["done"] * 3
+    assert {row.new_tokens for row in rows.values()} == {72}  # 3 latent frames of 4x6 tokens
+
+
 def test_files_that_are_gone_are_made_again(batch: Batch, flags: Flags, tmp_path: Path) -> None:
     out, mine = tmp_path / "out", {**flags, "limit": 1, "output": "videos"}
     before = hashes(batch(out, **mine))
