@@ -77,6 +77,17 @@ def test_bundled_models_have_files() -> None:
     assert set(weights_files("nano")) <= {*provenance("nano", None, torch.float32)["weights"]}
 
 
+def test_a_model_of_ones_own_is_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_model.py").write_text("def load(runtime): ...")
+    before = provenance("my_model:load", None, torch.float32)
+    assert list(before["weights"]) == ["my_model"]
+    Path("my_model.py").write_text("def load(runtime): return 1")
+    assert changes(provenance("my_model:load", None, torch.float32, before), before) == [
+        "other weights: my_model"
+    ]
+
+
 def test_a_batch_resumes_only_with_its_weights_and_dtype(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
