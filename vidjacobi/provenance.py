@@ -9,11 +9,6 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import resources
-<<<<<<< HEAD
-=======
-from importlib.metadata import entry_points
-from importlib.util import find_spec
->>>>>>> 0ffc828 (feat(provenance): models of one's own are known by their module)
 from pathlib import Path
 from typing import Any
 
@@ -52,45 +47,22 @@ def provenance(model: str, tokenizer: str | None, dtype: torch.dtype, before: An
 def weights_files(model: str, tokenizer: str | None = None) -> dict[str, Path]:
     """The files that a model and its video tokenizer are loaded from, by name. Repositories are fetched.
 
-    Of a model of the user's own, ``package.module:load`` or an entry point, it is the module: what its function reads
-    is not known.
+    Of a loader in a Python module it is the module: what the loader reads is not known.
     """
     if is_shipped(model):
         with resources.as_file(resources.files("vidjacobi") / "assets" / model) as folder:
             return _files_in(folder)
-<<<<<<< HEAD
     if own := own_model(model):
         module = own.load.__module__
         origin = getattr(sys.modules.get(module), "__file__", None)
         return {f"{module}.py": Path(origin)} if origin else {}
-=======
-    if not Path(model).expanduser().exists() and (module := _module_of(model)):
-        return {module: path} if (path := _source_of(module)) else {}
->>>>>>> 0ffc828 (feat(provenance): models of one's own are known by their module)
     weights, codec = locate(model, tokenizer)
-    found = _files_in(weights) if weights.is_dir() else _files_in(weights.parent, weights.name)
+    found = _files_in(
+        weights if weights.is_dir() else weights.parent, None if weights.is_dir() else weights.name
+    )
     if not codec.is_relative_to(weights):
         found |= {f"tokenizer: {name}": path for name, path in _files_in(codec).items()}
     return found
-
-
-def _module_of(model: str) -> str | None:
-    """The module of a model of the user's own, None for other names."""
-    if TARGET.fullmatch(model):
-        return model.partition(":")[0]
-    for entry in entry_points(group=GROUP, name=model):
-        return entry.module
-    return None
-
-
-def _source_of(module: str) -> Path | None:
-    here = Path(*module.split(".")).with_suffix(".py")
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
-    path = Path(spec.origin) if spec and spec.origin else here
-    return path if path.is_file() else None
 
 
 def changes(now: Mapping[str, Any], before: Any, other_versions: bool = False) -> list[str]:

@@ -81,7 +81,7 @@ def test_a_model_of_ones_own_is_its_module(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Path("my_model.py").write_text("def load(runtime): ...")
     before = provenance("my_model:load", None, torch.float32)
-    assert list(before["weights"]) == ["my_model"]
+    assert list(before["weights"]) == ["my_model.py"]
     Path("my_model.py").write_text("def load(runtime): return 1")
     assert changes(provenance("my_model:load", None, torch.float32, before), before) == [
         "other weights: my_model"
