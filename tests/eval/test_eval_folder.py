@@ -53,11 +53,11 @@ def test_damaged_contexts_are_made_again(
     whole = encode_contexts(config, tmp_path, CHOSEN, told.append)
     file = tmp_path / "contexts.npy"
     assert encode_contexts(config, tmp_path, CHOSEN, told.append).equal(whole)
-    assert told == []
+    assert not any(str(file) in line for line in told)
     file.write_bytes(damage(file.read_bytes()))
     assert encode_contexts(config, tmp_path, CHOSEN, told.append).equal(whole)
-    assert str(file) in told[0]
-    assert "now it is made again" in told[0]
+    line = next(line for line in told if str(file) in line)
+    assert "now it is made again" in line
 
 
 @pytest.mark.parametrize(
