@@ -79,13 +79,15 @@ def test_bundled_models_have_files() -> None:
 
 def test_a_model_of_ones_own_is_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("my_model.py").write_text("def load(runtime): ...")
-    before = provenance("my_model:load", None, torch.float32)
-    assert list(before["weights"]) == ["my_model.py"]
-    Path("my_model.py").write_text("def load(runtime): return 1")
-    assert changes(provenance("my_model:load", None, torch.float32, before), before) == [
-        "other weights: my_model"
-    ]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = Path("module_of_ones_own.py")
+    source.write_text("def load(runtime): ...")
+    name = "module_of_ones_own:load"
+    before = provenance(name, None, torch.float32)
+    assert list(before["weights"]) == ["module_of_ones_own.py"]
+    source.write_text("def load(runtime): return 1")
+    after = provenance(name, None, torch.float32, before)
+    assert changes(after, before) == ["other weights: module_of_ones_own.py"]
 
 
 def test_a_batch_resumes_only_with_its_weights_and_dtype(model: Path, tmp_path: Path) -> None:
