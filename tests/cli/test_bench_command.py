@@ -104,7 +104,8 @@ def test_compares_decoders_with_ar(
     for picture in ("nfe", "map_pathwise", "map_pjd_temporal"):
         assert Image.open(out / f"{picture}.png").size[0] > 500
     assert "pathwise 9: " in printed.err
-    assert printed.err.startswith("24 decodes to make, ")  # how long it will take is told before anything else
+    # how long it will take is told before anything else
+    assert printed.err.startswith("24 decodes to make, ")
     assert "1 of 4 batches of clips, " in printed.err
     assert (out / "nfe.pdf").is_file()
 
