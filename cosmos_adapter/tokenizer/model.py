@@ -11,7 +11,7 @@ from cosmos_adapter.tokenizer.haar import Video
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.stream_state import StreamState
-from vidjacobi.errors import BadModelOutput, InvalidArgument
+from vidjacobi.errors import BadModelOutput, InvalidArgument, number_of
 from vidjacobi.shapes import GridTokens, Pixels
 
 
@@ -165,10 +165,13 @@ class CosmosTokenizer:
         if frames < 1 or (frames - 1) % self.stride_t:
             options = ", ".join(str(1 + self.stride_t * k) for k in range(3))
             raise InvalidArgument(
-                f"{frames} frames do not fit the tokenizer: it takes 1 + {self.stride_t}*k of them ({options}, ...)"
+                f"{number_of(frames, 'frame')} do not fit the tokenizer: it takes 1 + "
+                f"{self.stride_t}*k of them ({options}, ...)"
             )
         if frames > self.max_frames:
-            raise InvalidArgument(f"{frames} frames at once; the tokenizer takes at most {self.max_frames}")
+            raise InvalidArgument(
+                f"{number_of(frames, 'frame')} at once; the tokenizer takes at most {self.max_frames}"
+            )
 
 
 class CosmosFrameStream:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cosmos_adapter.transformer.attention import ContextEntry, Hidden, LayerCache
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.grid import Grid
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
@@ -57,7 +57,9 @@ class CosmosModel:
         whole = self.spec.grid
         if latents > whole.t:
             limit = 1 + (whole.t - 1) * self.spec.frame_stride
-            raise InvalidArgument(f"{frames} frames are more than the {limit} that this model covers at once")
+            raise InvalidArgument(
+                f"{number_of(frames, 'frame')} are more than the {limit} that this model covers at once"
+            )
         return Grid(latents, whole.h, whole.w)
 
     @torch.no_grad()
@@ -86,7 +88,9 @@ class CosmosModel:
         """
         n = tokens.shape[1]
         if not 1 <= keep <= n:
-            raise InvalidArgument(f"keep={keep} logits of a context of {n} tokens: it must be 1 to {n}")
+            raise InvalidArgument(
+                f"keep={keep} logits of a context of {number_of(n, 'token')}: it must be 1 to {n}"
+            )
         self._check_positions(n)
         hidden = self.network.prefill(tokens, cache, self._context(tokens.shape[0]))
         # Hidden states are 4,096 numbers for each input, logits 64,000: the head is applied chunk by chunk. The copy
@@ -134,7 +138,7 @@ class CosmosModel:
     def _check_positions(self, n: int) -> None:
         if n > self.max_positions:
             raise InvalidArgument(
-                f"{n} tokens are more than the {self.max_positions} positions of this model"
+                f"{number_of(n, 'token')} are more than the {number_of(self.max_positions, 'position')} of this model"
             )
 
     def _context(self, batch: int) -> tuple[ContextEntry | None, ...] | None:
@@ -147,5 +151,7 @@ class CosmosModel:
 def _expand(entry: ContextEntry, batch: int) -> ContextEntry:
     keys, values = entry
     if keys.shape[0] not in (1, batch):
-        raise InvalidArgument(f"{keys.shape[0]} contexts for a batch of {batch} clips")
+        raise InvalidArgument(
+            f"{number_of(keys.shape[0], 'context')} for a batch of {number_of(batch, 'clip')}"
+        )
     return keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1)

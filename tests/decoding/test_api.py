@@ -223,7 +223,7 @@ def test_tokens_of_probability_zero_are_fine(decoder: str) -> None:
         ({"context": torch.full((2, 4), 8)}, "outside the vocabulary of 8"),
         ({"context": torch.full((2, 4), -1)}, "outside the vocabulary of 8"),
         ({"decoder": "pathwize"}, "did you mean 'pathwise'"),
-        ({"clip_ids": ["a"]}, "there are 4 clips but 1 clip ids"),
+        ({"clip_ids": ["a"]}, "there are 4 clips but 1 clip id"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:

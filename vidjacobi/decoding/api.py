@@ -13,7 +13,7 @@ from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.models.protocol import VideoModel, require_model
 from vidjacobi.registry import lookup, of_kind, shown, whole
 from vidjacobi.sampling.noise import noise_key
@@ -157,12 +157,16 @@ def decode_steps(
     contexts = context_rows(context)
     counts = counts_of(new_tokens, len(contexts))
     if len(counts) != len(contexts):
-        raise InvalidArgument(f"there are {len(contexts)} clips but {len(counts)} numbers of new tokens")
+        raise InvalidArgument(
+            f"there are {number_of(len(contexts), 'clip')} but {len(counts)} numbers of new tokens"
+        )
     check_clips(model, contexts, counts)
     hashes = context_ids(contexts)
     ids = hashes if clip_ids is None else named(clip_ids)
     if len(ids) != len(contexts):
-        raise InvalidArgument(f"there are {len(contexts)} clips but {len(ids)} clip ids")
+        raise InvalidArgument(
+            f"there are {number_of(len(contexts), 'clip')} but {number_of(len(ids), 'clip id')}"
+        )
     clips = Clips.of(
         contexts,
         counts,
@@ -227,7 +231,8 @@ def check_clips(model: VideoModel, contexts: Sequence[Int[Tensor, "_"]], counts:
             raise InvalidArgument(f"there must be at least 1 new token, not {count}")
         if len(row) + count > model.max_positions:
             raise InvalidArgument(
-                f"{len(row)} context + {count} new tokens exceed the model's {model.max_positions} positions"
+                f"{len(row)} context + {number_of(count, 'new token')} exceed the model's "
+                f"{number_of(model.max_positions, 'position')}"
             )
         low, high = int(row.min()), int(row.max())
         if low < 0 or high >= max(model.vocab_size, *(1 + special for special in (*model.prefix_tokens, -1))):

@@ -20,7 +20,7 @@ from vidjacobi.decoding.api import (
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
-from vidjacobi.errors import InvalidArgument, VidjacobiError
+from vidjacobi.errors import InvalidArgument, VidjacobiError, number_of
 from vidjacobi.models.protocol import RowModel, VideoModel, require_model
 from vidjacobi.registry import of_kind, shown, whole
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
@@ -158,7 +158,7 @@ def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
     longest = len(context) + wanted
     if longest > recipe.room:
         raise InvalidArgument(
-            f"{longest} positions, context and new tokens, are more than positions={recipe.room}"
+            f"{number_of(longest, 'position')}, context and new tokens, are more than positions={recipe.room}"
         )
     count = len(numbers)
     if not numbers or len(set(numbers)) < count:

@@ -6,7 +6,7 @@
 import math
 from typing import Protocol, runtime_checkable
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.registry import whole
 from vidjacobi.shapes import GridTokens, Pixels
 
@@ -79,7 +79,8 @@ def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoT
     allowed = [1 + step * k for k in range(math.ceil((most - 1) / step))]
     if context not in allowed:
         raise InvalidArgument(
-            f"a context of {context} frames does not fit the video tokenizer: use {', '.join(map(str, allowed))}"
+            f"a context of {number_of(context, 'frame')} does not fit the video tokenizer: use "
+            f"{', '.join(map(str, allowed))}"
         )
     if new_frames < 1:
         raise InvalidArgument(f"frames must be at least 1, not {new_frames}")
