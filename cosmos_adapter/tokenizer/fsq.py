@@ -76,7 +76,9 @@ def _place_values(levels: Sequence[int]) -> list[int]:
 def _column(values: Sequence[int] | Sequence[float], like: Tensor) -> Tensor:
     """One value for each latent channel, in a shape that broadcasts with latents; whole numbers stay whole."""
     whole = all(isinstance(value, int) for value in values)
-    return _made(tuple(values), torch.int64 if whole else torch.float32, like.device)
+    # A fake tensor, which predictions of memory and time run on, gets one of its own: it must never be remembered.
+    make = _made if type(like) is Tensor else _made.__wrapped__
+    return make(tuple(values), torch.int64 if whole else torch.float32, like.device)
 
 
 @cache

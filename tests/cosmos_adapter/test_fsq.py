@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cosmos_adapter.tokenizer.fsq import FiniteScalarQuantizer
 
@@ -62,3 +63,13 @@ def test_bf16_latents_give_bf16_codes_and_no_state():
     assert torch.equal(codes.float(), wide)
     assert torch.equal(ids, same)
     assert not fsq.state_dict()
+
+
+def test_a_prediction_on_fake_tensors_leaves_nothing_behind():
+    """The memory check runs the tokenizer on fake tensors in the process that rolls out afterwards."""
+    fsq = FiniteScalarQuantizer((9, 3))  # levels of no other test: the first to ask for them is fake
+    with FakeTensorMode():
+        fsq(torch.zeros(1, 2, 1, 1, 1))
+    codes, ids = fsq(torch.zeros(1, 2, 1, 1, 1))
+    assert type(codes) is torch.Tensor
+    assert ids.tolist() == [[[[4 + 1 * 9]]]]

@@ -170,9 +170,7 @@ def test_pictures_beside_the_data_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames.read(0, 3).frames.numpy(), frames_of(0, 0)[:3])
     np.testing.assert_array_equal(frames.read(5, 7).frames.numpy(), frames_of(0, 0)[5:])
     for number in (3, 4):
-        with pytest.raises(
-            BadInput, match=f"frame {number}: the path .*secret.png' leads out of the dataset"
-        ):
+        with pytest.raises(BadInput, match=f"frame {number}: the path .*secret.* leads out of the dataset"):
             frames.read(number, 1)
     (root / "images" / "frame_0.png").unlink()
     with pytest.raises(BadInput, match="neither in the data file nor beside it"):

@@ -38,7 +38,8 @@ def nano(dtype: torch.dtype = torch.float32) -> Outline:
 
 
 def shape(decoder: str = "pathwise", window: int = 32, **numbers: Any) -> RolloutShape:
-    return RolloutShape(with_window(load_decoder(decoder), window), **numbers)
+    config = load_decoder(decoder)
+    return RolloutShape(config if config.is_ar else with_window(config, window), **numbers)
 
 
 def bytes_of(tensors: Any) -> int:

@@ -184,7 +184,7 @@ def test_shipped_gpus(name: str) -> None:
     ("text", "words"),
     [
         ("name: x", "lacks memory_mib, reserved_mib, bandwidth_gb_s, tflops, source"),
-        ("[1, 2]", "expected the keys"),
+        ("[1, 2]", "expected keys and values"),
         ("name: [", "gpu"),
         (
             "{name: x, memory_mib: -1, reserved_mib: 1, bandwidth_gb_s: 1, tflops: {bfloat16: 1}, source: y}",
