@@ -38,6 +38,7 @@ def image_from_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
 def _read(file: str | Path | io.BytesIO, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
         with open_picture(file, path) as image:
+            _check_single(image, path)
             return _to_rgb(ImageOps.exif_transpose(image), path)
     except PermissionError as error:
         raise BadInput(f"{path}: no permission to read it; check its owner and mode (chmod +r)") from error
@@ -49,11 +50,21 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) as displayed, from the header alone. Raises BadInput."""
     try:
         with open_picture(path, path) as image:
+            _check_single(image, path)
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Orientation: a quarter turn
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{path}: a damaged or unknown image: {error}") from error
     return (width, height) if turned else (height, width)
+
+
+def _check_single(image: Image.Image, path: str | Path) -> None:
+    """Raise BadInput for several pictures in one file, such as the pages of a TIFF: only the first would be read."""
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != "MPO":  # phones keep other sizes of the same picture in their JPEGs
+        raise BadInput(
+            f"{path}: {count} pictures in one file ({image.format}); save each as a file of its own"
+        )
 
 
 def frame_files(folder: str | Path) -> list[Path]:

@@ -12,9 +12,9 @@ from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from jaxtyping import Float, Int, UInt8
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.packets import PacketScan, Start, scan_packets
-from vidjacobi.video.stream import open_stream, shown
+from vidjacobi.video.stream import open_stream, promised_frames, shown, traits_of
 from vidjacobi.video.timing import nearest, times_of
 
 LOOK = 16  # frames at the beginning whose order is compared with what the packets say
@@ -57,7 +57,8 @@ class VideoIndex:
         fragmented: whether an mp4 or mov has no list of all its frames at one place.
         orientation: how stored pictures are turned for display.
         missing: frames that the header promises and the file lacks; more than 0 means that it was cut short.
-        odd: what is odd about the file.
+        odd: why its packets are not its frames, if they are not.
+        traits: what else is odd about the file.
     """
 
     stamps: Int[np.ndarray, " n"]
@@ -75,6 +76,7 @@ class VideoIndex:
     orientation: Orientation
     missing: int
     odd: tuple[str, ...]
+    traits: tuple[str, ...]
 
     def at_constant_rate(self) -> Int[np.ndarray, " n"]:
         """For tick k of a clock at `rate`, the index of the frame whose time is nearest to k / rate.
@@ -95,13 +97,13 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
     """
     with open_stream(path) as (container, stream):
         packets = scan_packets(container, stream)
-        promised, name = stream.frames, container.format.name
+        promised, name = promised_frames(container, stream), container.format.name
         declared = [r for r in (stream.average_rate, stream.guessed_rate) if r]
         base = stream.time_base or Fraction(1, 1000)
     first = _look(path)
     stamps = sorted(packets.stamps, key=lambda stamp: stamp or 0)
     odd: tuple[str, ...] = ()
-    counted = count or not packets.believed or not first.agrees_with(stamps)
+    counted = count or not packets.believed or not first.agrees_with(stamps, packets.cut > 0)
     if counted:
         stamps, odd = _count(path, packets)
     if not stamps:
@@ -126,7 +128,8 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         orientation=orientation,
         # the frame counts of other headers are often wrong
         missing=max(0, promised - packets.discarded - len(packets.stamps)) if "mov" in name else 0,
-        odd=odd + times.notes,
+        odd=odd,
+        traits=(*_cut_short(path, name, packets), *times.notes, *first.traits, *_tilt(picture)),
     )
 
 
@@ -148,6 +151,23 @@ def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
     return index_video(path, count)
 
 
+def _cut_short(path: Path, container: str, packets: PacketScan) -> tuple[str, ...]:
+    """Notes for what the end of a file shows: frames that are left out, and a GIF without its last byte."""
+    notes = []
+    if packets.cut:
+        lacking = number_of(packets.cut, "frame")
+        notes.append(f"cut short: {lacking} at its end left out, as others before them are lost")
+    if container == "gif" and not _last_bytes(path).rstrip(b"\0\r\n").endswith(b";"):
+        notes.append("cut short: its last picture may be incomplete")
+    return tuple(notes)
+
+
+def _last_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read(64)
+
+
 def _clock(container: str, packets: PacketScan, stamps: list[int | None]) -> list[int | None]:
     """The stamps that times are taken from: those of the frames, or of storing where a container keeps no others."""
     # AVI keeps no display times: FFmpeg guesses them, and the times of storing are as far apart as those of display.
@@ -161,13 +181,19 @@ class _FirstFrames(NamedTuple):
     codec: str
     stamps: list[int | None]
     damaged: bool
+    traits: tuple[str, ...]
 
-    def agrees_with(self, stamps: list[int | None]) -> bool:
-        """Whether the decoder hands out the frames in the order of ``stamps``. Damaged ones may be left out."""
+    def agrees_with(self, stamps: list[int | None], cut: bool) -> bool:
+        """Whether the decoder hands out the frames in the order of ``stamps``. Damaged ones may be left out.
+
+        Args:
+            cut: the file was cut short, and frames may follow that are not among ``stamps``.
+        """
+        seen = [s for s in self.stamps if s in stamps] if cut else self.stamps
         if self.damaged:
-            places = [stamps.index(s) for s in self.stamps if s in stamps]
-            return len(places) == len(self.stamps) and all(a < b for a, b in pairwise(places))
-        return self.stamps == stamps[: len(self.stamps)]
+            places = [stamps.index(s) for s in seen if s in stamps]
+            return len(places) == len(seen) and all(a < b for a, b in pairwise(places))
+        return seen == stamps[: len(seen)]
 
 
 def _look(path: Path) -> _FirstFrames:
@@ -175,11 +201,12 @@ def _look(path: Path) -> _FirstFrames:
     with open_stream(path, threads=False) as (container, stream):
         frames = list(islice(shown(container, stream, damage), LOOK))
         codec = stream.codec_context.name
+        traits = traits_of(container, stream, frames[0]) if frames else ()
     if not frames:
         raise BadInput(
             f"{path}: no picture can be read ({codec}); it is damaged, or was cut out of a longer file"
         )
-    return _FirstFrames(frames[0], codec, [frame.pts for frame in frames], bool(damage))
+    return _FirstFrames(frames[0], codec, [frame.pts for frame in frames], bool(damage), traits)
 
 
 def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str, ...]]:
@@ -187,6 +214,9 @@ def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
         stamps = [frame.pts for frame in shown(container, stream, damage)]
+    if packets.cut:
+        whole = set(packets.stamps)
+        stamps = [stamp for stamp in stamps if stamp in whole]
     stored, there = len(packets.stamps), len(stamps)
     if not packets.whole:
         return stamps, ("it begins between key frames: what comes before the first one cannot be shown",)
@@ -203,10 +233,26 @@ def _orientation(frame: VideoFrame) -> Orientation:
 
     Only quarter turns and mirrors are told apart: if |b| is greater than |a|, x and y are exchanged.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
+    matrix = _display_matrix(frame)
+    if matrix is None:
         return Orientation()
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    a, b, c, d = matrix
     if abs(b) > abs(a):
         return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
     return Orientation(flip_x=a < 0, flip_y=d < 0)
+
+
+def _tilt(frame: VideoFrame) -> tuple[str, ...]:
+    """A note for a frame that is to be turned by another angle than quarter turns."""
+    a, b, _, _ = _display_matrix(frame) or (1, 0, 0, 1)
+    few, many = sorted((abs(a), abs(b)))
+    return ("to be turned by a part of a quarter turn, which is not done",) if few > many / 50 else ()
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    """a, b, c, d of ``_orientation``; None where the frame is shown as it is stored."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d

@@ -19,7 +19,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidjacobi.video.bitstream import MAY_REFRESH, Bitstream
-from vidjacobi.video.stream import packets_of
+from vidjacobi.video.stream import packets_of, promised_frames
+
+_LONG = 1.5  # times the least step between two frames is more than rounding
+_LEFT = 4  # most frames of a group that are stored before one that is displayed before them all
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class PacketScan:
         starts: where reading may begin, in the order of the file.
         discarded: packets that are never shown, because of an edit list.
         whole: whether the file begins with a key frame.
+        cut: frames that are not among the stamps, because the file was cut and others before them are lost.
         fields: whether a frame may be two packets, one for each field.
         closed: whether no frame is predicted across a key frame.
         believed: whether each packet is a frame and the stamps give their order, as far as packets can tell.
@@ -50,6 +54,7 @@ class PacketScan:
     starts: list[Start]
     discarded: int
     whole: bool
+    cut: int
     fields: bool
     closed: bool
     believed: bool
@@ -61,19 +66,42 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
     seen = _Seen(Bitstream(context.name, bytes(context.extradata or b"")))
     for packet in packets_of(container, stream):
         seen.take(packet)
-    if seen.torn and len(seen.stamps) + seen.discarded < stream.frames:
-        # The file was cut short: after the first torn frame some are missing, so none of those is used.
-        seen.stamps = [s for s in seen.stamps if s is not None and s < min(seen.torn)]
+    # AVI keeps no times of display, and what FFmpeg guesses has holes of its own
+    end = None if container.format.name == "avi" else _hole_at_the_end(seen.stamps)
+    if seen.torn and len(seen.stamps) + seen.discarded < promised_frames(container, stream):
+        end = min(seen.torn)
+    stored = len(seen.stamps)
+    if end is not None:
+        # The file was cut short: after the first lost frame others are missing, so none of those is used.
+        seen.stamps = [s for s in seen.stamps if s is not None and s < end]
     return PacketScan(
         seen.stamps,
         [*sorted(seen.stored)],
         seen.starts,
         seen.discarded,
         whole=bool(seen.whole),
+        cut=stored - len(seen.stamps),
         fields=seen.bitstream.fields,
         closed=seen.closed,
         believed=seen.believed(bool(context.has_b_frames)),
     )
+
+
+def _hole_at_the_end(stamps: list[int | None]) -> int | None:
+    """The first stamp behind frames that a file of one rate has lost at its end; None where it is whole.
+
+    A file that was cut keeps later frames than it has lost: I0 P3 B1 B2 P6 B4 B5 without B5 ends with 4 and 6. From
+    the lost frame on every step is long, and before it none.
+    """
+    known = sorted(s for s in stamps if s is not None)
+    if len(known) < len(stamps) or known == stamps:  # without B-frames nothing is out of order
+        return None
+    steps = [after - before for before, after in pairwise(known)]
+    least = min(steps)
+    long = [step > _LONG * least for step in steps]
+    left = long.count(True)
+    at_end = 0 < left <= _LEFT and left < len(long) / 2 and all(long[-left:])
+    return known[-left] if at_end and least > 0 else None
 
 
 @dataclass

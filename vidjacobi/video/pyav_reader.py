@@ -95,6 +95,8 @@ def _by_stamp(frames: Iterable[VideoFrame], index: VideoIndex) -> Numbered:
     numbers = {int(stamp): number for number, stamp in enumerate(index.stamps)}
     last = -1
     for frame in frames:
+        if frame.pts is not None and frame.pts > index.stamps[-1]:
+            return  # left out, at the end of a file that was cut
         number = numbers.get(frame.pts, -1) if frame.pts is not None else -1
         if number <= last:
             raise OrderDiffers

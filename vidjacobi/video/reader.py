@@ -119,7 +119,7 @@ def _selected(path: Path, selection: Selection, index: VideoIndex, read: Reader)
 
 def describe(index: VideoIndex) -> tuple[str, ...]:
     """Notes about a file that can be read but is odd."""
-    notes = list(index.odd)
+    notes = [*index.odd, *index.traits]
     if index.missing:
         notes.append(f"cut short: {index.missing} frames at the end are missing")
     if not np.array_equal(index.at_constant_rate(), np.arange(len(index.stamps))):

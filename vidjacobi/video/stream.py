@@ -16,6 +16,7 @@ from vidjacobi.video.whitelist import limit_decoder, open_container
 
 # Their decoders hold back what lacks its references at the beginning of a file; others show grey or a wrong picture.
 _HOLD_BACK = MAY_REFRESH
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics by their numbers in ITU-T H.273
 
 
 class DecodeFailed(Exception):
@@ -24,19 +25,23 @@ class DecodeFailed(Exception):
 
 @contextmanager
 def open_stream(path: Path, threads: bool = True) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its first video stream that is not a cover picture. Raises BadInput.
+    """The file and the video stream that a player shows, which is no cover picture. Raises BadInput.
 
     Args:
         threads: decode with several. Where one of them meets damage, PyAV may lose the frames that the others have
             ready, so that what comes out would depend on the number of cores; one thread never loses any.
     """
     with open_container(path) as container:
-        covers = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & covers]
+        streams = films_of(container)
         if not streams:
             kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
             raise BadInput(f"{path}: holds no video stream (only {kinds}); name a file with pictures")
-        stream = streams[0]
+        if len(streams) > 1 and all(s.frames == 1 for s in streams):
+            raise BadInput(
+                f"{path}: holds {len(streams)} single pictures (the tiles of a HEIC photo?), none of which is the "
+                "whole; convert it to PNG"
+            )
+        stream = max(streams, key=_preference)  # the first of the likeliest
         if stream.codec_context is None:
             raise BadInput(f"{path}: its video codec is unknown to the installed PyAV; convert it to H.264")
         limit_decoder(stream, path)
@@ -45,6 +50,36 @@ def open_stream(path: Path, threads: bool = True) -> Iterator[tuple[InputContain
         else:
             stream.thread_count = 1
         yield container, stream
+
+
+def _preference(stream: VideoStream) -> tuple[bool, bool]:
+    """A player shows the default stream, and of an animated AVIF not the still picture beside it."""
+    return bool(stream.disposition & av.stream.Disposition.default), stream.frames != 1
+
+
+def films_of(container: InputContainer) -> list[VideoStream]:
+    """The video streams that are no cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+
+
+def promised_frames(container: InputContainer, stream: VideoStream) -> int:
+    """How many frames the header promises, without those that an edit list of an mp4 leaves out at its end."""
+    listed = len(stream.index_entries) if "mov" in container.format.name else stream.frames
+    return min(stream.frames, listed)
+
+
+def traits_of(container: InputContainer, stream: VideoStream, picture: VideoFrame) -> tuple[str, ...]:
+    """What a player would do with these pictures beyond showing each as it is stored, for notes."""
+    count, shape = len(films_of(container)), stream.sample_aspect_ratio
+    told = {
+        f"holds {count} video streams, of which number {stream.index} is read": count > 1,
+        f"its pixels are {shape} times as wide as high and are taken as squares": shape not in (None, 0, 1),
+        "interlaced: each picture holds two times, one in every other line": picture.interlaced_frame,
+        f"HDR ({_HDR.get(picture.color_trc)}): its brightness is not mapped": picture.color_trc in _HDR,
+        "its transparency is not read": stream.metadata.get("alpha_mode") == "1"
+        and not any(component.is_alpha for component in picture.format.components),
+    }
+    return tuple(note for note, holds in told.items() if holds)
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:

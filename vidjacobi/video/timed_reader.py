@@ -118,7 +118,9 @@ class TimedReader:
 
     def _seconds_for(self, path: str | Path) -> float:
         with contextlib.suppress(OSError, ValueError):  # the worker says what is wrong with it
-            return self.seconds + os.stat(path).st_size / _BYTES_PER_SECOND
+            status = os.stat(path)
+            held = 512 * status.st_blocks or status.st_size  # without the holes of a sparse file
+            return self.seconds + min(held, status.st_size) / _BYTES_PER_SECOND
         return self.seconds
 
     def _ask(self, task: str, arguments: tuple[object, ...], name: str, seconds: float) -> Any:
@@ -133,7 +135,9 @@ class TimedReader:
                 raise BadInput(f"{about}no answer within {seconds:g} s; {_MESSAGE}") from error
             except (EOFError, OSError) as error:
                 how = self._kill()
-                raise BadInput(f"{about}its reader crashed ({how}); the file is damaged") from error
+                # no decoder ends in this way: the system or a person did it
+                blame = "the machine lacks memory?" if how == "SIGKILL" else "the file is damaged"
+                raise BadInput(f"{about}its reader crashed ({how}); {blame}") from error
             except BaseException:  # such as Ctrl-C
                 self._kill()  # an answer that still comes must not be taken for that of the next question
                 raise
