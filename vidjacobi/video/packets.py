@@ -66,9 +66,10 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
     seen = _Seen(Bitstream(context.name, bytes(context.extradata or b"")))
     for packet in packets_of(container, stream):
         seen.take(packet)
+    promised, there = promised_frames(container, stream), len(seen.stamps) + seen.discarded
     # AVI keeps no times of display, and what FFmpeg guesses has holes of its own
-    end = None if container.format.name == "avi" else _hole_at_the_end(seen.stamps)
-    if seen.torn and len(seen.stamps) + seen.discarded < promised_frames(container, stream):
+    end = None if promised == there or container.format.name == "avi" else _hole_at_the_end(seen.stamps)
+    if seen.torn and there < promised:
         end = min(seen.torn)
     stored = len(seen.stamps)
     if end is not None:
