@@ -168,6 +168,26 @@ def test_damaged_logs_are_named_and_the_batch_goes_on(
     assert "settings.json" in capsys.readouterr().err
 
 
+def test_settings_with_values_of_other_types(
+    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, mine = tmp_path / "out", {**flags, "starts": "first", "limit": 1, "devices": "cpu"}
+    assert main.main(words_of(mine, out)) == 0
+    path = out / "settings.json"
+    good = json.loads(path.read_text())
+    (out / "log" / "0-of-1-folder.jsonl").mkdir()  # no log
+    path.write_text(json.dumps({**good, "earlier": 5}))
+    assert main.main(words_of(mine, out)) == 0
+    assert json.loads(path.read_text()) == good
+    for name, value in (("data", 7), ("stride", "2"), ("camera", 3), ("context", None)):
+        path.write_text(json.dumps({**good, "settings": {**good["settings"], name: value}}))
+        capsys.readouterr()
+        assert main.main(["report", str(out)]) == main.main(["export", str(out), str(tmp_path / "set")]) == 2
+        told = capsys.readouterr().err
+        assert told.count(f"{path} is damaged (TypeError") == told.count(f"{name}: ") == 2
+        assert "put it back, or begin anew" in told
+
+
 def wait_for_lines(out: Path, count: int, process: "subprocess.Popen[str]") -> None:
     while len(log_lines(out)) < count and process.poll() is None:
         time.sleep(0.02)

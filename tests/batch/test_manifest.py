@@ -1,5 +1,7 @@
 """The log: rows that last, torn lines, and one row per item."""
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from vidjacobi.batch.manifest import (
     FinishedItems,
     Item,
     ManifestRow,
+    damage_in,
     merged,
     new_log,
 )
@@ -107,6 +110,13 @@ def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None
     assert not (tmp_path / "failures.csv").exists()
 
 
+def test_a_folder_in_place_of_a_table_is_named(tmp_path: Path) -> None:
+    log(tmp_path, ROW)
+    (tmp_path / "failures.csv").mkdir()
+    with pytest.raises(BadOutput, match=r"failures\.csv: is a folder"):
+        compact(tmp_path)
+
+
 def test_logs_that_cannot_be_written_say_so(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file")
     with pytest.raises(BadOutput, match="cannot be written"):
@@ -116,3 +126,17 @@ def test_logs_that_cannot_be_written_say_so(tmp_path: Path) -> None:
 def test_items_are_keys() -> None:
     assert ROW.item == Item("é/1", 16, 0)
     assert log_lines(Path("nowhere")) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seconds": math.nan}, {"tokens_per_pass": math.inf}, {"fps": -1.0}, {"nfe": -1}, {"start": -16}],
+    ids=str,
+)
+def test_numbers_that_no_batch_writes_are_damage(tmp_path: Path, wrong: dict[str, float]) -> None:
+    """A page could not be drawn of them, and nothing would say which file is at fault."""
+    path = log(tmp_path, ROW)
+    line = json.dumps({**json.loads(path.read_text()), **wrong})
+    path.write_text(line + "\n" + path.read_text())
+    assert damage_in(tmp_path) == [f"{path}: line 1"]
+    assert merged(tmp_path) == [ROW]

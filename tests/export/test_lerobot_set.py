@@ -1,6 +1,8 @@
 """A batch's futures as a LeRobot dataset: what training needs is kept, in the source's own terms."""
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -285,3 +287,24 @@ def test_what_cannot_be_exported(futures: Path, tmp_path: Path, capsys: pytest.C
     (out / "settings.json").write_text(json.dumps(settings))
     assert "kept tokens" in refused(capsys, out, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+def test_folders_of_any_bytes(robot: Path, tmp_path: Path) -> None:
+    """Arrow takes no path that is not UTF-8; the source's tables are read and the set's written all the same."""
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    source = shutil.copytree(robot, strange / "set")
+    made = exported(write_batch(strange / "futures", source), strange / "made")
+    table = pq.read_table(io.BytesIO((made / "data/chunk-000/file-000.parquet").read_bytes())).to_pydict()
+    assert table["predicted"] == ([0] * CONTEXT + [1] * FRAMES) * 4
+    assert table["action"][:LENGTH] == robot_rows().to_pydict()["action"][:LENGTH]
+
+
+def test_a_video_that_was_cut_is_named_with_what_helps(
+    robot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = write_batch(tmp_path / "futures", robot)
+    video = next(out.glob("items/*/*.mp4"))
+    video.write_bytes(video.read_bytes()[:500])
+    told = refused(capsys, out, tmp_path / "set")
+    assert str(video) in told
+    assert "remove it and run the batch once more" in told

@@ -125,6 +125,14 @@ class OnlyNeighbours(Broken):
         )
 
 
+class OnlyRuns(Broken):
+    """The same, siblings included."""
+
+    def broken(self, tokens: Any, positions: Any, *rest: Any) -> Tensor:
+        run = positions[:, :1] + torch.arange(tokens.shape[1])
+        return super().broken(tokens, run.clamp(max=GRID.tokens - 1), *rest)
+
+
 class MixesClips(Broken):
     def broken(self, *inputs: Any) -> Tensor:
         logits = super().broken(*inputs)
@@ -216,6 +224,7 @@ MISTAKES: dict[type[Broken], str] = {
     KeepsOldEntries: "a slot that is written again keeps something of its old entry",
     WritesAtPositions: "an input whose slot is not its position (a sibling) is wrong: entries are written at `slots`",
     OnlyNeighbours: "inputs of one pass that are no neighbours get other logits than alone",
+    OnlyRuns: "get other logits than alone: are positions counted on from the first?",
     MixesClips: "a clip's logits depend on the clips beside it",
     BadPadding: "padding gets logits that are not finite",
     ForgetsToMove: "`move` does not bring an entry to its new slot",

@@ -200,9 +200,9 @@ def open_out(
     made = made or made_with(plan)
     earlier: list[Any] = []  # versions of packages that made a part of it
     if before and not found:
-        earlier = list(before.get("earlier") or [])
-        if before["made_with"]["versions"] != made["versions"]:
-            earlier.append(before["made_with"]["versions"])
+        noted, there = before.get("earlier"), before["made_with"].get("versions")
+        earlier = noted if isinstance(noted, list) else []
+        earlier += [there] * (there != made["versions"])
     record = {"settings": settings, "made_with": made, "versions": versions(), "earlier": earlier}
     if before != record:
         folder.create()

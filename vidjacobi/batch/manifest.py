@@ -68,6 +68,10 @@ class ManifestRow:
         """Raise ValueError for what no batch writes: a damaged line must not say what is done, or where files are."""
         if self.status not in (DONE, SKIPPED, FAILED) or not math.isfinite(self.finished):
             raise ValueError(f"status {self.status!r}, finished {self.finished}")
+        for name in ("start", "sample", "nfe", "tokens_per_pass", "seconds", "seconds_frames", "fps"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:  # NaN is neither
+                raise ValueError(f"{name} {value}")
         for path in map(PurePosixPath, filter(None, (self.tokens, self.video))):
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"{path} lies outside of the batch's folder")

@@ -76,7 +76,7 @@ def _in_utf8(value: Any) -> Any:
 
 
 def _list_failures(path: Path, rows: list[ManifestRow]) -> None:
-    if not rows:
+    if not rows and not path.is_dir():  # a folder there is refused below, in words
         path.unlink(missing_ok=True)
         return
     with (

@@ -95,7 +95,7 @@ class ProgressTracker:
     def __init__(self, out: Path, shard: str, samples: int) -> None:
         self._folder, self._pattern = out / LOGS, f"{label_of(shard)}-*.jsonl"
         # by file, the bytes that are counted or were there before this run
-        self._read = {path: path.stat().st_size for path in self._folder.glob(self._pattern)}
+        self._read = {path: path.stat().st_size for path in self._logs()}
         self.counts: Counter[str] = Counter()
         self.outlook, self._samples = Outlook(samples), samples
         self._began = self._told = time.monotonic()
@@ -103,7 +103,7 @@ class ProgressTracker:
 
     def look(self) -> None:
         """Read the rows that are new, and show the counts."""
-        for path in self._folder.glob(self._pattern):
+        for path in self._logs():
             lines, self._read[path] = new_lines(path, self._read.get(path, 0))
             for line in lines:
                 with suppress(ValueError, RecursionError):  # a line of a later version, or none of ours
@@ -153,6 +153,9 @@ class ProgressTracker:
             self._bar.total = max(total, done + self.outlook.before)
             done += self.outlook.before
         self._bar.update(done - self._bar.n)
+
+    def _logs(self) -> list[Path]:
+        return [path for path in self._folder.glob(self._pattern) if path.is_file()]
 
     def _pace(self) -> float:
         """Futures a second of this run."""

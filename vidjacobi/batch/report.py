@@ -28,6 +28,14 @@ from vidjacobi.html_report.page import (
 from vidjacobi.video.contact_sheet import contact_sheet
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
+# settings that a report or an export is made by, and their types
+NEEDED: dict[str, Any] = {
+    **dict.fromkeys(("data", "dataset", "output"), str),
+    **dict.fromkeys(("context", "frames", "stride"), int),
+    **dict.fromkeys(("camera", "split", "clip_list"), str | None),
+}
+# what helps where a future's video cannot be read
+MADE_AGAIN = "remove it and run the batch once more, and it is made again"
 _LISTED = 500  # failures on the page; failures.csv has all
 _PAUSE = 600.0  # seconds without a row after which a run counts as stopped and resumed
 _SHEET = 24  # frames of a contact sheet
@@ -61,7 +69,10 @@ def settings_of(out: Path) -> dict[str, Any]:
     """Settings of the batch in a folder. Raises BadInput."""
     try:
         settings: dict[str, Any] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
-        facts_of(settings), settings["context"] + settings["frames"]  # all that is needed is there
+        for name, kind in NEEDED.items():
+            if not isinstance(settings[name], kind):
+                raise TypeError(f"{name}: {settings[name]!r:.60}")
+        facts_of(settings)  # all that is needed is there
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{out / SETTINGS} is damaged ({error!r:.200}): put it back, or begin anew with the batch's command and "
@@ -181,7 +192,10 @@ def numbers_of(row: ManifestRow) -> str:
 
 def sheet_of(video: Path, context: int) -> bytes:
     """Contact sheet of a video, as JPEG."""
-    frames = read_frames(video, 0, open_clip(video).frames).frames
+    try:
+        frames = read_frames(video, 0, open_clip(video).frames).frames
+    except BadInput as error:
+        raise BadInput(f"{error}: {MADE_AGAIN}") from error
     content = io.BytesIO()
     contact_sheet(frames, min(context, len(frames)), _SHEET).save(content, "JPEG", quality=88)
     return content.getvalue()

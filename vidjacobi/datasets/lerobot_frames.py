@@ -45,7 +45,8 @@ class DataRows:
         if numbers is not None:
             where.append(("frame_index", "in", numbers))
         try:
-            rows = pq.read_table(self.path, columns=[*columns, "frame_index"], filters=where).to_pylist()
+            with self.path.open("rb") as file:  # by name, Arrow takes none that is not UTF-8
+                rows = pq.read_table(file, columns=[*columns, "frame_index"], filters=where).to_pylist()
             return sorted(rows, key=lambda row: int(row["frame_index"]))
         except MemoryError:  # pyarrow's too
             raise

@@ -201,7 +201,8 @@ def _tables(files: list[Path], needed: list[str], may_be: list[str]) -> Iterator
             trouble = trouble_with(path)
             if trouble:
                 raise ValueError(trouble)
-            with pq.ParquetFile(path) as table:
+            # by name, Arrow takes none that is not UTF-8
+            with path.open("rb") as file, pq.ParquetFile(file) as table:
                 there = table.schema_arrow.names
                 missing = [column for column in needed if column not in there]
                 if missing:
@@ -230,6 +231,8 @@ def _task_rows(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     # pandas wrote the table, whose index is the text: a column called "task" or "__index_level_0__".
-    for row in pq.read_table(path).to_pylist():
+    with path.open("rb") as file:
+        rows = pq.read_table(file).to_pylist()
+    for row in rows:
         number = row.pop("task_index")
         yield {"task_index": number, "task": row.get("task", next(iter(row.values()), ""))}

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vidjacobi.batch.manifest import DONE, ManifestRow, merged
-from vidjacobi.batch.report import settings_of
+from vidjacobi.batch.report import MADE_AGAIN, settings_of
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.export.layout import SetLayout, layout_of
 from vidjacobi.export.opening import open_source
@@ -92,7 +92,10 @@ def info_of(out: Path, row: ManifestRow) -> ClipInfo:
     path = out / str(row.video)
     if not path.is_file():
         raise BadInput(f"{path} is missing: run the batch once more, and it is made again")
-    return open_clip(path)
+    try:
+        return open_clip(path)
+    except BadInput as error:
+        raise BadInput(f"{error}: {MADE_AGAIN}") from error
 
 
 def format_of(infos: Sequence[ClipInfo]) -> VideoFormat:

@@ -63,13 +63,16 @@ class LeRobotSource:
         facts = self._episodes[episode].metadata
         path = Path(str(facts["data"]))
         try:
-            with pq.ParquetFile(path) as file:
-                there = file.schema_arrow.names
+            with path.open("rb") as file:  # by name, Arrow takes none that is not UTF-8
+                there = pq.read_schema(file).names
             missing = [name for name in self.features if name not in there]
             if missing:
                 raise BadInput(f"{path}: lacks {', '.join(missing)}, which meta/info.json lists")
             wanted = [*self.features, "frame_index", *(["task_index"] if "task_index" in there else [])]
-            table = pq.read_table(path, columns=wanted, filters=[("episode_index", "=", facts["episode"])])
+            with path.open("rb") as file:
+                table = pq.read_table(
+                    file, columns=wanted, filters=[("episode_index", "=", facts["episode"])]
+                )
         except Exception as error:  # pyarrow raises nearly anything for damaged bytes
             if isinstance(error, BadInput):
                 raise

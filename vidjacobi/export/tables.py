@@ -9,6 +9,7 @@ data/chunk-000/file-000.parquet             a row per frame
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class GrowingTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: Any = None
+        self._file = ExitStack()
 
     def __enter__(self) -> "GrowingTable":
         return self
@@ -77,6 +79,7 @@ class GrowingTable:
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:
             self._writer.close()
+        self._file.close()
 
     def add(self, columns: Mapping[str, Any]) -> None:
         """Add the rows of an episode. Raises BadInput where a column has another type than before."""
@@ -86,7 +89,10 @@ class GrowingTable:
         table = pa.table(dict(columns))
         if self._writer is None:
             self._path.parent.mkdir(parents=True)
-            self._writer = pq.ParquetWriter(self._path, table.schema)
+            file = self._file.enter_context(
+                self._path.open("wb")
+            )  # by name, Arrow takes none that is not UTF-8
+            self._writer = pq.ParquetWriter(file, table.schema)
         try:
             self._writer.write_table(table.cast(self._writer.schema))
         except (pa.ArrowException, ValueError) as error:
@@ -126,7 +132,8 @@ def write_episodes(path: Path, episodes: Sequence[ExportedEpisode], camera: str,
         }
         for episode in episodes
     ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    with path.open("wb") as file:
+        pq.write_table(pa.Table.from_pylist(rows), file)
 
 
 def video_columns(episode: ExportedEpisode, camera: str, fps: int) -> dict[str, Any]:
@@ -162,7 +169,8 @@ def write_tasks(path: Path, texts: Sequence[str]) -> None:
     ]
     pandas = {"index_columns": [index], "column_indexes": [], "columns": columns}
     table = pa.table({"task_index": list(range(len(texts))), index: list(map(as_utf8, texts))})
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
+    with path.open("wb") as file:
+        pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), file)
 
 
 def as_utf8(text: str) -> str:

@@ -21,8 +21,9 @@ def check_model(model: VideoModel, seed: int = 0) -> None:
 
     In this order: members, shapes, dtype and finite logits; equal calls give equal logits; ``keep``; no input sees a
     later one; ``visible`` hides entries; windows and one input at a time give what prefill gives; slots are
-    overwritten, and need not be the position; inputs need not be neighbours; clips do not touch each other; padding
-    is harmless; ``move`` and ``copy_rows``, where they are offered; ``pathwise`` decides the tokens of ``ar``.
+    overwritten; inputs need not be neighbours, and their slots need not be their positions; clips do not touch each
+    other; padding is harmless; ``move`` and ``copy_rows``, where they are offered; ``pathwise`` decides the tokens of
+    ``ar``.
 
     Logits are compared up to rounding, tokens in float32 and float64 only: check an adapter in one of these.
 
@@ -176,7 +177,10 @@ def check_gaps(trial: ModelTrial) -> None:
         for i, place in enumerate(places)
     ]
     trial.same(
-        found, torch.cat(alone, 1), "inputs of one pass that are no neighbours get other logits than alone"
+        found,
+        torch.cat(alone, 1),
+        "inputs of one pass that are no neighbours get other logits than alone: are positions counted on from the "
+        "first?",
     )
 
 
@@ -257,6 +261,6 @@ def check_tokens(trial: ModelTrial) -> None:
 
 CHECKS: tuple[Callable[[ModelTrial], None], ...] = (
     *(check_shapes, check_equal_calls, check_keep, check_causality, check_visible, check_windows),
-    *(check_one_by_one, check_rewritten, check_slots, check_gaps, check_rows, check_padding),
+    *(check_one_by_one, check_rewritten, check_gaps, check_slots, check_rows, check_padding),
     *(check_move, check_copied_rows, check_tokens),
 )
