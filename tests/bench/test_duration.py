@@ -31,6 +31,7 @@ class Timed:
         return decode(*given, observe=look if observe else None, **more)
 
 
+@pytest.mark.slow
 def test_a_few_passes_are_timed_at_every_window(tmp_path: Path, tiny_pair: Path) -> None:
     np.save(tmp_path / "contexts.npy", np.zeros((2, 2, 4, 6), np.int64))
     config = BenchConfig(

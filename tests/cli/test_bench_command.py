@@ -110,6 +110,7 @@ def test_compares_decoders_with_ar(
     assert (out / "nfe.pdf").is_file()
 
 
+@pytest.mark.slow
 def test_compiled_passes_find_the_same(
     monkeypatch: pytest.MonkeyPatch, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_takes_more_but_no_other_bench(
     assert len(rows_of(tmp_path)) == len(before)
 
 
+@pytest.mark.slow
 def test_notices_a_decoder_that_has_changed(
     capsys: pytest.CaptureFixture, clips: list[Path], tiny_pair: Path, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def check_the_answer(out: str, seconds: dict[tuple[str, int], float]) -> None:
     assert "  * has no numbers here: tokens per pass of `gs_sjd`" in lines
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first(gpu: Any, tmp_path: Path, capsys: Any) -> None:
     """Of the default decoder, though only another was counted; or that it is unknown."""
     words = [

@@ -24,6 +24,7 @@ pytestmark = (
 )  # the protocols' shapes are checked elsewhere; fake tensors are slow under the hook
 
 
+@pytest.mark.slow
 def test_it_is_that_of_the_adapter(tiny_pair: Path) -> None:
     """Of a Cosmos model, whose outline is made of its networks on the meta device."""
     measured = outline_of("tiny", *vidjacobi.load(tiny_pair, "cpu", "float32"))
@@ -128,6 +129,7 @@ def test_a_command_takes_such_a_model(words: list[str], tmp_path: Path, capsys: 
     assert main([filled[0], "--model", "own_model:load", *filled[1:]]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bench_takes_such_a_model(tmp_path: Path) -> None:
     clip = Path(vidjacobi.__file__).parent / "assets" / "sample.mp4"
     words = [

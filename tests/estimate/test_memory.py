@@ -137,6 +137,7 @@ def test_every_decoders_cache_is_the_real_one(decoder: str, monkeypatch: pytest.
     assert simulate.decoding(nano(), shape(decoder)).cache == made[0]
 
 
+@pytest.mark.slow
 def test_simulated_peaks_are_real_ones() -> None:
     """Attention keeps no scores on either side; small buffers of the CPU's kernels are let through."""
     model, tokenizer = vidjacobi.load("nano", "cpu", "float32")

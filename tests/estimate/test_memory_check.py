@@ -39,6 +39,7 @@ def needed(asked: MemoryQuestion, dtype: torch.dtype = torch.float32) -> int:
     return memory_of(asked.scenario(dtype)).peak
 
 
+@pytest.mark.slow
 def test_what_fits_is_admitted() -> None:
     asked = question()
     needs = memory_of(asked.scenario(torch.float32))

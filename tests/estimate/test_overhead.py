@@ -62,6 +62,7 @@ def test_a_compiled_pass_of_the_4b_is_its_forward() -> None:
         assert share.share == pytest.approx(share.outside / (share.outside + share.forward), rel=0.1)
 
 
+@pytest.mark.slow
 def test_kernel_by_kernel_more_is_moved() -> None:
     (eager,), (compiled,) = (
         predict_overhead("4b", "h100", ["pathwise"], 32, compiled=how) for how in (False, True)

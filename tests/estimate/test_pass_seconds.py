@@ -121,6 +121,7 @@ def test_quantised_weights_take_half_the_bytes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_wider_windows_and_longer_prefixes_never_take_less() -> None:
     machine = Machine(load_gpu("h100"), fitted().speed, "bfloat16")
     passes = PassPredictor(DecoderCosts(model(), RolloutShape(load_decoder("gs_sjd"))), machine)

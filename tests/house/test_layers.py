@@ -94,31 +94,31 @@ def module_names() -> set[str]:
     return {module_of(path) for path in FILES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_point_down(path: Path) -> None:
-    module = module_of(path)
-    own = layer_of(module)
-    if path.name != "__init__.py" or module != "vidjacobi":
-        assert own != "vidjacobi", (
-            f"{module} is in no layer: add it to LAYERS in this test, above everything that it imports"
-        )
-    for imported, lazy in imports_of(path):
-        target = layer_of(imported)
-        if target == own:
-            continue
-        if lazy and target in LAZY_ONLY:
-            assert own in MAY_IMPORT_THEM, f"{module} imports {imported}: only {MAY_IMPORT_THEM} may"
-            continue
-        assert target not in LAZY_ONLY or own in LAZY_ONLY, (
-            f"{module} imports {imported} at start-up: do it inside the function that needs it"
-        )
-        assert LAYERS.index(target) < LAYERS.index(own), (
-            f"{module} imports {imported}, which is above it: move what they share further down"
-        )
-        if own == "cosmos_adapter":
-            assert imported.startswith(ADAPTER_SEES), (
-                f"{module} imports {imported}: the adapter sees {ADAPTER_SEES}"
+def test_imports_point_down() -> None:
+    for path in FILES:
+        module = module_of(path)
+        own = layer_of(module)
+        if path.name != "__init__.py" or module != "vidjacobi":
+            assert own != "vidjacobi", (
+                f"{module} is in no layer: add it to LAYERS in this test, above everything that it imports"
             )
+        for imported, lazy in imports_of(path):
+            target = layer_of(imported)
+            if target == own:
+                continue
+            if lazy and target in LAZY_ONLY:
+                assert own in MAY_IMPORT_THEM, f"{module} imports {imported}: only {MAY_IMPORT_THEM} may"
+                continue
+            assert target not in LAZY_ONLY or own in LAZY_ONLY, (
+                f"{module} imports {imported} at start-up: do it inside the function that needs it"
+            )
+            assert LAYERS.index(target) < LAYERS.index(own), (
+                f"{module} imports {imported}, which is above it: move what they share further down"
+            )
+            if own == "cosmos_adapter":
+                assert imported.startswith(ADAPTER_SEES), (
+                    f"{module} imports {imported}: the adapter sees {ADAPTER_SEES}"
+                )
 
 
 def test_no_folder_imports_in_a_circle() -> None:
@@ -132,24 +132,26 @@ def test_no_layer_is_empty() -> None:
     assert set(LAYERS) <= modules, f"in LAYERS but gone: {set(LAYERS) - modules}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_files_stay_short(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    lines = len(path.read_text().splitlines())
-    assert lines <= LONGER.get(name, LONGEST), f"{name} has {lines} lines: split it by what it is about"
-    assert path.stem not in ("utils", "helpers", "misc", "common"), f"{name}: name it after what it does"
+def test_files_stay_short() -> None:
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        lines = len(path.read_text().splitlines())
+        assert lines <= LONGER.get(name, LONGEST), f"{name} has {lines} lines: split it by what it is about"
+        assert path.stem not in ("utils", "helpers", "misc", "common"), f"{name}: name it after what it does"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_nothing_is_unpickled(path: Path) -> None:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if re.search(r"\btorch\.load\(", line.split("#")[0]):
-            assert "weights_only=True" in line, f"{path.name}:{number}: torch.load without weights_only=True"
-        assert not re.search(r"\b(dill|joblib)\b", line), f"{path.name}:{number}: reads a pickle"
-        assert not re.search(r"allow_pickle=(?!False)", line), f"{path.name}:{number}: reads a pickle"
-    name = path.relative_to(ROOT).as_posix()
-    problems = pickle_problems(tree_of(path), may_restrict=name in MAY_UNPICKLE)
-    assert not problems, f"{name}: {'; '.join(problems)}: reading a pickle can run anything"
+def test_nothing_is_unpickled() -> None:
+    for path in FILES:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(r"\btorch\.load\(", line.split("#")[0]):
+                assert "weights_only=True" in line, (
+                    f"{path.name}:{number}: torch.load without weights_only=True"
+                )
+            assert not re.search(r"\b(dill|joblib)\b", line), f"{path.name}:{number}: reads a pickle"
+            assert not re.search(r"allow_pickle=(?!False)", line), f"{path.name}:{number}: reads a pickle"
+        name = path.relative_to(ROOT).as_posix()
+        problems = pickle_problems(tree_of(path), may_restrict=name in MAY_UNPICKLE)
+        assert not problems, f"{name}: {'; '.join(problems)}: reading a pickle can run anything"
 
 
 def pickle_problems(tree: ast.AST, may_restrict: bool) -> list[str]:
@@ -202,7 +204,7 @@ def test_pickle_problems_are_found(source: str, may_restrict: bool, safe: bool) 
     assert (pickle_problems(ast.parse(source), may_restrict) == []) is safe
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_annotations_are_evaluated(path: Path) -> None:
+def test_annotations_are_evaluated() -> None:
     """Postponed ones would switch the shape checks of the tests off."""
-    assert "from __future__ import annotations" not in path.read_text()
+    for path in FILES:
+        assert "from __future__ import annotations" not in path.read_text()
