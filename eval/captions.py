@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidjacobi.bench.decode_rows import AR
+from vidjacobi.errors import number_of
 from vidjacobi.eval.prediction import REFERENCES
 from vidjacobi.eval.results import Line
 from vidjacobi.eval.settings import EvalConfig
@@ -17,9 +18,10 @@ METRICS = (
 
 def setting(config: EvalConfig, clips: int) -> str:
     """What was run, as a sentence."""
-    stride = f", every {config.stride}th frame" if config.stride > 1 else ""
+    stride = f", stride {config.stride}" if config.stride > 1 else ""
     return (
-        f"Rollouts of {config.model} on {config.dataset}: {clips} clips, {config.context} frames given, "
+        f"Rollouts of {config.model} on {config.dataset}: {number_of(clips, 'clip')}, "
+        f"{number_of(config.context, 'frame')} given, "
         f"{config.frames} predicted{stride}, temperature {config.temperature:g}, top-p {config.top_p:g}, "
         f"seed {config.seed}."
     )
@@ -43,7 +45,7 @@ def conventions(config: EvalConfig, measured: Mapping[str, Any], label: str, dev
     if floor:
         found.append(
             f"Floor of {label}: {floor['mean']:.1f}, the mean distance of two disjoint halves "
-            f"({floor['clips_per_half']} clips each) of the real clips."
+            f"({number_of(floor['clips_per_half'], 'clip')} each) of the real clips."
         )
     return found
 

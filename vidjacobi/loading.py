@@ -46,6 +46,7 @@ DOMAINS = {
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
 TRANSFORMERS = "cosmos_adapter.pair:load_transformer"
 TOKENIZER_FILES = "cosmos_adapter.tokenizer.weights:load_tokenizer"
+_TWO_TOKENIZERS = "{} brings a video tokenizer of its own: leave --tokenizer out"
 # name -> "module:function", called with the name and a dtype
 OUTLINES = {
     **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
@@ -153,6 +154,8 @@ def _compiled(model: VideoModel, mode: str) -> VideoModel:
 
 def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torchscript: bool) -> Pair:
     if is_shipped(name):
+        if tokenizer is not None:
+            raise InvalidArgument(_TWO_TOKENIZERS.format(name))
         return resolve(MODELS[name])(runtime)
     if own := own_model(name):
         return _own_pair(own, runtime, tokenizer, run_torchscript)
@@ -170,7 +173,7 @@ def _own_pair(
             "with --tokenizer. Tokens can be decoded without: vidjacobi.load_model"
         )
     if codec is not None and tokenizer is not None:
-        raise InvalidArgument(f"{own.name} brings a video tokenizer of its own: leave --tokenizer out")
+        raise InvalidArgument(_TWO_TOKENIZERS.format(own.name))
     if codec is None:
         folder = _folder(str(tokenizer), "tokenizer")
         codec = resolve(TOKENIZER_FILES)(folder, runtime.device, runtime.dtype, run_torchscript)
@@ -282,8 +285,7 @@ def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) ->
     if tokenizer is not None:
         return _folder(str(tokenizer), "tokenizer")
     folder = weights if weights.is_dir() else weights.parent
-    beside = folder / "tokenizer"
-    if beside.is_dir():
+    if (beside := folder / "tokenizer").is_dir():
         return beside
     if (folder / "encoder.jit").is_file():
         return folder

@@ -60,7 +60,10 @@ def real(name: str, value: object) -> float:
     """The argument ``name`` as a float. Raises InvalidArgument for what is no number, and for True and False."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidArgument(f"{name} must be a number, not {shown(value)}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # such as 10**400
+        raise InvalidArgument(f"{name} is beyond every number that can be computed with") from None
 
 
 def of_kind(name: str, value: T, kinds: type | tuple[type, ...], words: str) -> T:

@@ -304,6 +304,9 @@ def test_the_video_to_watch_is_as_large_as_wished(
     )  # the clip has no further frame
     assert size_of(tmp_path / "clip" / "plain.mp4") == (32, 48)
     assert "scale" in refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, "--scale", 99)
+    for number in ("2.0", "1_0"):  # read as every other number of a flag
+        said = refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, "--scale", number)
+        assert f"--scale: must be a whole number, not '{number}'" in said
     assert "did you mean" in refusal(capsys, *base(tiny_pair, tmp_path / "o"), clip, "--resampling", "nerest")
 
 
@@ -318,6 +321,11 @@ def test_a_page_shows_all_futures_beside_the_truth(
         assert words in page
     record = json.loads((tmp_path / "clip" / "sample-1" / "rollout.json").read_text())
     assert record["tokens_sha256"] in page
+    assert "2 frames after the context" in page
+    run(capsys, *base(tiny_pair, tmp_path / "one"), clip, "--frames", 1, "--html", *how)
+    page = (tmp_path / "one" / "clip" / "rollout.html").read_text()
+    assert "1 frame after the context" in page
+    assert "1 frames" not in page
 
 
 @pytest.mark.parametrize("how", [[], ["--stream"]])

@@ -289,3 +289,9 @@ def test_ar_runs_beside_decoders_with_windows() -> None:
     assert [case.key for case in cases] == [("sjd", 16), ("sjd", 32)]
     with pytest.raises(InvalidArgument, match="leave its window out"):
         load_bench("quick", {"decoders": [{"name": "ar", "window": 16}]})
+
+
+def test_a_decoder_file_that_lacks_settings_is_told_which(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("window: 8\n")
+    with pytest.raises(InvalidArgument, match=r"decoder 'mine' lacks guarantee, paper, summary, method; see"):
+        load_decoder(str(tmp_path / "mine.yaml"))

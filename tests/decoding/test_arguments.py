@@ -42,6 +42,8 @@ def refusal(call: Any, *arguments: Any, **options: Any) -> str:
         contexts().numpy(),
         list(contexts().numpy()),
         contexts().bool(),
+        contexts().to("meta"),
+        contexts().to_sparse(),
         contexts().to(torch.complex64),
         [1, 2],
         {"a": 1},
@@ -74,6 +76,8 @@ def test_a_context_is_tensors(context: Any) -> None:
             "start, sample and chunk of a clip id must be a whole number",
         ),
         ({"model": 5}, "the model (int) lacks vocab_size"),
+        ({"observe": 5}, "observe must be a function, not 5 (int)"),
+        ({"watch": "x"}, "watch must be a function, not 'x' (str)"),
     ],
 )
 def test_other_types_in_decode(options: dict[str, Any], words: str) -> None:
@@ -86,6 +90,7 @@ def test_other_types_in_decode(options: dict[str, Any], words: str) -> None:
     [
         ({"temperature": "1"}, "temperature must be a number, not '1' (str)"),
         ({"temperature": True}, "temperature must be a number"),
+        ({"temperature": 10**400}, "temperature is beyond every number"),
         ({"top_p": None}, "top-p must be a number, not None (NoneType)"),
         ({"top_k": 2.5}, "top-k must be a whole number, not 2.5"),
         ({"seed": "a"}, "the seed must be a whole number, not 'a'"),

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,11 @@ def with_interval(decoder: str, window: int, low: float, high: float) -> Line:
 )
 def test_what_is_said_of_the_decoders_is_computed(lines: list[Line], text: str) -> None:
     assert captions.against_ar(lines, "FVD") == text
+
+
+def test_one_clip_of_one_frame_is_named_as_such() -> None:
+    said = captions.setting(replace(CONFIG, context=1, stride=2), 1)
+    assert "1 clip, 1 frame given, 24 predicted, stride 2, " in said
 
 
 def test_no_caption_promises_what_the_numbers_can_contradict() -> None:

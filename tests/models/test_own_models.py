@@ -101,6 +101,8 @@ def test_a_folder_goes_before_a_name(
 def test_its_tokenizer_is_its_own(tiny_pair: Path) -> None:
     with pytest.raises(InvalidArgument, match="brings a video tokenizer of its own"):
         vidjacobi.load(NAME, tokenizer=tiny_pair / "tokenizer")
+    with pytest.raises(InvalidArgument, match="micro brings a video tokenizer of its own"):
+        vidjacobi.load("micro", tokenizer=tiny_pair / "tokenizer")
     _, tokenizer = vidjacobi.load(
         "own_model:load_without_tokenizer", "cpu", tokenizer=tiny_pair / "tokenizer"
     )

@@ -81,6 +81,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (0, 9, False, "9 frames needed, but the clip has 6"),
         (4, 3, False, "3 frames needed from frame 4 on, but the clip has 6"),
+        (6, 1, False, "1 frame needed from frame 6 on, but the clip has 6"),
         (0, 7, True, "7 frames needed, but the clip has 6"),
         (1, 2, True, "exclude each other"),
         (-1, 2, False, "the start counts from 0"),

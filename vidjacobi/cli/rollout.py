@@ -70,7 +70,7 @@ def _add_output(parser: ArgumentParser) -> None:
     switch("--overwrite", help="replace earlier rollouts of the same name")
     grows = "write rollout.mp4 as frames are decided: it plays while it grows, and stays when interrupted"
     switch("--stream", help=grows)
-    add("--scale", type=int, metavar="N", help="enlarge rollout.mp4 N times (until it is 320 wide)")
+    add("--scale", type=options.whole, metavar="N", help="enlarge rollout.mp4 N times (until it is 320 wide)")
     add("--resampling", default="lanczos", help="how it is enlarged: lanczos or nearest (lanczos)")
     switch("--html", help="also write rollout.html: all futures beside the truth, in step, and the numbers")
     switch("--tokens", help="also write tokens.npy, the latent grid [t h w]")

@@ -1,7 +1,7 @@
 """What a decoder is: ``configs/decoder/*.yaml`` as a record of registry names and numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
@@ -118,10 +118,14 @@ def decoder_config(name: str, values: dict[str, Any], overrides: Mapping[str, An
     values = of_their_types(name, values)
     if values.get("lanes"):
         values["lanes"] = with_curve(values["lanes"])
-    try:
-        return DecoderConfig(name=name, **values)
-    except TypeError as error:
-        raise InvalidArgument(f"decoder {name!r}: {error}") from error
+    lacking = [
+        field.name for field in fields(DecoderConfig) if field.default is field.default_factory is MISSING
+    ]
+    if absent := [key for key in lacking if key not in ("name", *values)]:
+        raise InvalidArgument(
+            f"decoder {name!r} lacks {', '.join(absent)}; see configs/decoder/pathwise.yaml"
+        )
+    return DecoderConfig(name=name, **values)
 
 
 def of_their_types(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

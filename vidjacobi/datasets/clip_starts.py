@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vidjacobi.datasets.contract import Entry, Episode, FrameSource, Skipped
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.registry import lookup
 from vidjacobi.video.records import ReadClip
 
@@ -115,7 +115,7 @@ class Padded:
             return self.frames.read(start, count, stride)
         if start < 0 or end >= self.length:
             raise BadInput(
-                f"{count} frames needed from frame {start} on with stride {stride}, "
+                f"{number_of(count, 'frame')} needed from frame {start} on with stride {stride}, "
                 f"but the padded episode has {self.length}"
             )
         # 10 frames are there; 4 frames from frame 6 with stride 2 are 6 and 8, then frame 9 twice: real is 2. From
@@ -131,4 +131,4 @@ class Padded:
 
 
 def _too_short(entry: Episode, there: int, needed: int) -> str:
-    return f"{entry.source}: too short: {there} frames, but {needed} are needed"
+    return f"{entry.source}: too short: {number_of(there, 'frame')}, but {needed} are needed"

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.output.names import LONGEST, safe_name
 from vidjacobi.video.records import ReadClip
 
@@ -139,7 +139,7 @@ def counted(entry: Entry, least: int = 1) -> Entry:
     except BadInput as error:
         return Skipped(entry.id, str(error))
     if there < least:
-        return Skipped(entry.id, f"{entry.source}: {there} frames, but {least} are needed")
+        return Skipped(entry.id, f"{entry.source}: {number_of(there, 'frame')}, but {least} are needed")
     return entry
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from vidjacobi.datasets.contract import FrameSource
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.clips import ClipInfo, ReadClip, open_clip, read_frames
 
 _POINTER_BYTES = 1024  # git-lfs pointers are smaller than this, so larger files need not be opened
@@ -49,7 +49,7 @@ class Stretch:
         end = start + (count - 1) * stride
         if start < 0 or (self.length is not None and end >= self.length):
             raise BadInput(
-                f"{count} frames needed from frame {start} on with stride {stride}, "
+                f"{number_of(count, 'frame')} needed from frame {start} on with stride {stride}, "
                 f"but the episode has {self.length}"
             )
         # ``start`` counts within the stretch, not within the other source.

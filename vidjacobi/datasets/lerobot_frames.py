@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from vidjacobi.datasets.contract import FrameSource, reason_of
 from vidjacobi.datasets.frame_sources import File, Stretch, state_of, thinned, trouble_with
 from vidjacobi.datasets.side_files import path_below
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.images import image_from_bytes, read_image, stacked
 from vidjacobi.video.records import ReadClip
 
@@ -189,7 +189,7 @@ class InParquet:
         last = start + (count - 1) * stride
         if start < 0 or count < 1 or stride < 1 or last >= len(numbers):
             raise BadInput(
-                f"{self.rows.name}: {count} frames needed from frame {start} on with stride {stride}, "
+                f"{self.rows.name}: {number_of(count, 'frame')} needed from frame {start} on with stride {stride}, "
                 f"but it has {len(numbers)}"
             )
         rows = self.rows.read([self.camera], numbers[start : last + 1 : stride])

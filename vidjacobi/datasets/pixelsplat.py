@@ -18,7 +18,7 @@ from vidjacobi.datasets.cameras import Cameras, cameras_of_table, table_of_camer
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id, reason_of
 from vidjacobi.datasets.frame_sources import trouble_with
 from vidjacobi.datasets.side_files import read_json
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.shapes import Frames
 from vidjacobi.video.images import image_from_bytes, stacked
 from vidjacobi.video.records import ReadClip
@@ -46,8 +46,8 @@ class InChunk:
         total, last = self.count(), start + (count - 1) * stride
         if start < 0 or count < 1 or stride < 1 or last >= total:
             raise BadInput(
-                f"{self.chunk}, clip {self.key}: {count} frames needed from frame {start} on with stride "
-                f"{stride}, but it has {total}"
+                f"{self.chunk}, clip {self.key}: {number_of(count, 'frame')} needed from frame {start} on "
+                f"with stride {stride}, but it has {total}"
             )
         name = f"{self.chunk}, clip {self.key}"
         labels = {i: f"{name}, frame {i}" for i in range(start, last + 1, stride)}

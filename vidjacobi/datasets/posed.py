@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from vidjacobi.datasets.cameras import Cameras, read_cameras
 from vidjacobi.datasets.frame_sources import File
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.images import frame_files, read_images
 from vidjacobi.video.records import ReadClip
 
@@ -41,7 +41,7 @@ class Posed:
         frames = File(self.path).count()
         if frames != len(cameras):
             raise BadInput(
-                f"{self.path}: {frames} frames, but {self.poses.name} has {len(cameras)} cameras; "
+                f"{self.path}: {number_of(frames, 'frame')}, but {self.poses.name} has {len(cameras)} cameras; "
                 "cut the video at the timestamps of its pose file"
             )
         return frames
@@ -65,7 +65,7 @@ class NamedByTime:
         last = start + (count - 1) * stride
         if start < 0 or count < 1 or stride < 1 or last >= len(files):
             raise BadInput(
-                f"{self.folder}: {count} frames needed from frame {start} on with stride {stride}, "
+                f"{self.folder}: {number_of(count, 'frame')} needed from frame {start} on with stride {stride}, "
                 f"but the clip has {len(files)}"
             )
         pictures = read_images(files[start : last + 1 : stride])

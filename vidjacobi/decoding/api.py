@@ -188,16 +188,24 @@ def context_rows(context: Contexts) -> list[Int[Tensor, "_"]]:
         )
     rows = list(context)
     for row in rows:
-        if not isinstance(row, Tensor) or row.ndim != 1 or row.dtype not in TOKEN_DTYPES:
+        if not isinstance(row, Tensor) or not _is_row(row):
             raise InvalidArgument(
                 f"a context must be integer token ids [tokens] as a tensor, not {tensor_words(row)}"
             )
     return [row.to("cpu", torch.long) for row in rows]
 
 
+def _is_row(row: Tensor) -> bool:
+    held = row.layout == torch.strided and not row.is_meta  # a tensor on meta has no numbers
+    return held and row.ndim == 1 and row.dtype in TOKEN_DTYPES
+
+
 def tensor_words(value: object) -> str:
     """A tensor's dtype and shape; the type of anything else."""
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else shown(value)
+    if not isinstance(value, Tensor):
+        return shown(value)
+    kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+    return f"{kind}{value.dtype} {list(value.shape)}{' on meta' if value.is_meta else ''}"
 
 
 def counts_of(new_tokens: object, clips: int) -> list[int]:

@@ -22,7 +22,7 @@ from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Ver
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.grid import Grid
 from vidjacobi.models.protocol import RowModel, VideoModel
-from vidjacobi.registry import build
+from vidjacobi.registry import build, shown
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
@@ -263,6 +263,11 @@ class Hooks:
     measure: bool = False
     observe: Callable[[Progress], None] | None = None
     watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        for name, called in (("observe", self.observe), ("watch", self.watch)):
+            if called is not None and not callable(called):
+                raise InvalidArgument(f"{name} must be a function, not {shown(called)}")
 
 
 NO_HOOKS = Hooks()

@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from vidjacobi.errors import number_of
 from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import histogram
 from vidjacobi.html_report.page import Clip, Column, Figure, Page, Section, Table, Track, write_page
@@ -36,9 +37,12 @@ def write_rollout_page(
     first, names = records[0], [f"future {record['sample']}" for record in records]
     tracks = [Track(name, video) for name, video in zip(names, videos, strict=True)]
     if len(truth):
-        tracks.insert(0, Track("truth", truth, f"{first['truth_frames']} frames after the context"))
+        tracks.insert(
+            0, Track("truth", truth, f"{number_of(first['truth_frames'], 'frame')} after the context")
+        )
     clip = Clip(title, first["fps"], tracks, first["context_frames"], notes=first["notes"])
-    seen = f"The first {first['context_frames']} frames are the context, as the model saw it."
+    given = first["context_frames"]
+    seen = f"The first {f'{given} frames are' if given > 1 else 'frame is'} the context, as the model saw it."
     rows = [row_of(name, record) for name, record in zip(names, records, strict=True)]
     table = Table(COLUMNS, rows, "What each future took")
     decided = list(chain.from_iterable(chain.from_iterable(r["acceptance_lengths"] for r in records)))
@@ -58,7 +62,7 @@ def row_of(name: str, record: Mapping[str, Any]) -> list[Any]:
 def summary_of(records: Sequence[Mapping[str, Any]]) -> str:
     """What was made, as a sentence."""
     first, futures = records[0], f"{len(records)} futures" if len(records) > 1 else "One future"
-    return f"{futures} of {first['predicted_frames']} frames, with {first['config']['model']}."
+    return f"{futures} of {number_of(first['predicted_frames'], 'frame')}, with {first['config']['model']}."
 
 
 def facts_of(record: Mapping[str, Any]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.registry import lookup
 from vidjacobi.video.index import VideoIndex, recent_index
 from vidjacobi.video.records import DEFAULT, READERS
@@ -62,14 +62,15 @@ class Selection:
         start = available - self.span if self.from_end else self.start
         if missing and (self.from_end or start + self.span > available):
             raise BadInput(
-                f"{path}: damaged or cut short: only {available} of its {available + missing} frames can be read, "
+                f"{path}: damaged or cut short: only {available} of its "
+                f"{number_of(available + missing, 'frame')} can be read, "
                 f"and {'its end' if self.from_end else 'more'} is asked for; copy or download it again"
             )
         if start < 0 or start + self.span > available:
             at = "" if self.from_end or not self.start else f" from frame {self.start} on"
             at += f" with stride {self.stride}" if self.stride > 1 else ""
             raise BadInput(
-                f"{path}: {self.count} frames needed{at}, but the clip has {available}; "
+                f"{path}: {number_of(self.count, 'frame')} needed{at}, but the clip has {available}; "
                 "ask for fewer frames or name a longer clip"
             )
         return start
@@ -121,7 +122,7 @@ def describe(index: VideoIndex) -> tuple[str, ...]:
     """Notes about a file that can be read but is odd."""
     notes = [*index.odd, *index.traits]
     if index.missing:
-        notes.append(f"cut short: {index.missing} frames at the end are missing")
+        notes.append(f"cut short: {number_of(index.missing, 'frame')} missing at the end")
     if not np.array_equal(index.at_constant_rate(), np.arange(len(index.stamps))):
         notes.append(f"variable frame rate, resampled by time to {float(index.rate):.3f} fps")
     return tuple(notes)
