@@ -66,6 +66,13 @@ def test_an_animated_avif_is_no_still_picture(tmp_path: Path) -> None:
     assert open_clip(path).frames == 5
 
 
+def test_the_transparency_of_an_avif_is_no_tile(tmp_path: Path) -> None:
+    path = tmp_path / "a.avif"
+    Image.fromarray(np.dstack([moving(1)[0], np.full((64, 96), 99, np.uint8)])).save(path)
+    info = open_clip(path)
+    assert (info.frames, info.notes) == (1, ("its transparency is not read",))
+
+
 def test_an_edit_list_that_leaves_out_the_end_is_no_damage(tmp_path: Path) -> None:
     source = encode(tmp_path / "whole.mp4", moving(48), g="12", bf="2")
     path = with_edit(source, tmp_path / "trimmed.mp4", 1000, 1024)

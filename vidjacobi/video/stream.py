@@ -58,8 +58,13 @@ def _preference(stream: VideoStream) -> tuple[bool, bool]:
 
 
 def films_of(container: InputContainer) -> list[VideoStream]:
-    """The video streams that are no cover pictures."""
-    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    """The video streams that are neither cover pictures nor the transparency of an AVIF picture."""
+    cover = av.stream.Disposition.attached_pic
+    return [s for s in container.streams.video if not (s.disposition & cover or _is_alpha(s))]
+
+
+def _is_alpha(stream: VideoStream) -> bool:
+    return stream.frames == 1 and stream.metadata.get("title") == "Alpha"  # as FFmpeg calls it
 
 
 def promised_frames(container: InputContainer, stream: VideoStream) -> int:
@@ -76,7 +81,9 @@ def traits_of(container: InputContainer, stream: VideoStream, picture: VideoFram
         f"its pixels are {shape} times as wide as high and are taken as squares": shape not in (None, 0, 1),
         "interlaced: each picture holds two times, one in every other line": picture.interlaced_frame,
         f"HDR ({_HDR.get(picture.color_trc)}): its brightness is not mapped": picture.color_trc in _HDR,
-        "its transparency is not read": stream.metadata.get("alpha_mode") == "1"
+        "its transparency is not read": (
+            stream.metadata.get("alpha_mode") == "1" or any(map(_is_alpha, container.streams.video))
+        )
         and not any(component.is_alpha for component in picture.format.components),
     }
     return tuple(note for note, holds in told.items() if holds)
