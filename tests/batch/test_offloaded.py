@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from batches import Batch, hashes
 
@@ -29,6 +30,7 @@ class WatchedDevice(SharedDevice):
         return super().turn(name)
 
 
+@pytest.mark.slow
 def test_an_offloaded_batch_is_the_same(
     batch: Batch, flags: dict[str, Any], reader: TimedReader, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_plan_of_a_bench_writes_a_curve(gpu: Any, bench: str, tmp_path: Path, ca
     assert parts.lanes.seconds == pytest.approx([line["each"] for line in fast], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_doctor_says_what_fits(gpu: Any, capsys: Any) -> None:
     words = ["doctor", "--model", "nano", "--decoder", "jacobi", "--samples", "4", "--window", "32"]
     assert main([*words, "--gpu", gpu(4000)]) == 0

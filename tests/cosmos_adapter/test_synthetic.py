@@ -81,6 +81,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} <= {"mine", "huge"}
 
 
+@pytest.mark.slow
 def test_loading_makes_no_second_copy(tmp_path: Path) -> None:
     """VmHWM counts the pages of the mapped file too, so it is an upper bound of the memory that is needed."""
     spec = replace(MODEL, dim=512, n_layers=8, ffn_hidden_size=4096, vocab_size=64)

@@ -268,6 +268,7 @@ def test_damaged_chunks(rooms_sets: Path, tmp_path: Path) -> None:
     assert "not a chunk of tensors, or damaged" in skipped(next(iter(open_dataset(tmp_path))))
 
 
+@pytest.mark.slow
 def test_ten_thousand_clips_are_listed_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidjacobi.datasets.frame_sources.open_clip", None)
     monkeypatch.setattr("vidjacobi.datasets.posed.read_cameras", None)

@@ -126,7 +126,10 @@ CASES = every_case()
 THRESHOLD = CHANCE / (len(CASES) + len(SHIPPED))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("pathwise", "sjd") else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED],
+)
 def test_a_shipped_decoder_has_the_joint_probs(name: str) -> None:
     """With its own lanes and draft tree."""
     config = load_decoder(name)

@@ -32,7 +32,12 @@ from doc_pages import (
 )
 from robot_sets import write_robot_set
 
-SLOW_PAGES = ("batch", "decoders")  # with whole commands that other fast tests run as well
+SLOW_PAGES = (
+    "batch",
+    "decoders",
+    "quickstart",
+    "your_model",
+)  # with whole commands that other fast tests run as well
 README, LOG = ROOT / "README.md", ROOT / "docs" / "log"
 # How many blocks of each page cannot run. A new one is to be counted here, with a reason beside it on the page.
 NOT_RUN = {

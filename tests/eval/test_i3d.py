@@ -22,6 +22,7 @@ def black_against_white(frames: int, features) -> float:
     return float((sets[0] - sets[1]).square().sum())
 
 
+@pytest.mark.slow
 def test_black_against_white_is_as_published(fvd_extractor: Extractor) -> None:
     """151.39244 in JunyaoHu/common_metrics_on_video_quality, for the TF-hub network itself."""
     assert black_against_white(30, fvd_extractor) == pytest.approx(151.39244, abs=1e-3)

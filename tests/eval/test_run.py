@@ -21,6 +21,8 @@ from vidjacobi.eval.results import Line
 from vidjacobi.eval.run import Tell, clips_of, evaluate
 from vidjacobi.eval.settings import EvalConfig, load_eval
 
+pytestmark = pytest.mark.unchecked  # tests of the parts check shapes
+
 CLIPS = 3
 
 
@@ -116,6 +118,7 @@ def test_tables_and_report(finished: tuple[Path, list[Line]]) -> None:
     assert (out / "decodes" / "bench.md").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_the_command(capsys: pytest.CaptureFixture, data: Path, tiny_pair: Path, tmp_path: Path) -> None:
     """With a program as the feature network that answers as FVD's does, and says the same of every clip."""

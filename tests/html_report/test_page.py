@@ -254,6 +254,7 @@ def test_a_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         write_page(tmp_path / "nowhere" / "report.html", Page("title", []))
 
 
+@pytest.mark.slow
 def test_one_clip_at_a_time_is_in_memory(tmp_path: Path) -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
 
