@@ -36,7 +36,9 @@ def test_help_is_quick(name: str) -> None:
 
 def test_a_rollout_imports_what_it_needs(tmp_path: Path) -> None:
     """Nothing of other commands, and no compiler, which costs a second and 160 MB."""
-    loaded = modules_after(["rollout", "--model", "micro", "--frames", "1", "--device", "cpu", "--out", str(tmp_path)])
+    loaded = modules_after(
+        ["rollout", "--model", "micro", "--frames", "1", "--device", "cpu", "--out", str(tmp_path)]
+    )
     assert (tmp_path / "sample" / "rollout.mp4").is_file()
     ours = {module for module in loaded if module.split(".")[0] in PROJECT}
     assert len(ours) <= MODULES

@@ -15,7 +15,7 @@ from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import replacing
 from vidjacobi.video import writer
 from vidjacobi.video.clips import open_clip, read_frames, write_video
-from vidjacobi.video.writer import GrowingVideo, pad_even
+from vidjacobi.video.writer import GrowingVideo, pad_even, write_pieces
 
 
 @pytest.mark.parametrize("fps", [3, 12.5, 25.0, Fraction(30000, 1001), 30000 / 1001])
@@ -166,3 +166,14 @@ def test_what_a_growing_video_refuses(tmp_path: Path) -> None:
     with pytest.raises(BadOutput, match=r"the H\.264 encoder refused 20000x2"):
         GrowingVideo(tmp_path / "a.mp4", 25).add(torch.zeros(1, 2, 20000, 3, dtype=torch.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pieces_are_written_as_the_whole(tmp_path: Path) -> None:
+    """One piece at a time is asked for, and the pictures are the same."""
+    frames = torch.randint(0, 256, (7, 32, 48, 3), generator=torch.Generator().manual_seed(3)).byte()
+    write_video(tmp_path / "whole.mp4", frames, 25)
+    write_pieces(tmp_path / "pieces.mp4", iter(frames.split(3)), 25)
+    whole, pieces = (read_frames(tmp_path / f"{name}.mp4", 0, 7).frames for name in ("whole", "pieces"))
+    assert torch.equal(whole, pieces)
+    with pytest.raises(BadOutput, match="no frames"):
+        write_pieces(tmp_path / "none.mp4", [], 25)

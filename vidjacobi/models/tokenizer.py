@@ -13,6 +13,9 @@ from vidjacobi.shapes import GridTokens, Pixels
 MEMBERS = ("frame_size", "stride_t", "max_frames", "encode", "to_frames")
 
 
+MOST_SAMPLES = 1_000_000  # futures of one clip, far more than any memory holds
+
+
 @runtime_checkable
 class VideoTokenizer(Protocol):
     """A causal discrete video tokenizer: 1 + s*k frames become 1 + k latent frames, where s is ``stride_t``.
@@ -84,8 +87,8 @@ def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoT
         )
     if new_frames < 1:
         raise InvalidArgument(f"frames must be at least 1, not {new_frames}")
-    if samples < 1:
-        raise InvalidArgument(f"samples must be at least 1, not {samples}")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise InvalidArgument(f"samples must be at least 1 and at most {MOST_SAMPLES:,}, not {samples}")
 
 
 def latent_frames(frames: int, tokenizer: VideoTokenizer) -> int:

@@ -20,10 +20,11 @@ from vidjacobi.runtime import versions
 from vidjacobi.shapes import Frames
 from vidjacobi.video.contact_sheet import write_sheet
 from vidjacobi.video.side_by_side import SideBySide, View
-from vidjacobi.video.writer import write_video
+from vidjacobi.video.writer import write_pieces, write_video
 
 # to watch, to measure, to print, and what was done
 VIDEO, PLAIN, SHEET, RECORD, PAGE = "rollout.mp4", "plain.mp4", "sheet.png", "rollout.json", "rollout.html"
+_PIECE = 32  # frames that are enlarged at a time
 # keys of a record that the command's last line repeats; only a streamed rollout has all
 SUMMARY = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
 
@@ -144,7 +145,9 @@ def summary_of(record: dict[str, Any], folder: Path) -> dict[str, Any]:
 def write_rollout(folder: Path, job: ClipJob, rolled: Rollout, sample: int, extras: Extras) -> dict[str, Any]:
     """Write one sample's files into the existing ``folder``; returns its record."""
     frames, context = torch.cat([rolled.context, rolled.predicted[sample]]), len(rolled.context)
-    write_video(folder / VIDEO, SideBySide(context, job.truth, extras.view).show(frames), job.clip.fps)
+    side = SideBySide(context, job.truth, extras.view)
+    enlarged = (side.show(piece, k * _PIECE) for k, piece in enumerate(frames.split(_PIECE)))
+    write_pieces(folder / VIDEO, enlarged, job.clip.fps)
     write_video(folder / PLAIN, frames, job.clip.fps)
     write_sheet(folder / SHEET, frames, context, truth=job.truth)
     return write_numbers(folder, rollout_record(job, rolled.summary, sample), rolled.summary, sample, extras)

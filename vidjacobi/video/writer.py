@@ -2,9 +2,10 @@
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,15 +44,25 @@ def write_video(
     (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly.
     `quality` is the constant rate factor, 0 to 51; adding six halves the file, roughly. Raises BadOutput.
     """
+    write_pieces(path, [frames], fps, quality)
+
+
+def write_pieces(
+    path: str | Path, pieces: "Iterable[Frames]", fps: int | float | Fraction, quality: int = _QUALITY
+) -> None:
+    """``write_video`` of frames that come in pieces of one size, of which one is in memory at a time."""
     path = Path(of_kind("a video", path, (str, Path), "a path"))
-    rate, pictures = _exact(fps, path), _pictures(frames, path)
+    rate, groups = _exact(fps, path), (_pictures(piece, path) for piece in pieces)
+    first = next(groups, None)
+    if first is None:
+        raise BadOutput(f"{path}: there are no frames to write")
     if not path.parent.is_dir():
         raise BadOutput(f"{path}: its folder does not exist")
     with replacing(path) as partial:
         try:
-            _encode(partial, pictures, rate, quality)
+            _encode(partial, chain([first], groups), rate, quality)
         except (av.FFmpegError, ValueError) as error:
-            raise _refused(path, pictures, rate, error) from error
+            raise _refused(path, first, rate, error) from error
 
 
 class GrowingVideo:
@@ -92,7 +103,7 @@ class GrowingVideo:
         options = {**_FRAGMENTED, "fragment_index": str(self._fragments + 1)}
         with av.open(buffer, "w", format="mp4", options=options) as container:
             # No B-frames ("bf": 0): a fragment then begins with its first frame in display order.
-            _mux(container, pictures, self._rate, {"crf": str(self._quality), "bf": "0"}, self.frames)
+            _mux(container, iter([pictures]), self._rate, {"crf": str(self._quality), "bf": "0"}, self.frames)
         return buffer.getvalue()
 
 
@@ -133,22 +144,23 @@ def _refused(path: Path, pictures: Rgb, rate: Fraction, error: Exception) -> Bad
     return BadOutput(f"{path}: the H.264 encoder refused {size} at {float(rate):g} fps: {error}")
 
 
-def _encode(path: Path, pictures: Rgb, rate: Fraction, quality: int) -> None:
+def _encode(path: Path, groups: Iterator[Rgb], rate: Fraction, quality: int) -> None:
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        _mux(container, pictures, rate, {"crf": str(quality)})
+        _mux(container, groups, rate, {"crf": str(quality)})
 
 
 def _mux(
-    container: OutputContainer, pictures: Rgb, rate: Fraction, options: dict[str, str], first: int = 0
+    container: OutputContainer, groups: Iterator[Rgb], rate: Fraction, options: dict[str, str], first: int = 0
 ) -> None:
-    """Encode pictures into a container. The first one is frame number ``first`` of the clip."""
+    """Encode groups of pictures into a container. The first picture is frame number ``first`` of the clip."""
+    begin = next(groups)
     stream = container.add_stream("libx264", rate=rate, options=options)
-    stream.height, stream.width = pictures.shape[1:3]
+    stream.height, stream.width = begin.shape[1:3]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = int(ColorRange.MPEG)
-    for number, picture in enumerate(pictures, first):
+    for number, picture in enumerate(chain.from_iterable(chain([begin], groups)), first):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         frame = frame.reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
