@@ -24,7 +24,7 @@ from vidjacobi.testing import TinyVideoModel
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("vidjacobi", "cosmos_adapter", "eval")
-TINY = "vidjacobi.testing"
+TINY = "vidjacobi.testing.tiny_model"
 IMPORTED = """
 import sys
 from vidjacobi.cli.main import main
