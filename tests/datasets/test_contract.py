@@ -151,3 +151,13 @@ def test_boxed_entries_are_read_in_another_process(tmp_path: Path) -> None:
     assert isinstance(well, Episode)
     assert well.frames.count() == 3
     assert well.frames.read(0, 2).frames.equal(read_frames(video, 0, 2).frames)
+
+
+def test_an_empty_path_is_not_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an environment variable that is not set."""
+    encode(tmp_path / "a.mp4", moving(3))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgument, match="an empty path"):
+        open_dataset("")
+    (entry,) = open_dataset(".")
+    assert isinstance(entry, Episode)

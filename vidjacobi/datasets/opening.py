@@ -117,9 +117,11 @@ def left_out(path: str | Path, layout: str = "auto") -> str | None:
 
 
 def root_of(path: str | Path) -> Path:
-    """The absolute path of a dataset. Raises InvalidArgument for what is no path."""
+    """The absolute path of a dataset. Raises InvalidArgument for what is no path, and an empty one."""
     if not isinstance(path, str | os.PathLike):
         raise InvalidArgument(f"a dataset is a path, not {path!r:.80}")
+    if not os.fspath(path):
+        raise InvalidArgument("a dataset is named by an empty path; the working folder is '.'")
     return Path(os.path.abspath(path))
 
 
