@@ -233,14 +233,14 @@ def test_kills_lose_nothing(flags: Flags, tmp_path: Path, started: Start, worker
     out, random_moment = tmp_path / "out", random.Random(workers)
     words = words_of({**mine, "workers": workers, "devices": "cpu", "output": "tokens"}, out)
     kills = 0
-    for _ in range(12):
+    for _ in range(14):
         process = started(words)
         wait_for_lines(out, len(log_lines(out)) + random_moment.randint(0, 4), process)
         time.sleep(random_moment.uniform(0, 0.3))
         kills += process.poll() is None
         process.kill()
         process.communicate()
-    assert kills >= 11
+    assert kills >= 13
     told = subprocess.run([*COMMAND, *words], env=environment(), capture_output=True, text=True, check=True)
     assert last(told.stdout)["all"] == {"done": 180}
     assert hashes(rows_of(out)) == hashes(rows_of(calm))
