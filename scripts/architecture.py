@@ -33,6 +33,7 @@ the layers are in `tests/house/test_layers.py`.
 | temperature, top-k, top-p | `vidjacobi/sampling/probs.py` (the definition), `sampler.py` (as it runs) |
 | what `fast` is made of | `configs/decoder/fast.yaml` |
 | what a model must offer | `vidjacobi/models/protocol.py`; [your model](your_model.md) |
+| where arguments and a model's logits are checked | `vidjacobi/kinds.py` |
 | how a dataset is added | `DATASETS` in `vidjacobi/datasets/opening.py`; [contributing](contributing.md) |
 | what NFE and acceptance length mean | `vidjacobi/decoding/state.py` (glossary), `trace.py` (numbers) |
 """

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi import Decoded, Finished, Request, decode, decode_each
 from vidjacobi.config.yaml_files import config_names
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.testing import TinyVideoModel
 
 DECODERS = config_names("decoder")

@@ -14,7 +14,7 @@ from vidjacobi.decoding.state import DecodeState, Window
 from vidjacobi.decoding.step import STEP, StepFunctions
 from vidjacobi.decoding.trace import Decoded, PassRecord, finish
 from vidjacobi.decoding.window import ModelInputs, StepInputs
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel

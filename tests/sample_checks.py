@@ -11,7 +11,7 @@ from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Recipe, Strategies
 from vidjacobi.decoding.step import STEP, StepFunctions
 from vidjacobi.decoding.trace import finish
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.sampling.sampler import to_truncated_probs
 from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs

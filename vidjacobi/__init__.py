@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vidjacobi.decoding.clip_queue import decode_each as decode_each
     from vidjacobi.decoding.compiled import compiled as compiled
     from vidjacobi.decoding.trace import Decoded as Decoded
-    from vidjacobi.grid import Grid as Grid
+    from vidjacobi.kinds import Grid as Grid
     from vidjacobi.loading import load as load
     from vidjacobi.loading import load_model as load_model
     from vidjacobi.models.guidance import Guided as Guided
@@ -38,7 +38,7 @@ _HOMES = {
     "FrameGroup": "vidjacobi.rollouts.stream",
     "Request": "vidjacobi.decoding.clip_queue",
     "Rollout": "vidjacobi.rollouts.api",
-    "Grid": "vidjacobi.grid",
+    "Grid": "vidjacobi.kinds",
     "Guided": "vidjacobi.models.guidance",
     "RolloutStream": "vidjacobi.rollouts.stream",
     "SamplingParams": "vidjacobi.sampling.probs",

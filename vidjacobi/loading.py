@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.kinds import of_kind
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
-from vidjacobi.registry import of_kind, suggest
+from vidjacobi.registry import suggest
 from vidjacobi.runtime import Runtime, choose
 
 if TYPE_CHECKING:

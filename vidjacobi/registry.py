@@ -1,8 +1,7 @@
-"""Looking a name up in a plain dict, with a suggestion where it is not there; and values of the right kind."""
+"""Looking a name up in a plain dict, with a suggestion where it is not there, and making entries."""
 
 import difflib
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import TypeVar
 
 from vidjacobi.errors import InvalidArgument
@@ -42,39 +41,3 @@ def check_whole(part: str, name: str, value: object, least: int) -> None:
     # True and False are integers to Python, but YAML's "yes" as a width is a mistake.
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidArgument(f"{part}: {name} must be a whole number of at least {least}, not {value!r}")
-
-
-def whole(name: str, value: object, least: int | None = None) -> int:
-    """The argument ``name`` as an int; numpy's whole numbers will do.
-
-    Raises InvalidArgument for anything else, for True and False, and for a number below ``least``.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InvalidArgument(f"{name} must be a whole number, not {shown(value)}")
-    if least is not None and value < least:
-        raise InvalidArgument(f"{name} must be at least {least}, not {value}")
-    return int(value)
-
-
-def real(name: str, value: object) -> float:
-    """The argument ``name`` as a float. Raises InvalidArgument for what is no number, and for True and False."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgument(f"{name} must be a number, not {shown(value)}")
-    try:
-        return float(value)
-    except OverflowError:  # such as 10**400
-        raise InvalidArgument(f"{name} is beyond every number that can be computed with") from None
-
-
-def of_kind(name: str, value: T, kinds: type | tuple[type, ...], words: str) -> T:
-    """``value``, if it is an instance of ``kinds``, which are ``words`` to the user. Raises InvalidArgument."""
-    if not isinstance(value, kinds):
-        raise InvalidArgument(f"{name} must be {words}, not {shown(value)}")
-    return value
-
-
-def shown(value: object) -> str:
-    """A value in a message: its type, and what it is as far as that fits."""
-    text = repr(value)
-    kind = type(value).__name__
-    return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"a {kind}"

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.registry import of_kind
+from vidjacobi.kinds import of_kind
 
 T = TypeVar("T")
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these

@@ -11,7 +11,7 @@ from cosmos_adapter.transformer.attention import ContextEntry, Hidden, LayerCach
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 # Logits that are in memory at once during the prefill: with 64,000 tokens those of 262 inputs, 32 MB in bfloat16.

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 
 from vidjacobi.bench.likelihood import Watched, divergence, score
 from vidjacobi.decoding.api import decode
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.testing import TinyVideoModel
 

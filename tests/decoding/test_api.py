@@ -21,7 +21,7 @@ from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.strategies.draft_tree import DraftTree
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 

@@ -23,7 +23,7 @@ from vidjacobi.decoding.step import StepOutput
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.decoding.window import PassSize
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import vidjacobi
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding.api import choose_decoder
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 from vidjacobi.video import open_clip, read_frames, write_video

@@ -14,7 +14,7 @@ from vidjacobi.decoding.strategies.couplings import Gumbel, Independent, Maximal
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
 from vidjacobi.decoding.strategies.parallel_lanes import RowLanes
 from vidjacobi.decoding.strategies.verifiers import Grouped, Pathwise, RejectionSampler
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 
 pytestmark = pytest.mark.unchecked
 

@@ -14,7 +14,7 @@ from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.strategies.parallel_lanes import LANES
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.registry import build
 
 pytestmark = pytest.mark.unchecked

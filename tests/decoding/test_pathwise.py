@@ -18,7 +18,7 @@ from vidjacobi.decoding.recipe import Clips, Recipe, Strategies
 from vidjacobi.decoding.strategies.couplings import COUPLINGS
 from vidjacobi.decoding.strategies.drafts import DRAFTS
 from vidjacobi.decoding.trace import Decoded, finish
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.testing import TinyVideoModel
 

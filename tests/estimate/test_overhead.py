@@ -12,7 +12,7 @@ from vidjacobi.cli.main import main
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedWorkCounter, WorkCounter
 from vidjacobi.estimate.overhead import measure_overhead, predict_overhead
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.testing import TinyVideoModel
 
 SIZE = 4096 * 4

@@ -32,7 +32,7 @@ from vidjacobi.estimate.pass_seconds import (
 from vidjacobi.estimate.predictions import DecoderCosts, PassPredictor
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.estimate.simulate import recipe_of, slots_read
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.loading import outline
 from vidjacobi.models.outline import Outline
 from vidjacobi.sampling.probs import SamplingParams

@@ -8,7 +8,7 @@ from vidjacobi import decode
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import TreeModel, VideoModel
 from vidjacobi.sampling.probs import SamplingParams

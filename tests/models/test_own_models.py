@@ -64,7 +64,7 @@ def test_an_entry_point_of_an_installed_package(tmp_path: Path, monkeypatch: pyt
         (
             "own_model:load_strange",
             InvalidArgument,
-            r"the model of own_model:load_strange \(str\) lacks vocab_size",
+            r"the model of own_model:load_strange \(str\) lacks device, dtype",
         ),
         (
             "own_model:load_that_fails",

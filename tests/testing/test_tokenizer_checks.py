@@ -191,7 +191,7 @@ def test_the_adapter_passes(tiny_pair: Any) -> None:
 
 
 def test_members() -> None:
-    with pytest.raises(InvalidArgument, match=r"the tokenizer \(int\) lacks frame_size"):
+    with pytest.raises(InvalidArgument, match=r"the tokenizer \(int\) lacks encode, frame_size"):
         check_tokenizer(5)  # type: ignore[arg-type]
     tokenizer = Good()
     tokenizer.stride_t = 2.5  # type: ignore[assignment]

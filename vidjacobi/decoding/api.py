@@ -14,8 +14,9 @@ from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.models.protocol import VideoModel, require_model
-from vidjacobi.registry import lookup, of_kind, shown, whole
+from vidjacobi.kinds import check_members, of_kind, shown, tensor_words, whole
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Tokens
@@ -153,7 +154,7 @@ def decode_steps(
     hooks: Hooks,
 ) -> Steps:
     """A decode that is run pass by pass: ``decode`` takes all of them. Raises InvalidArgument at once."""
-    require_model(model)
+    check_members("the model", model, VideoModel)
     contexts = context_rows(context)
     counts = counts_of(new_tokens, len(contexts))
     if len(counts) != len(contexts):
@@ -198,14 +199,6 @@ def context_rows(context: Contexts) -> list[Int[Tensor, "_"]]:
 def _is_row(row: Tensor) -> bool:
     held = row.layout == torch.strided and not row.is_meta  # a tensor on meta has no numbers
     return held and row.ndim == 1 and row.dtype in TOKEN_DTYPES
-
-
-def tensor_words(value: object) -> str:
-    """A tensor's dtype and shape; the type of anything else."""
-    if not isinstance(value, Tensor):
-        return shown(value)
-    kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
-    return f"{kind}{value.dtype} {list(value.shape)}{' on meta' if value.is_meta else ''}"
 
 
 def counts_of(new_tokens: object, clips: int) -> list[int]:

@@ -11,7 +11,8 @@ from vidjacobi.decoding.prefill import different, feed_contexts
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe
 from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache, checked_logits
+from vidjacobi.kinds import checked_logits
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
@@ -36,7 +37,9 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
             logits = first_logits(recipe, clips, cache)
         else:
             inputs = next_inputs(recipe, clips, new)
-            logits = checked_logits(model.forward(*inputs, cache), model, inputs[0], "forward")[:, :1]
+            logits = checked_logits(
+                model.forward(*inputs, cache), (*inputs[0].shape, model.vocab_size), "forward"
+            )[:, :1]
         forward_seconds.append(clock.now() - began)
         drawn, finite = draw_next(recipe, clips, logits, count)
         if not finite:

@@ -21,8 +21,8 @@ from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError, number_of
-from vidjacobi.models.protocol import RowModel, VideoModel, require_model
-from vidjacobi.registry import of_kind, shown, whole
+from vidjacobi.kinds import check_members, of_kind, shown, whole
+from vidjacobi.models.protocol import RowModel, VideoModel
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
 
@@ -116,7 +116,7 @@ def decode_each(
         InvalidArgument: a number or name is out of range, or (without ``keep_going``) a request's.
         BadModelOutput: the model returned NaN or infinite logits (without ``keep_going``).
     """
-    require_model(model)
+    check_members("the model", model, VideoModel)
     chosen = choose_decoder(decoder, window, sampling)
     rows = whole("rows", rows, 1)
     if positions is not None and not 1 < whole("positions", positions) <= model.max_positions:

@@ -24,8 +24,8 @@ from vidjacobi.decoding.step import HostView, StepFunctions, StepOutput, step
 from vidjacobi.decoding.trace import Clock
 from vidjacobi.decoding.window import PassPlan, PassSize
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import Cache, VideoModel, require_model
+from vidjacobi.kinds import Grid, check_members
+from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import graph_recorder
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
@@ -56,7 +56,7 @@ def compiled(
     Raises:
         InvalidArgument: unknown mode; no compiler; graphs asked for without a GPU.
     """
-    require_model(model)
+    check_members("the model", model, VideoModel)
     if backend != "inductor" or recorder:
         lookup("compile mode", mode, MODES)
     else:

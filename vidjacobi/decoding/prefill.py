@@ -11,7 +11,8 @@ from vidjacobi.decoding.recipe import Clips, Recipe, has_free_rows
 from vidjacobi.decoding.state import DecodeState, Window, select_rows
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
-from vidjacobi.models.protocol import Cache, checked_chunks
+from vidjacobi.kinds import checked_chunks
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
@@ -51,13 +52,13 @@ def feed_contexts(recipe: Recipe, clips: Clips, cache: Cache, keep: int) -> Iter
     """
     model, context = recipe.model, clips.context
     if clips.sources is None:
-        yield from checked_chunks(model.prefill(context, cache, keep), model, len(context), keep)
+        yield from checked_chunks(model.prefill(context, cache, keep), model.vocab_size, len(context), keep)
         return
     if not has_free_rows(model):
         raise RuntimeError("only a model that can copy rows shares a prefill")
     first, places = different(clips.sources)
     own = model.make_cache(len(first), context.shape[1])
-    yield from checked_chunks(model.prefill(context[first], own, keep), model, len(first), keep)
+    yield from checked_chunks(model.prefill(context[first], own, keep), model.vocab_size, len(first), keep)
     rows = torch.arange(len(clips), device=context.device)
     model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
 

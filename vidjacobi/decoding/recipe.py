@@ -20,9 +20,9 @@ from vidjacobi.decoding.strategies.lanes import Lanes, RasterLane
 from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowLanes
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid, shown
 from vidjacobi.models.protocol import RowModel, VideoModel
-from vidjacobi.registry import build, shown
+from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 

@@ -35,7 +35,8 @@ from vidjacobi.decoding.window import (
     model_inputs,
     plan_window,
 )
-from vidjacobi.models.protocol import Cache, checked_logits
+from vidjacobi.kinds import checked_logits
+from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise
 from vidjacobi.shapes import Logits
 
@@ -64,7 +65,7 @@ def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
     """The one call of the model. Raises BadModelOutput for logits of another shape."""
     fed = inputs.fed
     logits = recipe.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
-    return checked_logits(logits, recipe.model, fed.tokens, "forward")
+    return checked_logits(logits, (*fed.tokens.shape, recipe.model.vocab_size), "forward")
 
 
 @dataclass(frozen=True)

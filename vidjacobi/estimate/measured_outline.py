@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedAttention, Work, WorkCounter, account_for
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.models.contents import tensors_in
 from vidjacobi.models.outline import Arithmetic, Outline
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel

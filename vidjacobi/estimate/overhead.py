@@ -23,7 +23,7 @@ from vidjacobi.estimate.pass_seconds import (
 )
 from vidjacobi.estimate.scenario import RolloutShape, lengths_of
 from vidjacobi.estimate.simulate import decoding, recipe_of, slots_read
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.loading import outline
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel

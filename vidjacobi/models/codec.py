@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.kinds import shown
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
-from vidjacobi.registry import shown
 from vidjacobi.shapes import Frames, GridTokens
 
 ClipPixels = Float[Tensor, "c T H W"]

@@ -7,16 +7,8 @@ from typing import Any
 import torch
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import (
-    RowModel,
-    TreeModel,
-    VideoModel,
-    checked_chunks,
-    checked_logits,
-    require_model,
-)
-from vidjacobi.registry import real
+from vidjacobi.kinds import Grid, check_members, checked_chunks, checked_logits, real
+from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
@@ -46,7 +38,7 @@ class Guided:
         blank: Callable[[Tokens], Tokens] | None = None,
     ) -> None:
         for branch in (conditional, unconditional):
-            require_model(branch, "a branch of guidance")
+            check_members("a branch of guidance", branch, VideoModel)
         for what in ("vocab_size", "prefix_tokens", "device", "dtype"):
             ours, theirs = getattr(conditional, what), getattr(unconditional, what)
             if ours != theirs:
@@ -87,7 +79,9 @@ class Guided:
                 f"blank made {list(blank.shape)} tokens of {list(tokens.shape)}: give the null prompt one length"
             )
         with_condition, without = (
-            LogitsBuffer(checked_chunks(branch.prefill(fed, part, keep), branch, len(tokens), keep))
+            LogitsBuffer(
+                checked_chunks(branch.prefill(fed, part, keep), branch.vocab_size, len(tokens), keep)
+            )
             for branch, fed, part in zip(self.branches, (tokens, blank), cache, strict=True)
         )
         # Each branch chooses the sizes of its chunks. With chunks of 4, 4 and of 3, 5 inputs, the guided ones have
@@ -106,7 +100,7 @@ class Guided:
         """One pass of both branches over the same inputs."""
         inputs = (tokens, positions, slots, visible)
         logits = [
-            checked_logits(branch.forward(*inputs, part), branch, tokens, "forward")
+            checked_logits(branch.forward(*inputs, part), (*tokens.shape, branch.vocab_size), "forward")
             for branch, part in zip(self.branches, cache, strict=True)
         ]
         return self._mix(*logits)

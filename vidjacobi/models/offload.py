@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import Cache, RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
 from vidjacobi.runtime import give_back

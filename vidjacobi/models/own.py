@@ -22,9 +22,10 @@ import torch
 from torch import nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument, VidjacobiError
+from vidjacobi.kinds import check_members
 from vidjacobi.models.outline import Outline
-from vidjacobi.models.protocol import VideoModel, require_model
-from vidjacobi.models.tokenizer import VideoTokenizer, require_tokenizer
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.runtime import Runtime
 
 GROUP = "vidjacobi.models"  # of the entry points
@@ -51,9 +52,9 @@ class OwnModel:
                 f"{type(made).__name__}"
             )
         model, tokenizer = made
-        require_model(model, f"the model of {self.name}")
+        check_members(f"the model of {self.name}", model, VideoModel)
         if tokenizer is not None:
-            require_tokenizer(tokenizer, f"the tokenizer of {self.name}")
+            check_members(f"the tokenizer of {self.name}", tokenizer, VideoTokenizer)
         return model, tokenizer
 
     def outline(self, dtype: torch.dtype) -> Outline | None:

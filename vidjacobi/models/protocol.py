@@ -33,14 +33,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.shapes import GridTokens, Logits, Positions, RowIndex, Slots, Tokens, Visible
 
-MEMBERS = (
-    *("vocab_size", "max_positions", "prefix_tokens", "device", "dtype"),
-    *("grid_for", "make_cache", "prefill", "forward"),
-)
 Cache = Any  # the model makes it and reads it; the decoder only passes it on
 
 
@@ -142,59 +137,3 @@ def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:
     # A model with begin-of-video token 64000 turns a grid of tokens 5, 9, 2 into 64000, 5, 9, 2.
     prefix = torch.tensor(model.prefix_tokens, dtype=grid.dtype, device=grid.device)
     return torch.cat([prefix.expand(len(grid), -1), grid.flatten(1)], 1)
-
-
-def require_model(model: object, name: str = "the model") -> None:
-    """Raise InvalidArgument, which names what is missing, for an object that is no ``VideoModel``."""
-    missing = [member for member in MEMBERS if not hasattr(model, member)]
-    if missing:
-        raise InvalidArgument(
-            f"{name} ({type(model).__name__}) lacks {', '.join(missing)}: "
-            "vidjacobi.VideoModel says what a model offers"
-        )
-
-
-def checked_logits(logits: Logits, model: VideoModel, tokens: Tokens, where: str) -> Logits:
-    """The logits of a call with the inputs ``tokens [b n]``, if their shape and dtype are possible.
-
-    Nothing is computed, so that every pass can be checked. Raises BadModelOutput.
-    """
-    wanted = (*tokens.shape, model.vocab_size)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted or not logits.is_floating_point():
-        found = (
-            f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        )
-        raise BadModelOutput(
-            f"{where} must return floating-point logits [clips, inputs, vocabulary] = {list(wanted)}, and returned "
-            f"{found}; vidjacobi.testing.check_model says more"
-        )
-    return logits
-
-
-def checked_chunks(chunks: Iterator[Logits], model: VideoModel, rows: int, keep: int) -> Iterator[Logits]:
-    """The logits that ``prefill`` yields of ``rows`` clips, if there are ``keep`` of each. Raises BadModelOutput."""
-    left = keep
-    for chunk in chunks:
-        if (
-            not isinstance(chunk, Tensor)
-            or not chunk.is_floating_point()
-            or chunk.ndim != 3
-            or (chunk.shape[0], chunk.shape[2]) != (rows, model.vocab_size)
-            or not chunk.shape[1]
-        ):
-            found = (
-                f"{chunk.dtype} {list(chunk.shape)}" if isinstance(chunk, Tensor) else type(chunk).__name__
-            )
-            raise BadModelOutput(
-                f"prefill must yield floating-point logits [{rows}, m, {model.vocab_size}] with m >= 1, and yielded "
-                f"{found}; vidjacobi.testing.check_model says more"
-            )
-        left -= chunk.shape[1]
-        if left < 0:
-            break
-        yield chunk
-    if left:
-        raise BadModelOutput(
-            f"prefill must yield the logits of the last keep={keep} inputs, and yielded "
-            f"{'more' if left < 0 else keep - left}: does it ignore keep? vidjacobi.testing.check_model says more"
-        )

@@ -7,11 +7,8 @@ import math
 from typing import Protocol, runtime_checkable
 
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.registry import whole
+from vidjacobi.kinds import whole
 from vidjacobi.shapes import GridTokens, Pixels
-
-MEMBERS = ("frame_size", "stride_t", "max_frames", "encode", "to_frames")
-
 
 MOST_SAMPLES = 1_000_000  # futures of one clip, far more than any memory holds
 
@@ -59,16 +56,6 @@ class StreamingTokenizer(VideoTokenizer, Protocol):
     def frame_stream(self) -> FrameStream:
         """A stream at the start of a clip. Raises InvalidArgument if this particular tokenizer cannot stream."""
         ...
-
-
-def require_tokenizer(tokenizer: object, name: str = "the tokenizer") -> None:
-    """Raise InvalidArgument, which names what is missing, for an object that is no ``VideoTokenizer``."""
-    missing = [member for member in MEMBERS if not hasattr(tokenizer, member)]
-    if missing:
-        raise InvalidArgument(
-            f"{name} ({type(tokenizer).__name__}) lacks {', '.join(missing)}: vidjacobi.VideoTokenizer says what a "
-            "video tokenizer offers"
-        )
 
 
 def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:

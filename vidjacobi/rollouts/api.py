@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.decoding.recipe import Progress
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.kinds import check_members, of_kind, whole
 from vidjacobi.models.codec import (
     Detokenizer,
     IncrementalDetokenizer,
@@ -19,9 +20,8 @@ from vidjacobi.models.codec import (
     check_frames,
     fit,
 )
-from vidjacobi.models.protocol import VideoModel, require_model
-from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, require_tokenizer
-from vidjacobi.registry import of_kind, whole
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
 from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
 from vidjacobi.sampling.probs import SamplingParams
@@ -176,8 +176,8 @@ def _request(
     samples: int,
     options: RolloutOptions,
 ) -> RolloutRequest:
-    require_model(model)
-    require_tokenizer(tokenizer)
+    check_members("the model", model, VideoModel)
+    check_members("the tokenizer", tokenizer, VideoTokenizer)
     check_frames(frames)
     check_lengths(len(frames), new_frames, samples, tokenizer)
     if options.get("clip_id") is not None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.registry import real, whole
+from vidjacobi.kinds import real, whole
 from vidjacobi.shapes import Logits, Mask, Probs
 
 

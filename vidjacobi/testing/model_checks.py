@@ -6,9 +6,8 @@ import torch
 
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.grid import Grid
-from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel, require_model
-from vidjacobi.registry import whole
+from vidjacobi.kinds import Grid, check_members, whole
+from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.sampling.probs import SamplingParams, is_finite, probs_dtype
 from vidjacobi.testing.model_trial import READ, SPARE, ModelTrial
 
@@ -35,15 +34,15 @@ def check_model(model: VideoModel, seed: int = 0) -> None:
         InvalidArgument: a member is missing or of another type, or there is no room for 6 positions.
         BadModelOutput: a promise is broken; the message says which.
     """
-    check_members(model)
+    check_attributes(model)
     trial = ModelTrial(model, whole("seed", seed))
     for check in CHECKS:
         check(trial)
 
 
-def check_members(model: VideoModel) -> None:
+def check_attributes(model: VideoModel) -> None:
     """Attributes that are missing or of another type. Raises InvalidArgument, BadModelOutput."""
-    require_model(model)
+    check_members("the model", model, VideoModel)
     whole("the model's vocab_size", model.vocab_size, 1)
     whole("the model's max_positions", model.max_positions, 6)
     prefix = model.prefix_tokens

@@ -8,8 +8,9 @@ import torch
 
 from vidjacobi.decoding.recipe import BUCKET
 from vidjacobi.errors import BadModelOutput
+from vidjacobi.kinds import checked_chunks, checked_logits
 from vidjacobi.models.contents import trained_in
-from vidjacobi.models.protocol import Cache, RowModel, VideoModel, checked_chunks, checked_logits
+from vidjacobi.models.protocol import Cache, RowModel, VideoModel
 from vidjacobi.shapes import Logits, Tokens, Visible
 
 MOST = 24  # positions of the clips
@@ -66,7 +67,9 @@ class ModelTrial:
     def prefill(self, tokens: Tokens, keep: int, cache: Cache = None) -> Logits:
         """Logits of the last ``keep`` inputs of a prefill, all chunks."""
         cache = self.model.make_cache(len(tokens), SPARE + 1) if cache is None else cache
-        chunks = checked_chunks(self.model.prefill(tokens, cache, keep), self.model, len(tokens), keep)
+        chunks = checked_chunks(
+            self.model.prefill(tokens, cache, keep), self.model.vocab_size, len(tokens), keep
+        )
         return torch.cat(list(chunks), 1)
 
     def filled(self, count: int | None = None) -> Cache:
@@ -104,7 +107,7 @@ class ModelTrial:
         )
         seen = visible.expand(rows, -1, -1)
         logits = self.model.forward(tokens, places, writes, seen, cache)
-        return checked_logits(logits, self.model, tokens, "forward")
+        return checked_logits(logits, (*tokens.shape, self.model.vocab_size), "forward")
 
     def causal(self, places: Sequence[int]) -> Visible:
         """``[1 n l]``: each input sees every slot up to its position."""

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 

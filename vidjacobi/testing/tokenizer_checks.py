@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import VideoModel, require_model
-from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer, require_tokenizer
-from vidjacobi.registry import whole
+from vidjacobi.kinds import check_members, whole
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer
 from vidjacobi.shapes import GridTokens, Pixels
 
 MOST_GROUPS = 2  # latent frames after the first one that are looked at
@@ -36,9 +36,9 @@ def check_tokenizer(tokenizer: VideoTokenizer, model: VideoModel | None = None, 
         InvalidArgument: a member is missing or of another type.
         BadModelOutput: a promise is broken; the message says which.
     """
-    require_tokenizer(tokenizer)
+    check_members("the tokenizer", tokenizer, VideoTokenizer)
     if model is not None:
-        require_model(model)
+        check_members("the model", model, VideoModel)
     for name, numbers in (
         ("frame_size", tuple(tokenizer.frame_size)),
         ("stride_t, max_frames", (tokenizer.stride_t, tokenizer.max_frames)),

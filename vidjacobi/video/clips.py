@@ -11,7 +11,7 @@ over black. Pixels that are not square are taken as if they were.
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
-from vidjacobi.registry import of_kind, whole
+from vidjacobi.kinds import of_kind, whole
 from vidjacobi.video.index import recent_index
 from vidjacobi.video.probe import kind_of
 from vidjacobi.video.reader import Selection, describe, read_video

@@ -16,8 +16,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import UInt8
 
 from vidjacobi.errors import BadOutput
+from vidjacobi.kinds import of_kind, real
 from vidjacobi.output.atomic import replacing
-from vidjacobi.registry import of_kind, real
 
 if TYPE_CHECKING:  # the process that reads files from others comes here too, and does without torch
     from vidjacobi.shapes import Frames

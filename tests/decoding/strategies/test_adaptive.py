@@ -11,7 +11,7 @@ from vidjacobi import decode
 from vidjacobi.bench.curve import measure_curve, write_curve
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding.strategies.lanes import AdaptiveLane
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.testing import TinyVideoModel
 
 pytestmark = pytest.mark.unchecked

@@ -18,9 +18,10 @@ from vidjacobi.decoding.strategies.drafts import (
     PreviousFrame,
     PreviousFrameProbs,
     Uniform,
+    nearest_left,
 )
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid, nearest_left
+from vidjacobi.kinds import Grid
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import Noise, Purpose
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vidjacobi.decoding.strategies.lanes import Lanes, LaneView, RasterLane
 from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowLanes
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.registry import build
 
 SMALL = Grid(2, 3, 4)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid, nearest_left
+from vidjacobi.kinds import Grid
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import SparseProbs
 from vidjacobi.sampling.sampler import top_k_probs
@@ -216,6 +216,27 @@ def copied(context: DraftContext, distance: int) -> Draft:
     tokens = context.tokens.gather(1, source.gather(1, context.positions))
     certain = torch.ones_like(tokens[..., None], dtype=context.noise.dtype)
     return Draft(tokens, SparseProbs(tokens[..., None], certain))
+
+
+def nearest_left(known: Bool[Tensor, "b p"], distance: int) -> Int[Tensor, "b p"]:
+    """For every position the nearest known one that lies a whole number of ``distance`` steps to its left, or -1.
+
+    A distance of 1 looks at the left neighbours, ``w`` at the same column of the rows above, ``h * w`` at the same
+    place of the frames before.
+    """
+    # Folded into rows of ``distance`` columns, a step of ``distance`` is a step down one column, and "nearest known"
+    # is a running maximum of indices. An example with distance 2, where positions 0, 3 and 4 are known:
+    #   index   [0 -1 | -1 3 | 4]        folded   0 -1      running   0 -1      one row later   -1 -1
+    #                                            -1  3      maximum   0  3                       0 -1
+    #                                             4  .                4  3                       0  3
+    #   result  [-1 -1 0 -1 0]
+    batch, size = known.shape
+    padded = -(-size // distance) * distance
+    index = torch.full((batch, padded), -1, dtype=torch.long, device=known.device)
+    index[:, :size] = torch.where(known, torch.arange(size, device=known.device), -1)
+    newest = index.view(batch, -1, distance).cummax(1).values.view(batch, padded)
+    shifted = torch.cat([torch.full_like(newest[:, :distance], -1), newest], 1)
+    return shifted[:, :size]
 
 
 def sample_sparse(probs: SparseProbs, exponential: Float[Tensor, "b n k"]) -> Tokens:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import Grid
+from vidjacobi.kinds import Grid
 from vidjacobi.shapes import Counts
 
 

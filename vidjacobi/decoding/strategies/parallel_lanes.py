@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from vidjacobi.decoding.strategies.drafts import nearest_left
 from vidjacobi.decoding.strategies.lanes import AdaptiveLane, LanePlan, LaneView, RasterLane
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.grid import nearest_left
 from vidjacobi.registry import check_whole
 
 STAND_INS = ("frame", "row")
