@@ -23,6 +23,21 @@ def test_the_console_script_exists() -> None:
     assert script.load() is main
 
 
+def test_the_program_ends_after_its_exit_handlers_and_takes_nothing_apart() -> None:
+    """What was printed is there, what wants to end well does, and the status is the command's."""
+    code = (
+        "import atexit, sys, types\n"
+        "from vidjacobi.cli import main as command\n"
+        "class Torn:\n    def __del__(self): print('torn')\n"
+        "def run(words):\n    atexit.register(print, 'handled'); print('done', end=' '); return 2\n"
+        "command.torn, command.run = Torn(), run\n"
+        "sys.argv[1:] = ['decoders']\n"
+        "command.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "done handled\n", "")
+
+
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_is_quick(name: str) -> None:
     """It loads neither torch nor numpy, nor any other part of the project than the command's words."""
