@@ -3,11 +3,15 @@
 No generator, no state: the same key gives the same number on any device, in any batch, at any window size.
 A 64-bit key per (clip, position, purpose, pass) comes from splitmix64; the numbers of one key (one per
 vocabulary entry) come from a keyed 32-bit mixer, so a draw may be made for a few tokens only.
+
+Both are written twice, with the same bits: in numpy's unsigned integers on the host, where a small operation costs a
+fifth of torch's, and in torch's signed ones elsewhere and in compiled code.
 """
 
 import hashlib
 from enum import IntEnum
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -38,12 +42,28 @@ def noise_key(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
+def on_host(tensor: Tensor) -> bool:
+    """Whether numpy may look at it."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def splitmix64(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
     """The finaliser of splitmix64 on int64 tensors (wrapping arithmetic)."""
+    if on_host(x):
+        return torch.from_numpy(_splitmix64(x.numpy().view(np.uint64)).view(np.int64))
     x = x + _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _shift(x, 31)
+
+
+def _splitmix64(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    for bits, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= x >> np.uint64(bits)
+        x *= np.uint64(factor)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 class Noise:
@@ -115,6 +135,8 @@ class Noise:
 
 def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
     """The Exp(1) numbers of tokens under 64-bit keys; the shapes broadcast."""
+    if on_host(keys):
+        return exponential_from_bits(_bits_of(keys.numpy(), ids.numpy()), dtype)
     low = keys.to(torch.int32)  # keeps the low 32 bits
     high = _shift(keys, 32).to(torch.int32)
     # In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop
@@ -123,6 +145,20 @@ def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch
     # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
     bits = _mix32(_mix32(spread ^ low) + high)
     return exponential_from_bits(bits, dtype)
+
+
+def _bits_of(keys: np.ndarray, ids: np.ndarray) -> Int[Tensor, "*s"]:
+    """The bits of ``exponential_of`` on the host."""
+    low, high = keys.astype(np.uint32), (keys.view(np.uint64) >> np.uint64(32)).astype(np.uint32)
+    bits = (ids.astype(np.uint32) * np.uint32(0x9E3779B9)) ^ low
+    for add in (high, np.uint32(0)):  # lowbias32, as in _mix32
+        bits ^= bits >> np.uint32(16)
+        bits *= np.uint32(0x7FEB352D)
+        bits ^= bits >> np.uint32(15)
+        bits *= np.uint32(0x846CA68B)
+        bits ^= bits >> np.uint32(16)
+        bits += add
+    return torch.from_numpy(bits.view(np.int32))
 
 
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:

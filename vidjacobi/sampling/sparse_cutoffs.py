@@ -1,4 +1,4 @@
-"""Where nuclei end, found on a CPU by sorting only tokens that can be inside.
+"""Where nuclei end, found on a CPU by sorting only tokens that can be inside. Small vocabularies are sorted whole.
 
 Rows are taken a few at a time, so that what is written down for them stays in a core's cache, and memory beside
 the logits is small whatever the window.
@@ -13,11 +13,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.probs import SamplingParams, floor_of, share_of, to_fixed_point, total_of, weights_of
+from vidjacobi.sampling.probs import (
+    SamplingParams,
+    floor_of,
+    share_of,
+    sort_falling,
+    to_fixed_point,
+    total_of,
+    weights_of,
+)
 from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
 DRAW = 1 << 19  # tokens at a time while some are drawn
+SMALL = 2048  # tokens of a vocabulary that is cheaper to sort than to search for what can be inside
 KEPT = 1 << 20  # most tokens of nuclei that are written down from the cut to the last draw
 MARGIN = 0.05  # tokens are looked for that are so many nats less likely than any inside a nucleus so far
 
@@ -37,6 +46,8 @@ def joined(parts: list[SparseRows]) -> SparseRows:
 def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """The top-p (and top-k) cutoffs: with floors, totals and, unless they are too many, the tokens inside."""
     count = probs.logits.shape[1]
+    if probs.vocab_size <= SMALL and sampling.top_p < 1 and probs.peak.numel():
+        return cut_small(probs, sampling)
     floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
     kept: list[SparseRows] = []
     found, least = 0, expected_end(probs, sampling)
@@ -55,6 +66,32 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
         total=torch.cat(totals).view_as(probs.peak),
         sparse_rows=tuple(in_portions(kept)) if found <= KEPT else None,
     )
+
+
+def cut_small(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
+    """As ``cut``, by a sort of all rows at once."""
+    size, (peak, divisor) = probs.vocab_size, (part.flatten(0, 1) for part in (probs.peak, probs.divisor))
+    numbers = probs.logits.flatten(0, 1).to(peak.dtype)
+    falling, every = sort_falling(numbers), np.arange(len(peak))
+    upper = to_fixed_point(weights_of(falling, peak, divisor), size).numpy()
+    least = np.full((len(peak), 1), -np.inf, falling.numpy().dtype)
+    if sampling.top_k is not None and sampling.top_k < size:
+        least = falling.numpy()[:, [sampling.top_k - 1]]
+        upper = np.where(falling.numpy() >= least, upper, 0)
+    # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
+    sums = upper.cumsum(-1)
+    allowed = share_of(torch.from_numpy(sums[:, -1:]), sampling.top_p, peak.dtype).numpy()
+    last = (sums - upper <= allowed).sum(-1) - 1
+    floor = np.maximum(falling.numpy()[every, last][:, None], least)
+    counts = (falling.numpy() >= floor).sum(-1)  # ties with the last one are inside too
+    total = total_of(torch.from_numpy(sums[every, counts - 1][:, None]), size, peak.dtype)
+    row = np.repeat(every, counts)
+    flat = np.flatnonzero(numbers.numpy() >= floor)
+    of_row = torch.from_numpy(row)
+    weights = weights_of(numbers.flatten()[torch.from_numpy(flat)], peak[of_row, 0], divisor[of_row, 0])
+    inside = SparseRows(torch.from_numpy(every), row, flat - row * size, weights / total[of_row, 0], counts)
+    floors = torch.from_numpy(floor).view_as(probs.peak)
+    return replace(probs, floor=floors, total=total.view_as(probs.peak), sparse_rows=(inside,))
 
 
 def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
