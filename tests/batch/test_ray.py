@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,18 @@ def actors_of(pid: int) -> list[int]:
     return [actor for actor in found if is_ours(actor)]
 
 
+def wait_for_actors(
+    process: subprocess.Popen[str], out: Path, count: int, but: Iterable[int] = ()
+) -> list[int]:
+    """Wait until the log has so many lines and this very process has actors, ``but`` for some: these actors."""
+    while process.poll() is None:
+        found = sorted(set(actors_of(process.pid)) - set(but))
+        if found and len(log_lines(out)) >= count:
+            return found
+        time.sleep(0.02)
+    return []
+
+
 @pytest.mark.slow
 def test_two_actors_make_the_same(calm: tuple[Flags, dict[Any, Any]], tmp_path: Path) -> None:
     mine, expected = calm
@@ -92,9 +104,7 @@ def test_killed_actors_lose_nothing(
     process = started(ray_words(mine, tmp_path))
     killed: set[int] = set()
     for count in range(2, 44, 5):
-        while len(log_lines(tmp_path)) < count and process.poll() is None:
-            time.sleep(0.02)
-        alive = [actor for actor in actors_of(process.pid) if actor not in killed]
+        alive = wait_for_actors(process, tmp_path, count, killed)
         if alive and process.poll() is None:
             os.kill(alive[0], signal.SIGKILL)
             killed.add(alive[0])
@@ -112,8 +122,8 @@ def test_killed_drivers_lose_nothing(
     moments = ((signal.SIGKILL, 3), (signal.SIGKILL, 8), (signal.SIGKILL, 14), (signal.SIGTERM, 20))
     for number, count in moments:
         process = started(ray_words(mine, tmp_path))
-        while len(log_lines(tmp_path)) < count and process.poll() is None:
-            time.sleep(0.02)
+        # The log may have as many lines from the run before, while this process has not even its handlers.
+        assert wait_for_actors(process, tmp_path, count), process.communicate()
         process.send_signal(number)
         told = process.communicate(timeout=120)
         assert process.returncode == (-9 if number == signal.SIGKILL else 143), told
