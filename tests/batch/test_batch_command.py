@@ -41,13 +41,40 @@ def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.Captu
     assert "4 futures of 2 episodes." in page
     assert page.count("<video") == 4
     assert "<h2" in page
+    damage_one_video_and_tokens(out, capsys)
     capsys.readouterr()
     assert main.main(words_of(mine, out)) == 0
     told = capsys.readouterr()
     assert f"{out}: everything was done before: 4 futures" in told.out
     assert f"{out}: resumes: 4 futures done" in told.err
+    log = next((out / "log").glob("*.jsonl"))
+    line, *others = log.read_text().splitlines()
+    log.write_text("\n".join([json.dumps({**json.loads(line), "video": None}), *others]) + "\n")
+    assert main.main(words_of(mine, out)) == 0  # the files are whole, and get a line again
+    told = capsys.readouterr()
+    assert f"{log}: line 1: no row of a batch" in told.err
+    assert last(told.out) == {"out": str(out), "new": {"done": 1}, "all": {"done": 4}}
     assert main.main(words_of({**mine, "frames": 5}, out)) == 2
     assert "frames: 7 there, 5 here" in capsys.readouterr().err
+
+
+def damage_one_video_and_tokens(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report goes on without the one, names both, and says so by its status; the whole files are put back."""
+    video, tokens = out / "items" / "a" / "000000-0.mp4", out / "items" / "b" / "000000-0.npz"
+    whole = {path: path.read_bytes() for path in (video, tokens)}
+    for path in whole:
+        path.write_bytes(whole[path][:60])
+    capsys.readouterr()
+    assert main.main(["report", str(out)]) == 1
+    told = capsys.readouterr()
+    page = (out / "report.html").read_text()
+    for text in (told.err, page):
+        assert f"left out: {video}" in text
+        assert f"{tokens} is damaged" in text
+    assert len(last(told.out)["damaged"]) == 2
+    assert page.count("<video") == 3
+    for path, content in whole.items():
+        path.write_bytes(content)
 
 
 def test_failures_are_told_and_change_the_status(

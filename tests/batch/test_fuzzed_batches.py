@@ -9,17 +9,16 @@ import pytest
 from fuzzing import changed, dumped, each, edited, odd_texts, refused
 from hypothesis import strategies as st
 
-from vidjacobi.batch.future_files import SETTINGS, open_out
-from vidjacobi.batch.manifest import LOGS, FinishedItems, ManifestRow, merged
+from vidjacobi.batch.future_files import open_out
+from vidjacobi.batch.manifest import LOGS, SETTINGS, FinishedItems, Item, ManifestRow, merged
 from vidjacobi.batch.manifest_table import compact
 from vidjacobi.batch.report import write_report
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.export.lerobot_set import ExportChoice, export_lerobot
 
 pytestmark = [pytest.mark.slow, pytest.mark.unchecked]
-ROW = ManifestRow(
-    "é/1", 16, 0, starts=1, tokens="items/x.npz", nfe=7, tokens_per_pass=2.0, seconds=0.5, finished=10.0
-)
+NPZ = str(Item("é/1", 16, 0).path(".npz"))
+ROW = ManifestRow("é/1", 16, 0, starts=1, tokens=NPZ, nfe=7, tokens_per_pass=2.0, seconds=0.5, finished=10.0)
 GOOD: dict[str, Any] = {
     **asdict(ROW),
     "tokens_sha256": "ab",
@@ -27,7 +26,7 @@ GOOD: dict[str, Any] = {
     "source": "x.mp4",
     "fps": 5.0,
 }
-PLAN = load_plan("default", {"data": "x", "dtype": "float32"})
+PLAN = load_plan("default", {"data": "x", "dtype": "float32", "output": "tokens"})
 
 
 @pytest.fixture(scope="module")

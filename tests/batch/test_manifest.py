@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,9 +24,16 @@ from vidjacobi.batch.manifest import (
 from vidjacobi.batch.manifest_table import compact
 from vidjacobi.errors import BadOutput
 
-ROW = ManifestRow(
-    "é/1", 16, 0, starts=1, tokens="items/x.npz", tokens_sha256="ab", nfe=7, seconds=0.5, finished=10.0
-)
+
+def done(episode: str = "é/1", sample: int = 0, **more: Any) -> ManifestRow:
+    """A finished future as the log has it."""
+    tokens = str(Item(episode, 16, sample).path(".npz"))
+    known = {"starts": 1, "tokens": tokens, "tokens_sha256": "ab", "nfe": 7, "seconds": 0.5, "finished": 10.0}
+    return ManifestRow(episode, 16, sample, **{**known, **more})
+
+
+ROW = done()
+VIDEO = replace(ROW, video=str(ROW.item.path(".mp4")))
 
 
 def log(out: Path, *rows: ManifestRow) -> Path:
@@ -52,7 +60,7 @@ def test_no_file_without_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 20, 100])
 def test_a_torn_line_is_passed_over(tmp_path: Path, cut: int) -> None:
-    path = log(tmp_path, ROW, replace(ROW, sample=1))
+    path = log(tmp_path, ROW, done(sample=1))
     path.write_bytes(path.read_bytes()[:-cut])
     assert merged(tmp_path) == [ROW] or cut == 1  # only the line's end is gone
     state = FinishedItems(tmp_path)
@@ -95,7 +103,7 @@ def test_what_is_complete(tmp_path: Path) -> None:
     assert not state.complete("é/1", 2)
     assert state.complete("short", 5)
     assert not state.complete("broken", 1)  # tried again
-    log(tmp_path, replace(ROW, episode="two", starts=2))
+    log(tmp_path, done("two", starts=2))
     assert not FinishedItems(tmp_path).complete("two", 1)
 
 
@@ -105,7 +113,7 @@ def test_failures_are_listed_and_the_list_goes_with_them(tmp_path: Path) -> None
     compact(tmp_path)
     text = (tmp_path / "failures.csv").read_text()
     assert text.splitlines() == ["episode,start,sample,source,error", 'x,3,1,v.mp4,"a ""quoted"", reason"']
-    log(tmp_path, replace(bad, status=DONE, error=None))
+    log(tmp_path, replace(bad, status=DONE, error=None, tokens=str(bad.item.path(".npz"))))
     compact(tmp_path)
     assert not (tmp_path / "failures.csv").exists()
 
@@ -130,13 +138,18 @@ def test_items_are_keys() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seconds": math.nan}, {"tokens_per_pass": math.inf}, {"fps": -1.0}, {"nfe": -1}, {"start": -16}],
+    [
+        *({"seconds": math.nan}, {"tokens_per_pass": math.inf}, {"seconds": 1e300}, {"finished": 1e300}),
+        *({"fps": -1.0}, {"fps": 1e-300}, {"nfe": -1}, {"start": -16}),
+        *({"tokens": None}, {"tokens": "items"}, {"video": "."}, {"video": "items"}, {"video": None}),
+    ],
     ids=str,
 )
-def test_numbers_that_no_batch_writes_are_damage(tmp_path: Path, wrong: dict[str, float]) -> None:
+def test_values_that_no_batch_writes_are_damage(tmp_path: Path, wrong: dict[str, object]) -> None:
     """A page could not be drawn of them, and nothing would say which file is at fault."""
-    path = log(tmp_path, ROW)
+    (tmp_path / "settings.json").write_text('{"settings": {"output": "videos"}}')
+    path = log(tmp_path, VIDEO)
     line = json.dumps({**json.loads(path.read_text()), **wrong})
     path.write_text(line + "\n" + path.read_text())
     assert damage_in(tmp_path) == [f"{path}: line 1"]
-    assert merged(tmp_path) == [ROW]
+    assert merged(tmp_path) == [VIDEO]

@@ -14,6 +14,8 @@ import vidjacobi
 from vidjacobi.batch import pipeline
 from vidjacobi.batch.future_files import FutureFiles
 from vidjacobi.batch.manifest import Item
+from vidjacobi.batch.manifest_table import compact
+from vidjacobi.batch.run import reasons
 from vidjacobi.batch.settings import Shard
 from vidjacobi.datasets import open_dataset
 from vidjacobi.decoding.trace import hash_tokens
@@ -73,6 +75,23 @@ def test_files_that_are_gone_are_made_again(batch: Batch, flags: Flags, tmp_path
         path.unlink()
     assert hashes(batch(out, **mine)) == before
     assert all(path.is_file() for path in gone)
+    content = gone[0].read_bytes()
+    gone[0].write_bytes(content[:-200] + bytes(100) + content[-100:])  # the log's line is whole
+    assert hashes(batch(out, **mine)) == before
+    with np.load(gone[0]) as made:
+        assert {"tokens", "record"} <= set(made)
+
+
+def test_what_is_odd_for_the_model_is_counted_once(batch: Batch, flags: Flags, tmp_path: Path) -> None:
+    data = tmp_path / "wide"
+    data.mkdir()
+    for name in "ab":
+        write_video(data / f"{name}.mp4", torch.zeros(16, 32, 64, 3, dtype=torch.uint8), 10)
+    rows = batch(tmp_path / "out", **{**flags, "data": str(data), "samples": 1})
+    note = "cropped: the model sees 48x32 pixels, so 25% of the width of the 64x32 pictures is cut off"
+    assert all(note in str(row.notes) for row in rows.values())
+    (told,) = reasons(tmp_path / "out", compact(tmp_path / "out"))
+    assert told.startswith(f"note: 2 futures: {note}")
 
 
 @pytest.mark.parametrize("rows", [1, pytest.param(3, marks=pytest.mark.slow), 16])

@@ -12,6 +12,7 @@ from vidjacobi.batch.manifest import ManifestRow, new_log
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.batch.workers import listing
 from vidjacobi.datasets import Episode
+from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.models.codec import as_seen, fit
 
 CONTEXT, FRAMES = 5, 3
@@ -35,7 +36,10 @@ def write_batch(
             for sample in range(samples):
                 tokens = torch.zeros(2, 4, 6, dtype=torch.int32)
                 content = FutureContent(tokens, 1, frames, episode.fps or clip.fps)
-                log.append(files.write(ManifestRow(episode.id, start, sample, starts=len(starts)), content))
+                row = ManifestRow(
+                    episode.id, start, sample, starts=len(starts), tokens_sha256=hash_tokens([tokens[1:]])
+                )
+                log.append(files.write(row, content))
     log.close()
     return out
 

@@ -308,3 +308,8 @@ def test_a_video_that_was_cut_is_named_with_what_helps(
     told = refused(capsys, out, tmp_path / "set")
     assert str(video) in told
     assert "remove it and run the batch once more" in told
+    tokens = next(out.glob("items/*/*.npz"))
+    tokens.write_bytes(tokens.read_bytes()[:60])
+    told = refused(capsys, out, tmp_path / "set")
+    assert f"{tokens} is damaged" in told
+    assert "run the batch once more, and it is made again" in told

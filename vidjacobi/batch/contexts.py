@@ -47,12 +47,14 @@ class EncodedContext:
         grid: the context's tokens.
         seen: its frames as the model saw them, resized and cropped.
         clip: what was read, without its frames.
+        notes: what is odd about showing it to the model.
     """
 
     task: ContextTask
     grid: Int[Tensor, "t h w"]
     seen: Frames
     clip: ReadClip
+    notes: tuple[str, ...] = ()
 
     def row(self, sample: int) -> ManifestRow:
         """A future's row, as far as it is known before decoding."""
@@ -64,7 +66,7 @@ class EncodedContext:
             starts=self.task.starts,
             source=episode.source,
             fps=self.fps,
-            notes="; ".join(clip.notes) or None,
+            notes="; ".join((*clip.notes, *self.notes)) or None,
         )
 
     @property
@@ -137,10 +139,14 @@ def unfinished(
     samples: int,
     tell: Callable[[str], None],
 ) -> Iterator[Entry]:
-    """The entries of which something is to be done, futures whose files are gone included."""
+    """The entries of which something is to be done, futures whose files are gone or damaged included."""
     for entry in entries:
         if lost := files.lost(finished.items(entry.id)):
-            tell(f"{entry.id}: the files of {len(lost)} finished futures are gone; they are made again")
+            names = ", ".join(str(item.path(".npz")) for item in lost[:3]) + ", ..." * (len(lost) > 3)
+            tell(
+                f"{entry.id}: files of {number_of(len(lost), 'finished future')} are gone or damaged ({names}) and "
+                "are made again"
+            )
             finished.forget(lost)
         if not finished.complete(entry.id, samples):
             yield entry

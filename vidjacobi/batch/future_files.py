@@ -25,13 +25,12 @@ from PIL import Image
 from torch import Tensor
 
 from vidjacobi.batch.devices import dtype_of
-from vidjacobi.batch.manifest import LOGS, ROWS, Item, ManifestRow
+from vidjacobi.batch.manifest import BESIDE, ITEMS, LOGS, ROWS, SETTINGS, Item, ManifestRow
 from vidjacobi.batch.manifest_table import FAILURES, MANIFEST
 from vidjacobi.batch.settings import BatchPlan
 from vidjacobi.config.settings import differences
-from vidjacobi.datasets import folder_name
 from vidjacobi.decoding.trace import hash_tokens
-from vidjacobi.errors import BadOutput
+from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.output.atomic import (
     durable,
     is_temporary,
@@ -47,7 +46,7 @@ from vidjacobi.runtime import versions
 from vidjacobi.shapes import Frames
 from vidjacobi.video.writer import write_video
 
-SETTINGS, ITEMS, REPORT = "settings.json", "items", "report.html"
+REPORT = "report.html"
 _STALE = 3600  # seconds after which a temporary file counts as left by a run that was killed
 
 
@@ -72,7 +71,7 @@ class FutureFiles:
     """Where the files of futures are.
 
     Attributes:
-        kind: a key of ``vidjacobi.batch.settings.OUTPUTS``.
+        kind: a key of ``vidjacobi.batch.manifest.BESIDE``.
         digest: of the settings and weights, so that files of another batch are never taken for this one's.
     """
 
@@ -82,12 +81,12 @@ class FutureFiles:
 
     def path(self, item: Item, suffix: str) -> Path:
         """The file of a future with this suffix."""
-        return self.out / ITEMS / folder_name(item.episode) / f"{item.start or 0:06d}-{item.sample}{suffix}"
+        return self.out / item.path(suffix)
 
     @property
     def suffix(self) -> str | None:
         """Suffix of what lies beside the tokens: empty for a folder of pictures, None where there is nothing."""
-        return {"videos": ".mp4", "frames": "", "tokens": None}[self.kind]
+        return BESIDE[self.kind]
 
     def write(self, row: ManifestRow, content: FutureContent) -> ManifestRow:
         """Write a future's files, the tokens last; returns its row with their paths. Raises BadOutput."""
@@ -129,21 +128,16 @@ class FutureFiles:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as content:
-                tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
-                record = json.loads(str(content["record"]))
-            settings, row = record.pop("settings"), ROWS.row_of(record)
-            if hash_tokens([tokens[latents:]]) != row.tokens_sha256:
-                raise ValueError("its tokens are not those that it was written with")
-        except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
-            tell(f"{path} is damaged ({error!r:.200}) and is made again")
+            settings, row = read_record(path)
+        except BadInput as error:
+            tell(f"{error} and is made again")
             return None
         if settings != self.digest or row.item != item:
             return None  # another batch's
         return row if row.video is None or (self.out / row.video).exists() else None
 
     def lost(self, items: Sequence[Item]) -> list[Item]:
-        """Those of finished futures whose files are not there any more."""
+        """Those of finished futures whose files are not there any more, or whose tokens are damaged."""
         names: dict[
             Path, set[str]
         ] = {}  # of each folder once: to ask for every file would take long on a network
@@ -154,7 +148,47 @@ class FutureFiles:
             item
             for item in items
             if any(path.name not in names[path.parent] for path in (self.path(item, s) for s in suffixes))
+            or is_damaged(self.path(item, ".npz"))
         ]
+
+
+def read_record(path: Path) -> tuple[str, ManifestRow]:
+    """The digest of the settings and the row that a future's npz was written with.
+
+    Raises BadInput where it is damaged: its tokens must be those whose hash the row has.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
+            record = json.loads(str(content["record"]))
+        settings, row = str(record.pop("settings")), ROWS.row_of(record)
+        if hash_tokens([tokens[latents:]]) != row.tokens_sha256:
+            raise ValueError("its tokens are not those that it was written with")
+    except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
+        raise BadInput(f"{path} is damaged ({error!r:.200})") from error
+    return settings, row
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a future's npz is there and cannot be what was written."""
+    try:
+        read_record(path)
+    except BadInput:
+        return path.exists()
+    return False
+
+
+def damaged_tokens(out: Path, rows: Sequence[ManifestRow]) -> list[str]:
+    """The files of finished futures that are damaged, in words; a file that is not there is none."""
+    found = []
+    for row in rows:
+        path = out / str(row.tokens)
+        try:
+            if path.exists() and read_record(path)[1].tokens_sha256 != row.tokens_sha256:
+                found.append(f"{path} is damaged (its tokens are not those of the log)")
+        except BadInput as error:
+            found.append(str(error))
+    return found
 
 
 def open_out(

@@ -4,7 +4,7 @@
 ``manifest_table``.
 """
 
-import math
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from uuid import uuid4
 
+from vidjacobi.datasets import folder_name
 from vidjacobi.output.rows import JsonRows, RowLog
 
-LOGS = "log"
+SETTINGS, LOGS, ITEMS = "settings.json", "log", "items"
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+# by what a batch keeps, the suffix of what lies beside the tokens: empty for a folder of pictures, None for nothing
+BESIDE: dict[str, str | None] = {"videos": ".mp4", "frames": "", "tokens": None}
+_LARGEST, _SLOWEST = 1e12, 1e-6  # numbers and rates beyond these are no batch's
 
 
 class Item(NamedTuple):
@@ -25,6 +29,10 @@ class Item(NamedTuple):
     episode: str
     start: int | None = None
     sample: int | None = None
+
+    def path(self, suffix: str) -> PurePosixPath:
+        """The file of a future with this suffix, below the output folder."""
+        return PurePosixPath(ITEMS, folder_name(self.episode), f"{self.start or 0:06d}-{self.sample}{suffix}")
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,26 @@ class ManifestRow:
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no batch writes: a damaged line must not say what is done, or where files are."""
-        if self.status not in (DONE, SKIPPED, FAILED) or not math.isfinite(self.finished):
-            raise ValueError(f"status {self.status!r}, finished {self.finished}")
-        for name in ("start", "sample", "nfe", "tokens_per_pass", "seconds", "seconds_frames", "fps"):
+        if self.status not in (DONE, SKIPPED, FAILED):
+            raise ValueError(f"status {self.status!r}")
+        for name in (
+            "start",
+            "sample",
+            "nfe",
+            "tokens_per_pass",
+            "seconds",
+            "seconds_frames",
+            "finished",
+            "fps",
+        ):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:  # NaN is neither
+            if value is not None and not 0 <= value <= _LARGEST:  # NaN is neither
                 raise ValueError(f"{name} {value}")
-        for path in map(PurePosixPath, filter(None, (self.tokens, self.video))):
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"{path} lies outside of the batch's folder")
+        if self.fps is not None and 0 < self.fps < _SLOWEST:
+            raise ValueError(f"fps {self.fps}")
+        for path, suffixes in ((self.tokens, (".npz",)), (self.video, (".mp4", ""))):
+            if path is not None and path not in {str(self.item.path(suffix)) for suffix in suffixes}:
+                raise ValueError(f"{path!r:.60} is no file of {self.item}")
 
     @property
     def item(self) -> Item:
@@ -99,17 +118,38 @@ def label_of(shard: str) -> str:
 
 def rows_in(out: Path) -> Iterator[ManifestRow]:
     """The rows of all logs. A line that a crash cut short, or that is none of ours, is passed over."""
-    for path in sorted((out / LOGS).glob("*.jsonl")):
-        yield from ROWS.read(path)
+    for _, rows in _logs(out):
+        yield from (row for _, row in rows if row is not None)
 
 
 def damage_in(out: Path) -> list[str]:
     """Where lines of the logs are no rows, in words; the lines that kills cut short are left out."""
     found = []
-    for path in sorted((out / LOGS).glob("*.jsonl")):
-        if lines := ROWS.damaged(path):
+    for path, rows in _logs(out):
+        if lines := [number for number, row in rows if row is None]:
             found.append(f"{path}: line {', '.join(map(str, lines[:5]))}{' ...' if len(lines) > 5 else ''}")
     return found
+
+
+def _logs(out: Path) -> Iterator[tuple[Path, Iterator[tuple[int, ManifestRow | None]]]]:
+    """Each log, and its lines as ``JsonRows.lines`` gives them; a done row that names no files of its own is none."""
+    kept = _kept(out)
+
+    def named(row: ManifestRow) -> bool:
+        beside = kept is None or (row.video is None) == (BESIDE[kept] is None)
+        return row.status != DONE or (row.tokens is not None and beside)
+
+    for path in sorted((out / LOGS).glob("*.jsonl")):
+        yield path, ((number, row if row and named(row) else None) for number, row in ROWS.lines(path))
+
+
+def _kept(out: Path) -> str | None:
+    """What the batch keeps, a key of BESIDE; None where its settings cannot be read, which others refuse."""
+    try:
+        kept = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]["output"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return kept if isinstance(kept, str) and kept in BESIDE else None
 
 
 class FinishedItems:

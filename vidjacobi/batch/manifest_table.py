@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vidjacobi.batch.manifest import FAILED, LOGS, SKIPPED, ManifestRow, merged
+from vidjacobi.batch.manifest import DONE, FAILED, LOGS, SKIPPED, ManifestRow, merged
 from vidjacobi.output.atomic import replacing
 from vidjacobi.output.locks import locked
 from vidjacobi.output.rows import spreadsheet_cell
@@ -21,7 +21,7 @@ _CHUNK = 10_000  # rows that are Python objects at a time
 
 
 class Reason(NamedTuple):
-    """Why items have no result: as one row words it, and how many rows say the same but for their numbers."""
+    """What rows say of items: as one row words it, and how many say the same but for their numbers."""
 
     text: str
     times: int
@@ -29,10 +29,17 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """What a folder holds: items by status, and the commonest reason of those that were skipped or failed."""
+    """What a folder holds.
+
+    Attributes:
+        counts: items by status.
+        reasons: the commonest reason of those that were skipped and that failed.
+        notes: what is odd about contexts of futures that are done, the commonest kind first.
+    """
 
     counts: "Counter[str]"
     reasons: dict[str, Reason]
+    notes: list[Reason]
 
 
 def compact(out: Path) -> Totals:
@@ -55,7 +62,7 @@ def compact(out: Path) -> Totals:
                 ]
                 writer.write_table(pa.Table.from_pylist(part, schema()))
         _list_failures(out / FAILURES, [row for row in rows if row.status == FAILED])
-    return Totals(Counter(row.status for row in rows), reasons_of(rows))
+    return Totals(Counter(row.status for row in rows), reasons_of(rows), notes_of(rows))
 
 
 def reasons_of(rows: Sequence[ManifestRow]) -> dict[str, Reason]:
@@ -63,11 +70,25 @@ def reasons_of(rows: Sequence[ManifestRow]) -> dict[str, Reason]:
     found = {}
     for status in (SKIPPED, FAILED):
         texts = [(row.error or "").replace(f"{row.source}: ", "") for row in rows if row.status == status]
-        kinds = Counter(re.sub(r"\d+", "#", text) for text in texts)
-        if kinds:
-            kind, count = kinds.most_common(1)[0]
-            found[status] = Reason(next(t for t in texts if re.sub(r"\d+", "#", t) == kind), count)
+        if kinds := kinds_of(texts):
+            found[status] = kinds[0]
     return found
+
+
+def notes_of(rows: Sequence[ManifestRow]) -> list[Reason]:
+    """The notes on futures that are done, each kind once."""
+    return kinds_of(
+        [note for row in rows if row.status == DONE for note in (row.notes or "").split("; ") if note]
+    )
+
+
+def kinds_of(texts: Sequence[str]) -> list[Reason]:
+    """Texts that differ in numbers only as one, the commonest kind first."""
+    first: dict[str, str] = {}
+    kinds = Counter(re.sub(r"\d+", "#", text) for text in texts)
+    for text in texts:
+        first.setdefault(re.sub(r"\d+", "#", text), text)
+    return [Reason(first[kind], count) for kind, count in kinds.most_common()]
 
 
 def _in_utf8(value: Any) -> Any:

@@ -6,7 +6,7 @@ does not grow with the dataset.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
@@ -38,6 +38,7 @@ from vidjacobi.errors import BadOutput, VidjacobiError
 from vidjacobi.loading import Pair
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.output.rows import RowLog
+from vidjacobi.rollouts.clip_job import model_notes
 from vidjacobi.video.records import ReadClip
 from vidjacobi.video.timed_reader import TimedReader
 
@@ -123,7 +124,9 @@ class Pipeline:
                 clip = read_context(task, config, reader)
                 encode = partial(self._tools.encode, task, clip, tokenizer)
                 context = self._rows.retrying(encode, "encoding frames", self._cancel)
-                request = first_chunk(context, config, self._pair)
+                look = partial(model_notes, config.model, clip.frames, tokenizer)
+                notes = tuple(self._rows.retrying(look, "looking at a context", self._cancel))
+                request = first_chunk(replace(context, notes=notes), config, self._pair)
             except Cancelled:
                 raise
             except Exception as error:  # whatever is wrong with this episode, the others continue

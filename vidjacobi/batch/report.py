@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.batch.future_files import REPORT, SETTINGS
-from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, ManifestRow, merged
+from vidjacobi.batch.future_files import REPORT, damaged_tokens
+from vidjacobi.batch.manifest import DONE, FAILED, SETTINGS, SKIPPED, ManifestRow, merged
 from vidjacobi.errors import BadInput, number_of
 from vidjacobi.html_report.drawing import svg
 from vidjacobi.html_report.figures import histogram, throughput
@@ -25,6 +25,7 @@ from vidjacobi.html_report.page import (
     Track,
     write_page,
 )
+from vidjacobi.shapes import Frames
 from vidjacobi.video.contact_sheet import contact_sheet
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
@@ -34,23 +35,29 @@ NEEDED: dict[str, Any] = {
     **dict.fromkeys(("context", "frames", "stride"), int),
     **dict.fromkeys(("camera", "split", "clip_list"), str | None),
 }
-# what helps where a future's video cannot be read
+# what helps where a future's video cannot be read, or its tokens
 MADE_AGAIN = "remove it and run the batch once more, and it is made again"
+SEEN_TO = "run the batch once more, and it is made again"
 _LISTED = 500  # failures on the page; failures.csv has all
 _PAUSE = 600.0  # seconds without a row after which a run counts as stopped and resumed
 _SHEET = 24  # frames of a contact sheet
 _TRACKS = 4  # futures of a clip that are played
 
 
-def write_report(out: Path, clips: int) -> Path:
-    """Write ``report.html`` from the logs and settings. Raises BadInput, BadOutput."""
+def write_report(out: Path, clips: int) -> tuple[Path, list[str]]:
+    """Write ``report.html`` from the logs and settings.
+
+    Returns its path, and which files of futures are damaged, in words. Raises BadInput, BadOutput.
+    """
     settings = settings_of(out)
     rows = merged(out)
     done = [row for row in rows if row.status == DONE]
     sections = [Section("Run", run_parts(done), run_text(done))]
-    if clips and any(row.video for row in done):
+    chosen, unreadable = clips_to_show(out, done, clips)
+    if chosen:
         text = "The first frames are the context. One contact sheet per clip, of its first future."
-        sections.append(Section("Futures", clip_parts(out, done, settings["context"], clips), text))
+        sections.append(Section("Futures", clip_parts(out, chosen, settings["context"]), text))
+    damaged = [f"{words}: {SEEN_TO}" for words in damaged_tokens(out, done)] + unreadable
     troubles = [row for row in rows if row.status != DONE]
     if troubles:
         sections.append(Section("Not predicted", [trouble_table(troubles)]))
@@ -59,10 +66,10 @@ def write_report(out: Path, clips: int) -> Path:
         sections,
         summary=summary_of(rows),
         facts=facts_of(settings),
-        warnings=warnings_of(rows),
+        warnings=[*warnings_of(rows), *damaged],
     )
     write_page(out / REPORT, page)
-    return out / REPORT
+    return out / REPORT, damaged
 
 
 def settings_of(out: Path) -> dict[str, Any]:
@@ -167,21 +174,38 @@ def without_pauses(finished: Sequence[float], before: float) -> list[float]:
     return times
 
 
-def clip_parts(out: Path, done: Sequence[ManifestRow], context: int, clips: int) -> Iterator[Part]:
-    """The first clips with their futures, one in memory at a time."""
-    shown = 0
-    for (episode, start), group in groupby(done, key=lambda row: (row.episode, row.start)):
-        rows = [row for row in group if row.video and (out / row.video).exists()]
-        if not rows:
-            continue
-        files = [(row, out / str(row.video)) for row in rows[:_TRACKS]]
-        tracks = [Track(f"future {row.sample}", path, numbers_of(row)) for row, path in files]
-        notes = [note for note in [rows[0].notes] if note]
-        sheet = Figure(sheet_of(files[0][1], context), f"contact sheet of {episode}", "Orange: context.")
-        yield Clip(f"{episode} from {start}", rows[0].fps or 10.0, tracks, context, [sheet], notes)
-        shown += 1
-        if shown == clips:
-            return
+def clips_to_show(
+    out: Path, done: Sequence[ManifestRow], clips: int
+) -> tuple[list[list[ManifestRow]], list[str]]:
+    """The first clips of which a future's video can be read, as their futures; and which videos cannot, in words."""
+    chosen: list[list[ManifestRow]] = []
+    unreadable: list[str] = []
+    for _, group in groupby(done, key=lambda row: (row.episode, row.start)):
+        if len(chosen) == clips:
+            break
+        there = [row for row in group if row.video and (out / row.video).exists()]
+        readable = []
+        for row in there:
+            try:
+                frames_of(out / str(row.video))
+                readable.append(row)
+            except BadInput as error:
+                unreadable.append(f"left out: {error}: {MADE_AGAIN}")
+            if len(readable) == _TRACKS:
+                break
+        chosen += [readable] if readable else []
+    return chosen, unreadable
+
+
+def clip_parts(out: Path, chosen: Sequence[Sequence[ManifestRow]], context: int) -> Iterator[Part]:
+    """Clips with their futures, one in memory at a time."""
+    for rows in chosen:
+        first = rows[0]
+        tracks = [Track(f"future {row.sample}", out / str(row.video), numbers_of(row)) for row in rows]
+        notes = [note for note in [first.notes] if note]
+        picture = sheet_of(frames_of(out / str(first.video)), context)
+        sheet = Figure(picture, f"contact sheet of {first.episode}", "Orange: context.")
+        yield Clip(f"{first.episode} from {first.start}", first.fps or 10.0, tracks, context, [sheet], notes)
 
 
 def numbers_of(row: ManifestRow) -> str:
@@ -190,12 +214,13 @@ def numbers_of(row: ManifestRow) -> str:
     return f"{passes}, {row.tokens_per_pass or 0:.1f} tokens a pass, {row.seconds or 0:.1f} s"
 
 
-def sheet_of(video: Path, context: int) -> bytes:
+def frames_of(video: Path) -> Frames:
+    """All frames of a future. Raises BadInput."""
+    return read_frames(video, 0, open_clip(video).frames).frames
+
+
+def sheet_of(frames: Frames, context: int) -> bytes:
     """Contact sheet of a video, as JPEG."""
-    try:
-        frames = read_frames(video, 0, open_clip(video).frames).frames
-    except BadInput as error:
-        raise BadInput(f"{error}: {MADE_AGAIN}") from error
     content = io.BytesIO()
     contact_sheet(frames, min(context, len(frames)), _SHEET).save(content, "JPEG", quality=88)
     return content.getvalue()

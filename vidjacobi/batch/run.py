@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vidjacobi.batch.devices import devices_of
-from vidjacobi.batch.future_files import SETTINGS, FutureFiles, open_out, sweep
-from vidjacobi.batch.manifest import DONE, FAILED, SKIPPED, FinishedItems, damage_in
+from vidjacobi.batch.future_files import FutureFiles, open_out, sweep
+from vidjacobi.batch.manifest import DONE, FAILED, SETTINGS, SKIPPED, FinishedItems, damage_in
 from vidjacobi.batch.manifest_table import FAILURES, MANIFEST, Totals, compact
 from vidjacobi.batch.pipeline import FailedFast
 from vidjacobi.batch.progress import ProgressTracker, tell
@@ -17,6 +17,8 @@ from vidjacobi.datasets import left_out
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError, number_of
 from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.processes import Stopped, stoppable
+
+_NOTES = 5  # kinds of notes that are told; manifest.parquet has all
 
 
 def run_batch(plan: BatchPlan, out: Path, resume: bool, overwrite: bool) -> tuple[dict[str, Any], int]:
@@ -69,14 +71,19 @@ def tell_what_is_left_out(config: BatchConfig) -> None:
 
 def tell_what_is_there(out: Path, finished: FinishedItems) -> None:
     """Say what an earlier run left, and which lines of its logs are damaged."""
-    for place in damage_in(out):
-        tell(f"{place}: no row of a batch, and passed over; what it stood for is looked for, or made again")
+    tell_damage(out)
     there = finished.counts
     words = [f"{number_of(there[DONE], 'future')} done"]
     words += [f"{number_of(there[SKIPPED], 'episode')} skipped"] * bool(there[SKIPPED])
     words += [f"{there[FAILED]:,} had failed and are tried again"] * bool(there[FAILED])
     if sum(there.values()):
         tell(f"{out}: resumes: {', '.join(words)}")
+
+
+def tell_damage(out: Path) -> None:
+    """Say which lines of the logs are damaged; a batch that runs on finds what they stood for, or makes it again."""
+    for place in damage_in(out):
+        tell(f"{place}: no row of a batch, and passed over; what it stood for is looked for, or made again")
 
 
 def ended(plan: BatchPlan, tally: ProgressTracker) -> int:
@@ -129,7 +136,7 @@ def finish(out: Path, tally: ProgressTracker) -> dict[str, Any]:
 
 
 def reasons(out: Path, totals: Totals) -> list[str]:
-    """What was skipped and failed, with the commonest reason of each, and what to do."""
+    """What was skipped and failed, with the commonest reason of each, and what to do; and each kind of note once."""
     then = {
         SKIPPED: "",
         FAILED: f"; {out / FAILURES} says why of each, and the same command tries them again",
@@ -139,6 +146,7 @@ def reasons(out: Path, totals: Totals) -> list[str]:
         count = totals.counts[status]
         often = "" if reason.times == count else f", most often ({reason.times:,} times)"
         found.append(f"{count:,} {status}{often}: {reason.text}{then[status]}")
+    found += [f"note: {number_of(note.times, 'future')}: {note.text}" for note in totals.notes[:_NOTES]]
     return found
 
 

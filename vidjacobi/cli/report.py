@@ -20,14 +20,19 @@ def parser() -> ArgumentParser:
     return made
 
 
-def run(args: Namespace) -> dict[str, Any]:
-    """Write both; the page and the futures by status. Raises BadInput, BadOutput."""
+def run(args: Namespace) -> tuple[dict[str, Any], int]:
+    """Write both; the page and the futures by status; 1 where something is damaged. Raises BadInput, BadOutput."""
     from vidjacobi.batch.manifest_table import compact
+    from vidjacobi.batch.progress import tell
     from vidjacobi.batch.report import write_report
-    from vidjacobi.batch.run import require_batch
+    from vidjacobi.batch.run import require_batch, tell_damage
 
     require_batch(args.out)
+    tell_damage(args.out)
     totals = compact(args.out).counts
-    page = write_report(args.out, args.clips)
+    page, damaged = write_report(args.out, args.clips)
+    for words in damaged:
+        tell(words)
     print(f"{page}: open it in a browser")
-    return {"report": str(page), "all": dict(totals)}
+    found = {"report": str(page), "all": dict(totals), **({"damaged": damaged} if damaged else {})}
+    return found, 1 if damaged else 0

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vidjacobi.batch.future_files import damaged_tokens
 from vidjacobi.batch.manifest import DONE, ManifestRow, merged
-from vidjacobi.batch.report import MADE_AGAIN, settings_of
+from vidjacobi.batch.report import MADE_AGAIN, SEEN_TO, settings_of
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.export.layout import SetLayout, layout_of
 from vidjacobi.export.opening import open_source
@@ -61,9 +62,9 @@ def export_lerobot(
 ) -> tuple[dict[str, int], list[str]]:
     """Write the finished futures of the batch in ``out`` to the new folder ``destination``, whole or not at all.
 
-    Returns the numbers of episodes, frames and tasks, and notes on the set. Raises
-    BadInput if the batch kept no videos, one of them is missing, they differ in rate or size, or the source is gone;
-    BadOutput if ``destination`` exists or cannot be written; InvalidArgument for a choice that does not fit.
+    Returns the numbers of episodes, frames and tasks, and notes on the set. Raises BadInput if the batch kept no
+    videos, a file is missing or damaged, they differ in rate or size, or the source is gone; BadOutput if
+    ``destination`` exists or cannot be written; InvalidArgument for a choice that does not fit.
     """
     choice, settings = choice or ExportChoice(), settings_of(out)
     if settings["output"] != "videos":
@@ -73,6 +74,9 @@ def export_lerobot(
     rows = [row for row in merged(out) if row.status == DONE]
     if not rows:
         raise BadInput(f"{out}: no future is finished yet")
+    if damaged := damaged_tokens(out, rows):
+        more = f" (and {len(damaged) - 1} others)" if len(damaged) > 1 else ""
+        raise BadInput(f"{damaged[0]}{more}: {SEEN_TO}")
     infos = [info_of(out, row) for row in rows]
     shared = format_of(infos)
     source: Source = TextSource()
@@ -91,7 +95,7 @@ def info_of(out: Path, row: ManifestRow) -> ClipInfo:
     """What is known of a future's video. Raises BadInput where it is missing."""
     path = out / str(row.video)
     if not path.is_file():
-        raise BadInput(f"{path} is missing: run the batch once more, and it is made again")
+        raise BadInput(f"{path} is missing: {SEEN_TO}")
     try:
         return open_clip(path)
     except BadInput as error:

@@ -46,13 +46,13 @@ class JsonRows(Generic[R]):
         A line that a kill cut short, or that is none of ours, is passed over; fields that only a later version
         knows are ignored.
         """
-        for _, row in self._lines(path):
+        for _, row in self.lines(path):
             if row is not None:
                 yield row
 
     def damaged(self, path: Path) -> list[int]:
         """The numbers, from 1, of lines that are no rows, but for a last one that a kill cut short."""
-        return [number for number, row in self._lines(path) if row is None]
+        return [number for number, row in self.lines(path) if row is None]
 
     def row_of(self, values: Any) -> R:
         """The row of a JSON object. Raises ValueError for one that lacks a field or has a value of another type."""
@@ -67,7 +67,8 @@ class JsonRows(Generic[R]):
         except TypeError as error:  # a field without a default is missing
             raise ValueError(str(error)) from error
 
-    def _lines(self, path: Path) -> Iterator[tuple[int, R | None]]:
+    def lines(self, path: Path) -> Iterator[tuple[int, R | None]]:
+        """Each line's number, from 1, and its row: None for what is none, but for a last line that was cut short."""
         if not path.is_file():
             return
         with path.open("rb") as file:

@@ -55,10 +55,9 @@ def prepare(
 ) -> ClipJob:
     """The context of a clip, what really followed it, and what is odd about it."""
     clip = read_context(source, length, config)
-    cropped = crop_note(tuple(clip.frames.shape[1:3]), tokenizer.frame_size)
     truth, cut = read_truth(source, clip, config.frames, tokenizer.frame_size)
-    found = (*clip.notes, cropped, domain_note(config, clip.frames, tokenizer), cut)
-    return ClipJob(config, decoder, clip, runtime, truth, tuple(note for note in found if note))
+    notes = (*clip.notes, *model_notes(config.model, clip.frames, tokenizer), *([cut] if cut else []))
+    return ClipJob(config, decoder, clip, runtime, truth, notes)
 
 
 def read_truth(source: Path, clip: ReadClip, wanted: int, size: tuple[int, int]) -> tuple[Frames, str | None]:
@@ -80,6 +79,12 @@ def read_truth(source: Path, clip: ReadClip, wanted: int, size: tuple[int, int])
     return torch.cat(parts), None
 
 
+def model_notes(model: str, context: Frames, tokenizer: VideoTokenizer) -> list[str]:
+    """What is odd about showing a clip to this model."""
+    cropped = crop_note(tuple(context.shape[1:3]), tokenizer.frame_size)
+    return [note for note in (cropped, domain_note(model, context, tokenizer)) if note]
+
+
 def crop_note(source: tuple[int, ...], size: tuple[int, int]) -> str | None:
     """Says how much of pictures (height, width) is cut off for a model that takes ``size``, or nothing."""
     covering = covering_size((source[0], source[1]), size)
@@ -93,11 +98,11 @@ def crop_note(source: tuple[int, ...], size: tuple[int, int]) -> str | None:
     )
 
 
-def domain_note(config: RolloutConfig, context: Frames, tokenizer: VideoTokenizer) -> str | None:
+def domain_note(model: str, context: Frames, tokenizer: VideoTokenizer) -> str | None:
     """Says that a clip is unlike those of a bundled model, judged by its tokenizer alone."""
-    if not is_shipped(config.model):
+    if not is_shipped(model):
         return None
-    domain = DOMAINS[config.model]
+    domain = DOMAINS[model]
     grid = frames_to_tokens([context], tokenizer)[0]
     again, seen = tokens_to_frames(grid, tokenizer), as_seen(fit(context, tokenizer.frame_size))
     error = (again.float() - seen.float()).square().mean().item()
@@ -105,6 +110,6 @@ def domain_note(config: RolloutConfig, context: Frames, tokenizer: VideoTokenize
     if psnr > domain.psnr - _UNLIKE:
         return None
     return (
-        f"{config.model} was trained on {domain.what} only: its tokenizer alone gives this clip's context back at "
-        f"{psnr:.1f} dB, its own clips at {domain.psnr:.1f} dB; expect blur"
+        f"{model} was trained on {domain.what} only: its tokenizer alone gives this clip's context back at "
+        f"{psnr:.1f} dB, its own clips at {domain.psnr:.1f} dB, so expect blur"
     )
