@@ -1,6 +1,6 @@
 """Grouped-query attention over a cache whose slots are addressed, and what all layers share in a pass."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,18 @@ class LayerCache(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+@runtime_checkable
+class EntryStore(Protocol):
+    """What keeps the keys and values of one layer in a way of its own, such as a cache of another library."""
+
+    def attend(self, queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
+        """Keep the entries of the inputs, and attend to all that is kept and is not after the input.
+
+        Queries and keys are rotated.
+        """
+        ...
 
 
 class RMSNorm(nn.Module):
@@ -81,12 +93,14 @@ class GroupedQueryAttention(nn.Module):
         keys = self.k_norm(self.wk(x).unflatten(-1, (-1, self.head_size)))
         return keys, self.wv(x).unflatten(-1, (-1, self.head_size))
 
-    def forward(self, x: Hidden, shared: PassInputs, cache: LayerCache | None) -> Hidden:
+    def forward(self, x: Hidden, shared: PassInputs, cache: LayerCache | EntryStore | None) -> Hidden:
         """Self-attention. If there is a cache, the entries of the inputs are written into it first."""
         # Keys are stored rotated: a slot's entry stays right as long as its token stays at its position.
         queries = rotate(self.queries(x), shared.cos, shared.sin)
         keys, values = self.keys_values(x)
         keys = rotate(keys, shared.cos, shared.sin)
+        if cache is not None and not isinstance(cache, LayerCache):
+            return self.wo(cache.attend(queries, keys, values))
         if cache is not None:
             _write(cache, keys, values, shared)
         if shared.mask is None:

@@ -1,5 +1,6 @@
 """The Cosmos autoregressive transformer. Parameters have the official names, so checkpoints load without a map."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from cosmos_adapter.transformer.attention import (
     ContextEntry,
+    EntryStore,
     GroupedQueryAttention,
     Hidden,
     LayerCache,
@@ -64,7 +66,11 @@ class Layer(nn.Module):
         self.ffn_norm = RMSNorm(spec.dim, spec.norm_eps)
 
     def forward(
-        self, h: Hidden, shared: PassInputs, cache: LayerCache | None, context: ContextEntry | None
+        self,
+        h: Hidden,
+        shared: PassInputs,
+        cache: LayerCache | EntryStore | None,
+        context: ContextEntry | None,
     ) -> Hidden:
         if shared.absolute is not None:
             h = h + shared.absolute
@@ -133,6 +139,19 @@ class CosmosTransformer(nn.Module):
         mask = self._fold_mask(visible)
         return self._run(tokens, self._pass_inputs(positions, slots=slots, mask=mask), cache, entries)
 
+    def hidden(
+        self,
+        tokens: Tokens,
+        positions: Positions,
+        stores: Sequence[EntryStore] | None,
+        entries: tuple[ContextEntry | None, ...] | None = None,
+    ) -> Hidden:
+        """Hidden states of inputs whose keys and values the caller keeps: a store for each layer, None for no cache.
+
+        Raises InvalidArgument where the model cross-attends to a text and ``entries`` is None.
+        """
+        return self._run(tokens, self._pass_inputs(positions), stores, entries)
+
     def head(self, hidden: Hidden) -> Logits:
         """Logits of the hidden states of the last layer."""
         return self.output(self.norm(hidden))
@@ -191,7 +210,7 @@ class CosmosTransformer(nn.Module):
         self,
         tokens: Tokens,
         shared: PassInputs,
-        cache: tuple[LayerCache, ...] | None,
+        cache: Sequence[LayerCache | EntryStore] | None,
         entries: tuple[ContextEntry | None, ...] | None,
     ) -> Hidden:
         if self.spec.insert_cross_attn and entries is None:

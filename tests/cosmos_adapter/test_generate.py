@@ -16,7 +16,7 @@ def test_greedy_decoding_is_generate(spec: object, decoder: str) -> None:
     network = tiny_network(spec)
     context = torch.randint(0, spec.vocab_size, (2, 12), generator=torch.Generator().manual_seed(0))
     wrapped = CosmosARForCausalLM.from_network(network)
-    expected = wrapped.generate(context, do_sample=False, use_cache=False, max_new_tokens=20)[:, 12:]
+    expected = wrapped.generate(context, do_sample=False, max_new_tokens=20)[:, 12:]
     found = decode(
         CosmosModel(network),
         context,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_cosmos import TINY, TINY_SPECS, TINY_TEXT, golden_case, tiny_network
+from transformers import Cache, DynamicCache, StaticCache
 
 from cosmos_adapter.transformer.hf import CosmosARConfig, CosmosARForCausalLM
 from cosmos_adapter.transformer.model import CosmosModel
@@ -95,23 +96,71 @@ def greedy(model: CosmosModel, context: torch.Tensor, new: int) -> torch.Tensor:
     return torch.cat(made, dim=1)
 
 
+CACHES = {
+    "none": {"use_cache": False},
+    "default": {},
+    "dynamic": {"cache_implementation": "dynamic"},
+    "static": {"cache_implementation": "static"},
+}
+
+
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("name", ["base", "yarn"])
-def test_generate_without_cache_equals_cached_greedy(name: str) -> None:
+def test_generate_equals_cached_greedy(name: str, cache: str) -> None:
     network = tiny_network(TINY_SPECS[name], torch.float64)
     context = torch.randint(0, 96, (2, 12), generator=torch.Generator().manual_seed(4))
-    model = CosmosARForCausalLM.from_network(network)
-    for extra in ({}, {"use_cache": False}):
-        made = model.generate(context, do_sample=False, max_new_tokens=10, **extra)
-        assert torch.equal(made[:, :12], context)
-        assert torch.equal(made[:, 12:], greedy(CosmosModel(network), context, 10))
+    made = CosmosARForCausalLM.from_network(network).generate(
+        context, do_sample=False, max_new_tokens=10, **CACHES[cache]
+    )
+    assert torch.equal(made[:, :12], context)
+    assert torch.equal(made[:, 12:], greedy(CosmosModel(network), context, 10))
 
 
-def test_generate_with_a_text_context() -> None:
+def fresh_cache(kind: str, model: CosmosARForCausalLM) -> Cache:
+    config = model.config
+    return StaticCache(config, max_cache_len=24) if kind == "static" else DynamicCache(config=config)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_pieces_in_a_cache_are_the_whole_sequence(kind: str) -> None:
+    """Positions go on where the cache ends, in pieces of any length, and no input sees a later one."""
+    model = CosmosARForCausalLM.from_network(tiny_network(dtype=torch.float64))
+    tokens = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(6))
+    cache = fresh_cache(kind, model)
+    with torch.no_grad():
+        outs = [model(piece, past_key_values=cache) for piece in tokens.split([7, 1, 1, 5, 1, 9], 1)]
+        torch.testing.assert_close(torch.cat([out.logits for out in outs], 1), model(tokens).logits)
+    assert outs[-1].past_key_values is cache
+    assert int(cache.get_seq_length()) == 24
+
+
+def test_a_cached_pass_computes_its_own_inputs_only() -> None:
+    """``generate`` with a cache, its default, feeds one token a pass, and asks the head for one row."""
+    model = CosmosARForCausalLM.from_network(tiny_network())
+    fed, asked = [], []
+    model.model.tok_embeddings.register_forward_pre_hook(lambda _, args: fed.append(args[0].shape[1]))
+    model.model.output.register_forward_pre_hook(lambda _, args: asked.append(args[0].shape[1]))
+    model.generate(torch.arange(12)[None], do_sample=False, max_new_tokens=4)
+    assert (fed, asked) == ([12, 1, 1, 1], [1, 1, 1, 1])
+
+
+def test_beams_reorder_the_cache() -> None:
+    model = CosmosARForCausalLM.from_network(tiny_network(dtype=torch.float64))
+    context = torch.randint(0, 96, (2, 12), generator=torch.Generator().manual_seed(7))
+    made = [
+        model.generate(context, do_sample=False, num_beams=3, max_new_tokens=8, use_cache=cached)
+        for cached in (True, False)
+    ]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_generate_with_a_text_context(cached: bool) -> None:
     network = tiny_network(TINY_TEXT, torch.float64)
     text = torch.randn(1, 5, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     tokens = torch.cat([torch.tensor([[96]]), torch.randint(0, 96, (1, 12))], dim=1)
     made = CosmosARForCausalLM.from_network(network).generate(
-        tokens, context=text, do_sample=False, use_cache=False, max_new_tokens=10
+        tokens, context=text, do_sample=False, use_cache=cached, max_new_tokens=10
     )
     assert torch.equal(made[:, 13:], greedy(CosmosModel(network).with_context(text), tokens, 10))
 
@@ -133,5 +182,22 @@ def test_what_the_wrapper_does_not_do() -> None:
     tokens = torch.arange(8)[None]
     with pytest.raises(InvalidArgument, match="same length"):
         model(tokens, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1]]))
-    with pytest.raises(InvalidArgument, match="use_cache=False"):
-        model.generate(tokens, do_sample=False, use_cache=True, max_new_tokens=2)
+    with pytest.raises(InvalidArgument, match="same length"):
+        model.generate(
+            tokens, attention_mask=torch.tensor([[0] + [1] * 7]), do_sample=False, max_new_tokens=2
+        )
+    with pytest.raises(InvalidArgument, match="position_ids must be 0 to 7"):
+        model(tokens, position_ids=torch.arange(1, 9)[None])
+    with pytest.raises(InvalidArgument, match="37 tokens are more than the 36 positions"):
+        model(torch.zeros(1, 37, dtype=torch.long))
+    with pytest.raises(InvalidArgument, match="Cache of transformers"):
+        model(tokens, past_key_values=((tokens, tokens),))
+
+
+@pytest.mark.parametrize(("kind", "room"), [("dynamic", 36), ("static", 24)])
+def test_more_than_a_cache_holds_is_refused(kind: str, room: int) -> None:
+    model = CosmosARForCausalLM.from_network(tiny_network())
+    cache = fresh_cache(kind, model)
+    model(torch.zeros(1, room, dtype=torch.long), past_key_values=cache)
+    with pytest.raises(InvalidArgument, match=f"{room + 1} tokens are more than the {room} positions"):
+        model(torch.zeros(1, 1, dtype=torch.long), past_key_values=cache)
