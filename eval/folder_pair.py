@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
+from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 from vidjacobi.video.images import frame_files
 from vidjacobi.video.probe import counted, is_image_name, is_video_name
-from vidjacobi.video.records import ClipInfo, Kind
+from vidjacobi.video.records import DEFAULT, READERS, ClipInfo, Kind
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
 LISTED = 5  # most names in a message
@@ -37,6 +38,7 @@ class Options:
         cache: folder of features, so that none is computed twice; None keeps none.
         per_frame: whether PSNR and SSIM of each clip against its real one are measured too.
         draws, seed: number of draws of the bootstrap, and the seed of bootstrap and floor.
+        reader: of videos, an entry of ``vidjacobi.video.records.READERS``; all read the same frames.
     """
 
     start: int = 0
@@ -45,6 +47,7 @@ class Options:
     per_frame: bool = True
     draws: int = 1000
     seed: int = 0
+    reader: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,10 @@ class Side:
     start: int
     count: int
 
-    def read(self) -> Frames:
-        """The frames."""
-        return read_frames(self.clip.source, self.start, self.count).frames
+    def read(self, reader: str) -> Frames:
+        """The frames; ``reader``: of videos."""
+        chosen = reader if self.clip.kind is Kind.VIDEO else None  # pictures are read in one way only
+        return read_frames(self.clip.source, self.start, self.count, reader=chosen).frames
 
     def key(self) -> str:
         """The key of the frames in the feature cache, by the content of the files."""
@@ -95,9 +99,11 @@ def measure(
     """The record of the distance between two folders: value, floor, spread, means, warnings, protocol and notes.
 
     ``observe(clips done, clips in all)`` is called after each pair. Raises BadInput where the folders share no clip
-    or a single one, and where clips are too short, unreadable or of different sizes.
+    or a single one, and where clips are too short, unreadable or of different sizes; InvalidArgument for an unknown
+    reader.
     """
     options = options or Options()
+    lookup("reader", options.reader, READERS)
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
     scores: list[MeanScores] = []
@@ -123,7 +129,7 @@ def measure_pair(
     """((features of the generated clip, of the real one), per-frame means if they are wanted, remarks)."""
     features, remarks = [], []
     # The frames are needed for the features and for the per-frame means, and are read at most once.
-    readers = [cache(side.read) for side in (pair.generated, pair.real)]
+    readers = [cache(partial(side.read, options.reader)) for side in (pair.generated, pair.real)]
     for side, read in zip((pair.generated, pair.real), readers, strict=True):
         if options.cache is None:
             found = extractor(read()[None])[0]

@@ -51,7 +51,7 @@ def whole(name: str, value: object, least: int | None = None) -> int:
     Raises InvalidArgument for anything else, for True and False, and for a number below ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InvalidArgument(f"{name} must be a whole number, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be a whole number, not {value_words(value)}")
     if least is not None and value < least:
         raise InvalidArgument(f"{name} must be at least {least}, not {value}")
     return int(value)
@@ -60,7 +60,7 @@ def whole(name: str, value: object, least: int | None = None) -> int:
 def real(name: str, value: object) -> float:
     """The argument ``name`` as a float. Raises InvalidArgument for what is no number, and for True and False."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidArgument(f"{name} must be a number, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be a number, not {value_words(value)}")
     try:
         return float(value)
     except OverflowError:  # such as 10**400
@@ -70,11 +70,11 @@ def real(name: str, value: object) -> float:
 def of_kind(name: str, value: T, kinds: type | tuple[type, ...], words: str) -> T:
     """``value``, if it is an instance of ``kinds``, which are ``words`` to the user. Raises InvalidArgument."""
     if not isinstance(value, kinds):
-        raise InvalidArgument(f"{name} must be {words}, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be {words}, not {value_words(value)}")
     return value
 
 
-def shown(value: object) -> str:
+def value_words(value: object) -> str:
     """A value in a message: its type, and what it is as far as that fits."""
     text = repr(value)
     kind = type(value).__name__
@@ -84,7 +84,7 @@ def shown(value: object) -> str:
 def tensor_words(value: object) -> str:
     """A tensor's dtype and shape; the type of anything else."""
     if not isinstance(value, Tensor):
-        return shown(value)
+        return value_words(value)
     kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
     return f"{kind}{value.dtype} {list(value.shape)}{' on meta' if value.is_meta else ''}"
 

@@ -130,7 +130,7 @@ def load_model(
     elif own := own_model(name):
         model = own.pair(runtime)[0]
     else:
-        model = resolve(TRANSFORMERS)(_folder(name, "model"), runtime)
+        model = resolve(TRANSFORMERS)(folder_of(name, "model"), runtime)
     return _compiled(model, compile)
 
 
@@ -176,7 +176,7 @@ def _own_pair(
     if codec is not None and tokenizer is not None:
         raise InvalidArgument(_TWO_TOKENIZERS.format(own.name))
     if codec is None:
-        folder = _folder(str(tokenizer), "tokenizer")
+        folder = folder_of(str(tokenizer), "tokenizer")
         codec = resolve(TOKENIZER_FILES)(folder, runtime.device, runtime.dtype, run_torchscript)
     return model, codec
 
@@ -256,7 +256,7 @@ def locate(name: str, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
 
     Raises InvalidArgument for an unknown name, BadCheckpoint where there is no tokenizer or nothing can be fetched.
     """
-    weights = _folder(name, "model")
+    weights = folder_of(name, "model")
     return weights, _tokenizer_folder(name, weights, tokenizer)
 
 
@@ -266,15 +266,15 @@ def resolve(target: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)
 
 
-def _folder(name: str, kind: str) -> Path:
+def folder_of(name: str, kind: str) -> Path:
+    """The folder of a model or tokenizer (``kind``). Repositories are fetched. Raises as ``locate``."""
     if is_there(name):
         return Path(name).expanduser()
     from vidjacobi.models import hub  # a folder needs nothing of it
+    from vidjacobi.models.own import own_names
 
     if hub.is_repository(name) and not name.startswith("."):
         return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
-    from vidjacobi.models.own import own_names
-
     known = [*MODELS, *own_names(), "package.module:load"] if kind == "model" else []
     places = ("a folder with a checkpoint", "or a Hugging Face repository (owner/name)")
     raise InvalidArgument(
@@ -284,7 +284,7 @@ def _folder(name: str, kind: str) -> Path:
 
 def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) -> Path:
     if tokenizer is not None:
-        return _folder(str(tokenizer), "tokenizer")
+        return folder_of(str(tokenizer), "tokenizer")
     folder = weights if weights.is_dir() else weights.parent
     if (beside := folder / "tokenizer").is_dir():
         return beside

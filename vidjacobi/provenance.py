@@ -6,7 +6,6 @@ A run records them, and one that resumes compares them: a name such as ``my_mode
 
 import hashlib
 import re
-import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from vidjacobi.errors import BadCheckpoint
-from vidjacobi.loading import is_shipped, locate, own_model
+from vidjacobi.loading import folder_of, is_shipped, locate, own_model
 from vidjacobi.runtime import versions
 
 # files that a load may read, in a checkpoint's folder and in these of its folders
@@ -47,22 +46,24 @@ def provenance(model: str, tokenizer: str | None, dtype: torch.dtype, before: An
 def weights_files(model: str, tokenizer: str | None = None) -> dict[str, Path]:
     """The files that a model and its video tokenizer are loaded from, by name. Repositories are fetched.
 
-    Of a loader in a Python module it is the module: what the loader reads is not known.
+    Of a model of the user's own they are its code and what it names; see ``vidjacobi.models.own.OwnModel.files``.
     """
     if is_shipped(model):
         with resources.as_file(resources.files("vidjacobi") / "assets" / model) as folder:
             return _files_in(folder)
     if own := own_model(model):
-        module = own.load.__module__
-        origin = getattr(sys.modules.get(module), "__file__", None)
-        return {f"{module}.py": Path(origin)} if origin else {}
+        return own.files() | (_tokenizer_files(folder_of(tokenizer, "tokenizer")) if tokenizer else {})
     weights, codec = locate(model, tokenizer)
     found = _files_in(
         weights if weights.is_dir() else weights.parent, None if weights.is_dir() else weights.name
     )
     if not codec.is_relative_to(weights):
-        found |= {f"tokenizer: {name}": path for name, path in _files_in(codec).items()}
+        found |= _tokenizer_files(codec)
     return found
+
+
+def _tokenizer_files(folder: Path) -> dict[str, Path]:
+    return {f"tokenizer: {name}": path for name, path in _files_in(folder).items()}
 
 
 def changes(now: Mapping[str, Any], before: Any, other_versions: bool = False) -> list[str]:

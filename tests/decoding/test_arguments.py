@@ -148,6 +148,13 @@ def test_other_types_in_a_rollout(options: dict[str, Any], words: str) -> None:
     assert words in refusal(vidjacobi.rollout, **{**arguments, "frames": frames, "new_frames": 1, **options})
 
 
+@pytest.mark.parametrize("name", ["seed", "widow"])
+def test_a_word_that_rollout_does_not_know(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^rollout\(\) got an unexpected keyword argument '{name}'") as told:
+        vidjacobi.rollout(None, None, None, **{name: 3})  # type: ignore
+    assert ("sampling=vidjacobi.SamplingParams(seed=...)" in str(told.value)) == (name == "seed")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny_features import clip
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.eval import fvd
 from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.folder_pair import Options, clips_in, compare, mean_scores, measure
@@ -110,6 +110,10 @@ def test_videos_of_either_kind_are_paired_by_name(tiny_extractor: Extractor, tmp
     (tmp_path / "a" / "x.mp4").unlink()
     write_frames(tmp_path / "a" / "x", clip(1, 12))
     mixed = measure(tmp_path / "a", tmp_path / "b", tiny_extractor, QUICK)
+    with pytest.raises(BadInput, match="decord"):  # which fails at pictures so small, where it is installed
+        measure(tmp_path / "a", tmp_path / "b", tiny_extractor, Options(reader="decord"))
+    with pytest.raises(InvalidArgument, match="unknown reader 'opencv'"):
+        measure(tmp_path / "a", tmp_path / "b", tiny_extractor, Options(reader="opencv"))
     assert "(h264, png against h264)" in mixed["notes"][-1]
 
 

@@ -11,7 +11,7 @@ import torch
 from vidjacobi.batch.future_files import open_out
 from vidjacobi.batch.manifest import ManifestRow, new_log
 from vidjacobi.batch.settings import load_plan
-from vidjacobi.errors import BadOutput
+from vidjacobi.errors import BadCheckpoint, BadOutput
 from vidjacobi.provenance import changes, fingerprint, provenance, weights_files
 
 
@@ -88,6 +88,33 @@ def test_a_model_of_ones_own_is_its_module(tmp_path: Path, monkeypatch: pytest.M
     source.write_text("def load(runtime): return 1")
     after = provenance(name, None, torch.float32, before)
     assert changes(after, before) == ["other weights: module_of_ones_own.py"]
+
+
+def test_a_model_of_ones_own_is_its_package_and_the_files_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("package_of_ones_own/nets").mkdir(parents=True)
+    load = "def load(runtime): ...\nload.files = ['weights.bin']"
+    texts = {"__init__.py": "", "nets/__init__.py": "", "nets/deep.py": load, "layers.py": "", "w.txt": ""}
+    for name, text in texts.items():
+        Path("package_of_ones_own", name).write_text(text)
+    Path("weights.bin").write_bytes(b"one")
+    name = "package_of_ones_own.nets.deep:load"
+    before = provenance(name, None, torch.float32)
+    assert len(before["weights"]) == 5
+    for changed in ("weights.bin", "package_of_ones_own/layers.py"):
+        Path(changed).write_bytes(b"# other")
+        after = provenance(name, None, torch.float32, before)
+        assert changes(after, before) == [f"other weights: {changed}"]
+        before = after
+    Path("codec").mkdir()
+    Path("codec/encoder.jit").write_bytes(b"one")
+    assert "tokenizer: encoder.jit" in provenance(name, "codec", torch.float32)["weights"]
+    Path("weights.bin").unlink()
+    with pytest.raises(BadCheckpoint, match=r"weights\.bin: cannot be read"):
+        provenance(name, None, torch.float32)
 
 
 def test_a_batch_resumes_only_with_its_weights_and_dtype(model: Path, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def tables(lines: Sequence[dict[str, Any]], baseline: str, reference: str) -> st
     head = ["lanes", "positions a pass", "passes", f"passes / {reference}'s at equal positions"]
     body = []
     for line in lanes:
-        compared = shown(line["to_reference"]) or f"not between {reference}'s windows"
+        compared = estimate_text(line["to_reference"]) or f"not between {reference}'s windows"
         body.append([line["decoder"], f"{line['positions']:.1f}", f"{line['passes']:.1f}", compared])
     return text + "\n\n" + markdown(head, body)
 
@@ -227,19 +227,19 @@ def cells(line: dict[str, Any]) -> list[str]:
     faster, kl = line["faster"], line["kl"]
     return [
         *(line["decoder"], line["guarantee"], str(line["window"]), f"{line['positions']:.1f}"),
-        *(f"{line['passes']:.1f}", f"{line['tokens_per_pass']:.2f}", shown(line["to_baseline"])),
+        *(f"{line['passes']:.1f}", f"{line['tokens_per_pass']:.2f}", estimate_text(line["to_baseline"])),
         *(f"{line['seconds']:.2f}", f"{faster['mean']:.2f}" if faster else ""),
         *(f"{100 * line['outside_forward']:.0f} %", f"{100 * line['ar_agreement']:.2f} %"),
         *(
             f"{line['nll']:.3f}",
-            shown(line["nll_above_ar"]),
-            shown(line["excess"]),
+            estimate_text(line["nll_above_ar"]),
+            estimate_text(line["excess"]),
             "" if kl is None else f"{kl:.4f}",
         ),
     ]
 
 
-def shown(estimate: dict[str, Any] | None) -> str:
+def estimate_text(estimate: dict[str, Any] | None) -> str:
     """An estimate as text, empty for None."""
     return "" if estimate is None else str(Estimate(**estimate))
 

@@ -28,10 +28,9 @@ def parser() -> ArgumentParser:
     add("--decoder", default="pathwise", metavar="NAME", help="whose passes are measured (pathwise)")
     add(
         "--windows",
-        nargs="+",
-        type=options.whole,
+        type=options.wholes,
         default=[16, 32, 64, 128, 256],
-        metavar="N",
+        metavar="N,M",
         help="window sizes",
     )
     add("--count", type=options.whole, default=4, metavar="N", help="how many held-out contexts (4)")

@@ -45,6 +45,7 @@ def parser() -> ArgumentParser:
         metavar="S",
         help="of the floor's halves and the bootstrap (0)",
     )
+    options.add_reader(add, "pyav")
     options.add_device(add, "auto")
     add_network(made)
     # these flags have no default of their own: `eval DATASET` takes it from its configuration
@@ -67,7 +68,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
     weights = Path(args.weights) if args.weights else None
     extractor = load_extractor(args.network, weights, args.resize, choose(args.device, "auto").device)
-    how = Options(args.first, args.frames, args.cache, draws=args.draws, seed=args.seed)
+    how = Options(args.first, args.frames, args.cache, draws=args.draws, seed=args.seed, reader=args.reader)
     pace = Pace("pairs of clips")
     with tqdm(desc="clips", unit="clip", disable=None) as bar:
 

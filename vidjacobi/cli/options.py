@@ -5,6 +5,7 @@ The other commands pass their default here.
 """
 
 import os
+import re
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -31,6 +32,13 @@ def new_parser(name: str, description: str, examples: str = "") -> ArgumentParse
 
 
 class _Parser(ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever; several whole numbers of one flag may have commas or spaces between them."""
+        several = [
+            name for action in self._actions if action.type is wholes for name in action.option_strings
+        ]
+        return super().parse_known_args(joined(sys.argv[1:] if args is None else args, several), namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise InvalidArgument: flags and ``key=value`` are refused in the same way."""
         raise InvalidArgument(f"{message} (`{self.prog} --help` lists what there is)")
@@ -79,8 +87,23 @@ def number(text: str) -> float:
 
 
 def wholes(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
+    """Whole numbers with commas between them; a flag of this type takes them with spaces too, see ``joined``."""
     return [whole(word) for word in listed(text)]
+
+
+def joined(words: Sequence[str], several: Sequence[str]) -> list[str]:
+    """The words of a command line, the numbers after one of the flags ``several`` as one: ``--windows 16 32``."""
+    found: list[str] = []
+    goes_on = False  # whether the last word is a value of such a flag
+    for word in words:
+        if goes_on and re.fullmatch(r"[\d_,]+", word):
+            found[-1] += f",{word}"
+            continue
+        flag, equals, _ = word.partition("=")
+        before = "" if word.startswith("--") else " ".join(found[-1:])
+        goes_on = (flag if equals else before) in several
+        found.append(word)
+    return found
 
 
 def listed(text: str) -> list[str]:
@@ -183,9 +206,14 @@ def add_other_versions(add: Add) -> None:
     add("--other-versions", action="store_true", default=None, help=what)
 
 
-def add_reader(add: Add) -> None:
+def add_reader(add: Add, default: str | None = None) -> None:
     """``--reader``."""
-    add("--reader", metavar="NAME", help="of videos: pyav or decord, which give the same frames (pyav)")
+    add(
+        "--reader",
+        default=default,
+        metavar="NAME",
+        help="of videos: pyav or decord, which give the same frames (pyav)",
+    )
 
 
 def add_context(add: Add, default: int | None = None, image: bool = False) -> None:

@@ -28,9 +28,8 @@ def parser() -> ArgumentParser:
     options.add_gpu(add, "", required=True)
     add(
         "--window",
-        nargs="+",
-        type=options.whole,
-        metavar="N",
+        type=options.wholes,
+        metavar="N,M",
         help="windows to look at (those of the acceptance)",
     )
     add("--batch", type=options.whole, metavar="N", help="clips decoded together (the best that fits)")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vidjacobi.config.yaml_files import parse_yaml, read_config, shown
+from vidjacobi.config.yaml_files import abridged, parse_yaml, read_config
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import suggest
 
@@ -110,7 +110,7 @@ def read_pairs(pairs: Iterable[str], hints: Mapping[str, Any] | None = None) -> 
 def refuse_two(key: str, one: object, other: object) -> None:
     """Raise InvalidArgument: the command line gives a setting two values."""
     raise InvalidArgument(
-        f"{key} is given twice, as {shown(one)} and as {shown(other)}: leave one of them out"
+        f"{key} is given twice, as {abridged(one)} and as {abridged(other)}: leave one of them out"
     )
 
 
@@ -121,7 +121,7 @@ def read_value(key: str, text: str, hint: Any) -> Any:
         return text
     if not text:
         raise InvalidArgument(f"{key}= has no value")
-    return parse_yaml(text, f"{key}={shown(text)[1:-1]}")
+    return parse_yaml(text, f"{key}={abridged(text)[1:-1]}")
 
 
 def typed(hint: Any, key: str, value: Any) -> Any:
@@ -136,9 +136,11 @@ def typed(hint: Any, key: str, value: Any) -> Any:
         return require_number(key, value)
     of = get_origin(kind) or kind
     if not isinstance(value, of):
-        raise InvalidArgument(f"{key} must be {_WORDS[of]}, not {shown(value)}")
+        raise InvalidArgument(f"{key} must be {_WORDS[of]}, not {abridged(value)}")
     if of is str and "${" in value:  # OmegaConf would fill it in, from the environment too
-        raise InvalidArgument(f"{key}: nothing is filled in for ${{...}} in {shown(value)}: write the value")
+        raise InvalidArgument(
+            f"{key}: nothing is filled in for ${{...}} in {abridged(value)}: write the value"
+        )
     if of is list:
         return [typed(get_args(kind)[0], key, item) for item in value]
     return value
@@ -148,7 +150,7 @@ def require_whole(name: str, value: object) -> int:
     """``value`` as the setting ``name``. Raises InvalidArgument for no whole number, and for one out of bounds."""
     # Python counts True and False as whole numbers
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} must be a whole number, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be a whole number, not {abridged(value)}")
     require_inside(name, value)
     return value
 
@@ -156,7 +158,7 @@ def require_whole(name: str, value: object) -> int:
 def require_number(name: str, value: object) -> float:
     """``value`` as the setting ``name``. Raises InvalidArgument for no finite number, and for one out of bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
-        raise InvalidArgument(f"{name} must be a finite number, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be a finite number, not {abridged(value)}")
     require_inside(name, value)
     return float(value)
 
@@ -166,9 +168,9 @@ def require_inside(name: str, value: int | float) -> None:
     # of "decoder 'mine': window" the last word is the setting
     least, most = BOUNDS.get(name.rpartition(" ")[2], (-_LARGEST, _LARGEST))
     if not value >= least:
-        raise InvalidArgument(f"{name} must be at least {least:,}, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be at least {least:,}, not {abridged(value)}")
     if value > most:
-        raise InvalidArgument(f"{name} must be at most {most:,}, not {shown(value)}")
+        raise InvalidArgument(f"{name} must be at most {most:,}, not {abridged(value)}")
 
 
 def lay_over(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def lay_over(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, An
         there = OmegaConf.select(whole, parent) if parent else whole
         if there is not None and not isinstance(there, DictConfig):
             name = parent.rpartition(".")[2]
-            raise InvalidArgument(f"{dotted}: {name} is {shown(there)}, which has no settings of its own")
+            raise InvalidArgument(f"{dotted}: {name} is {abridged(there)}, which has no settings of its own")
         OmegaConf.update(whole, dotted, value, merge=isinstance(value, dict), force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError, LookupError) as error:
         raise InvalidArgument(f"{dotted}: no place for a setting: {str(error).splitlines()[0]}") from error

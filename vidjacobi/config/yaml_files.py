@@ -48,7 +48,7 @@ def read_config(kind: str, name: str) -> dict[str, Any]:
     if values is None:  # nothing but comments
         return {}
     if not isinstance(values, dict):
-        raise InvalidArgument(f"{kind} {name!r}: expected keys and values, got {shown(values)}")
+        raise InvalidArgument(f"{kind} {name!r}: expected keys and values, got {abridged(values)}")
     for key in values:
         if not isinstance(key, str):
             raise InvalidArgument(f"{kind} {name!r}: a key must be text, not {key!r}")
@@ -115,7 +115,7 @@ def to_number(text: str) -> float | None:
     return float(text) if NUMBER.fullmatch(text) else None
 
 
-def shown(value: object) -> str:
+def abridged(value: object) -> str:
     """A value in a message, cut where it is long."""
     try:
         text = repr(value)

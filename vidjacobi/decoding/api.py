@@ -14,7 +14,7 @@ from vidjacobi.decoding import autoregressive, jacobi
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.kinds import check_members, of_kind, shown, tensor_words, whole
+from vidjacobi.kinds import check_members, of_kind, tensor_words, value_words, whole
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
@@ -211,12 +211,12 @@ def counts_of(new_tokens: object, clips: int) -> list[int]:
 def named(clip_ids: object) -> list[ClipId]:
     """The clip ids one by one. Raises InvalidArgument for what is neither a name nor (name, start, sample, chunk)."""
     if isinstance(clip_ids, str) or not isinstance(clip_ids, Sequence):
-        raise InvalidArgument(f"clip ids must be a list with one for each clip, not {shown(clip_ids)}")
+        raise InvalidArgument(f"clip ids must be a list with one for each clip, not {value_words(clip_ids)}")
     for clip in clip_ids:
         parts = (clip, 0, 0, 0) if isinstance(clip, str) else clip
         if not isinstance(parts, tuple) or len(parts) != 4 or not isinstance(parts[0], str):
             raise InvalidArgument(
-                f"a clip id must be a name or (name, start, sample, chunk), not {shown(clip)}"
+                f"a clip id must be a name or (name, start, sample, chunk), not {value_words(clip)}"
             )
         for number in parts[1:]:
             whole("start, sample and chunk of a clip id", number)

@@ -21,7 +21,7 @@ from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError, number_of
-from vidjacobi.kinds import check_members, of_kind, shown, whole
+from vidjacobi.kinds import check_members, of_kind, value_words, whole
 from vidjacobi.models.protocol import RowModel, VideoModel
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
@@ -126,7 +126,9 @@ def decode_each(
             "each row of this model has a condition of its own: decode such clips together, with vidjacobi.decode"
         )
     if not isinstance(requests, Iterable):
-        raise InvalidArgument(f"requests must be an iterable of vidjacobi.Request, not {shown(requests)}")
+        raise InvalidArgument(
+            f"requests must be an iterable of vidjacobi.Request, not {value_words(requests)}"
+        )
     recipe = chosen.recipe(model, positions or model.max_positions)
     job = Job(chosen.config.method, recipe, Hooks(measure))
     return run_queue(job, requests, chosen.sampling.seed, rows, keep_going)

@@ -20,7 +20,7 @@ from vidjacobi.decoding.strategies.lanes import Lanes, RasterLane
 from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowLanes
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.kinds import Grid, shown
+from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.protocol import RowModel, VideoModel
 from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
@@ -267,7 +267,7 @@ class Hooks:
     def __post_init__(self) -> None:
         for name, called in (("observe", self.observe), ("watch", self.watch)):
             if called is not None and not callable(called):
-                raise InvalidArgument(f"{name} must be a function, not {shown(called)}")
+                raise InvalidArgument(f"{name} must be a function, not {value_words(called)}")
 
 
 NO_HOOKS = Hooks()

@@ -208,7 +208,7 @@ def render(page: Page) -> Iterator[str]:
     )
 
 
-def shown(cell: Cell, column: Column) -> str:
+def cell_text(cell: Cell, column: Column) -> str:
     """The text of a cell, such as 7,680 or 12.30; of an interval it is the value."""
     if cell is None:
         return MISSING
@@ -267,7 +267,7 @@ def _template() -> "Template":
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "ends": ends, "sort_value": sort_value}
+    environment.filters |= {"cell_text": cell_text, "ends": ends, "sort_value": sort_value}
     # ``{% if part is table %}`` in the template asks for the type of a part.
     environment.tests |= {
         kind.__name__.lower(): (lambda part, kind=kind: isinstance(part, kind))

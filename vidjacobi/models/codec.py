@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.kinds import shown
+from vidjacobi.kinds import value_words
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
 from vidjacobi.shapes import Frames, GridTokens
 
@@ -140,7 +140,7 @@ def fit(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "c T h w"]:
 def check_frames(frames: object) -> None:
     """Raise InvalidArgument for what is no uint8 tensor ``[T H W 3]`` with T, H and W >= 1."""
     if not isinstance(frames, Tensor):
-        raise InvalidArgument(f"frames must be a uint8 tensor [T H W 3], not {shown(frames)}")
+        raise InvalidArgument(f"frames must be a uint8 tensor [T H W 3], not {value_words(frames)}")
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or 0 in frames.shape:
         raise InvalidArgument(f"frames must be uint8 [T H W 3], got {frames.dtype} {list(frames.shape)}")
 

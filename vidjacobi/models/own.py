@@ -1,9 +1,10 @@
 """Models of the user's own, named as ``package.module:load`` or by an entry point of an installed package.
 
 ``load(runtime)`` returns ``(model, tokenizer)``, on the runtime's device and in its dtype; the tokenizer may be None
-where only tokens are wanted. The function may have two attributes: ``load.outline``, a function of a dtype that
-returns the ``vidjacobi.models.outline.Outline`` of the model before it is there, and ``load.modules``, a function of
-the pair that returns the two ``torch.nn.Module`` that hold all weights, so that the pair can be offloaded.
+where only tokens are wanted. The function may have three attributes: ``load.outline``, a function of a dtype that
+returns the ``vidjacobi.models.outline.Outline`` of the model before it is there; ``load.modules``, a function of
+the pair that returns the two ``torch.nn.Module`` that hold all weights, so that the pair can be offloaded; and
+``load.files``, a list of the paths that it reads, so that nothing is resumed with other weights.
 
 Naming a module runs its code.
 """
@@ -22,7 +23,7 @@ import torch
 from torch import nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument, VidjacobiError
-from vidjacobi.kinds import check_members
+from vidjacobi.kinds import check_members, value_words
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
@@ -79,6 +80,22 @@ class OwnModel:
                 "the two torch.nn.Module that hold their weights"
             )
         return self._call(name, model, tokenizer)
+
+    def files(self) -> dict[str, Path]:
+        """What the pair is made of, by name: the code of its package, or of its module alone, and ``load.files``.
+
+        Raises InvalidArgument where these are no paths. What else the function reads is not known.
+        """
+        module = self.load.__module__
+        code = {path.name: path for path in _files_of(module)}
+        if root := _package_of(module):
+            code = {path.relative_to(root.parent).as_posix(): path for path in sorted(root.rglob("*.py"))}
+        named = getattr(self.load, "files", ())
+        if not isinstance(named, list | tuple) or not all(isinstance(path, str | Path) for path in named):
+            raise InvalidArgument(
+                f"{self.name}: load.files must be a list of paths, not {value_words(named)}"
+            )
+        return code | {str(path): Path(path) for path in named}
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -138,6 +155,22 @@ def _function(name: str, module: str, function: str) -> Callable[..., Any]:
     if not callable(found):
         raise InvalidArgument(f"--model {name}: {module} has no function {function!r}")
     return found
+
+
+def _files_of(module: str) -> list[Path]:
+    """The file of a module that was imported; none of a namespace."""
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    return [Path(origin)] if origin else []
+
+
+def _package_of(module: str) -> Path | None:
+    """The folder of the outermost package around a module, or None. A namespace, which any folder may be, is none."""
+    names = module.split(".")
+    for end in range(1, len(names) + 1):
+        for path in _files_of(".".join(names[:end])):
+            if path.name == "__init__.py":
+                return path.parent
+    return None
 
 
 def in_words(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Frames in, frames out: encode the context, decide tokens, turn them into frames, chunk after chunk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, overload
 
@@ -24,7 +24,7 @@ from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
 from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
-from vidjacobi.sampling.probs import SamplingParams
+from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
 
 
@@ -176,6 +176,7 @@ def _request(
     samples: int,
     options: RolloutOptions,
 ) -> RolloutRequest:
+    check_names(options)
     check_members("the model", model, VideoModel)
     check_members("the tokenizer", tokenizer, VideoTokenizer)
     check_frames(frames)
@@ -186,6 +187,20 @@ def _request(
     # only the pixels are kept: the caller's frames may be much larger
     pixels = fit(frames, tokenizer.frame_size)
     return RolloutRequest(pixels, model, tokenizer, new_frames, samples, **options)
+
+
+def check_names(options: Mapping[str, object]) -> None:
+    """Raise TypeError, as Python would, for what is no argument of ``rollout``."""
+    known = RolloutOptions.__annotations__
+    for name in set(options) - set(known):
+        near = (
+            f"; sampling=vidjacobi.SamplingParams({name}=...) has it"
+            if hasattr(DEFAULT_SAMPLING, name)
+            else ""
+        )
+        raise TypeError(
+            f"rollout() got an unexpected keyword argument {name!r}{near}; its options are {', '.join(known)}"
+        )
 
 
 def _groups(

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 
 from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.packets import PacketScan, Start, scan_packets
-from vidjacobi.video.stream import open_stream, promised_frames, shown, traits_of
+from vidjacobi.video.stream import open_stream, promised_frames, shown_frames, traits_of
 from vidjacobi.video.timing import nearest, times_of
 
 LOOK = 16  # frames at the beginning whose order is compared with what the packets say
@@ -199,7 +199,7 @@ class _FirstFrames(NamedTuple):
 def _look(path: Path) -> _FirstFrames:
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        frames = list(islice(shown(container, stream, damage), LOOK))
+        frames = list(islice(shown_frames(container, stream, damage), LOOK))
         codec = stream.codec_context.name
         traits = traits_of(container, stream, frames[0]) if frames else ()
     if not frames:
@@ -213,7 +213,7 @@ def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str
     """The stamps of all frames in the decoder's order, and why they are not as many as the packets."""
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        stamps = [frame.pts for frame in shown(container, stream, damage)]
+        stamps = [frame.pts for frame in shown_frames(container, stream, damage)]
     if packets.cut:
         whole = set(packets.stamps)
         stamps = [stamp for stamp in stamps if stamp in whole]

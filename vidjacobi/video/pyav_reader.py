@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 from vidjacobi.errors import BadInput
 from vidjacobi.video.index import VideoIndex
 from vidjacobi.video.reader import OrderDiffers, Pictures
-from vidjacobi.video.stream import DecodeFailed, decoded, open_stream, packets_of, shown
+from vidjacobi.video.stream import DecodeFailed, decoded, open_stream, packets_of, shown_frames
 
 Numbered = Iterable[tuple[int, VideoFrame]]
 
@@ -74,7 +74,7 @@ def _in_a_row(frames: Iterable[VideoFrame], index: VideoIndex, first: int) -> Nu
 def _read_from_the_beginning(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures:
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        frames = shown(container, stream, damage)
+        frames = shown_frames(container, stream, damage)
         numbered = _by_stamp(frames, index) if index.stamped else enumerate(frames)
         pictures, lost = _collect(numbered, index, picks, path)
     if lost and not (damage or index.counted):

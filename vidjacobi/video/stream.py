@@ -122,7 +122,7 @@ def decoded(
             damage.append(error.strerror or type(error).__name__)
 
 
-def shown(
+def shown_frames(
     container: InputContainer, stream: VideoStream, damage: list[str] | None = None
 ) -> Iterator[VideoFrame]:
     """Frames as a player shows them, from the beginning of the file on; frame 0 is the first that can be shown.
