@@ -15,7 +15,7 @@ from vidjacobi.eval import captions
 from vidjacobi.eval.plots import plots
 from vidjacobi.eval.report import figures, result_table
 from vidjacobi.eval.settings import EvalConfig
-from vidjacobi.html_report.page import Clip, Figure, Gallery, Page, Section, Track, write_page
+from vidjacobi.html_report.page import Clip, Column, Figure, Gallery, Page, Section, Table, Track, write_page
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,6 +25,9 @@ pytestmark = [
 ]
 INCH, MARGIN, PAPER = 25.4, 12, 210  # A4 in mm
 INTRODUCTION = "Context frames are marked."
+NEEDS_PDFTOTEXT = pytest.mark.skipif(
+    shutil.which("pdftotext") is None, reason="no pdftotext (Debian: poppler-utils)"
+)
 # for every word in a table how many lines it takes, and whether it lies within its window
 WORDS = """(() => {
   const found = [];
@@ -79,6 +82,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield found
 
 
+def printed(browser: Browser, path: Path) -> list[list[str]]:
+    """The lines of each page of what is open, on A4."""
+    sheet = browser.send("Page.printToPDF", paperWidth=PAPER / INCH, paperHeight=297 / INCH)
+    path.write_bytes(b64decode(sheet["data"]))
+    words = ["pdftotext", "-layout", str(path), "-"]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    pages = [[line.strip() for line in part.splitlines() if line.strip()] for part in text.split("\f")]
+    return [lines for lines in pages if lines]
+
+
 def test_the_table_fits_1280_pixels(page: Path, browser: Browser) -> None:
     browser.open(page, 1280, 900)
     box = "document.querySelector('table').parentNode"
@@ -97,7 +110,7 @@ def test_no_column_is_torn_on_a4(page: Path, browser: Browser) -> None:
     assert [word for word in words if word[1] != 1 or word[2] > width] == []
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext (Debian: poppler-utils)")
+@NEEDS_PDFTOTEXT
 def test_printed_pages_have_no_orphans_and_repeat_the_head(
     page: Path, browser: Browser, tmp_path: Path
 ) -> None:
@@ -105,16 +118,34 @@ def test_printed_pages_have_no_orphans_and_repeat_the_head(
     headings = browser.run(
         "[...document.querySelectorAll('h2, h3, .table > figcaption')].map(h => h.innerText.trim())"
     )
-    printed = browser.send("Page.printToPDF", paperWidth=PAPER / INCH, paperHeight=297 / INCH)
-    (tmp_path / "page.pdf").write_bytes(b64decode(printed["data"]))
-    text = subprocess.run(
-        ["pdftotext", "-layout", str(tmp_path / "page.pdf"), "-"], capture_output=True, text=True, check=True
-    ).stdout
-    pages = [[line.strip() for line in part.splitlines() if line.strip()] for part in text.split("\f")]
-    pages = [lines for lines in pages if lines]
+    pages = printed(browser, tmp_path / "page.pdf")
     assert len(pages) > 2
     for lines in pages:
         assert lines[-1] not in [*headings, INTRODUCTION], "a heading stands alone at the end of a page"
         rows = [line for line in lines if line.split()[:2] in ([name, "lossless"] for name in MANY)]
         if rows:
             assert any(line.startswith("decoder") and "guarantee" in line for line in lines)
+
+
+@NEEDS_PDFTOTEXT
+def test_no_row_of_the_protocol_or_of_a_table_stands_alone(browser: Browser, tmp_path: Path) -> None:
+    """Wherever the page's end falls among them: above them is more and more."""
+    facts: dict[str, object] = {f"fact {number}": "so it is" for number in range(12)}
+    rows = [[f"row {number}", number] for number in range(12)]
+    table = Table([Column("name"), Column("n", "number")], rows, "twelve")
+    for kind, sections, told in (
+        ("fact", [Section("Nothing", [])], facts),
+        ("row", [Section("Rows", [table])], {}),
+    ):
+        write_page(tmp_path / "page.html", Page("a page", sections, "", told))
+        browser.open(tmp_path / "page.html")
+        split = 0
+        for above in range(610, 1010, 20):
+            browser.run(f"document.querySelector('h1').style.paddingTop = '{above}px'")
+            pages = printed(browser, tmp_path / "page.pdf")
+            found = [sum(line.startswith(f"{kind} ") for line in lines) for lines in pages]
+            counts = [count for count in found if count]
+            assert sum(counts) == 12
+            assert min(counts) >= 3, (kind, above, counts)
+            split += len(counts) > 1
+        assert split >= 3
