@@ -371,7 +371,11 @@ def test_a_bundled_model_far_from_its_domain_is_told(tmp_path: Path) -> None:
 
 
 def test_the_reader_is_chosen_by_name(
-    capsys: pytest.CaptureFixture, tiny_pair: Path, clip: Path, tmp_path: Path
+    capsys: pytest.CaptureFixture,
+    tiny_pair: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = [*base(tiny_pair, tmp_path / "out"), clip, "--frames", 1, "--overwrite"]
     run(capsys, *words, "--reader", "pyav")
@@ -386,4 +390,5 @@ def test_the_reader_is_chosen_by_name(
                 packet.stream = stream
                 new.mux(packet)
     words[words.index(clip)] = tmp_path / "clip.ts"
+    monkeypatch.setattr("vidjacobi.cli.rollout_clips.load_pair", lambda config: pytest.fail("loaded first"))
     assert "take --reader pyav" in refusal(capsys, *words, "reader=decord")

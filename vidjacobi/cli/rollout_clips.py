@@ -29,7 +29,7 @@ from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
 from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
 from vidjacobi.rollouts.stream import streaming
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.video.records import READERS, Kind
+from vidjacobi.video.records import DEFAULT, READERS, Kind
 from vidjacobi.video.timed_reader import open_clip
 
 
@@ -147,8 +147,8 @@ def context_length(config: RolloutConfig, source: Path) -> int:
     """How many context frames of one clip are used. Raises BadInput for a clip that is too short."""
     info = open_clip(source)
     length = config.context if config.context is not None else (1 if info.kind is Kind.IMAGE else 9)
-    if info.frames < config.start + length:
-        read_context(source, length, config)  # refuses, in the words for this kind of clip
+    if info.frames < config.start + length or config.reader != DEFAULT:
+        read_context(source, length, config)  # refuses, in the words for this kind of clip and this reader
     return length
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, entry_or_reason, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.datasets.side_files import path_below, read_json
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.registry import check_whole
 
 LOOKS_FOR = "annotation/SPLIT/*.json and videos/ (Bridge as Cosmos has it)"
@@ -63,7 +63,7 @@ def _episode(root: Path, path: Path, made: str, split: str, camera: int | None) 
     if camera is None and len(videos) > 1:
         return Skipped(made, f"{path}: {len(videos)} cameras ({', '.join(videos)}); choose one with camera=0")
     if (camera or 0) >= len(videos):
-        return Skipped(made, f"{path}: no camera {camera or 0}: it has {len(videos)} videos")
+        return Skipped(made, f"{path}: no camera {camera or 0}: it has {number_of(len(videos), 'video')}")
     video = path_below(root, videos[camera or 0])
     trouble = trouble_with(video)
     if trouble:

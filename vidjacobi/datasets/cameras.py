@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.datasets.side_files import encoding_of, read_text
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 
 FIELDS = 19  # a timestamp, fx fy cx cy, two zeros, and a 3 x 4 matrix row by row
 
@@ -38,7 +38,8 @@ class Cameras:
         """The ``count`` cameras of frames start, start + stride, ... Raises BadInput where there are fewer."""
         if start < 0 or count < 1 or stride < 1 or start + (count - 1) * stride >= len(self):
             raise BadInput(
-                f"{count} cameras needed from frame {start} on with stride {stride}, but there are {len(self)}"
+                f"{number_of(count, 'camera')} needed from frame {start} on with stride {stride}, "
+                f"but there are {len(self)}"
             )
         part = slice(start, start + (count - 1) * stride + 1, stride)
         return Cameras(self.url, self.timestamps[part], self.intrinsics[part], self.world_to_camera[part])

@@ -58,8 +58,8 @@ class DataRows:
         rows = self.read(columns)
         if len(rows) != self.length:
             raise BadInput(
-                f"{self.name}: {len(rows)} rows, but meta/ says {self.length}: the dataset contradicts itself, "
-                "download or convert it again"
+                f"{self.name}: {number_of(len(rows), 'row')}, but meta/ says {self.length}: the dataset "
+                "contradicts itself, download or convert it again"
             )
         numbers = [row["frame_index"] for row in rows]
         if rows and numbers != list(range(numbers[0], numbers[0] + len(rows))):
@@ -134,7 +134,7 @@ def _place(source: InVideo, video: tuple[int, int], data: tuple[int, int]) -> Pl
         notes.append(f"its rows are up to {off:.2f} of a frame away from the frames of the video")
     if there < len(numbers):
         notes.append(
-            f"the video lacks the last {len(numbers) - there} of the episode's {len(numbers)} frames"
+            f"the video lacks the last {len(numbers) - there} of the episode's {number_of(len(numbers), 'frame')}"
         )
     stretch = Stretch(File(source.path), int(numbers[0]), (there - 1) * step + 1)
     return Placed(thinned(stretch, 0, step), tuple(notes))

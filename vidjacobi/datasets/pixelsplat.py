@@ -38,7 +38,9 @@ class InChunk:
         """Number of pictures. Raises BadInput where it is not the number of cameras."""
         frames, lines = len(self._images()), len(self.cameras())
         if frames != lines:
-            raise BadInput(f"{self.chunk}, clip {self.key}: {frames} pictures, but {lines} cameras")
+            raise BadInput(
+                f"{self.chunk}, clip {self.key}: {number_of(frames, 'picture')}, but {number_of(lines, 'camera')}"
+            )
         return frames
 
     def read(self, start: int, count: int, stride: int = 1) -> ReadClip:

@@ -56,10 +56,15 @@ def read(
         raise BadInput(f"{path}: decord is not known to read this file rightly: {reason}; take --reader pyav")
     frames = read_with_decord(path, index, picks, decord)
     ends = np.array([picks.min(), picks.max()])
-    for number, picture in zip(ends, pyav_reader.read(path, index, ends).frames, strict=True):
+    checked = pyav_reader.read(path, index, ends)
+    for number, picture in zip(ends, checked.frames, strict=True):
         if not np.array_equal(frames[int(np.flatnonzero(picks == number)[0])], picture):
             raise BadInput(f"{path}: decord returns another picture than frame {number}; take --reader pyav")
-    return Pictures(frames)
+    if checked.incomplete or checked.spoilt:  # and others between them may be, too
+        raise BadInput(
+            f"{path}: damaged, and decord does not tell which frames are whole; take --reader pyav"
+        )
+    return Pictures(frames, checked.notes)
 
 
 def why_not(index: VideoIndex, decord: DecordProcess = DECORD) -> str:

@@ -13,10 +13,13 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float, Int, UInt8
 
 from vidjacobi.errors import BadInput, number_of
+from vidjacobi.video.endings import Ending, State, ending_of
 from vidjacobi.video.packets import PacketScan, Start, scan_packets
 from vidjacobi.video.stream import open_stream, promised_frames, shown_frames, traits_of
+from vidjacobi.video.tail import bad_at_end, bad_from, last_is_torn
 from vidjacobi.video.timing import nearest, times_of
 
+_TORN = 16  # most packets at the end of a broken file that give no frame
 LOOK = 16  # frames at the beginning whose order is compared with what the packets say
 
 
@@ -96,26 +99,40 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
     be decompressed.
     """
     with open_stream(path) as (container, stream):
-        packets = scan_packets(container, stream)
         promised, name = promised_frames(container, stream), container.format.name
+        ending = ending_of(path, name, stream.id)
+        if last_is_torn(path, name):
+            ending = Ending(State.BROKEN, torn=True)
+        packets = scan_packets(container, stream, ending)
         declared = [r for r in (stream.average_rate, stream.guessed_rate) if r]
         base = stream.time_base or Fraction(1, 1000)
     first = _look(path)
     stamps = sorted(packets.stamps, key=lambda stamp: stamp or 0)
     odd: tuple[str, ...] = ()
-    counted = count or not packets.believed or not first.agrees_with(stamps, packets.cut > 0)
+    open_end = packets.ending is not State.WHOLE
+    counted = count or not packets.believed or not first.agrees_with(stamps, open_end or packets.cut > 0)
     if counted:
-        stamps, odd = _count(path, packets)
+        stamps, odd, cut = _count(path, packets)
+    else:
+        bad = (
+            bad_at_end(path, packets.starts, [s for s in stamps if s is not None])
+            if open_end and stamps
+            else 0
+        )
+        stamps, cut = stamps[: len(stamps) - bad], packets.cut + bad
     if not stamps:
         raise BadInput(f"{path}: no complete frame in it; it is damaged")
-    times = times_of(_clock(name, packets, stamps), base, declared)
+    times = times_of(_clock(name, packets, stamps, cut), base, declared)
     stamped = None not in stamps and all(a < b for a, b in pairwise(stamps))  # type: ignore[operator]
     there = set(stamps)
+    starts = tuple(s for s in packets.starts if s.shown in there) if stamped else ()
     picture, orientation = first.picture, _orientation(first.picture)
+    # the frame counts of other headers are often wrong
+    missing = promised - packets.discarded - len(packets.stamps) + cut - packets.cut if "mov" in name else 0
     return VideoIndex(
         stamps=np.array(stamps if stamped else range(len(stamps)), np.int64),
         seconds=times.seconds,
-        starts=tuple(s for s in packets.starts if s.shown in there) if stamped else (),
+        starts=starts,
         stamped=stamped,
         counted=counted,
         closed=packets.closed,
@@ -126,10 +143,14 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         codec=first.codec,
         pixel_format=picture.format.name,
         orientation=orientation,
-        # the frame counts of other headers are often wrong
-        missing=max(0, promised - packets.discarded - len(packets.stamps)) if "mov" in name else 0,
+        missing=max(0, missing),
         odd=odd,
-        traits=(*_cut_short(path, name, packets), *times.notes, *first.traits, *_tilt(picture)),
+        traits=(
+            *_cut_short(path, name, packets.ending, cut, missing),
+            *times.notes,
+            *first.traits,
+            *_tilt(picture),
+        ),
     )
 
 
@@ -151,15 +172,16 @@ def _remembered(path: Path, count: bool, changed: int, size: int) -> VideoIndex:
     return index_video(path, count)
 
 
-def _cut_short(path: Path, container: str, packets: PacketScan) -> tuple[str, ...]:
-    """Notes for what the end of a file shows: frames that are left out, and a GIF without its last byte."""
-    notes = []
-    if packets.cut:
-        lacking = number_of(packets.cut, "frame")
-        notes.append(f"cut short: {lacking} at its end left out, as others before them are lost")
+def _cut_short(path: Path, container: str, ending: State, cut: int, missing: int) -> tuple[str, ...]:
+    """Notes for what the end of a file shows: frames that are left out, a part that is missing."""
+    if cut:
+        left_out = f"{number_of(cut, 'frame')} at its end left out"
+        return (f"cut short: {left_out}, incomplete or behind a lost one",)
+    if ending is State.BROKEN and missing <= 0:  # missing frames have a note of their own
+        return ("cut short: its end is missing",)
     if container == "gif" and not _last_bytes(path).rstrip(b"\0\r\n").endswith(b";"):
-        notes.append("cut short: its last picture may be incomplete")
-    return tuple(notes)
+        return ("cut short: its last picture may be incomplete",)
+    return ()
 
 
 def _last_bytes(path: Path) -> bytes:
@@ -168,10 +190,12 @@ def _last_bytes(path: Path) -> bytes:
         return file.read(64)
 
 
-def _clock(container: str, packets: PacketScan, stamps: list[int | None]) -> list[int | None]:
+def _clock(container: str, packets: PacketScan, stamps: list[int | None], cut: int) -> list[int | None]:
     """The stamps that times are taken from: those of the frames, or of storing where a container keeps no others."""
     # AVI keeps no display times: FFmpeg guesses them, and the times of storing are as far apart as those of display.
-    return packets.stored if container == "avi" and len(packets.stored) == len(stamps) else stamps
+    lacking = len(packets.stored) - len(stamps)
+    whole = lacking == cut or (packets.ending is not State.WHOLE and cut <= lacking <= _TORN)
+    return [*packets.stored[: len(stamps)]] if container == "avi" and whole else stamps
 
 
 class _FirstFrames(NamedTuple):
@@ -209,23 +233,33 @@ def _look(path: Path) -> _FirstFrames:
     return _FirstFrames(frames[0], codec, [frame.pts for frame in frames], bool(damage), traits)
 
 
-def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str, ...]]:
-    """The stamps of all frames in the decoder's order, and why they are not as many as the packets."""
+def _count(path: Path, packets: PacketScan) -> tuple[list[int | None], tuple[str, ...], int]:
+    """The stamps of all frames in the decoder's order, why they are not as many as the packets, and the left out."""
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        stamps = [frame.pts for frame in shown_frames(container, stream, damage)]
-    if packets.cut:
-        whole = set(packets.stamps)
-        stamps = [stamp for stamp in stamps if stamp in whole]
-    stored, there = len(packets.stamps), len(stamps)
+        frames = [(frame.pts, not frame.is_corrupt) for frame in shown_frames(container, stream, damage)]
+    open_end = packets.ending is not State.WHOLE
+    left = packets.left_if_torn if damage and open_end else packets.left
+    kept = frames[: max(0, len(frames) - left)]
+    if packets.end is not None:
+        kept = [frame for frame in kept if frame[0] is None or frame[0] < packets.end]
+    odd = _fewer(packets, len(kept), bool(damage))
+    if open_end:
+        kept = kept[: len(kept) - bad_from([whole for _, whole in kept])]
+    return [stamp for stamp, _ in kept], odd, len(frames) - len(kept)
+
+
+def _fewer(packets: PacketScan, there: int, damaged: bool) -> tuple[str, ...]:
+    """Why the frames that are there are not as many as the packets."""
+    stored = len(packets.stamps)
     if not packets.whole:
-        return stamps, ("it begins between key frames: what comes before the first one cannot be shown",)
+        return ("it begins between key frames: what comes before the first one cannot be shown",)
     if there >= stored:
-        return stamps, ()
-    if damage:
-        return stamps, (f"damaged: {stored - there} of its {stored} frames cannot be read",)
+        return ()
+    if damaged:
+        return (f"damaged: {stored - there} of its {number_of(stored, 'frame')} cannot be read",)
     kind = "field-coded: " if packets.fields else ""
-    return stamps, (f"{kind}its {stored} packets are {there} frames",)
+    return (f"{kind}its {number_of(stored, 'packet')} are {number_of(there, 'frame')}",)
 
 
 def _orientation(frame: VideoFrame) -> Orientation:

@@ -11,7 +11,9 @@ displayed (its presentation time stamp, pts), so sorting the stamps gives the fr
 This holds for files that were written with care, and then no frame need be decompressed to number them all.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -19,10 +21,15 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidjacobi.video.bitstream import MAY_REFRESH, Bitstream
+from vidjacobi.video.endings import WHOLE, Ending, State
+from vidjacobi.video.picture_order import hole_at_end, lost_at_end, places_of
 from vidjacobi.video.stream import packets_of, promised_frames
 
-_LONG = 1.5  # times the least step between two frames is more than rounding
-_LEFT = 4  # most frames of a group that are stored before one that is displayed before them all
+_HIGHEST = 240  # frames per second; what declares more counts ticks and not frames
+_KEPT = 64  # packets at the end whose heads are looked at; no group of B-frames is longer
+_HEAD = 4096  # bytes
+# AVI and bare streams keep no times of display, and an MXF file that lacks its end none. FFmpeg guesses some.
+_UNTIMED = frozenset({"avi", "mxf", "mpegvideo", "m4v", "h264", "hevc"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,11 @@ class PacketScan:
         starts: where reading may begin, in the order of the file.
         discarded: packets that are never shown, because of an edit list.
         whole: whether the file begins with a key frame.
-        cut: frames that are not among the stamps, because the file was cut and others before them are lost.
+        ending: whether the end of the file is there.
+        end: the first stamp that is left out, as the file was cut and frames before it or itself are lost.
+        left: how many frames are left out for that, where they are told apart by counting only.
+        left_if_torn: the same, if the last packet turns out to be incomplete.
+        cut: how many frames are left out, either way; they are not among the stamps.
         fields: whether a frame may be two packets, one for each field.
         closed: whether no frame is predicted across a key frame.
         believed: whether each packet is a frame and the stamps give their order, as far as packets can tell.
@@ -54,55 +65,72 @@ class PacketScan:
     starts: list[Start]
     discarded: int
     whole: bool
+    ending: State
+    end: int | None
+    left: int
+    left_if_torn: int
     cut: int
     fields: bool
     closed: bool
     believed: bool
 
 
-def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
-    """Read all packets of a stream that was just opened."""
+def scan_packets(container: InputContainer, stream: VideoStream, ending: Ending = WHOLE) -> PacketScan:
+    """Read all packets of a stream that was just opened, of a file with this ending."""
     context = stream.codec_context
-    seen = _Seen(Bitstream(context.name, bytes(context.extradata or b"")))
+    extradata, reorders = bytes(context.extradata or b""), bool(context.has_b_frames)
+    seen = _Seen(Bitstream(context.name, extradata))
     for packet in packets_of(container, stream):
         seen.take(packet)
-    promised, there = promised_frames(container, stream), len(seen.stamps) + seen.discarded
-    # AVI keeps no times of display, and what FFmpeg guesses has holes of its own
-    end = None if promised == there or container.format.name == "avi" else _hole_at_the_end(seen.stamps)
-    if seen.torn and there < promised:
-        end = min(seen.torn)
-    stored = len(seen.stamps)
-    if end is not None:
-        # The file was cut short: after the first lost frame others are missing, so none of those is used.
-        seen.stamps = [s for s in seen.stamps if s is not None and s < end]
+    there = len(seen.stamps) + seen.discarded
+    if promised_frames(container, stream) == there and not seen.torn:
+        ending = WHOLE
+    rate = max((r for r in (stream.average_rate, stream.guessed_rate) if r and r <= _HIGHEST), default=None)
+    stored, end, left, if_torn = seen.stamps, None, 0, 0
+    if container.format.name in _UNTIMED or None in stored or not seen.in_time:
+        if ending.state is not State.WHOLE:
+            places = places_of(context.name, extradata, seen.heads)
+            left, if_torn = (
+                lost_at_end(places, context.name, 1 / (rate or Fraction(25)), torn)
+                for torn in (ending.torn or seen.torn_last, True)
+            )
+            seen.stamps = sorted(stored, key=lambda s: s or 0)[: len(stored) - left]
+    elif promised_frames(container, stream) != there or ending.state is not State.WHOLE:
+        end = _end(
+            seen,
+            float(1 / (rate * stream.time_base)) if rate and stream.time_base else float("inf"),
+            ending,
+            reorders,
+        )
+        seen.stamps = stored if end is None else [s for s in stored if s is not None and s < end]
     return PacketScan(
         seen.stamps,
         [*sorted(seen.stored)],
         seen.starts,
         seen.discarded,
         whole=bool(seen.whole),
-        cut=stored - len(seen.stamps),
+        ending=ending.state,
+        end=end,
+        left=left,
+        left_if_torn=if_torn,
+        cut=len(stored) - len(seen.stamps),
         fields=seen.bitstream.fields,
         closed=seen.closed,
-        believed=seen.believed(bool(context.has_b_frames)),
+        believed=seen.believed(reorders),
     )
 
 
-def _hole_at_the_end(stamps: list[int | None]) -> int | None:
-    """The first stamp behind frames that a file of one rate has lost at its end; None where it is whole.
-
-    A file that was cut keeps later frames than it has lost: I0 P3 B1 B2 P6 B4 B5 without B5 ends with 4 and 6. From
-    the lost frame on every step is long, and before it none.
-    """
-    known = sorted(s for s in stamps if s is not None)
-    if len(known) < len(stamps) or known == stamps:  # without B-frames nothing is out of order
-        return None
-    steps = [after - before for before, after in pairwise(known)]
-    least = min(steps)
-    long = [step > _LONG * least for step in steps]
-    left = long.count(True)
-    at_end = 0 < left <= _LEFT and left < len(long) / 2 and all(long[-left:])
-    return known[-left] if at_end and least > 0 else None
+def _end(seen: "_Seen", least: float, ending: Ending, reorders: bool) -> int | None:
+    """The first stamp that is left out; ``least`` is the step from one frame to the next."""
+    stamps = [s for s in seen.stamps if s is not None]
+    ends = list(seen.torn) if ending.state is not State.WHOLE else []
+    if ending.torn and stamps:
+        ends.append(stamps.pop())
+    broken = ending.state is not State.WHOLE
+    if len({*stamps}) == len(stamps) and (stamps != sorted(stamps) or (broken and reorders)):
+        hole = hole_at_end(stamps, least if broken else float("inf"), broken)
+        ends += [] if hole is None else [hole]
+    return min(ends, default=None)
 
 
 @dataclass
@@ -114,6 +142,8 @@ class _Seen:
     stored: list[int] = field(default_factory=list)  # the dts of all packets
     starts: list[Start] = field(default_factory=list)
     torn: list[int] = field(default_factory=list)
+    torn_last: bool = False
+    heads: deque[bytes] = field(default_factory=lambda: deque(maxlen=_KEPT))
     discarded: int = 0
     whole: bool | None = None
     clean: bool = True  # every picture of the first group can be shown
@@ -137,6 +167,8 @@ class _Seen:
             self.discarded += 1
         elif not self._hidden(packet):
             self.stamps.append(packet.pts)
+            self.heads.append(bytes(memoryview(packet)[:_HEAD]))
+            self.torn_last = packet.is_corrupt
             if packet.is_corrupt and packet.pts is not None:
                 self.torn.append(packet.pts)
 
@@ -156,6 +188,11 @@ class _Seen:
         # bit 4 of a VP8 packet says whether its frame is shown; the others are for reference only
         return self.bitstream.codec in {"vp8", "libvpx"} and not memoryview(packet)[0] & 0x10
 
+    @property
+    def in_time(self) -> bool:
+        """Whether the clock of the file never restarts."""
+        return all(a < b for a, b in pairwise(self.stored))
+
     def believed(self, reorders: bool) -> bool:
         """Whether the packets are the frames. ``reorders``: the decoder waits for B-frames."""
         known = [s for s in self.stamps if s is not None]
@@ -163,7 +200,7 @@ class _Seen:
             bool(self.whole and self.clean)
             and not (self.bitstream.fields or self.spliced)
             and len(set(known)) == len(self.stamps) > 0
-            and all(a < b for a, b in pairwise(self.stored))  # the clock of the file never restarts
+            and self.in_time
             # stamps in storing order say nothing about B-frames
             and not (reorders and all(a < b for a, b in pairwise(known)))
         )

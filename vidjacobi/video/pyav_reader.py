@@ -13,8 +13,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from jaxtyping import Int, UInt8
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 from vidjacobi.video.index import VideoIndex
+from vidjacobi.video.losses import Losses
 from vidjacobi.video.reader import OrderDiffers, Pictures
 from vidjacobi.video.stream import DecodeFailed, decoded, open_stream, packets_of, shown_frames
 
@@ -29,8 +30,9 @@ def read(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Picture
             with open_stream(path) as (container, stream):
                 if target is not None:
                     container.seek(target, stream=stream)
-                frames = decoded(stream, packets_of(container, stream))
-                pictures, lost = _collect(_in_a_row(frames, index, first), index, picks, path)
+                losses = Losses(stream)
+                frames = decoded(stream, losses.watch(packets_of(container, stream)))
+                pictures, lost = _collect(_in_a_row(frames, index, first), index, picks, path, losses)
         except (DecodeFailed, av.FFmpegError):
             continue
         if not lost:
@@ -74,9 +76,10 @@ def _in_a_row(frames: Iterable[VideoFrame], index: VideoIndex, first: int) -> Nu
 def _read_from_the_beginning(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures:
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        frames = shown_frames(container, stream, damage)
+        losses = Losses(stream)
+        frames = shown_frames(container, stream, damage, losses.watch)
         numbered = _by_stamp(frames, index) if index.stamped else enumerate(frames)
-        pictures, lost = _collect(numbered, index, picks, path)
+        pictures, lost = _collect(numbered, index, picks, path, losses)
     if lost and not (damage or index.counted):
         raise OrderDiffers
     if lost:
@@ -85,8 +88,8 @@ def _read_from_the_beginning(path: Path, index: VideoIndex, picks: Int[np.ndarra
             "ask for frames before or after it, or copy or download the file again"
         )
     if damage and not index.odd:
-        note = f"damaged: {len(damage)} packets before the last frame read cannot be decoded"
-        return Pictures(pictures.frames, (note, *pictures.notes))
+        note = f"damaged: {number_of(len(damage), 'packet')} before the last frame read cannot be decoded"
+        return pictures._replace(notes=(note,))
     return pictures
 
 
@@ -105,22 +108,23 @@ def _by_stamp(frames: Iterable[VideoFrame], index: VideoIndex) -> Numbered:
 
 
 def _collect(
-    numbered: Numbered, index: VideoIndex, picks: Int[np.ndarray, " T"], path: Path
+    numbered: Numbered, index: VideoIndex, picks: Int[np.ndarray, " T"], path: Path, losses: Losses
 ) -> tuple[Pictures, list[int]]:
     """The picked frames, and the numbers of those that did not appear."""
     places: dict[int, list[int]] = {}  # number of a frame -> its places in the result
     for place, number in enumerate(picks.tolist()):
         places.setdefault(number, []).append(place)
     frames = np.empty((len(picks), *index.size, 3), np.uint8)
-    incomplete = 0
+    incomplete: list[int] = []
+    spoilt: list[int] = []
     for number, frame in numbered:
         if wanted := places.pop(number, None):
             frames[wanted] = _to_rgb(frame, index, path)
-            incomplete += bool(frame.is_corrupt)
+            incomplete += wanted if frame.is_corrupt else []
+            spoilt += wanted if losses.may_spoil(frame.pts) else []
         if not places:
             break
-    notes = (f"damaged: {incomplete} of the frames read are incomplete",) if incomplete else ()
-    return Pictures(frames, notes), sorted(places)
+    return Pictures(frames, (), tuple(incomplete), tuple(spoilt)), sorted(places)
 
 
 def _to_rgb(frame: VideoFrame, index: VideoIndex, path: Path) -> UInt8[np.ndarray, "H W 3"]:

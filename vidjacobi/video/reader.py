@@ -11,14 +11,23 @@ from jaxtyping import Int, UInt8
 from vidjacobi.errors import BadInput, number_of
 from vidjacobi.registry import lookup
 from vidjacobi.video.index import VideoIndex, recent_index
+from vidjacobi.video.losses import after_gaps, spelled
 from vidjacobi.video.records import DEFAULT, READERS
 
 
 class Pictures(NamedTuple):
-    """Frames in the order asked for, and notes about what is wrong with them."""
+    """Frames in the order asked for, and what is wrong with them.
+
+    Attributes:
+        notes: about the file as far as it was read.
+        incomplete: which of ``frames`` could be decompressed in part only.
+        spoilt: which may show traces of other pictures, as a packet before them is lost.
+    """
 
     frames: UInt8[np.ndarray, "T H W 3"]
     notes: tuple[str, ...] = ()
+    incomplete: tuple[int, ...] = ()
+    spoilt: tuple[int, ...] = ()
 
 
 class OrderDiffers(Exception):
@@ -106,7 +115,7 @@ def read_video(path: Path, selection: Selection, reader: str = DEFAULT) -> Video
         counted = recent_index(path, count=True)
         if index.counted or len(counted.stamps) != len(index.stamps):
             raise BadInput(
-                f"{path}: its packets let expect {len(index.stamps)} frames, but its decoder gives "
+                f"{path}: its packets let expect {number_of(len(index.stamps), 'frame')}, but its decoder gives "
                 f"{len(counted.stamps)}, so they cannot be told apart by number; re-encode it"
             ) from None
         return _selected(path, selection, counted, read)
@@ -115,7 +124,15 @@ def read_video(path: Path, selection: Selection, reader: str = DEFAULT) -> Video
 def _selected(path: Path, selection: Selection, index: VideoIndex, read: Reader) -> VideoFrames:
     start = selection.first_of(len(index.stamps), path, index.missing)
     pictures = read(path, index, selection.picks_from(start, index.at_constant_rate()))
-    return VideoFrames(pictures.frames, start, index, (*pictures.notes, *describe(index)))
+    notes = list(pictures.notes)
+    incomplete, spoilt = (
+        [start + k * selection.stride for k in places] for places in (pictures.incomplete, pictures.spoilt)
+    )
+    if incomplete:
+        notes.append(f"damaged: {len(incomplete)} of the frames read are incomplete: {spelled(incomplete)}")
+    if spoilt:
+        notes.append(f"damaged: a packet is lost, and {spelled(spoilt)} may show traces of other pictures")
+    return VideoFrames(pictures.frames, start, index, (*notes, *describe(index)))
 
 
 def describe(index: VideoIndex) -> tuple[str, ...]:
@@ -123,6 +140,16 @@ def describe(index: VideoIndex) -> tuple[str, ...]:
     notes = [*index.odd, *index.traits]
     if index.missing:
         notes.append(f"cut short: {number_of(index.missing, 'frame')} missing at the end")
-    if not np.array_equal(index.at_constant_rate(), np.arange(len(index.stamps))):
+    ticks = index.at_constant_rate()
+    gaps, doubtful = after_gaps(
+        index.seconds, index.codec, np.searchsorted(index.stamps, [s.shown for s in index.starts]).tolist()
+    )
+    if doubtful:
+        which = spelled(np.flatnonzero(np.isin(ticks, doubtful)).tolist())
+        where = number_of(gaps, "gap")
+        notes.append(
+            f"{where} between its times: if packets are lost there, {which} may show traces of others"
+        )
+    if not np.array_equal(ticks, np.arange(len(index.stamps))):
         notes.append(f"variable frame rate, resampled by time to {float(index.rate):.3f} fps")
     return tuple(notes)

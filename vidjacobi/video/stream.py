@@ -1,6 +1,6 @@
 """A video file as packets and as decompressed frames, in the order in which its decoder hands them out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -123,14 +123,17 @@ def decoded(
 
 
 def shown_frames(
-    container: InputContainer, stream: VideoStream, damage: list[str] | None = None
+    container: InputContainer,
+    stream: VideoStream,
+    damage: list[str] | None = None,
+    watch: Callable[[Iterator[av.Packet]], Iterator[av.Packet]] = iter,
 ) -> Iterator[VideoFrame]:
     """Frames as a player shows them, from the beginning of the file on; frame 0 is the first that can be shown.
 
     A file that was cut or recorded without care begins between key frames, with changes to a picture that is not
-    there. ``damage`` is as for ``decoded``.
+    there. ``damage`` is as for ``decoded``; the packets pass through ``watch``.
     """
-    stored = packets_of(container, stream)
+    stored = watch(packets_of(container, stream))
     first = next(stored, None)
     if first is None:
         return

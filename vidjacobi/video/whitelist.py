@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from PIL import Image
 
-from vidjacobi.errors import BadInput
+from vidjacobi.errors import BadInput, number_of
 
 # By FFmpeg's names: containers, then single streams. None of them opens a second file with the options below.
 DEMUXERS = (
@@ -105,8 +105,9 @@ def check_frames(count: int, height: int, width: int, name: str | Path) -> None:
     check_picture(height, width, name)
     if 3 * count * height * width > MOST_BYTES:
         raise BadInput(
-            f"{name}: {count} frames of {width}x{height} take {3 * count * height * width / 2**30:.1f} GiB, and "
-            f"at most {MOST_BYTES >> 30} GiB are read at once: ask for fewer frames, or scale it down first"
+            f"{name}: {number_of(count, 'frame')} of {width}x{height} take "
+            f"{3 * count * height * width / 2**30:.1f} GiB, and at most {MOST_BYTES >> 30} GiB are read at "
+            "once: ask for fewer frames, or scale it down first"
         )
 
 
