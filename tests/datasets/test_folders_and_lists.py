@@ -70,7 +70,7 @@ def test_bridge(tmp_path: Path) -> None:
         open_dataset(root, camera="top")
     assert list(open_dataset(root, camera="1")) == list(open_dataset(root, camera=1))
     entries = list(open_dataset(root, camera=1))
-    assert reason(entries[0]).endswith("no camera 1: it has 1 videos")
+    assert reason(entries[0]).endswith("no camera 1: it has 1 video")
     assert isinstance(entries[1], Episode)
     assert entries[1].frames.count() == 8
     assert "text" not in entries[1].metadata
