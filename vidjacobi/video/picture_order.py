@@ -61,7 +61,8 @@ def hole_at_end(stamps: Sequence[int], least: float, sure: bool) -> int | None:
     steps = [after - before for before, after in pairwise(known)]
     if not steps:
         return None
-    long = [step > _LONG * min(least, *steps) for step in steps]
+    usual = min(least, *steps)
+    long = [step > _LONG * usual for step in steps]
     left = len(long) - long.index(True) if any(long) else 0
     enough = all(long[-left:]) and left < len(long) / 2
     return known[-left] if 0 < left <= LEFT and (sure or enough) else None
