@@ -1,6 +1,7 @@
 """The command itself: entry point, help, listing, conversion."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -26,16 +27,22 @@ def test_the_console_script_exists() -> None:
 def test_the_program_ends_after_its_exit_handlers_and_takes_nothing_apart() -> None:
     """What was printed is there, what wants to end well does, and the status is the command's."""
     code = (
-        "import atexit, sys, types\n"
+        "import atexit, os, sys\n"
         "from vidjacobi.cli import main as command\n"
         "class Torn:\n    def __del__(self): print('torn')\n"
-        "def run(words):\n    atexit.register(print, 'handled'); print('done', end=' '); return 2\n"
+        "def run(words):\n"
+        "    atexit.register(print, 'handled')\n"
+        "    print(os.environ['OMP_WAIT_POLICY'], end=' ')\n"
+        "    return 2\n"
         "command.torn, command.run = Torn(), run\n"
         "sys.argv[1:] = ['decoders']\n"
         "command.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "done handled\n", "")
+    for asked, policy in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        bare = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=bare | asked)
+        assert (done.returncode, done.stdout, done.stderr) == (2, f"{policy} handled\n", "")
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

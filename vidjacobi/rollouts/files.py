@@ -24,7 +24,7 @@ from vidjacobi.video.writer import write_pieces, write_video
 
 # to watch, to measure, to print, and what was done
 VIDEO, PLAIN, SHEET, RECORD, PAGE = "rollout.mp4", "plain.mp4", "sheet.png", "rollout.json", "rollout.html"
-_PIECE = 32  # frames that are enlarged at a time
+_PIECE = 8  # frames that are enlarged at a time
 # keys of a record that the command's last line repeats; only a streamed rollout has all
 SUMMARY = ("nfe", "new_tokens", "tokens_per_pass", "seconds", "seconds_to_first_frames", "tokens_sha256")
 
