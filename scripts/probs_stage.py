@@ -19,7 +19,7 @@ import torch
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.processes import process_memory
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import (
     SamplingParams,
     SparseProbs,
@@ -84,7 +84,9 @@ def main() -> None:
         logits = spread * torch.randn(1, n, size, generator=generator)
         last, now = logits, logits + spread / 3 * torch.randn(logits.shape, generator=generator)
         last, now = (each.to(getattr(torch, name)) for each in (last, now))
-        noise = Noise(0, torch.zeros(1).long(), torch.arange(n)[None], torch.ones(1).long(), torch.float32)
+        noise = Noise(
+            noise_roots(0, torch.zeros(1).long()), torch.arange(n)[None], torch.ones(1).long(), torch.float32
+        )
         slot = torch.where(torch.arange(n) < n - FRESH, (torch.arange(n) + 5) % n, -1)[None]
         nuclei = to_truncated_probs(last, SamplingParams()).alone()
         before = logits_to_probs(last, SamplingParams())

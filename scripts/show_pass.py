@@ -44,9 +44,9 @@ def line(inputs, verdict, slot: int) -> str:
     window, evidence = inputs.window, verdict.evidence
     if not window.valid[0, slot]:
         return f"{slot:<5} padding"
-    draft, carried = int(evidence.drafts[0, slot]), int(inputs.draft_probs.slot[0, slot])
+    draft, carried = int(evidence.drafts[0, slot]), int(evidence.draft_probs.slot[0, slot])
     q, p = (
-        float(probs.of(evidence.drafts)[0, slot]) for probs in (inputs.draft_probs, evidence.target_probs)
+        float(probs.of(evidence.drafts)[0, slot]) for probs in (evidence.draft_probs, evidence.target_probs)
     )
     u = float(evidence.noise.uniform(Purpose.ACCEPT)[0, slot])
     prefix, token = verdict.prefix, int(verdict.tokens[0, slot])
@@ -56,7 +56,7 @@ def line(inputs, verdict, slot: int) -> str:
     # a draft that the last window held too was drawn from the probs of its slot there
     source = "new" if carried < 0 else f"slot {carried}"
     return (
-        f"{slot:<5} {int(window.inputs[0, slot]):<6} {int(inputs.fed.tokens[0, slot]):<5} "
+        f"{slot:<5} {int(window.inputs[0, slot]):<6} {int(inputs.fed[0, slot]):<5} "
         f"{int(window.targets[0, slot]):<7} {draft} {source:<12} {q:<5.2f} {p:<5.2f} {u:<5.2f} "
         f"{'yes' if u * q < p else 'no':<9} {token} {kind}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 from vidjacobi.decoding.compiled import CompiledModel, CompiledRunner
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import DecodeState
-from vidjacobi.decoding.step import HostView, StepFunctions, StepOutput
+from vidjacobi.decoding.step import StepFunctions, StepOutput
 from vidjacobi.decoding.trace import Clock
 from vidjacobi.decoding.window import PassPlan, PassSize
 from vidjacobi.models.protocol import Cache
@@ -26,8 +26,8 @@ class NotingRunner:
     def make_cache(self, rows: int, slots: int) -> Cache:
         return self.runner.make_cache(rows, slots)
 
-    def size(self, seen: HostView) -> PassSize:
-        return self.runner.size(seen)
+    def size(self, plan: PassPlan) -> PassSize:
+        return self.runner.size(plan)
 
     def run(
         self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache

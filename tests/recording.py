@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from vidjacobi.decoding import jacobi
-from vidjacobi.decoding.commit import Verdict
+from vidjacobi.decoding.commit import StepInputs, Verdict
+from vidjacobi.decoding.evaluate import DeviceInputs, ModelInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Recipe, Strategies
 from vidjacobi.decoding.state import DecodeState, Window
 from vidjacobi.decoding.step import STEP, StepFunctions
 from vidjacobi.decoding.trace import Decoded, PassRecord, finish
-from vidjacobi.decoding.window import ModelInputs, StepInputs
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.probs import SamplingParams
@@ -105,7 +105,13 @@ class RecordedPass:
     @property
     def fed(self) -> ModelInputs:
         """The inputs of the forward call."""
-        return self.inputs.fed
+        return self.on_device.fed
+
+    @property
+    def on_device(self) -> DeviceInputs:
+        """The inputs as the device had them."""
+        assert self.inputs.on_device
+        return self.inputs.on_device
 
 
 def every_pass(of: Case) -> list[RecordedPass]:
@@ -116,7 +122,7 @@ def every_pass(of: Case) -> list[RecordedPass]:
     bare = replace(of.recipe, model=TinyVideoModel(VOCAB, GRID, surprise=0.3))
     state = start(bare, of.clips, bare.model.make_cache(len(of.clips), bare.spare_slot + 1))
 
-    def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
+    def forward(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Tensor:
         logits.append(STEP.forward(recipe, inputs, cache))
         return logits[-1]
 

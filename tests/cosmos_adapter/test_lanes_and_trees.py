@@ -13,12 +13,11 @@ from vidjacobi import SamplingParams, decode
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import jacobi
 from vidjacobi.decoding.api import choose_decoder, context_ids, noise_key_of
-from vidjacobi.decoding.commit import Verdict, commit
+from vidjacobi.decoding.commit import StepInputs, Verdict, commit
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.state import DecodeState
 from vidjacobi.decoding.step import StepFunctions
 from vidjacobi.decoding.trace import PassRecord, finish
-from vidjacobi.decoding.window import StepInputs
 from vidjacobi.models.protocol import TreeModel
 
 # A context of one frame of 12 tokens and one token more. The clip ends one token before the model's last position.

@@ -1,5 +1,6 @@
 """Every pass of every decoder on the meta device, where tensors have no numbers that could be read or moved."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
+from vidjacobi.decoding.evaluate import Evaluated
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import Clips, Recipe
 from vidjacobi.decoding.state import tensors_of
-from vidjacobi.decoding.step import plan_next, step
-from vidjacobi.decoding.window import PassSize
+from vidjacobi.decoding.step import evaluate, step
+from vidjacobi.decoding.window import PassSize, plan_window
 from vidjacobi.sampling.probs import SamplingParams
 
 # operations that wait for the device, have shapes that depend on numbers, or bring numbers from the host
@@ -70,6 +72,22 @@ class NoHostNumbers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class Seen:
+    """What the device does in a pass, looked at: its operations, and the shapes of what comes out."""
+
+    def __init__(self) -> None:
+        self.logs: list[Any] = []
+        self.shapes: list[Any] = []
+
+    def __call__(self, *given: Any) -> Evaluated:
+        with NoHostNumbers(), Strict() as strict:
+            found = evaluate(*given)
+        self.logs.append(strict.log)
+        made = tensors_of(replace(found, inputs=None))
+        self.shapes.append([(tensor.shape, tensor.dtype) for tensor in made])
+        return found
+
+
 def case(decoder: str, spec: Any = TINY) -> tuple[Recipe, Clips]:
     with torch.device("meta"):
         network = CosmosTransformer(spec)
@@ -83,22 +101,25 @@ def case(decoder: str, spec: Any = TINY) -> tuple[Recipe, Clips]:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_nothing_is_read_and_no_shape_changes(decoder: str) -> None:
-    """In three passes of one size all operations are the same, one by one, and so are the shapes of the state."""
-    recipe, clips = case(decoder)
-    slots = recipe.spare_slot
-    cache = recipe.model.make_cache(2, slots + 1)
-    with torch.inference_mode():
-        state, size = start(recipe, clips, cache), PassSize(8, slots)
-        output = step(recipe, state, plan_next(recipe, state).plan, size, cache)
-        logs, shapes = [], []
-        for _ in range(2):
-            with NoHostNumbers(), Strict() as strict:
-                output = step(recipe, output.state, output.next.plan, size, cache)
-            logs.append(strict.log)
-            shapes.append([(tensor.shape, tensor.dtype) for tensor in tensors_of(output)])
-    assert len(logs[0]) > 100
-    assert logs[0] == logs[1]
-    assert shapes[0] == shapes[1]
+    """In two passes as they are compiled all operations are the same, one by one, and so are all shapes.
+
+    Without a compiler nothing is read either.
+    """
+    for fused in (False, True):
+        recipe, clips = case(decoder)
+        recipe = replace(recipe, fused=fused)
+        slots = recipe.spare_slot
+        cache = recipe.model.make_cache(2, slots + 1)
+        seen = Seen()
+        with torch.inference_mode():
+            state, size = start(recipe, clips, cache), PassSize(8, slots)
+            plan = plan_window(recipe, state)
+            for _ in range(3):
+                output = step(recipe, state, plan, size, cache, evaluate=seen)
+                state, plan = output.state, output.plan
+        assert len(seen.logs[0]) > 100
+        assert seen.logs[1] == seen.logs[2] or not fused
+        assert seen.shapes[1] == seen.shapes[2]
 
 
 def test_a_model_with_text_too() -> None:
@@ -106,10 +127,10 @@ def test_a_model_with_text_too() -> None:
     slots = recipe.spare_slot
     cache = recipe.model.make_cache(2, slots + 1)
     state = start(recipe, clips, cache)
-    plan = plan_next(recipe, state).plan
-    with torch.inference_mode(), NoHostNumbers(), Strict() as strict:
-        step(recipe, state, plan, PassSize(8, slots), cache)
-    assert len(strict.log) > 100
+    seen = Seen()
+    with torch.inference_mode():
+        step(recipe, state, plan_window(recipe, state), PassSize(8, slots), cache, evaluate=seen)
+    assert len(seen.logs[0]) > 100
 
 
 def test_the_mode_refuses_what_it_should() -> None:

@@ -76,6 +76,7 @@ class KeepsTheDrafts(SpoilsNewRows):
 
     def spoilt(self, state: DecodeState, last: DecodeState) -> DecodeState:
         inputs = state.frontier[:, None] + torch.arange(last.window.width) - 1
+        inputs = inputs.clamp(max=state.tokens.shape[1] - 2)
         window = replace(last.window, inputs=inputs, valid=torch.ones_like(last.window.valid))
         return replace(state, window=window, probs=last.probs)
 

@@ -92,12 +92,12 @@ def test_captured_passes_decide_the_same(decoder: str, graphs: Graphs) -> None:
 
 
 def test_each_prefix_is_captured_once_and_nothing_moves(graphs: Graphs) -> None:
-    """The state, the plan and the cache are in the same memory in all passes of two decodes."""
+    """The probs that are carried on and the cache are in the same memory in all passes of two decodes."""
     places: set[tuple[int, ...]] = set()
     sizes: list[tuple[int, int]] = []
 
     def note(size: PassSize, cache: Tensor, output: StepOutput) -> None:
-        left = tensors_of(output.state, output.next.plan)
+        left = tensors_of(output.state.probs, output.state.frame_probs)
         places.add((cache.data_ptr(), *(tensor.data_ptr() for tensor in left)))
         sizes.append((size.width, size.slots))
 
@@ -116,7 +116,7 @@ def test_the_first_state_is_laid_out_like_the_later_ones(decoder: str, temperatu
     """Otherwise the first pass would be compiled for itself: shapes, strides and shared tensors count."""
 
     def layout(state: DecodeState) -> list[Any]:
-        tensors = tensors_of(state)
+        tensors = tensors_of(state.probs, state.frame_probs)
         ids = [id(tensor) for tensor in tensors]
         return [(x.shape, x.stride(), x.dtype, ids.index(id(x))) for x in tensors]
 

@@ -1,5 +1,6 @@
 """The loop over passes with one lane: shapes, host reads, inputs and the probs it carries from pass to pass."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 import torch
 from recording import CONTEXT, VOCAB, WATCHED, case, every_pass
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidjacobi.decoding import jacobi, step
+from vidjacobi.decoding import state as books
+from vidjacobi.decoding.evaluate import DeviceInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import BUCKET, Recipe, Strategies
 from vidjacobi.decoding.state import map_tensors
@@ -22,7 +24,7 @@ from vidjacobi.decoding.strategies.drafts import DRAFTS, Uniform
 from vidjacobi.decoding.strategies.parallel_lanes import LANES, RowLanes
 from vidjacobi.decoding.strategies.verifiers import Pathwise
 from vidjacobi.decoding.trace import ClipGroup
-from vidjacobi.decoding.window import StepInputs, plan_window
+from vidjacobi.decoding.window import plan_window
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling import sampler
 from vidjacobi.sampling.probs import logits_to_probs
@@ -140,29 +142,27 @@ def test_one_host_read_per_pass(options: dict[str, Any], monkeypatch: pytest.Mon
             )
             return func(*args, **(kwargs or {}))
 
-    class Lists(TorchFunctionMode):
-        """Reads that the dispatcher does not see."""
+    reads = []
 
-        count = 0
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.count += func is Tensor.tolist
-            return func(*args, **(kwargs or {}))
+    def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+        reads.append(len(tensors))
+        return books.to_host(tensors)
 
     at_forward: list[tuple[int, int, int]] = []
 
-    def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Tensor:
-        at_forward.append((lists.count, reads.count, len(inputs.fed.tokens)))
+    def forward(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Tensor:
+        at_forward.append((len(reads), others.count, len(inputs.fed.tokens)))
         return step.forward(recipe, inputs, cache)
 
     monkeypatch.setattr(sampler, "takes_sparse_path", lambda logits: False)  # as on a GPU
+    monkeypatch.setattr(step, "to_host", to_host)
     some = case(8, **options)
-    with Reads() as reads, Lists() as lists:
+    with Reads() as others:
         some.decode(using=StepFunctions(forward=forward))
     same = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(at_forward) if a[2] == b[2]]
     assert len(same) > 5  # passes between which no clip was finished
     assert set(same) == {(1, 0)}
-    assert lists.count < 2 * (len(at_forward) + 1)
+    assert len(reads) == len(at_forward)
 
 
 @pytest.mark.unchecked
@@ -176,8 +176,8 @@ def test_the_stored_probs_are_those_of_the_pass_or_of_the_fresh_draft(
     for one, after in pairwise(every_pass(some)):
         target = logits_to_probs(one.logits[:, : one.window.width], some.recipe.sampling)
         old, new = one.window, after.window
-        assert after.inputs.draft_probs is not None
-        q = after.inputs.draft_probs.dense()
+        assert after.on_device.draft_probs is not None
+        q = after.on_device.draft_probs.dense()
         for clip in range(3):
             evaluated = {int(at): slot for slot, at in enumerate(old.targets[clip]) if old.valid[clip, slot]}
             for slot, at in enumerate(new.targets[clip].tolist()):
@@ -239,8 +239,8 @@ def test_the_first_drafts_come_from_the_probs_of_the_context() -> None:
     cache = some.model.make_cache(3, some.end + 1)
     logits = torch.cat(list(some.model.prefill(some.clips.context, cache, 20)), 1)
     probs = logits_to_probs(logits, some.recipe.sampling)  # of the positions CONTEXT - 19 .. CONTEXT
-    assert first.inputs.draft_probs is not None
-    q = first.inputs.draft_probs.dense()
+    assert first.on_device.draft_probs is not None
+    q = first.on_device.draft_probs.dense()
     for slot in range(20):
         target = CONTEXT + 1 + slot
         place = (target - 20) - (CONTEXT - 19)

@@ -13,7 +13,7 @@ import torch
 from sample_checks import Setting, p_value, seed_of, truncated
 from torch import Tensor
 
-from vidjacobi.decoding.commit import Verdict, commit
+from vidjacobi.decoding.commit import StepInputs, Verdict, commit
 from vidjacobi.decoding.recipe import Recipe, Strategies
 from vidjacobi.decoding.state import DecodeState
 from vidjacobi.decoding.step import STEP, StepFunctions
@@ -27,7 +27,6 @@ from vidjacobi.decoding.strategies.couplings import (
 from vidjacobi.decoding.strategies.drafts import Draft, DraftContext, PreviousFrameProbs, Uniform
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.decoding.trace import PassRecord
-from vidjacobi.decoding.window import StepInputs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import normalise, residual
 from vidjacobi.shapes import Probs
@@ -98,6 +97,7 @@ def storing(change: Callable[[DraftEvidence, Probs], Probs]) -> StepFunctions:
     def changed(recipe: Recipe, inputs: StepInputs, verdict: Verdict) -> tuple[DecodeState, PassRecord]:
         after, record = commit(recipe, inputs, verdict)
         assert after.probs is not None
+        assert verdict.evidence is not None
         return replace(after, probs=truncated(change(verdict.evidence, after.probs.dense()))), record
 
     return StepFunctions(commit=changed)

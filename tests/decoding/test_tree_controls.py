@@ -9,7 +9,7 @@ from sample_checks import Setting, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.decoding import jacobi
-from vidjacobi.decoding.commit import verify_siblings
+from vidjacobi.decoding.evaluate import DeviceInputs, verify_siblings
 from vidjacobi.decoding.recipe import Recipe, Strategies
 from vidjacobi.decoding.step import STEP, StepFunctions
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal, Redraft
@@ -23,11 +23,10 @@ from vidjacobi.decoding.strategies.draft_tree import (
     normalised,
 )
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
-from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix, Pathwise, RejectionSampler
+from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.decoding.trace import Decoded, finish
-from vidjacobi.decoding.window import StepInputs
 from vidjacobi.models.protocol import TreeModel
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Purpose
 from vidjacobi.sampling.probs import SamplingParams, gumbel_max, probability, residual
 from vidjacobi.testing import TinyVideoModel
 
@@ -64,6 +63,8 @@ class Trying:
         return every[..., index]
 
     def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict:
+        assert rejected.target_probs is not None
+        assert rejected.draft_probs is not None
         left = normalised(residual(rejected.target_probs, rejected.draft_probs))
         draft_probs = rejected.draft_probs
         hit = torch.full_like(rejected.draft[:, 0], -1)
@@ -89,18 +90,17 @@ def leave_entries(*_: Any) -> None:
 
 def follow_the_chain(
     recipe: Recipe,
-    inputs: StepInputs,
+    inputs: DeviceInputs,
     evidence: DraftEvidence,
-    prefix: AcceptedPrefix,
+    verdict: Redraft,
     logits: Tensor,
-    noise_source: type[Noise],
 ) -> TreeBranch:
     """The token after a sibling is drawn from the probs after the rejected draft."""
     assert inputs.siblings is not None
     depth, width = inputs.siblings.tokens.shape[1:]
     chain = evidence.target_probs.logits
     after = chain[:, [min(level + 1, chain.shape[1] - 1) for level in range(depth)]]
-    return verify_siblings(recipe, inputs, evidence, prefix, after.repeat_interleave(width, 1), noise_source)
+    return verify_siblings(recipe, inputs, evidence, verdict, after.repeat_interleave(width, 1))
 
 
 def with_replacement(probs: Tensor, drafts: Tensor, count: int, exponential: Tensor) -> Siblings:

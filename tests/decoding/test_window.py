@@ -8,11 +8,12 @@ import torch
 from recording import GRID, case
 from torch import Tensor
 
+from vidjacobi.decoding.evaluate import attention_mask, model_inputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.state import DecodeState, Window
 from vidjacobi.decoding.strategies.draft_tree import Siblings
 from vidjacobi.decoding.strategies.lanes import LanePlan
-from vidjacobi.decoding.window import PassPlan, attention_mask, carried_slots, choose_window, model_inputs
+from vidjacobi.decoding.window import PassPlan, carried_slots, choose_window, pass_tables
 
 ROW = GRID.w  # lanes are rows of five positions: A from 0 on, B from 5 on, C from 10 on
 COLUMNS, END = 3 * ROW + 1, 3 * ROW
@@ -29,7 +30,7 @@ def plan(*targets: int) -> PassPlan:
     lane = torch.arange(COLUMNS)[None] // ROW * ROW
     lanes = LanePlan(positions(*targets), positions(), lane, torch.ones_like(lane, dtype=torch.bool))
     inputs = positions(*(target - 1 for target in targets))
-    return PassPlan(lanes, inputs, inputs.sum(-1))
+    return PassPlan(lanes, inputs)
 
 
 def state(decided: Tensor, window: Window | None = None) -> DecodeState:
@@ -39,8 +40,7 @@ def state(decided: Tensor, window: Window | None = None) -> DecodeState:
     one, numbers = torch.zeros(1, dtype=torch.long), torch.zeros(1, COLUMNS, dtype=torch.long)
     return replace(
         some,
-        seeds=one,
-        noise_keys=one,
+        roots=one,
         starts=one,
         ends=one + END,
         tokens=numbers,
@@ -48,7 +48,7 @@ def state(decided: Tensor, window: Window | None = None) -> DecodeState:
         cached=decided.clone(),
         exact_prefix=one,
         frontier=one,
-        window=window or Window.empty(1, 2, one.device),
+        window=window or Window.empty(1, 2),
         passes=one,
         decided_in=numbers,
         redrafted=numbers,
@@ -99,7 +99,8 @@ def test_the_example_of_the_attention_mask() -> None:
     # an input is of the lane of its target: here both are those of the docstring's lane
     lanes = ["AB".index(name[9]) for name in rows if name != "padding"]
     assert (window.lane[0, :5] // ROW).tolist() == (window.home[0, :5] // ROW).tolist() == lanes
-    visible = attention_mask(state(decided), window, 64, 7)
+    recipe = case(6, "left", "gumbel", "pathwise").recipe
+    visible = attention_mask(pass_tables(recipe, state(decided), window), 7)
     assert visible[0].tolist() == list(rows.values())
 
 
@@ -108,7 +109,8 @@ def test_siblings_stand_at_the_place_of_their_draft() -> None:
     recipe = case(6, "left", "gumbel", "pathwise", draft_tree={"depth": 1, "width": 4}).recipe
     siblings = Siblings(torch.tensor([[[3, 4, 0]]]), torch.tensor([[[True, True, False]]]))
     window = choose_window(plan(5, 6, 7), 3)
-    fed = model_inputs(recipe, state(positions(*range(5))), window, siblings, 64)
+    tables = pass_tables(recipe, state(positions(*range(5))), window)
+    fed = model_inputs(recipe, tables, tables.drafts, siblings, 64)
     assert fed.tokens[0, 3:5].tolist() == [3, 4]
     assert fed.positions.tolist() == [[4, 5, 6, 5, 5, 5]]
     assert fed.slots.tolist() == [[4, 5, 6, 7, 8, recipe.spare_slot]]

@@ -7,7 +7,15 @@ import torch
 from sample_checks import chi_square
 from torch import Tensor
 
-from vidjacobi.sampling.noise import FIXED, Noise, Purpose, exponential_from_bits, noise_key, splitmix64
+from vidjacobi.sampling.noise import (
+    FIXED,
+    Noise,
+    Purpose,
+    exponential_from_bits,
+    noise_key,
+    noise_roots,
+    splitmix64,
+)
 
 CLIPS, WINDOW = 400, 100
 CHANCE = 1e-3 / 40  # of a false alarm; about 40 statistical assertions in this file
@@ -24,7 +32,7 @@ def noise(
 ) -> Noise:
     positions = torch.arange(first, first + WINDOW * stride, stride).expand(clips, -1)
     noise_keys = torch.arange(stream, stream + clips)
-    return Noise(seed, noise_keys, positions, torch.full((clips,), passes), dtype)
+    return Noise(noise_roots(seed, noise_keys), positions, torch.full((clips,), passes), dtype)
 
 
 def bins(values: Tensor, count: int = 64) -> Tensor:
@@ -106,7 +114,10 @@ def test_a_number_depends_on_its_key_alone() -> None:
     """Not on the window, the batch, or what was drawn before."""
     whole = noise(clips=5)
     part = Noise(
-        0, torch.tensor([3, 1]), torch.tensor([[7, 50], [50, 7]]), torch.tensor([3, 3]), torch.float64
+        noise_roots(0, torch.tensor([3, 1])),
+        torch.tensor([[7, 50], [50, 7]]),
+        torch.tensor([3, 3]),
+        torch.float64,
     )
     part.exponential(Purpose.FRESH, 3)
     for purpose in Purpose:
@@ -177,7 +188,12 @@ def test_uniforms_stay_below_one() -> None:
 
 def test_noise_of_a_few_tokens_is_the_same_noise() -> None:
     """Made where a mask holds, or for a list of tokens: the numbers of the whole vocabulary."""
-    noise = Noise(3, torch.tensor([5, 6]), torch.tensor([[7, 8, 9]] * 2), torch.tensor([1, 2]), torch.float32)
+    noise = Noise(
+        noise_roots(3, torch.tensor([5, 6])),
+        torch.tensor([[7, 8, 9]] * 2),
+        torch.tensor([1, 2]),
+        torch.float32,
+    )
     for vocabulary in (50, 3000):
         whole = noise.exponential(Purpose.REDRAW, vocabulary)
         mask = torch.rand(whole.shape, generator=torch.Generator().manual_seed(0)) < 0.1

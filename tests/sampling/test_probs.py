@@ -10,7 +10,7 @@ from sample_checks import chi_square
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import (
     SamplingParams,
     SparseProbs,
@@ -160,7 +160,9 @@ def test_residual() -> None:
 def test_a_race_follows_its_weights() -> None:
     weights = torch.tensor([0.5, 0.0, 2.0, 1.5, 0.0])
     noise_keys = torch.arange(40_000)
-    noise = Noise(3, noise_keys, torch.zeros(40_000, 1, dtype=torch.long), noise_keys * 0, torch.float32)
+    noise = Noise(
+        noise_roots(3, noise_keys), torch.zeros(40_000, 1, dtype=torch.long), noise_keys * 0, torch.float32
+    )
     tokens = gumbel_max(weights.expand(40_000, 1, 5), noise.exponential(Purpose.GUMBEL, 5))
     assert chi_square(tokens[:, 0].bincount(minlength=5), weights / weights.sum()) > 1e-4
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
 from vidjacobi.sampling import dense, sampler
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import (
     SamplingParams,
     SparseProbs,
@@ -207,7 +207,7 @@ def test_the_tokens_are_written_down_unless_they_are_too_many(size: int, count: 
     assert found.alone().sparse_rows is None
     assert torch.equal(found.dense(), expected)
     positions = torch.arange(20, 20 + count).expand(2, -1)
-    noise = Noise(0, torch.arange(2), positions, torch.tensor([3, 5]), torch.float32)
+    noise = Noise(noise_roots(0, torch.arange(2)), positions, torch.tensor([3, 5]), torch.float32)
     for purpose in (Purpose.GUMBEL, Purpose.REDRAW):
         assert torch.equal(
             draw(found, noise, purpose), gumbel_max(expected, noise.exponential(purpose, size))

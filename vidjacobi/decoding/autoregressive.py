@@ -3,6 +3,7 @@
 It shares the feeding of contexts with the window loop, and nothing else.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -13,7 +14,7 @@ from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.kinds import checked_logits
 from vidjacobi.models.protocol import Cache
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
@@ -63,7 +64,7 @@ def first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
     logits = torch.cat(list(feed_contexts(recipe, clips, cache, rows)), 1)
     if clips.sources is not None:  # the logits of each different context
         logits = logits[different(clips.sources)[1]]
-    last = clips.starts - 1 - (width - rows)
+    last = (clips.starts - 1 - (width - rows)).to(logits.device)
     return logits.gather(1, last[:, None, None].expand(-1, -1, logits.shape[-1]))
 
 
@@ -75,27 +76,27 @@ def next_inputs(
     All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
     passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees.
     """
-    width, end, count = recipe.window, recipe.room, new.shape[1]
-    position = torch.arange(width, device=new.device) + clips.starts[:, None] + count - 1
-    inside = position.clamp(max=end - 1)
-    slots = torch.where(position < end, position, end)
-    visible = torch.arange(end, device=new.device) <= inside[..., None]
-    return new[:, -1:].expand(-1, width), inside, slots, visible
+    width, end = recipe.window, recipe.room
+    position = np.arange(width) + clips.starts.numpy()[:, None] + new.shape[1] - 1
+    inside = position.clip(max=end - 1)
+    slots = np.where(position < end, position, end)
+    visible = np.arange(end) <= inside[..., None]
+    where, there, seen = (torch.from_numpy(part).to(new.device) for part in (inside, slots, visible))
+    return new[:, -1:].expand(-1, width), where, there, seen
 
 
 def draw_next(recipe: Recipe, clips: Clips, logits: Logits, count: int) -> tuple[Tokens, Bool[Tensor, ""]]:
     """New token number ``count`` of each clip, and whether its logits ``[b 1 v]`` were finite."""
-    positions, passes = clips.starts + count, torch.zeros_like(clips.noise_keys)
-    dtype = probs_dtype(logits.dtype)
-    noise = Noise(clips.seeds, clips.noise_keys, positions[:, None], passes, dtype)
+    roots = noise_roots(clips.seeds, clips.noise_keys)
+    noise = Noise(roots, clips.starts[:, None] + count, 0 * roots, probs_dtype(logits.dtype))
     probs = logits_to_probs(logits, recipe.sampling)
-    drawn = gumbel_max(probs, noise.exponential(Purpose.GUMBEL, probs.shape[-1]))
-    return drawn, is_finite(logits).all()
+    exponential = noise.on(logits.device).exponential(Purpose.GUMBEL, probs.shape[-1])
+    return gumbel_max(probs, exponential), is_finite(logits).all()
 
 
 def _decoded(clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Tensor) -> Decoded:
     """Without what a shorter clip got after its end."""
-    count, nfe = tokens.shape[1], clips.ends - clips.starts
+    count, nfe = tokens.shape[1], (clips.ends - clips.starts).to(tokens.device)
     order = torch.arange(1, count + 1, device=tokens.device).expand_as(tokens)
     inside = order <= nfe[:, None]
     one = inside.T.long().cpu()

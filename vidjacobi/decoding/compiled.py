@@ -1,8 +1,8 @@
 """Passes as one compiled function each, and on a GPU as one captured graph each.
 
-What is compiled is the whole pass (step.py): drafts, forward call, verdicts, the next state and plan. Rows and
-widths of a batch stay what they are. The prefix that attention reads grows in buckets; in the compiled code it is a
-symbol, so nothing is compiled again when it grows.
+What is compiled is all that the device does in a pass (``evaluate`` in step.py): drafts, forward call, verdicts. Rows
+and widths of a batch stay what they are. The prefix that attention reads grows in buckets; in the compiled code it is
+a symbol, so nothing is compiled again when it grows.
 """
 
 import os
@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from vidjacobi.decoding.cuda_graph import GraphRecorder, GraphRunner
+from vidjacobi.decoding.evaluate import CarriedProbs, Evaluated
 from vidjacobi.decoding.recipe import BUCKET, Recipe
-from vidjacobi.decoding.state import DecodeState, widen
-from vidjacobi.decoding.step import HostView, StepFunctions, StepOutput, step
+from vidjacobi.decoding.state import DecodeState, longer
+from vidjacobi.decoding.step import StepFunctions, StepOutput, evaluate, step
 from vidjacobi.decoding.trace import Clock
-from vidjacobi.decoding.window import PassPlan, PassSize
+from vidjacobi.decoding.window import PassPlan, PassSize, PassTables
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, check_members
 from vidjacobi.models.protocol import Cache, VideoModel
@@ -149,7 +150,7 @@ class CompiledModel:
         key = (bare, rows, using)
         made = self._runners.pop(key, None)
         if made is None:
-            run = compile_whole(_step, self._backend)
+            run = compile_whole(_evaluate, self._backend)
             captured = GraphRunner(run, self._recorder) if self._recorder else None
             made = CompiledRunner(bare, using, captured or run, keeps_cache=captured is not None)
         made.lend(clock, lambda: self._runners.update({key: made}))
@@ -162,7 +163,7 @@ class CompiledRunner:
     keeps_rows = True
 
     def __init__(
-        self, recipe: Recipe, using: StepFunctions, run: Callable[..., StepOutput], keeps_cache: bool
+        self, recipe: Recipe, using: StepFunctions, run: Callable[..., Evaluated], keeps_cache: bool
     ) -> None:
         self._recipe, self._using, self._run, self._keeps_cache = recipe, using, run, keeps_cache
         self._clock = Clock(recipe.model.device, False)
@@ -189,42 +190,52 @@ class CompiledRunner:
         self._cache = cache if self._keeps_cache else None
         return cache
 
-    def size(self, seen: HostView) -> PassSize:
+    def size(self, plan: PassPlan) -> PassSize:
         """The smallest halving of the window that holds all inputs, and few different prefixes."""
         recipe = self._recipe
-        wanted, width = recipe.strategies.lanes.pass_width(seen.width, recipe.chain), recipe.chain
+        wanted, width = recipe.strategies.lanes.pass_width(plan.widest, recipe.chain), recipe.chain
         while width % 2 == 0 and width // 2 >= wanted:
             width //= 2
         step = BUCKET * -(-(recipe.spare_slot // BUCKET) // PREFIXES)
-        return PassSize(width, recipe.slots_to_read(seen.furthest, step))
+        return PassSize(width, recipe.slots_to_read(plan.furthest, step))
 
     def run(
         self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache
     ) -> tuple[StepOutput, float]:
         """The pass; all of its seconds count as the model's."""
         began = self._clock.now()
-        # Only the length of ``blocks`` counts: a symbol in the compiled code, so that it is not compiled again
-        # when the prefix grows. Example: 192 slots to read are 3 buckets of 64, so blocks has 4 entries.
-        blocks = state.passes.new_empty(size.slots // BUCKET + 1)
-        torch._dynamo.mark_dynamic(blocks, 0)
         with explained(self._recipe.model):
-            output = self._run(self._recipe, self._using, state, plan, cache, blocks, size.width)
+            output = step(self._recipe, state, plan, size, cache, self._using, self._evaluate)
         return output, self._clock.now() - began
 
+    def _evaluate(
+        self,
+        recipe: Recipe,
+        using: StepFunctions,
+        tables: PassTables,
+        carried: CarriedProbs,
+        cache: Cache,
+        slots: int,
+    ) -> Evaluated:
+        # Only the length of ``blocks`` counts: a symbol in the compiled code, so that it is not compiled again
+        # when the prefix grows. Example: 192 slots to read are 3 buckets of 64, so blocks has 4 entries.
+        blocks = torch.empty(slots // BUCKET + 1, device=recipe.model.device)
+        torch._dynamo.mark_dynamic(blocks, 0)
+        return self._run(recipe, using, tables, carried, cache, blocks)
 
-def _step(
+
+def _evaluate(
     recipe: Recipe,
     using: StepFunctions,
-    state: DecodeState,
-    plan: PassPlan,
+    tables: PassTables,
+    carried: CarriedProbs,
     cache: Cache,
     blocks: Tensor,
-    width: int,
-) -> StepOutput:
-    """A pass whose state keeps its shapes. Of ``blocks`` only the length counts: buckets to read, plus one."""
-    size = PassSize(width, (blocks.shape[0] - 1) * BUCKET)
-    output = step(recipe, state, plan, size, cache, using)
-    return replace(output, state=widen(output.state, state.window.width))
+) -> Evaluated:
+    """A pass that keeps the shapes of its probs. Of ``blocks`` only the length counts: buckets to read, plus one."""
+    found = evaluate(recipe, using, tables, carried, cache, (blocks.shape[0] - 1) * BUCKET)
+    last = carried.last and longer(found.carried.last, carried.last.logits.shape[1])
+    return replace(found, carried=replace(found.carried, last=last))
 
 
 def _forward(

@@ -18,16 +18,21 @@ from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
 from vidjacobi.decoding.step import (
     STEP,
     EagerRunner,
-    HostView,
-    NextPass,
     PassCompiler,
     StepFunctions,
     StepOutput,
     StepRunner,
-    plan_next,
-    read,
 )
-from vidjacobi.decoding.trace import ClipGroup, Clock, GroupPass, PartialDecode, PassRecord, Steps
+from vidjacobi.decoding.trace import (
+    COUNTS,
+    ClipGroup,
+    Clock,
+    GroupPass,
+    PartialDecode,
+    PassRecord,
+    Steps,
+)
+from vidjacobi.decoding.window import PassPlan, plan_window
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.models.protocol import Cache
 from vidjacobi.shapes import RowIndex
@@ -58,15 +63,6 @@ class Retired:
     error: BadModelOutput | None
 
 
-@dataclass(frozen=True)
-class Unread:
-    """A pass that was made and whose counts have not been read yet."""
-
-    record: PassRecord
-    seconds: float
-    forward_seconds: float
-
-
 class RowBatch:
     """Clips that are decoded together, one in each row of the state and of the cache.
 
@@ -93,8 +89,7 @@ class RowBatch:
         self._group_of, self._clip_of = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._groups: dict[int, ClipGroup] = {}
         self._state: DecodeState | None = None
-        self._next: NextPass | None = None  # of the state; None where its rows have changed since
-        self._unread: Unread | None = None
+        self._plan: PassPlan | None = None  # of the state; None where its rows have changed since
         self._begun = self._passes = self._decided = self._wanted = 0
 
     @property
@@ -112,7 +107,7 @@ class RowBatch:
         """New tokens of a clip of a group, those after its reach not final."""
         for row in np.flatnonzero(self._clip_of == clip).tolist():
             if self._groups.get(int(self._group_of[row])) is group:
-                return self.state.tokens[row, group.starts[clip] : group.ends[clip]]
+                return self.state.tokens[row, group.starts[clip] : group.ends[clip]].to(group.device)
         return group.tokens_of(clip)
 
     def begin(self, clips: Clips) -> ClipGroup:
@@ -127,69 +122,59 @@ class RowBatch:
     def admit(self, group: ClipGroup, state: DecodeState, cache: Cache, source_rows: list[int]) -> None:
         """Give free rows to clips whose contexts lie in rows of another cache."""
         self._compact()
-        model, device, taken = self.recipe.model, state.tokens.device, len(self._group_of)
+        model, device, taken = self.recipe.model, self.recipe.model.device, len(self._group_of)
         assert has_free_rows(model)
         rows = torch.arange(taken, taken + len(group), device=device)
         model.copy_rows(self.cache, rows, cache, torch.tensor(source_rows, device=device))
-        self._state, self._next = cat_states(self.state, state) if taken else state, None
+        self._state, self._plan = cat_states(self.state, state) if taken else state, None
         self._add(group)
 
     @torch.inference_mode()
     def step(self) -> list[Retired]:
         """Run a pass. Where the last one finished clips, these are returned instead, and their rows are free."""
         began = self.clock.now()
-        # 1. Plan, unless the last pass has done so already.
-        record = self._unread.record if self._unread else None
-        upcoming = self._next or plan_next(self.recipe, self.state, record)
-        # 2. Read what the host needs: the one time in a pass that it waits for the device.
-        seen = self._read(upcoming)
-        # 3. Retire clips that are finished.
-        retired = self._retire(seen)
+        # 1. Retire clips that are finished.
+        retired = self._retire()
         if retired:
             self._compact()
             return retired
-        # 4. Run the pass.
-        size = self.runner.size(seen)
-        output, forward_seconds = self.runner.run(self.state, upcoming.plan, size, self.cache)
-        self._state, self._next = output.state, output.next
+        # 2. Run the pass.
+        plan = self._plan or plan_window(self.recipe, self.state)
+        output, forward_seconds = self.runner.run(self.state, plan, self.runner.size(plan), self.cache)
+        self._state, self._plan = output.state, output.plan
+        # 3. Tell who wants to know.
+        self._count(output.record, self.clock.now() - began, forward_seconds)
         if self._hooks.watch:
             show(self._hooks.watch, output)
-        self._unread = Unread(output.record, self.clock.now() - began, forward_seconds)
         return []
 
-    def _read(self, upcoming: NextPass) -> HostView:
-        """Read the state, and with it the counts of the pass that was made last."""
-        unread, self._unread = self._unread, None
-        seen = read(upcoming, len(self.state.noise_keys))
-        for number, group in self._groups.items():
-            rows = self._group_of == number
-            group.reached(self._clip_of[rows], seen.left[rows])
-        if unread:
-            counted = seen.counts.shape[1]  # rows that were admitted since have no counts
-            group_of, clip_of = self._group_of[:counted], self._clip_of[:counted]
-            mates = int((group_of >= 0).sum())
-            for number in np.unique(group_of[group_of >= 0]).tolist():
-                rows = group_of == number
-                counts, seconds = seen.counts[:, rows], (unread.seconds, unread.forward_seconds)
-                self._groups[number].passes.append(GroupPass(clip_of[rows], counts, *seconds, mates))
-            self._decided += int(seen.counts[0, group_of >= 0].sum())
-            self._passes += 1
-            self._observe()
-        return seen
+    def _count(self, record: PassRecord, seconds: float, forward_seconds: float) -> None:
+        """Write down what a pass did to each group."""
+        counts = np.stack([getattr(record, name).numpy() for name in COUNTS])
+        left = undecided(self.state)
+        there = self._group_of >= 0
+        for number in np.unique(self._group_of[there]).tolist():
+            rows, group = self._group_of == number, self._groups[number]
+            clips = self._clip_of[rows]
+            group.passes.append(GroupPass(clips, counts[:, rows], seconds, forward_seconds, int(there.sum())))
+            group.reached(clips, left[rows])
+        self._decided += int(counts[0, there].sum())
+        self._passes += 1
+        self._observe()
 
-    def _retire(self, seen: HostView) -> list[Retired]:
+    def _retire(self) -> list[Retired]:
         """Take out the clips that are finished, or whose model returned something that is no distribution."""
-        found, device = [], self.state.tokens.device
-        for lost, which in ((True, seen.finite == 0), (False, seen.left == 0)):
+        found = []
+        for lost, which in ((True, ~self.state.finite.numpy()), (False, undecided(self.state) == 0)):
             leaving = np.flatnonzero(which & (self._group_of >= 0))
             for number in np.unique(self._group_of[leaving]).tolist():
                 rows = leaving[self._group_of[leaving] == number]
                 group, clips = self._groups[number], self._clip_of[rows]
-                here = torch.tensor(rows, device=device)
+                here = torch.from_numpy(rows)
                 if lost:
                     self._wipe(here)
                 else:
-                    group.retire(torch.tensor(clips, device=device), self.state, here)
+                    group.retire(torch.from_numpy(clips), self.state, here)
                 found.append(Retired(group, clips.tolist(), not_finite(group) if lost else None))
             self._group_of[leaving] = -1
         there = np.unique(self._group_of).tolist()
@@ -200,6 +185,7 @@ class RowBatch:
         """Overwrite cache entries that may not be finite: a masked one still enters the sum, as 0 * NaN = NaN."""
         model = self.recipe.model
         if has_free_rows(model):
+            rows = rows.to(model.device)
             model.copy_rows(self.cache, rows, model.make_cache(1, self.slots), 0 * rows)
 
     def _compact(self) -> None:
@@ -219,16 +205,18 @@ class RowBatch:
         self._group_of, self._clip_of = self._group_of[order], self._clip_of[order]
         if not left:
             return
-        index = torch.tensor(order, device=self.state.tokens.device)
+        index = torch.from_numpy(order)
         if len(gaps):
-            to = torch.tensor(gaps, device=index.device)
-            model.copy_rows(self.cache, to, self.cache, index[to])
-        self._state, self._next = select_rows(self.state, index), None
+            to = torch.from_numpy(gaps)
+            model.copy_rows(self.cache, to.to(model.device), self.cache, index[to].to(model.device))
+        self._state, self._plan = select_rows(self.state, index), None
 
     def _add(self, group: ClipGroup) -> None:
         self._groups[self._begun] = group
         self._group_of = np.concatenate([self._group_of, np.full(len(group), self._begun)])
         self._clip_of = np.concatenate([self._clip_of, np.arange(len(group))])
+        mine = self._group_of == self._begun
+        group.reached(self._clip_of[mine], undecided(self.state)[mine])
         self._begun += 1
         self._decided += len(group)
         self._wanted += int((group.ends - group.starts).sum())
@@ -236,6 +224,11 @@ class RowBatch:
     def _observe(self) -> None:
         if self._hooks.observe:
             self._hooks.observe(Progress(self._passes + 1, self._decided, self._wanted))
+
+
+def undecided(state: DecodeState) -> np.ndarray:
+    """Undecided positions of each row from its frontier on."""
+    return (state.ends.numpy() - state.frontier.numpy()).clip(min=0)
 
 
 def cat_states(first: DecodeState, second: DecodeState) -> DecodeState:
@@ -258,8 +251,8 @@ def show(watch: Watch, output: StepOutput) -> None:
     The first new token, which the prefill decides, is never shown.
     """
     window, branch, logits = output.state.window, output.branch, output.logits
-    size = output.new.shape[1]
-    watch(window.targets[:, :size], output.new, logits[:, :size])
+    size, device = output.new.shape[1], logits.device
+    watch(window.targets[:, :size].to(device), output.new.to(device), logits[:, :size])
     if branch:
         row = branch.node[:, None, None].expand(-1, -1, logits.shape[-1])
         watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))

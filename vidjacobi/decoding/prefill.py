@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from vidjacobi.decoding.recipe import Clips, Recipe, has_free_rows
-from vidjacobi.decoding.state import DecodeState, Window, select_rows
-from vidjacobi.decoding.strategies.drafts import FrameProbsCache
+from vidjacobi.decoding.state import DecodeState, Window, select_rows, to_host
+from vidjacobi.decoding.strategies.drafts import FrameProbsCache, places_of
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.kinds import checked_chunks
 from vidjacobi.models.protocol import Cache
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs, from_tensors
@@ -36,7 +37,7 @@ class Prefilled:
 
     def rows(self, rows: Sequence[int]) -> "Prefilled":
         """Some rows, in this order."""
-        return select_rows(self, torch.tensor(rows, device=self.finite.device))
+        return select_rows(self, torch.tensor(rows, device="cpu"))
 
 
 def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -84,19 +85,21 @@ def prefill(recipe: Recipe, clips: Clips, cache: Cache) -> Prefilled:
         frame_probs = FrameProbsCache.of_context(context, frame, keep, dtype, starts)
     rows = width - clips.shortest + (min(frame, clips.shortest) if keep else 1)
     position = width - rows + 1  # whose probs the first row gives
-    finite, first_logits = torch.ones_like(starts, dtype=torch.bool), None
+    finite, first_logits = context.new_ones(len(context), dtype=torch.bool), None
     for logits in feed_contexts(recipe, clips, cache, rows):
-        positions = position + torch.arange(logits.shape[1], device=context.device).expand(len(context), -1)
-        inside = positions <= starts[:, None]
+        positions = (position + np.arange(logits.shape[1]))[None].repeat(len(context), 0)
+        after = starts.numpy()[:, None]
+        inside = torch.from_numpy(positions <= after).to(context.device)
         finite = finite & is_finite(logits, inside)
         if frame_probs:
             clean = torch.where(inside[..., None], logits, 0) if clips.ragged else logits
-            recent = inside & (positions > starts[:, None] - frame)
-            frame_probs = frame_probs.remember(positions, to_truncated_probs(clean, recipe.sampling), recent)
+            recent = (positions <= after) & (positions > after - frame)
+            places = torch.from_numpy(places_of(positions, recent, frame)).to(context.device)
+            frame_probs = frame_probs.remember(places, to_truncated_probs(clean, recipe.sampling))
         # the logits after a context's last token, if they are in this chunk
-        slot = (starts - position)[:, None, None].clamp(0, logits.shape[1] - 1)
-        found = logits.gather(1, slot.expand(-1, -1, logits.shape[-1]))
-        here = (positions == starts[:, None]).any(-1)[:, None, None]
+        slot = (after[..., None] - position).clip(0, logits.shape[1] - 1)
+        here = torch.from_numpy((positions == after).any(-1)[:, None, None]).to(context.device)
+        found = logits.gather(1, torch.from_numpy(slot).to(context.device).expand(-1, -1, logits.shape[-1]))
         first_logits = found if first_logits is None else torch.where(here, found, first_logits)
         position += logits.shape[1]
     assert first_logits is not None
@@ -116,33 +119,34 @@ def first_state(
 ) -> DecodeState:
     """The state before the first window, from what the prefill left of each clip."""
     parts, starts, ends = recipe.strategies, clips.starts, clips.ends
-    none = torch.zeros(len(clips), recipe.columns, dtype=torch.long, device=starts.device)
-    one = torch.ones_like(starts)
+    none = starts.new_zeros(len(clips), recipe.columns)
+    one, roots = torch.ones_like(starts), noise_roots(clips.seeds, clips.noise_keys)
     probs = to_truncated_probs(prefilled.first_logits, recipe.sampling)
-    own = noise(clips.seeds, clips.noise_keys, starts[:, None], 0 * one, probs.dtype)
+    own = noise(roots, starts[:, None], 0 * one, probs.dtype).on(recipe.model.device)
+    # the one read of the contexts and of the first token
+    first, context, finite = to_host([draw(probs, own, Purpose.GUMBEL), clips.context, prefilled.finite])
     tokens = none.clone()
-    tokens[:, : clips.context.shape[1]] = clips.context
-    tokens = tokens.scatter(1, starts[:, None], draw(probs, own, Purpose.GUMBEL))
+    tokens[:, : context.shape[1]] = context
+    tokens = tokens.scatter(1, starts[:, None], first)
     position = torch.arange(recipe.columns, device=starts.device)
     width = min(recipe.chain, recipe.columns)
     lanes = parts.lanes
     return DecodeState(
-        seeds=clips.seeds,
-        noise_keys=clips.noise_keys,
+        roots=roots,
         starts=starts,
         ends=ends,
         tokens=tokens,
         decided=(position <= starts[:, None]) | (position >= ends[:, None]),
         cached=(position < starts[:, None]) | (position >= ends[:, None] - 1),
-        exact_prefix=starts.clone(),  # not the same tensor: see Window.empty
+        exact_prefix=starts,
         frontier=starts + 1,
-        window=Window.empty(len(clips), width, starts.device),
+        window=Window.empty(len(clips), width),
         probs=unread(probs, width, recipe.siblings) if parts.reads_draft_probs else None,
         passes=one,
         frame_probs=prefilled.frame_probs,
         decided_in=none.scatter(1, starts[:, None], one[:, None]),
         redrafted=none,
-        finite=prefilled.finite,
+        finite=finite,
         lane_state=lanes.init(len(clips), starts.device) if isinstance(lanes, StatefulLanes) else None,
     )
 

@@ -149,14 +149,14 @@ def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
 
 @dataclass(frozen=True)
 class Clips:
-    """The clips of a decode, a row each.
+    """The clips of a decode, a row each. The contexts are on the model's device, all else on the host.
 
     Attributes:
         context: tokens given, at least one per clip; shorter ones are padded on the right.
         starts: first new position of each clip, which is the length of its context.
         ends: first position after each clip.
         seeds, noise_keys: what keys the noise of each clip.
-        new_tokens: of the clip that gets most; known on the host, as ``shortest`` is, so nothing waits for a device.
+        new_tokens: of the clip that gets most.
         shortest: length of the shortest context.
         sources: for each clip the first one of the same context, so that they share a prefill; None: none do.
     """
@@ -184,7 +184,7 @@ class Clips:
         lengths = [len(context) for context in contexts]
 
         def numbers(values: Sequence[int]) -> Counts:
-            return torch.tensor(values, dtype=torch.long, device=device)
+            return torch.tensor(values, dtype=torch.long, device="cpu")
 
         return cls(
             context=torch.nn.utils.rnn.pad_sequence(list(contexts), batch_first=True).to(device),
@@ -217,9 +217,9 @@ class Clips:
 
         ``new_tokens`` and ``shortest`` stay those of all clips: a bound, since no device is asked.
         """
-        index = torch.tensor(rows, dtype=torch.long, device=self.noise_keys.device)
-        parts = ("context", "starts", "ends", "seeds", "noise_keys")
-        return replace(self, **{name: getattr(self, name)[index] for name in parts}, sources=None)
+        index = torch.tensor(rows, dtype=torch.long, device="cpu")
+        parts = {name: getattr(self, name)[index] for name in ("starts", "ends", "seeds", "noise_keys")}
+        return replace(self, context=self.context[index.to(self.context.device)], **parts, sources=None)
 
     @staticmethod
     def cat(clips: Sequence["Clips"], sources: Sequence[int] | None) -> "Clips":

@@ -18,10 +18,11 @@ redraft      a new draft for a position after the corrected one
 acceptance length   tokens decided per pass and clip, the corrected one included
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -29,7 +30,7 @@ from torch import Tensor
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.sampling.noise import Noise
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
-from vidjacobi.shapes import Counts, Mask, Positions, RowIndex, Tokens
+from vidjacobi.shapes import Counts, Mask, Positions, RowIndex
 
 T = TypeVar("T")
 
@@ -55,14 +56,11 @@ class Window:
     corrects: Mask
 
     @classmethod
-    def empty(cls, rows: int, width: int, device: torch.device) -> "Window":
-        """A window of padding only: what comes before the first pass.
-
-        Every field is a tensor of its own, as after a pass: compiled code is made anew where fields share one.
-        """
+    def empty(cls, rows: int, width: int) -> "Window":
+        """A window of padding only: what comes before the first pass."""
 
         def zeros(dtype: torch.dtype) -> Tensor:
-            return torch.zeros(rows, width, dtype=dtype, device=device)
+            return torch.zeros(rows, width, dtype=dtype, device="cpu")
 
         return cls(
             inputs=zeros(torch.long),
@@ -86,10 +84,11 @@ class Window:
 
 @dataclass(frozen=True)
 class DecodeState:
-    """What one pass hands to the next.
+    """What one pass hands to the next. All of it lies on the host, but for the two kinds of probs.
 
     Attributes:
-        seeds, noise_keys, starts, ends: of the clip, as in Clips.
+        roots: of the clip's noise (``noise_roots``).
+        starts, ends: of the clip, as in Clips.
         tokens: by position: decided tokens, and drafts where the last window had some.
         decided: which are final (positions after the clip count as decided).
         cached: decided positions whose cache entry holds the decided token.
@@ -105,8 +104,7 @@ class DecodeState:
         lane_state: what a lane rule that looks at past counts keeps.
     """
 
-    seeds: Counts
-    noise_keys: Counts
+    roots: Counts
     starts: Counts
     ends: Counts
     tokens: Int[Tensor, "b p"]
@@ -130,12 +128,44 @@ class DecodeState:
 
     def noise(self, positions: Positions, dtype: torch.dtype, source: Callable[..., Noise] = Noise) -> Noise:
         """The noise of some positions in the pass after this state."""
-        return source(self.seeds, self.noise_keys, positions, self.passes, dtype)
+        return source(self.roots, positions, self.passes, dtype)
 
 
-def write(table: Int[Tensor, "b p"], positions: Positions, values: Tokens, where: Mask) -> Int[Tensor, "b p"]:
+def write(table: Tensor, positions: Positions, values: Tensor | bool, where: Mask) -> Tensor:
     """The table by position with some values replaced."""
-    return table.scatter(1, positions, torch.where(where, values, table.gather(1, positions)))
+    written = table.numpy().copy()
+    row, slot = where.numpy().nonzero()
+    new = values if isinstance(values, bool) else values.numpy()[row, slot]
+    written[row, positions.numpy()[row, slot]] = new
+    return torch.from_numpy(written)
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of whole numbers on the host: on a device one read. What is on meta has no numbers and counts as 0."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return list(tensors)
+    joined = torch.cat([tensor.flatten().long() for tensor in tensors])
+    numbers = torch.zeros(joined.shape, dtype=torch.long, device="cpu") if joined.is_meta else joined.cpu()
+    parts = numbers.split([tensor.numel() for tensor in tensors])
+    return [part.view(own.shape).to(own.dtype) for part, own in zip(parts, tensors, strict=True)]
+
+
+def to_device(record: T, device: torch.device) -> T:
+    """The record with its tensors, which are on the host, on a device: one copy, of which they are views."""
+    if device.type == "cpu":
+        return record
+    every = tensors_of(record)
+    bytes_of = [np.ascontiguousarray(tensor.numpy()).view(np.uint8).ravel() for tensor in every]
+    padded = [
+        np.pad(one, (0, -len(one) % 8)) for one in bytes_of
+    ]  # every tensor begins at a multiple of 8 bytes
+    there = torch.from_numpy(np.concatenate(padded)).to(device)
+    parts = there.split([len(one) for one in padded])
+    moved = iter(
+        part[: len(one)].view(own.dtype).view(own.shape)
+        for part, one, own in zip(parts, bytes_of, every, strict=True)
+    )
+    return map_tensors(record, lambda _: next(moved))
 
 
 # Records as the tensors that they hold, whatever their fields are called: rows of a batch come and go, and compiled
@@ -168,7 +198,7 @@ def tensors_of(*records: Any) -> list[Tensor]:
 
 def select_rows(record: T, rows: RowIndex) -> T:
     """Some rows of every tensor, in this order."""
-    return map_tensors(record, lambda tensor: tensor[rows])
+    return map_tensors(record, lambda tensor: tensor[rows.to(tensor.device)])
 
 
 def cat_rows(first: T, second: T) -> T:
@@ -177,13 +207,17 @@ def cat_rows(first: T, second: T) -> T:
     return map_tensors(first, lambda tensor: torch.cat([tensor, next(others)]))
 
 
+def longer(record: T, width: int) -> T:
+    """The record with the second axis of all its tensors ``width`` long: what is added is 0."""
+
+    def padded(tensor: Tensor) -> Tensor:
+        missing = tensor.new_zeros(len(tensor), width - tensor.shape[1], *tensor.shape[2:])
+        return torch.cat([tensor, missing], 1)
+
+    short = any(tensor.shape[1] < width for tensor in tensors_of(record))
+    return map_tensors(record, padded) if short else record
+
+
 def widen(state: DecodeState, width: int) -> DecodeState:
     """The state as if its last window had been ``width`` slots wide: the slots that are added hold nothing."""
-    missing = width - state.window.width
-
-    def longer(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], 1)
-
-    if missing <= 0:
-        return state
-    return replace(state, window=map_tensors(state.window, longer), probs=map_tensors(state.probs, longer))
+    return replace(state, window=longer(state.window, width), probs=longer(state.probs, width))

@@ -1,7 +1,7 @@
-"""One pass on one screen: draft -> forward -> verify -> commit.
+"""One pass on one screen: choose a window, evaluate it, read what came out, commit.
 
-Nothing here waits for the device, and no shape depends on a value, so that a pass can be compiled as one function
-and captured as one graph (compiled.py, cuda_graph.py).
+The host keeps the books, a few hundred whole numbers, and the device evaluates: drafts, the forward call, verdicts
+(evaluate.py). They meet twice in a pass: the host tells the device about the window, and reads the verdicts.
 """
 
 from collections.abc import Callable
@@ -10,29 +10,33 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.commit import (
+from vidjacobi.decoding.commit import StepInputs, Verdict, commit
+from vidjacobi.decoding.evaluate import (
+    CarriedProbs,
+    DeviceInputs,
+    Evaluated,
+    Judged,
     TreeCheck,
-    Verdict,
-    commit,
+    draft,
     move_accepted_sibling,
+    remember,
     verify,
     verify_siblings,
 )
 from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState
+from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, write
 from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
-from vidjacobi.decoding.trace import COUNTS, Clock, PassRecord
+from vidjacobi.decoding.strategies.verifiers import accept_prefix
+from vidjacobi.decoding.trace import Clock, PassRecord
 from vidjacobi.decoding.window import (
     PassPlan,
     PassSize,
-    StepInputs,
+    PassTables,
     choose_window,
-    draft_window,
-    grow_tree,
-    model_inputs,
+    pass_tables,
     plan_window,
 )
 from vidjacobi.kinds import checked_logits
@@ -42,26 +46,18 @@ from vidjacobi.shapes import Logits
 
 
 @dataclass(frozen=True)
-class NextPass:
-    """What the next pass is to do, and all that the host needs to know before it, in one tensor."""
-
-    plan: PassPlan
-    numbers: Int[Tensor, " s"]
-
-
-@dataclass(frozen=True)
 class StepOutput:
     """What a pass made of a state. ``new``: the slots of its window whose targets it decided."""
 
     state: DecodeState
     record: PassRecord
-    next: NextPass
+    plan: PassPlan
     logits: Logits
     new: Bool[Tensor, "b m"]
     branch: TreeBranch | None
 
 
-def forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
+def forward(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
     """The one call of the model. Raises BadModelOutput for logits of another shape."""
     fed = inputs.fed
     logits = recipe.model.forward(fed.tokens, fed.positions, fed.slots, fed.visible, cache)
@@ -74,14 +70,49 @@ class StepFunctions:
 
     noise: type[Noise] = Noise
     draw_siblings: Callable[..., Siblings] = draw_siblings
-    forward: Callable[[Recipe, StepInputs, Cache], Logits] = forward
-    verify: Callable[..., Verdict] = verify
+    forward: Callable[[Recipe, DeviceInputs, Cache], Logits] = forward
+    verify: Callable[[Recipe, DeviceInputs, Logits, TreeCheck], Judged] = verify
     verify_tree: TreeCheck = verify_siblings
+    move: Callable[[Recipe, DeviceInputs, Judged, Cache], None] = move_accepted_sibling
     commit: Callable[[Recipe, StepInputs, Verdict], tuple[DecodeState, PassRecord]] = commit
-    move: Callable[[Recipe, StepInputs, Verdict, Cache], None] = move_accepted_sibling
 
 
 STEP = StepFunctions()
+
+
+def evaluate(
+    recipe: Recipe, using: StepFunctions, tables: PassTables, carried: CarriedProbs, cache: Cache, slots: int
+) -> Evaluated:
+    """What the device does. ``slots``: how many of the cache are read."""
+    # 1. Draft: a draft for each position of the window that the last window did not hold.
+    inputs = draft(recipe, tables, carried.last, carried.of_frame, using.draw_siblings, slots)
+    # 2. Forward: one call of the model evaluates all drafts.
+    logits = using.forward(recipe, inputs, cache)
+    # 3. Verify: which drafts may stay, what stands in their place if not, and redrafts.
+    judged = using.verify(recipe, inputs, logits, using.verify_tree)
+    # 4. Move the cache entry of an accepted sibling, and keep the probs that the next drafts come from.
+    using.move(recipe, inputs, judged, cache)
+    target_probs = judged.evidence.target_probs
+    return Evaluated(
+        CarriedProbs(
+            target_probs.alone() if recipe.strategies.reads_draft_probs else None,
+            carried.of_frame and remember(carried.of_frame, inputs, judged),
+        ),
+        inputs.drafts,
+        inputs.fed.tokens,
+        logits,
+        inputs.siblings.exist if inputs.siblings else None,
+        judged.verdict.kept,
+        judged.verdict.tokens,
+        judged.redraft.tokens,
+        judged.finite,
+        judged.branch,
+        inputs=None if recipe.fused else inputs,
+        evidence=None if recipe.fused else judged.evidence,
+    )
+
+
+Evaluate = Callable[[Recipe, StepFunctions, PassTables, CarriedProbs, Cache, int], Evaluated]
 
 
 def step(
@@ -91,62 +122,41 @@ def step(
     size: PassSize,
     cache: Cache,
     using: StepFunctions = STEP,
+    evaluate: Evaluate = evaluate,
 ) -> StepOutput:
     """One pass: from a state and the plan for it to the next state and the next plan."""
-    # 1. Draft: the positions of the window, and a draft for each that the last window did not hold.
-    inputs = draft(recipe, state, plan, size, using)
-    # 2. Forward: one call of the model evaluates all drafts.
-    logits = using.forward(recipe, inputs, cache)
-    # 3. Verify: accept drafts up to the first rejection, correct that one, redraft the rest.
-    verdict = using.verify(recipe, inputs, logits, using.noise, using.verify_tree)
-    # 4. Commit: write down what was decided, and move the cache entry of an accepted sibling.
-    after, record = using.commit(recipe, inputs, verdict)
-    using.move(recipe, inputs, verdict, cache)
-    # 5. Plan the next pass, so that one host read tells all.
-    window = inputs.window
-    new = window.valid & (after.decided & ~state.decided).gather(1, window.targets)
-    return StepOutput(after, record, plan_next(recipe, after, record), logits, new, verdict.branch)
-
-
-def draft(
-    recipe: Recipe, state: DecodeState, plan: PassPlan, size: PassSize, using: StepFunctions = STEP
-) -> StepInputs:
-    """Everything before the forward call."""
+    # 1. Window: the positions of this pass, and what the device needs to know of them.
     window = choose_window(plan, size.width)
-    drafted, draft_probs = draft_window(recipe, state, window, using.noise)
-    siblings = grow_tree(recipe, drafted, window, draft_probs, using.noise, using.draw_siblings)
-    fed = model_inputs(recipe, drafted, window, siblings, size.slots)
-    return StepInputs(drafted, window, draft_probs, siblings, fed)
+    tables = to_device(pass_tables(recipe, state, window, using.noise), recipe.model.device)
+    # 2. Evaluate, on the device: draft -> forward -> verify.
+    found = evaluate(recipe, using, tables, CarriedProbs(state.probs, state.frame_probs), cache, size.slots)
+    # 3. Read: the one time in a pass that the host waits for the device. Accept drafts up to the first rejection,
+    #    correct that one, redraft the rest.
+    inputs, verdict = read(recipe, state, window, found)
+    # 4. Commit: write down what was decided, and plan the next pass.
+    after, record = using.commit(recipe, inputs, verdict)
+    new = after.decided & ~state.decided
+    new = window.valid & new.gather(1, window.targets)
+    return StepOutput(after, record, plan_window(recipe, after), found.logits, new, found.branch)
 
 
-def plan_next(recipe: Recipe, state: DecodeState, record: PassRecord | None = None) -> NextPass:
-    """Plan the next pass, and gather what the host reads: of the plan, the state and the last pass's counts."""
-    plan = plan_window(recipe, state)
-    position = torch.arange(plan.inputs.shape[1], device=plan.inputs.device)
-    furthest = torch.where(plan.inputs, position, -1).max() + 1
-    reach = torch.stack([furthest, plan.width.max()])
-    numbers = [reach, (state.ends - state.frontier).clamp(min=0), state.finite.long()]
-    if record:
-        numbers += [getattr(record, name) for name in COUNTS]
-    return NextPass(plan, torch.cat(numbers))
-
-
-@dataclass(frozen=True)
-class HostView:
-    """The one host read of a pass."""
-
-    furthest: int  # largest input of the next pass, plus one
-    width: int  # inputs of the clip that has the most
-    left: np.ndarray  # undecided positions from the frontier of each row on
-    finite: np.ndarray
-    counts: np.ndarray  # [5, rows of the last pass]: the fields of its record; [5, 0] if there was none
-
-
-def read(upcoming: NextPass, rows: int) -> HostView:
-    """Bring a few numbers to the host, all at once."""
-    numbers = np.array(upcoming.numbers.tolist())
-    left, finite, counted = np.split(numbers[2:], [rows, 2 * rows])
-    return HostView(int(numbers[0]), int(numbers[1]), left, finite, counted.reshape(len(COUNTS), -1))
+def read(recipe: Recipe, state: DecodeState, window: Window, found: Evaluated) -> tuple[StepInputs, Verdict]:
+    """What a pass was given and what it found, on the host."""
+    small = [found.drafts, found.fed, found.kept, found.tokens, found.redraft, found.finite]
+    branch, exist = found.branch, found.exist
+    if branch and exist is not None:
+        small += [exist, branch.position, branch.level, branch.token, branch.hit, branch.next_token]
+    drafts, fed, kept, tokens, redraft, finite, *rest = to_host(small)
+    if branch:
+        exist, position, level, token, hit, next_token = rest
+        branch = TreeBranch(position, level, token, hit, branch.node, branch.probs, next_token)
+    prefix = accept_prefix(kept, window.valid, window.lane, window.corrects)
+    tokens = torch.from_numpy(np.where(prefix.decided.numpy(), tokens.numpy(), redraft.numpy()))
+    drafted = replace(state, tokens=write(state.tokens, window.targets, drafts, window.valid))
+    verdict = Verdict(
+        found.evidence, found.carried.last, found.carried.of_frame, prefix, tokens, branch, finite
+    )
+    return StepInputs(drafted, window, fed, exist, found.inputs), verdict
 
 
 @runtime_checkable
@@ -160,7 +170,7 @@ class StepRunner(Protocol):
 
     def make_cache(self, rows: int, slots: int) -> Cache: ...
 
-    def size(self, seen: HostView) -> PassSize: ...
+    def size(self, plan: PassPlan) -> PassSize: ...
 
     def run(
         self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache
@@ -195,10 +205,10 @@ class EagerRunner:
         """A new one."""
         return self.recipe.model.make_cache(rows, slots)
 
-    def size(self, seen: HostView) -> PassSize:
+    def size(self, plan: PassPlan) -> PassSize:
         """The width that the lanes choose; slots in buckets."""
-        width = self.recipe.strategies.lanes.pass_width(seen.width, self.recipe.chain)
-        return PassSize(width, self.recipe.slots_to_read(seen.furthest))
+        width = self.recipe.strategies.lanes.pass_width(plan.widest, self.recipe.chain)
+        return PassSize(width, self.recipe.slots_to_read(plan.furthest))
 
     def run(
         self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache
@@ -206,7 +216,7 @@ class EagerRunner:
         """The pass, and the seconds of its forward call."""
         seconds = 0.0
 
-        def timed(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
+        def timed(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
             nonlocal seconds
             began = self.clock.now()
             logits = self.using.forward(recipe, inputs, cache)

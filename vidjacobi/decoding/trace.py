@@ -145,8 +145,7 @@ class PartialDecode:
     """A decode between two passes, for those who want its first tokens before its last.
 
     Attributes:
-        reach: of each clip, how many of its new tokens are decided without a gap, from the first one on. A pass
-            in flight is not waited for: what it decides is seen one pass later.
+        reach: of each clip, how many of its new tokens are decided without a gap, from the first one on.
         tokens: gives the new tokens ``[n]`` of a clip, on the model's device; its first ``reach`` ones are final.
     """
 
@@ -207,10 +206,11 @@ class ClipGroup:
         self.key, self.names, self._shared_by = key, names, shared_by
         self.starts, self.ends = clips.starts, clips.ends
         shape = (len(clips), clips.new_tokens)
-        self._tokens = torch.full(shape, -1, dtype=torch.long, device=self.starts.device)
-        self._marks = torch.zeros(2, *shape, dtype=torch.long, device=self.starts.device)
-        every, fed = np.arange(shape[0]), self.starts.cpu().numpy()
-        self._wanted = self.ends.cpu().numpy() - fed
+        self.device = clips.context.device
+        self._tokens = torch.full(shape, -1, dtype=torch.long, device="cpu")
+        self._marks = torch.zeros(2, *shape, dtype=torch.long, device="cpu")
+        every, fed = np.arange(shape[0]), self.starts.numpy()
+        self._wanted = self.ends.numpy() - fed
         self.reach = 0 * fed  # new tokens of each clip that are known to be decided without a gap
         counts = np.stack([np.ones_like(fed), *(0 * fed for _ in range(3)), fed])
         self.passes = [GroupPass(every, counts, seconds, seconds, mates)]
@@ -221,7 +221,7 @@ class ClipGroup:
     def retire(self, clips: RowIndex, state: DecodeState, rows: RowIndex) -> None:
         """Keep what was decided of clips that are finished, from their rows of the state."""
         starts, ends = self.starts[clips, None], self.ends[clips, None]
-        position = starts + torch.arange(self._tokens.shape[1], device=starts.device)
+        position = starts + torch.arange(self._tokens.shape[1], device="cpu")
         inside, last = position < ends, state.tokens.shape[1] - 1
 
         def cut(table: Int[Tensor, "b p"], filler: int) -> Int[Tensor, "m n"]:
@@ -236,7 +236,7 @@ class ClipGroup:
 
     def tokens_of(self, clip: int) -> Int[Tensor, " n"]:
         """New tokens of a clip that has left."""
-        return self._tokens[clip]
+        return self._tokens[clip].to(self.device)
 
     def decoded(self, guarantee: str) -> Decoded:
         """All clips; those that have not left yet are incomplete."""
@@ -244,7 +244,7 @@ class ClipGroup:
         for index, one in enumerate(self.passes):
             counts[:, index, one.clips] = one.counts
         tables = dict(zip(COUNTS, torch.from_numpy(counts), strict=True))
-        decided_in, redrafted = self._marks.cpu()
+        decided_in, redrafted = self._marks
         trace = Trace(
             **tables,
             seconds=torch.tensor([one.seconds for one in self.passes]),
@@ -253,7 +253,7 @@ class ClipGroup:
             redrafted=redrafted,
         )
         nfe = np.bincount(np.concatenate([one.clips for one in self.passes]), minlength=len(self))
-        return decoded_of(guarantee, self._tokens, trace, nfe.tolist(), self._shared_by)
+        return decoded_of(guarantee, self._tokens.to(self.device), trace, nfe.tolist(), self._shared_by)
 
     def share(self, passes: int) -> float:
         """Seconds of a clip that took part in so many: those of each shared equally by the clips in it."""

@@ -1,22 +1,25 @@
-"""The first part of a pass: which positions, with which drafts, in which cache slots, and what each may see."""
+"""The first part of a pass, on the host: which positions, with which drafts, in which cache slots.
+
+All of this is a few hundred whole numbers, so it is done in numpy: a small operation of torch takes several times as
+long, and on a device a launch each.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState, Window, write
-from vidjacobi.decoding.strategies.draft_tree import Siblings
-from vidjacobi.decoding.strategies.drafts import DraftContext
+from vidjacobi.decoding.state import DecodeState, Window
+from vidjacobi.decoding.strategies.drafts import places_of
 from vidjacobi.decoding.strategies.lanes import LanePlan, LaneView
-from vidjacobi.decoding.strategies.verifiers import TreeVerifier
 from vidjacobi.sampling.noise import Noise
 from vidjacobi.sampling.probs import probs_dtype
-from vidjacobi.sampling.truncated_probs import DraftProbs
-from vidjacobi.shapes import Counts, Positions, Slots, Tokens, Visible
+from vidjacobi.shapes import Mask, Positions, Slots, Tokens
 
 
 @dataclass(frozen=True)
@@ -29,92 +32,70 @@ class PassSize:
 
 @dataclass(frozen=True)
 class PassPlan:
-    """What the lanes want of the next pass, by position, and how many inputs that makes."""
+    """What the lanes want of the next pass, by position, and the inputs that this takes."""
 
     lanes: LanePlan
     inputs: Bool[Tensor, "b p"]
-    width: Counts
+
+    @property
+    def widest(self) -> int:
+        """Inputs of the clip that has the most."""
+        return int(self.inputs.numpy().sum(-1).max(initial=0))
+
+    @property
+    def furthest(self) -> int:
+        """Largest input, plus one."""
+        wanted = np.flatnonzero(self.inputs.numpy().any(0))
+        return int(wanted[-1]) + 1 if len(wanted) else 0
 
 
 @dataclass(frozen=True)
-class ModelInputs:
-    """What the model is fed, siblings after the window's slots."""
-
-    tokens: Tokens
-    positions: Positions
-    slots: Slots
-    visible: Visible
-
-
-@dataclass(frozen=True)
-class StepInputs:
-    """A window with its drafts, and what the model is fed.
+class PassTables:
+    """What the device is told of a pass, in whole numbers.
 
     Attributes:
-        state: before the pass, with the new drafts among its tokens.
-        window: the positions of this pass.
-        draft_probs: q of the window's drafts; None where nothing reads them.
-        siblings: other candidates beside the first drafts.
-        fed: the inputs of the forward call.
+        inputs, targets, lane: positions of the window, as in ``Window``.
+        used, valid: slots of the window that are no padding; that have a target.
+        slots, place: the cache slot that each input is written to, and the same with padding beyond all slots.
+        end: an input sees entries to the left of this position, and itself.
+        decided, home: of each cache slot: whether a decided token's entry is in it; the lane of the draft that this
+            pass writes to it, or -1.
+        tokens: fed, as far as they are known. ``is_draft``: those that are new drafts, ``draft``: of which slot.
+        drafts: of the targets, as far as they are known.
+        fresh: targets that the last window did not hold, whose drafts are new.
+        carried: the slot of the others in the last window, -1 for fresh ones.
+        some: slots that are fresh in any clip, ``column``: of each slot its place among them; None: all slots.
+        table, known: tokens of all positions, and which of them are decided or hold a draft.
+        remembered: the place of each target in a frame, the number of places for what is not to be kept.
+        siblings: targets that may have some. ``sibling_slot``: the first cache slot for them.
+        noise: of the targets; ``noise_after``: of the positions after the first of them, with a draft tree.
     """
 
-    state: DecodeState
-    window: Window
-    draft_probs: DraftProbs | None
-    siblings: Siblings | None
-    fed: ModelInputs
-
-
-def draft_window(
-    recipe: Recipe, state: DecodeState, window: Window, noise_source: type[Noise]
-) -> tuple[DecodeState, DraftProbs | None]:
-    """Drafts (and their q) for targets that the last window did not hold; the others keep theirs."""
-    kept = carried_slots(state, window)
-    fresh = window.valid & (kept < 0)
-    here = state.decided.gather(1, window.targets) | (kept >= 0)
-    draft = recipe.strategies.draft(
-        DraftContext(
-            tokens=state.tokens,
-            known=state.decided.scatter(1, window.targets, here),
-            positions=window.targets,
-            noise=state.noise(window.targets, probs_dtype(recipe.model.dtype), noise_source),
-            purpose=recipe.strategies.coupling.draft_noise,
-            grid=recipe.grid,
-            frame_probs=state.frame_probs,
-            vocab_size=recipe.model.vocab_size,
-        )
-    )
-    drafted = replace(state, tokens=write(state.tokens, window.targets, draft.tokens, fresh))
-    if state.probs is None:
-        return drafted, None
-    # q of a draft that was kept is the p of the last pass, which its redraft was drawn from
-    source = torch.where(fresh, -1, kept)
-    return drafted, DraftProbs(state.probs, source, draft.probs, recipe.model.vocab_size)
-
-
-def grow_tree(
-    recipe: Recipe,
-    state: DecodeState,
-    window: Window,
-    draft_probs: DraftProbs | None,
-    noise_source: type[Noise],
-    draw: Callable[..., Siblings],
-) -> Siblings | None:
-    """Siblings for the first targets, drawn from the probs of their drafts; None without a draft tree."""
-    tree, verifier = recipe.strategies.draft_tree, recipe.strategies.verifier
-    if tree is None or not tree.levels(recipe.window):
-        return None
-    assert draft_probs is not None
-    assert isinstance(verifier, TreeVerifier)
-    depth = min(tree.levels(recipe.window), window.width)
-    targets = window.targets[:, :depth]
-    probs = draft_probs.slots(torch.arange(depth, device=targets.device).expand_as(targets)).dense()
-    noise = state.noise(targets, probs.dtype, noise_source)
-    exponential = noise.exponential_where(verifier.sibling_noise, probs > 0)
-    found = draw(probs, state.tokens.gather(1, targets), tree.width - 1, exponential)
-    # the last position has no token after it, so siblings there could decide nothing more
-    inside = window.valid[:, :depth, None] & (targets < state.ends[:, None] - 1)[..., None]
-    return replace(found, exist=found.exist & inside)
+    inputs: Positions
+    targets: Positions
+    lane: Positions
+    used: Mask
+    valid: Mask
+    slots: Slots
+    place: Slots
+    end: Positions
+    decided: Bool[Tensor, "b s"]
+    home: Int[Tensor, "b s"]
+    tokens: Tokens
+    is_draft: Mask
+    draft: Int[Tensor, "b n"]
+    drafts: Tokens
+    fresh: Mask
+    carried: Int[Tensor, "b n"]
+    some: Int[Tensor, " c"] | None
+    column: Int[Tensor, " n"] | None
+    table: Int[Tensor, "b p"]
+    known: Bool[Tensor, "b p"]
+    remembered: Int[Tensor, "b n"]
+    siblings: Bool[Tensor, "b d"]
+    sibling_slot: Int[Tensor, "b 1"]
+    noise: Noise
+    noise_after: Noise
 
 
 def lane_view(recipe: Recipe, state: DecodeState) -> LaneView:
@@ -134,31 +115,33 @@ def lane_view(recipe: Recipe, state: DecodeState) -> LaneView:
 def plan_window(recipe: Recipe, state: DecodeState) -> PassPlan:
     """Ask the lanes. A target's input is the position before it."""
     lanes = recipe.strategies.lanes(lane_view(recipe, state))
-    followed = torch.cat([lanes.targets[:, 1:], torch.zeros_like(lanes.targets[:, :1])], 1)
-    inputs = followed | lanes.feed
-    return PassPlan(lanes, inputs, inputs.sum(-1))
+    inputs = lanes.feed.numpy().copy()
+    inputs[:, :-1] |= lanes.targets.numpy()[:, 1:]
+    return PassPlan(lanes, torch.from_numpy(inputs))
 
 
 def choose_window(plan: PassPlan, size: int) -> Window:
-    """The first ``size`` inputs of every clip, in rising order.
+    """The first ``size`` inputs of every clip, in rising order; padding stands at a position that exists.
 
-    Example: inputs wanted at 4, 5, 6 and a size of 5. Positions that are not wanted count as ``columns``, so the
-    five smallest are 4, 5, 6 and two of padding, which are clamped to a position that exists.
+    Example: inputs wanted at 4, 5, 6 and a size of 5. Three slots have the inputs 4, 5, 6 and two are padding.
     """
-    columns = plan.inputs.shape[1]
-    position = torch.arange(columns, device=plan.inputs.device)
-    candidates = torch.where(plan.inputs, position, columns)
+    rows, columns = plan.inputs.shape
     size = min(size, columns)
-    inputs = candidates.topk(size, dim=1, largest=False, sorted=True).values
-    used = inputs < columns
-    inputs = inputs.clamp(max=columns - 2)
-    targets = inputs + 1
-    valid = used & plan.lanes.targets.gather(1, targets)
-    lanes = plan.lanes.lane.expand(len(inputs), -1)
-    home = lanes.gather(1, inputs)
-    lane = torch.where(valid, lanes.gather(1, targets), home)
-    corrects = plan.lanes.corrects.expand(len(inputs), -1).gather(1, targets)
-    return Window(inputs, used, valid, home, lane, corrects)
+    row, position = plan.inputs.numpy().nonzero()
+    count = plan.inputs.numpy().sum(-1)
+    rank = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    chosen = rank < size
+    inputs = np.full((rows, size), columns - 2)
+    inputs[row[chosen], rank[chosen]] = position[chosen]
+    used = np.arange(size) < count[:, None]
+    every = np.arange(rows)[:, None]
+    lanes = plan.lanes
+    valid = used & lanes.targets.numpy()[every, inputs + 1]
+    lane, corrects = (np.broadcast_to(part.numpy(), (rows, columns)) for part in (lanes.lane, lanes.corrects))
+    home = lane[every, inputs]
+    own = np.where(valid, lane[every, inputs + 1], home)
+    found = inputs, used, valid, home, own, corrects[every, inputs + 1]
+    return Window(*map(torch.from_numpy, found))
 
 
 def carried_slots(state: DecodeState, window: Window) -> Positions:
@@ -167,99 +150,92 @@ def carried_slots(state: DecodeState, window: Window) -> Positions:
     A table by position is filled with the last window's slots and read at the new targets. Example: the last
     targets were 5 6 7 in slots 0 1 2, and 5 was decided; the new targets 6 7 8 come from slots 1 2 -1.
     """
-    last, columns = state.window, state.tokens.shape[1]
-    slot = torch.arange(last.width, device=last.inputs.device).expand_as(last.inputs)
-    table = torch.full((len(slot), columns + 1), -1, dtype=torch.long, device=slot.device)
-    # Column ``columns`` belongs to no position: what is not valid is written there.
-    table = table.scatter(1, torch.where(last.valid, last.targets, columns), slot)
-    return torch.where(window.valid, table.gather(1, window.targets), -1)
+    table = np.full(state.tokens.shape, -1)
+    row, slot = state.window.valid.numpy().nonzero()
+    table[row, state.window.inputs.numpy()[row, slot] + 1] = slot
+    found = table[np.arange(len(table))[:, None], window.inputs.numpy() + 1]
+    return torch.from_numpy(np.where(window.valid.numpy(), found, -1))
 
 
-def model_inputs(
-    recipe: Recipe, state: DecodeState, window: Window, siblings: Siblings | None, slots: int
-) -> ModelInputs:
-    """Tokens, positions and cache slots of the inputs, and which of the first ``slots`` slots each one sees.
-
-    Padding goes to the spare last slot, which no other input sees.
-    """
-    spare = recipe.spare_slot
-    chain = ModelInputs(
-        tokens=fed_tokens(recipe, state, window),
-        positions=window.inputs.clamp(max=recipe.room - 1),
-        slots=torch.where(window.used, window.inputs, spare),
-        visible=attention_mask(state, window, spare, slots),
+def pass_tables(
+    recipe: Recipe, state: DecodeState, window: Window, source: Callable[..., Noise] = Noise
+) -> PassTables:
+    """All that a pass needs to know of the state."""
+    inputs, used, valid = (part.numpy() for part in (window.inputs, window.used, window.valid))
+    decided, tokens, ends = state.decided.numpy(), state.tokens.numpy(), state.ends.numpy()[:, None]
+    every, targets = np.arange(len(inputs))[:, None], inputs + 1
+    carried = carried_slots(state, window).numpy()
+    fresh = valid & (carried < 0)
+    known = decided.copy()
+    known[every, targets] |= carried >= 0
+    fed = fed_positions(recipe, state, window)
+    slot_of = np.full(tokens.shape, -1)
+    row, slot = fresh.nonzero()
+    slot_of[row, targets[row, slot]] = slot
+    draft = slot_of[every, fed]
+    # by cache slot; padding is written beyond all of them
+    room = max(tokens.shape[1], recipe.spare_slot) + 1
+    place = np.where(used, inputs, room - 1)
+    has_decided, home = np.zeros((len(inputs), room), bool), np.full((len(inputs), room), -1)
+    has_decided[:, : tokens.shape[1]] = decided & state.cached.numpy()
+    has_decided[every, place] = used & decided[every, inputs]
+    home[every, place] = window.home.numpy()
+    some = column = None
+    if not recipe.fused:  # compiled code keeps its shapes
+        some = np.flatnonzero(fresh.any(0)) if fresh.any() else np.zeros(1, int)
+        column = np.searchsorted(some, np.arange(inputs.shape[1])).clip(max=len(some) - 1)
+    tree = recipe.strategies.draft_tree
+    depth = min(tree.levels(recipe.window), inputs.shape[1]) if tree else 0
+    of_targets = torch.from_numpy(targets)
+    dtype = probs_dtype(recipe.model.dtype)
+    noise, noise_after = (
+        state.noise(positions, dtype, source) for positions in (of_targets, of_targets[:, :depth] + 1)
     )
-    return chain if siblings is None else with_siblings(recipe, chain, siblings, window)
+    stacked = recipe.fused or recipe.model.device.type != "cpu"
 
-
-def fed_tokens(recipe: Recipe, state: DecodeState, window: Window) -> Tokens:
-    """Decided tokens and drafts; a placeholder where a lane opened before its left neighbour is known."""
-    drafted = torch.zeros_like(state.decided).scatter(1, window.targets, window.valid)
-    source = torch.arange(state.tokens.shape[1], device=window.inputs.device).expand_as(state.tokens)
-    known = state.decided | drafted
-    source = torch.where(known, source, recipe.strategies.lanes.placeholder(lane_view(recipe, state)))
-    return state.tokens.gather(1, source.gather(1, window.inputs).clamp(min=0))
-
-
-def attention_mask(state: DecodeState, window: Window, spare: int, slots: int) -> Visible:
-    """Which of the first ``slots`` cache slots each input reads (``slots`` is at most ``spare``).
-
-    An input reads the decided tokens to its left that have an entry, the drafts of its own lane to its left, and
-    itself. Example: a prefix of two tokens (slots 0, 1), lane A with the inputs 1 2 3 and lane B with the
-    inputs 5 6, of which 5 is decided; slot 4 was never fed, and the last row is padding (1: it reads the slot)::
-
-        slot            0 1 2 3 4 5 6 ... spare
-        decided         1 1 0 0 0 1 0
-        input 1 (A)     1 1 0 0 0 0 0
-        input 2 (A)     1 1 1 0 0 0 0          2 reads itself
-        input 3 (A)     1 1 1 1 0 0 0
-        input 5 (B)     1 1 0 0 0 1 0          no draft of lane A
-        input 6 (B)     1 1 0 0 0 1 1
-        padding         1 1 0 0 0 1 0          what is decided; its result is not used
-    """
-    batch, columns = state.tokens.shape
-    room = max(columns, spare) + 1  # tables by position as long as those by slot, and a place for padding
-    place = torch.where(window.used, window.inputs, room - 1)
-
-    def by_slot(values: Tensor, filler: int, dtype: torch.dtype) -> Shaped[Tensor, "b s"]:
-        table = torch.full((batch, room), filler, dtype=dtype, device=place.device)
-        return table.scatter(1, place, values.expand_as(place).to(dtype))
-
-    def longer(table: Bool[Tensor, "b p"]) -> Bool[Tensor, "b s"]:
-        return torch.nn.functional.pad(table, (0, room - columns))
-
-    fed = by_slot(torch.ones_like(place), 0, torch.bool)
-    home = by_slot(window.home, -1, torch.long)[:, None, :slots]  # lane of each draft of this pass
-    has_entry = (fed | longer(state.cached))[:, None, :slots]
-    decided = longer(state.decided)[:, None, :slots]
-
-    slot = torch.arange(slots, device=place.device)
-    end = torch.minimum(window.inputs, state.ends[:, None])[..., None]  # of padding: the clip's end
-    decided_to_the_left = has_entry & decided & (slot < end)
-    own_lane_to_the_left = has_entry & (home == window.lane[..., None]) & (slot < end)
-    itself = slot == place[..., None]
-    return decided_to_the_left | own_lane_to_the_left | itself
-
-
-def with_siblings(recipe: Recipe, chain: ModelInputs, siblings: Siblings, window: Window) -> ModelInputs:
-    """Siblings of the d-th draft stand at its position, see what it sees but itself, and have slots of their own.
-
-    Example: the window's inputs are 4 5 6, so the first draft stands at 5. Its two siblings are fed at position 5
-    from the slots 7 and 8, after the window's last input; both read the slots up to 4, and themselves.
-    """
-    depth, width = siblings.tokens.shape[1:]
-    exist = siblings.exist.flatten(1)
-    first = window.inputs[:, :1] + window.used.sum(-1, keepdim=True)
-    own = first + torch.arange(depth * width, device=first.device)
-    slots = torch.where(exist, own, recipe.spare_slot)
-    positions = window.targets[:, :depth].repeat_interleave(width, 1)
-    slot = torch.arange(chain.visible.shape[-1], device=first.device)
-    # what the window's first input sees, the chain from there up to the draft's place, and itself
-    chain_before = (slot >= window.inputs[:, :1, None]) & (slot < positions[..., None])
-    visible = chain.visible[:, :1] | chain_before | (slot == slots[..., None])
-    return ModelInputs(
-        torch.cat([chain.tokens, siblings.tokens.flatten(1)], 1),
-        torch.cat([chain.positions, positions.clamp(max=recipe.room - 1)], 1),
-        torch.cat([chain.slots, slots], 1),
-        torch.cat([chain.visible, visible], 1),
+    made = {
+        "inputs": inputs,
+        "targets": targets,
+        "lane": window.lane.numpy(),
+        "used": used,
+        "valid": valid,
+        "slots": np.where(used, inputs, recipe.spare_slot),
+        "place": place,
+        "end": np.minimum(inputs, ends),
+        "decided": has_decided,
+        "home": home,
+        "tokens": tokens[every, fed],
+        "is_draft": draft >= 0,
+        "draft": draft.clip(min=0),
+        "drafts": tokens[every, targets],
+        "fresh": fresh,
+        "carried": carried,
+        "some": some,
+        "column": column,
+        "table": tokens,
+        "known": known,
+        "remembered": places_of(targets, valid, recipe.grid.frame_tokens),
+        "siblings": valid[:, :depth] & (targets[:, :depth] < ends - 1),
+        "sibling_slot": inputs[:, :1] + used.sum(-1, keepdims=True),
+    }
+    tables: dict[str, Any] = {
+        name: None if array is None else torch.from_numpy(array) for name, array in made.items()
+    }
+    return PassTables(
+        **tables,
+        noise=noise.stack() if stacked else noise,
+        noise_after=noise_after.stack() if stacked else noise_after,
     )
+
+
+def fed_positions(recipe: Recipe, state: DecodeState, window: Window) -> np.ndarray:
+    """Whose tokens are fed: an input's own, or a placeholder's where a lane opened before that is known."""
+    inputs, every = window.inputs.numpy(), np.arange(len(window.inputs))[:, None]
+    row, slot = window.valid.numpy().nonzero()
+    known = state.decided.numpy().copy()
+    known[row, inputs[row, slot] + 1] = True
+    own = known[every, inputs]
+    if own.all():
+        return inputs
+    placeholder = recipe.strategies.lanes.placeholder(lane_view(recipe, state)).numpy()
+    return np.where(own, inputs, placeholder[every, inputs]).clip(min=0)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vidjacobi.decoding import autoregressive
 from vidjacobi.decoding.api import choose_decoder
+from vidjacobi.decoding.evaluate import DeviceInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import Clips, Recipe
-from vidjacobi.decoding.step import STEP, plan_next, step
-from vidjacobi.decoding.window import PassSize, StepInputs
+from vidjacobi.decoding.step import STEP, step
+from vidjacobi.decoding.window import PassSize, plan_window
 from vidjacobi.estimate.counting import FusedAttention, FusedWorkCounter, Work, WorkCounter, counted
 from vidjacobi.estimate.scenario import Lengths, RolloutShape, lengths_of
 from vidjacobi.models.outline import Outline
@@ -78,14 +79,13 @@ def _clips(shape: RolloutShape, lengths: Lengths) -> Clips:
     # Example: 6 rows of 2 contexts. Rows 0-2 are futures of context 0, and rows 3-5 of context 3.
     futures = -(-shape.rows // shape.contexts)
     firsts = tuple(row // futures * futures for row in range(shape.rows))
-    context = torch.empty(shape.rows, lengths.context, dtype=torch.long, device="meta")
-    number = context.new_empty(shape.rows)
+    number = torch.zeros(shape.rows, dtype=torch.long)
     return Clips(
-        context=context,
-        starts=number.clone(),
-        ends=number.clone(),
-        seeds=number.clone(),
-        noise_keys=number.clone(),
+        context=torch.empty(shape.rows, lengths.context, dtype=torch.long, device="meta"),
+        starts=number + lengths.context,
+        ends=number + lengths.end,
+        seeds=number,
+        noise_keys=number,
         new_tokens=lengths.end - lengths.context,
         shortest=lengths.context,
         sources=firsts if futures > 1 else None,
@@ -98,7 +98,7 @@ def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) ->
     size = PassSize(recipe.chain, recipe.slots_to_read(recipe.room))
     laps: list[Work] = []
 
-    def counted_forward(recipe: Recipe, inputs: StepInputs, cache: Cache) -> Logits:
+    def counted_forward(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
         laps.append(counter.lap())
         logits = STEP.forward(recipe, inputs, cache)
         laps.append(counter.lap())
@@ -106,13 +106,13 @@ def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) ->
 
     held = counter.now
     state, prefill = counter.of(lambda: start(recipe, clips, cache))
-    plan, using = plan_next(recipe, state).plan, replace(STEP, forward=counted_forward)
+    plan, using = plan_window(recipe, state), replace(STEP, forward=counted_forward)
     counter.lap()
     output = step(recipe, state, plan, size, cache, using)
     before, forward, after = (*laps, counter.lap())
     logits = output.logits.nbytes
     # What is left when all but the next state and plan is gone. Draft probs hold on to the logits of the pass.
-    state, plan = output.state, output.next.plan
+    state = output.state
     del output
     kept = counter.now - held
     return PhaseWork(held, kept, prefill, forward, _together(before, after), logits)

@@ -9,6 +9,7 @@ fifth of torch's, and in torch's signed ones elsewhere and in compiled code.
 """
 
 import hashlib
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -66,28 +67,46 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def noise_roots(seed: int | Counts, noise_keys: Counts) -> Counts:
+    """What keys all noise of each clip: the user's seed, of all clips or of each, and the clip's ``noise_key``."""
+    return splitmix64(noise_keys ^ splitmix64(torch.zeros_like(noise_keys) + seed))
+
+
 class Noise:
-    """The noise of one window: clips' noise keys, the window's positions and the clips' pass counts.
+    """The noise of one window. Keys are hashed on the host, when they are first asked for.
 
     Args:
-        seed: the user's seed, of all clips or of each.
-        noise_keys: ``noise_key`` of each clip.
+        roots: ``noise_roots`` of the clips.
         positions: raster indices of the window.
         passes: how many passes each clip took part in before this one.
         dtype: float32 or float64; the underlying 32 random bits are the same.
     """
 
-    def __init__(
-        self, seed: int | Counts, noise_keys: Counts, positions: Positions, passes: Counts, dtype: torch.dtype
-    ) -> None:
-        self._root = splitmix64(noise_keys ^ splitmix64(torch.zeros_like(noise_keys) + seed))[:, None]
+    def __init__(self, roots: Counts, positions: Positions, passes: Counts, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._positions, self._passes = positions, passes
+        self._roots, self._positions, self._passes = roots, positions, passes
+        self._made: dict[Purpose, Positions] = {}
 
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
-        keys = splitmix64(self._root ^ splitmix64(self._positions * 8 + int(purpose)))
-        return keys if purpose in FIXED else splitmix64(keys ^ splitmix64(self._passes)[:, None])
+        if purpose not in self._made:
+            keys = splitmix64(self._roots[:, None] ^ splitmix64(self._positions * 8 + int(purpose)))
+            if purpose not in FIXED:
+                keys = splitmix64(keys ^ splitmix64(self._passes)[:, None])
+            self._made[purpose] = keys
+        return self._made[purpose]
+
+    def at(self, slots: Int[Tensor, "b m"]) -> "Noise":
+        """The noise of some of the positions."""
+        return _NoiseAt(self, slots)
+
+    def on(self, device: torch.device) -> "Noise":
+        """The same with its keys on a device."""
+        return self if device.type == "cpu" else StackedNoise(self.stack().keys_of.to(device), self.dtype)
+
+    def stack(self) -> "StackedNoise":
+        """With the keys of all purposes at hand, for a device and for compiled code."""
+        return StackedNoise(torch.stack([self.keys(purpose) for purpose in Purpose]), self.dtype)
 
     def uniform(self, purpose: Purpose) -> Float[Tensor, "b n"]:
         """One number in [0, 1) per position."""
@@ -97,8 +116,8 @@ class Noise:
     def uniforms(self, purpose: Purpose, count: int) -> Float[Tensor, "b n k"]:
         """``count`` independent numbers in [0, 1) per position."""
         precision = 24 if self.dtype == torch.float32 else 53
-        each = torch.arange(1, count + 1, device=self._positions.device)
-        keys = splitmix64(self.keys(purpose)[..., None] ^ splitmix64(each))
+        keys = self.keys(purpose)[..., None]
+        keys = splitmix64(keys ^ splitmix64(torch.arange(1, count + 1, device=keys.device)))
         return _shift(keys, 64 - precision).to(self.dtype) * 2.0**-precision
 
     def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
@@ -107,8 +126,10 @@ class Noise:
 
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
-        ids = torch.arange(vocab_size, dtype=torch.int32, device=self._positions.device)
-        return exponential_of(self.keys(purpose)[..., None], ids, self.dtype)
+        keys = self.keys(purpose)[..., None]
+        return exponential_of(
+            keys, torch.arange(vocab_size, dtype=torch.int32, device=keys.device), self.dtype
+        )
 
     def exponential_where(self, purpose: Purpose, mask: Bool[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
         """The same numbers where ``mask`` holds, 1 elsewhere.
@@ -131,6 +152,26 @@ class Noise:
     def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
         """The same numbers for the tokens ``ids`` only."""
         return exponential_of(self.keys(purpose)[..., None], ids.to(torch.int32), self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class StackedNoise(Noise):
+    """The noise of keys that have been hashed: a row for each purpose, in their order."""
+
+    keys_of: Int[Tensor, "q b n"]
+    dtype: torch.dtype
+
+    def keys(self, purpose: Purpose) -> Positions:
+        """64-bit key per clip and position."""
+        return self.keys_of[purpose - 1]
+
+
+class _NoiseAt(Noise):
+    def __init__(self, whole: Noise, slots: Int[Tensor, "b m"]) -> None:
+        self.dtype, self._whole, self._slots = whole.dtype, whole, slots
+
+    def keys(self, purpose: Purpose) -> Positions:
+        return self._whole.keys(purpose).gather(1, self._slots)
 
 
 def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:

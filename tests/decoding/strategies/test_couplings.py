@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import COUPLINGS, Coupling, DraftEvidence, Mixture, Redraft
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import gumbel_max
 
 CLIPS = 100_000
@@ -44,7 +44,8 @@ def experiment(coupling: Coupling, q: Tensor, p: Tensor, seed: int) -> tuple[Ten
     noise_keys = torch.arange(CLIPS)
     positions = torch.full((CLIPS, 1), 11)
     first, second = (
-        Noise(seed, noise_keys, positions, torch.full((CLIPS,), passes), torch.float64) for passes in (1, 2)
+        Noise(noise_roots(seed, noise_keys), positions, torch.full((CLIPS,), passes), torch.float64)
+        for passes in (1, 2)
     )
     old, new = (probs.expand(CLIPS, 1, -1) for probs in (q, p))
     drafts = gumbel_max(old, first.exponential(coupling.draft_noise, len(q)))
@@ -141,7 +142,9 @@ def test_redrafts_do_not_depend_on_the_batch(name: str, options: dict[str, Any])
     passes = torch.tensor([1, 2, 7])
 
     def couple(rows: list[int], slots: list[int]) -> Tensor:
-        noise = Noise(0, noise_keys[rows], positions[rows][:, slots], passes[rows], torch.float32)
+        noise = Noise(
+            noise_roots(0, noise_keys[rows]), positions[rows][:, slots], passes[rows], torch.float32
+        )
         p, drawn = truncated(target[rows][:, slots]), as_draft_probs(q[rows][:, slots])
         return coupling(DraftEvidence(drafts[rows][:, slots], drawn, p, noise)).tokens
 
@@ -157,7 +160,9 @@ def test_a_rule_is_evaluated_once_per_pass() -> None:
             calls.append(evidence)
             return Redraft(evidence.drafts, evidence.drafts == 0)
 
-    noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
+    noise = Noise(
+        noise_roots(0, torch.zeros(1).long()), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32
+    )
     evidence = DraftEvidence(torch.zeros(1, 1).long(), None, truncated(torch.ones(1, 1, 2) / 2), noise)
     rule = Counting()
     assert evidence.draw(rule) is evidence.draw(rule)
@@ -165,7 +170,9 @@ def test_a_rule_is_evaluated_once_per_pass() -> None:
 
 
 def test_missing_draft_probs_are_an_error() -> None:
-    noise = Noise(0, torch.zeros(1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32)
+    noise = Noise(
+        noise_roots(0, torch.zeros(1).long()), torch.zeros(1, 1).long(), torch.zeros(1).long(), torch.float32
+    )
     evidence = DraftEvidence(torch.zeros(1, 1).long(), None, truncated(torch.ones(1, 1, 2) / 2), noise)
     with pytest.raises(RuntimeError, match="reads_draft_probs"):
         evidence.draw(COUPLINGS["maximal"]())

@@ -21,7 +21,7 @@ from vidjacobi.decoding.strategies.draft_tree import (
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import gumbel_max, one_hot, probability, residual
 
 CLIPS = 200_000
@@ -39,7 +39,12 @@ CHANCE = 1e-3 / (4 * len(PROBS))
 
 
 def noise_of(seed: int, clips: int = CLIPS) -> Noise:
-    return Noise(seed, torch.arange(clips), torch.full((clips, 1), 5), torch.full((clips,), 3), torch.float64)
+    return Noise(
+        noise_roots(seed, torch.arange(clips)),
+        torch.full((clips, 1), 5),
+        torch.full((clips,), 3),
+        torch.float64,
+    )
 
 
 def drafts_of(q: Tensor, noise: Noise) -> Tensor:
@@ -106,7 +111,9 @@ def test_one_uniform_for_all_tests_would_not_do() -> None:
     rejected = ~kept[:, 0]
     own = try_in_turn(case).tokens[rejected, 0].bincount(minlength=4)
     assert chi_square(own, first / first.sum()) > 1e-4
-    shared = Shared(1, torch.arange(CLIPS), torch.full((CLIPS, 1), 5), torch.full((CLIPS,), 3), torch.float64)
+    shared = Shared(
+        noise_roots(1, torch.arange(CLIPS)), torch.full((CLIPS, 1), 5), torch.full((CLIPS,), 3), torch.float64
+    )
     one = try_in_turn(replace(case, noise=shared)).tokens[rejected, 0].bincount(minlength=4)
     assert chi_square(one, first / first.sum()) < 1e-9
 

@@ -23,7 +23,7 @@ from vidjacobi.decoding.strategies.drafts import (
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid
 from vidjacobi.registry import build
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 
 GRID = Grid(3, 2, 3)  # rows of 3, frames of 6
 VOCAB = 50
@@ -43,7 +43,7 @@ def context_of(
     rows = torch.full((clips, 40), 49)
     rows[:, : len(tokens)] = torch.tensor(tokens)
     positions = torch.tensor(list(window)).repeat(clips, 1)
-    noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 2), torch.float64)
+    noise = Noise(noise_roots(0, torch.arange(clips)), positions, torch.full((clips,), 2), torch.float64)
     return DraftContext(rows, mask, positions, noise, purpose, GRID, frame_probs, VOCAB)
 
 
@@ -135,9 +135,8 @@ def remembered(clips: int, length: int = 12) -> tuple[FrameProbsCache, Tensor]:
     cache = FrameProbsCache.of_context(
         torch.arange(length).repeat(clips, 1), GRID.frame_tokens, VOCAB, torch.float64
     )
-    positions = torch.arange(6, 12).repeat(clips, 1)
-    every = torch.ones(clips, 6, dtype=torch.bool)
-    return cache.remember(positions, truncated(probs.repeat(clips, 1, 1)), every), probs[0]
+    places = torch.arange(6).repeat(clips, 1)
+    return cache.remember(places, truncated(probs.repeat(clips, 1, 1))), probs[0]
 
 
 def test_previous_frame_probs_draws_from_the_place_one_frame_back() -> None:

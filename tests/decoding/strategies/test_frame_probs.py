@@ -5,7 +5,7 @@ import torch
 from sample_checks import truncated
 from torch import Tensor
 
-from vidjacobi.decoding.strategies.drafts import FrameProbsCache
+from vidjacobi.decoding.strategies.drafts import FrameProbsCache, places_of
 from vidjacobi.sampling.probs import one_hot
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 
@@ -20,6 +20,10 @@ def context(length: int, clips: int = 1) -> Tensor:
 def probs_naming(positions: Tensor) -> TruncatedProbs:
     """Probabilities that give 0.9 to the token equal to their position."""
     return truncated(0.9 * one_hot(positions, VOCAB, torch.float32) + 0.1 / VOCAB)
+
+
+def remember(cache: FrameProbsCache, at: Tensor, probs: TruncatedProbs, valid: Tensor) -> FrameProbsCache:
+    return cache.remember(torch.from_numpy(places_of(at.numpy(), valid.numpy(), FRAME)), probs)
 
 
 def recalled(cache: FrameProbsCache, positions: list[int], clip: int = 0) -> list[int]:
@@ -46,7 +50,7 @@ def test_a_context_shorter_than_a_frame_stands_in_with_its_first_token(length: i
 def test_the_newest_probs_of_a_place_are_recalled() -> None:
     cache = FrameProbsCache.of_context(context(12, clips=2), FRAME, 5, torch.float32)
     window = torch.tensor([[12, 13, 14], [13, 14, 15]])  # each clip has its own frontier
-    cache = cache.remember(window, probs_naming(window), torch.ones(2, 3, dtype=torch.bool))
+    cache = remember(cache, window, probs_naming(window), torch.ones(2, 3, dtype=torch.bool))
     assert recalled(cache, list(range(18, 24)), clip=0) == [12, 13, 14, 9, 10, 11]
     assert recalled(cache, list(range(18, 24)), clip=1) == [6, 13, 14, 15, 10, 11]
 
@@ -54,14 +58,14 @@ def test_the_newest_probs_of_a_place_are_recalled() -> None:
 def test_a_window_longer_than_a_frame_leaves_its_newest_frame() -> None:
     cache = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     window = torch.arange(12, 28)[None]
-    cache = cache.remember(window, probs_naming(window), torch.ones(1, 16, dtype=torch.bool))
+    cache = remember(cache, window, probs_naming(window), torch.ones(1, 16, dtype=torch.bool))
     assert recalled(cache, list(range(28, 34))) == list(range(22, 28))
 
 
 def test_positions_after_the_clip_are_not_remembered() -> None:
     cache = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     window = torch.arange(12, 16)[None]
-    cache = cache.remember(window, probs_naming(window), torch.tensor([[True, True, False, False]]))
+    cache = remember(cache, window, probs_naming(window), torch.tensor([[True, True, False, False]]))
     assert recalled(cache, list(range(18, 24))) == [12, 13, 8, 9, 10, 11]
 
 
@@ -69,7 +73,7 @@ def test_only_the_likeliest_are_kept() -> None:
     cache = FrameProbsCache.of_context(context(6), FRAME, 2, torch.float32)
     probs = torch.zeros(1, 1, VOCAB)
     probs[0, 0, [3, 8, 20]] = torch.tensor([0.5, 0.3, 0.2])
-    cache = cache.remember(torch.tensor([[6]]), truncated(probs), torch.ones(1, 1, dtype=torch.bool))
+    cache = remember(cache, torch.tensor([[6]]), truncated(probs), torch.ones(1, 1, dtype=torch.bool))
     dense = cache.recall(torch.tensor([[12]])).dense(VOCAB)[0, 0]
     assert dense.nonzero().flatten().tolist() == [3, 8]
     assert dense[[3, 8]].tolist() == pytest.approx([0.625, 0.375])
@@ -93,7 +97,7 @@ def test_of_two_positions_of_one_place_the_later_stays() -> None:
     cache = FrameProbsCache.of_context(context(12, clips=3), FRAME, 5, torch.float32)
     window = torch.tensor([[12, 13, 18, 20]]).repeat(3, 1)
     valid = torch.tensor([[True, True, True, True], [True, True, False, True], [False, True, True, False]])
-    cache = cache.remember(window, probs_naming(window), valid)
+    cache = remember(cache, window, probs_naming(window), valid)
     places = list(range(24, 30))
     assert recalled(cache, places, clip=0) == [18, 13, 20, 9, 10, 11]
     assert recalled(cache, places, clip=1) == [12, 13, 20, 9, 10, 11]
@@ -105,5 +109,5 @@ def test_a_place_keeps_its_probs_until_a_newer_pass() -> None:
     cache = FrameProbsCache.of_context(context(12), FRAME, 5, torch.float32)
     for window in ([18, 19], [13, 14]):
         positions = torch.tensor([window])
-        cache = cache.remember(positions, probs_naming(positions), torch.ones(1, 2, dtype=torch.bool))
+        cache = remember(cache, positions, probs_naming(positions), torch.ones(1, 2, dtype=torch.bool))
     assert recalled(cache, list(range(24, 30))) == [18, 13, 14, 9, 10, 11]

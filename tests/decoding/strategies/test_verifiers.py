@@ -21,7 +21,7 @@ from vidjacobi.decoding.strategies.verifiers import (
 )
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import build
-from vidjacobi.sampling.noise import Noise, Purpose
+from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import gumbel_max, normalise
 
 
@@ -110,8 +110,8 @@ def evidence(clips: int = 3000) -> DraftEvidence:
     target[..., 4] = 0
     target = normalise(target)
     positions = torch.arange(8, 10).repeat(clips, 1)
-    noise = Noise(0, torch.arange(clips), positions, torch.full((clips,), 4), torch.float32)
-    earlier = Noise(0, torch.arange(clips), positions, torch.full((clips,), 3), torch.float32)
+    noise = Noise(noise_roots(0, torch.arange(clips)), positions, torch.full((clips,), 4), torch.float32)
+    earlier = Noise(noise_roots(0, torch.arange(clips)), positions, torch.full((clips,), 3), torch.float32)
     return DraftEvidence(
         gumbel_max(q, earlier.exponential(Purpose.FRESH, 5)), as_draft_probs(q), truncated(target), noise
     )

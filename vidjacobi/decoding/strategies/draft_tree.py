@@ -85,15 +85,16 @@ class RejectedDraft:
 
     Attributes:
         target_probs: p of its slot.
-        draft_probs: q that it and its siblings were drawn from, without replacement.
+        draft_probs: q that it and its siblings were drawn from, without replacement. Both are None for a verifier
+            that says it reads no draft probs.
         draft: itself.
         corrected: the token of the verdict that knows no siblings.
         siblings, exists: the other candidates, in the order they were drawn.
         noise: of its position.
     """
 
-    target_probs: Float[Tensor, "b 1 v"]
-    draft_probs: Float[Tensor, "b 1 v"]
+    target_probs: Float[Tensor, "b 1 v"] | None
+    draft_probs: Float[Tensor, "b 1 v"] | None
     draft: Int[Tensor, "b 1"]
     corrected: Int[Tensor, "b 1"]
     siblings: Int[Tensor, "b k"]
@@ -111,6 +112,8 @@ class TreeVerdict:
 
 def try_in_turn(rejected: RejectedDraft) -> TreeVerdict:
     """Rejection sampling with candidates drawn without replacement: every test has a uniform of its own."""
+    assert rejected.target_probs is not None
+    assert rejected.draft_probs is not None
     left = normalised(residual(rejected.target_probs, rejected.draft_probs))
     draft_probs = normalised(rejected.draft_probs.scatter(-1, rejected.draft[..., None], 0))
     uniforms = rejected.noise.uniforms(Purpose.SIBLING_ACCEPT, rejected.siblings.shape[-1])
@@ -143,7 +146,8 @@ class TreeBranch:
         token: in its place.
         hit: whether that is a sibling, so that the next token could be decided too.
         node: the sibling's index among all of them; 0 where there is none.
-        probs, next_token: the distribution ``[b 1 v]`` after the sibling, and the token drawn from it.
+        probs, next_token: the distribution ``[b 1 v]`` after the sibling, and the token drawn from it; no probs
+            where it is known that no clip has such a sibling.
     """
 
     position: Int[Tensor, " b"]
@@ -151,5 +155,5 @@ class TreeBranch:
     token: Tokens
     hit: Bool[Tensor, " b"]
     node: Int[Tensor, " b"]
-    probs: TruncatedProbs
+    probs: TruncatedProbs | None
     next_token: Tokens

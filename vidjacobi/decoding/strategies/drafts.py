@@ -7,6 +7,7 @@ can judge: one-hot for a copied token, uniform, or the model's own probs of the 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -17,7 +18,7 @@ from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import SparseProbs
 from vidjacobi.sampling.sampler import top_k_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
-from vidjacobi.shapes import Counts, Mask, Positions, Tokens
+from vidjacobi.shapes import Counts, Positions, Tokens
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Draft:
 @dataclass(frozen=True)
 class FrameProbsCache:
     """The newest probs of every place in the frame, kept sparse; place = position modulo the frame's tokens.
+
+    After the last place there is one for what is not to be kept.
 
     A place that was never evaluated holds a token instead (mass 1): the context's token there, since nothing
     comes before the first input that could give its probs.
@@ -55,43 +58,52 @@ class FrameProbsCache:
     ) -> "FrameProbsCache":
         """The cache before the first pass; shorter contexts are padded on the right."""
         batch, width = context.shape
-        lengths = torch.full_like(context[:, 0], width) if lengths is None else lengths
+        lengths = torch.full((batch,), width, device="cpu") if lengths is None else lengths
         # The newest position of each place before the context's end. Example: frames of 4 tokens and a context
         # of 6 (positions 0-5). Places 0 and 1 were last seen at 4 and 5, places 2 and 3 at 2 and 3.
-        place = torch.arange(frame_tokens, device=context.device)
+        place = torch.arange(frame_tokens, device="cpu")
         newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - place) % frame_tokens
-        ids = context.gather(1, newest.clamp(min=0))[..., None].repeat(1, 1, keep)
-        probs = torch.zeros(batch, frame_tokens, keep, dtype=dtype, device=context.device)
+        newest = torch.nn.functional.pad(newest.clamp(min=0), (0, 1))
+        ids = context.gather(1, newest.to(context.device))[..., None].repeat(1, 1, keep)
+        probs = torch.zeros(batch, frame_tokens + 1, keep, dtype=dtype, device=context.device)
         probs[..., 0] = 1
         return cls(ids, probs)
 
     @property
     def frame_tokens(self) -> int:
         """Places in the frame."""
-        return self.ids.shape[1]
+        return self.ids.shape[1] - 1
 
     @property
     def keep(self) -> int:
         """Entries of each place."""
         return self.ids.shape[2]
 
-    def remember(self, positions: Positions, probs: TruncatedProbs, valid: Mask) -> "FrameProbsCache":
-        """With the probs of rising ``positions`` where ``valid``; of two at one place the later one stays."""
+    def remember(self, places: Int[Tensor, "b n"], probs: TruncatedProbs) -> "FrameProbsCache":
+        """With the probs of some places (``places_of``)."""
         new = top_k_probs(probs, self.keep)
-        place = positions % self.frame_tokens
-        # A scatter in which two slots write one place has no order. So the slots' numbers are scattered with
-        # a maximum, and each place then gathers from the newest slot that named it (-1: none did).
-        order = torch.where(valid, torch.arange(positions.shape[1], device=place.device), -1)
-        newest = torch.full_like(self.ids[..., 0], -1).scatter_reduce(1, place, order, "amax")
-        slot = newest.clamp(min=0)[..., None].expand_as(self.ids)
-        replaced = (newest >= 0)[..., None]
-        ids = torch.where(replaced, new.ids.gather(1, slot), self.ids)
-        return FrameProbsCache(ids, torch.where(replaced, new.probs.gather(1, slot), self.probs))
+        at = torch.arange(len(places), device=places.device)[:, None], places
+        return FrameProbsCache(self.ids.index_put(at, new.ids), self.probs.index_put(at, new.probs))
 
     def recall(self, positions: Positions) -> SparseProbs:
         """The newest probs of the places of ``positions``."""
         place = (positions % self.frame_tokens)[..., None].expand(-1, -1, self.keep)
         return SparseProbs(self.ids.gather(1, place), self.probs.gather(1, place))
+
+
+def places_of(
+    positions: Int[np.ndarray, "b n"], valid: Bool[np.ndarray, "b n"], frame_tokens: int
+) -> Int[np.ndarray, "b n"]:
+    """The places of rising positions; of two at one place the later one, and of what is not ``valid``, has none.
+
+    Having none is the number after the last place.
+    """
+    place = positions % frame_tokens
+    newest = np.full((len(place), frame_tokens), -1)
+    row, slot = valid.nonzero()
+    newest[row, place[row, slot]] = slot  # of several at one place the last one is written last
+    stays = valid & (newest[np.arange(len(place))[:, None], place] == np.arange(place.shape[1]))
+    return np.where(stays, place, frame_tokens)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 A lane is a run of neighbouring positions with a frontier of its own. A rule sees only which positions are decided,
 never a token, so a lossless decoder stays lossless under any of them as long as a lane waits for everything to its
-left. Rules with several lanes are in parallel_lanes.py, and so is the registry.
+left. Rules with several lanes are in parallel_lanes.py, and so is the registry. All tensors here are on the host.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -115,11 +116,12 @@ def one_lane(view: LaneView, sizes: Counts) -> LanePlan:
     Example, frontier 5 and size 3: the targets are 5, 6, 7, fed by the inputs at 4, 5, 6. Where position 3 was
     decided by a sibling whose entry could not be moved, it is fed again and takes one of the three inputs.
     """
-    position = torch.arange(view.decided.shape[1], device=view.decided.device)
-    feed = view.decided & ~view.cached & (position < view.frontier[:, None] - 1)
-    end = view.frontier + sizes - feed.sum(-1)
-    lane = torch.zeros_like(position)[None]
-    return LanePlan(~view.decided & (position < end[:, None]), feed, lane, lane == 0)
+    decided, frontier = view.decided.numpy(), view.frontier.numpy()[:, None]
+    position = np.arange(decided.shape[1])
+    feed = decided & ~view.cached.numpy() & (position < frontier - 1)
+    end = frontier + sizes.numpy()[:, None] - feed.sum(-1, keepdims=True)
+    lane = np.zeros((1, len(position)), np.int64)
+    return LanePlan(*map(torch.from_numpy, (~decided & (position < end), feed, lane, lane == 0)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -157,11 +158,14 @@ def accept_prefix(
         accepted   1 0 0 1 1
         decided    1 1 0 1 1    slot 1 is corrected
     """
-    rejected = (valid & ~kept).long()
+    may, keeps = valid.numpy(), kept.numpy()
+    rejected = may & ~keeps
     before = rejected.cumsum(-1) - rejected
     if lane is not None:
         # The running count at a lane's first slot belongs to earlier lanes: take it off the lane's other slots.
-        starts = torch.cat([torch.ones_like(valid[:, :1]), lane[:, 1:] != lane[:, :-1]], 1)
-        before = before - torch.where(starts, before, 0).cummax(-1).values
-    run = valid & (before == 0)
-    return AcceptedPrefix(run & kept, run if corrects is None else run & (kept | corrects))
+        starts = np.ones_like(may)
+        starts[:, 1:] = lane.numpy()[:, 1:] != lane.numpy()[:, :-1]
+        before -= np.maximum.accumulate(np.where(starts, before, 0), -1)
+    run = may & (before == 0)
+    decided = run if corrects is None else run & (keeps | corrects.numpy())
+    return AcceptedPrefix(torch.from_numpy(run & keeps), torch.from_numpy(decided))

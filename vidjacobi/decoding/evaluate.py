@@ -1,0 +1,309 @@
+"""What the device does in a pass: new drafts, the forward call, and what its logits make of every draft.
+
+Nothing here waits for the device, and in compiled code no shape depends on a value, so that it can be compiled as one
+function and captured as one graph (compiled.py, cuda_graph.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vidjacobi.decoding.recipe import Recipe
+from vidjacobi.decoding.strategies.couplings import DraftEvidence, Redraft
+from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, Siblings, TreeBranch
+from vidjacobi.decoding.strategies.drafts import DraftContext, FrameProbsCache
+from vidjacobi.decoding.strategies.verifiers import TreeVerifier
+from vidjacobi.decoding.window import PassTables
+from vidjacobi.models.protocol import Cache, TreeModel
+from vidjacobi.sampling.noise import on_host
+from vidjacobi.sampling.probs import SparseProbs, is_finite
+from vidjacobi.sampling.sampler import draw, to_truncated_probs
+from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
+from vidjacobi.shapes import Logits, Mask, Positions, Slots, Tokens, Visible
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """What the model is fed, siblings after the window's slots."""
+
+    tokens: Tokens
+    positions: Positions
+    slots: Slots
+    visible: Visible
+
+
+@dataclass(frozen=True)
+class DeviceInputs:
+    """A window with its drafts, and what the model is fed.
+
+    Attributes:
+        tables: of the pass.
+        drafts: of the targets.
+        draft_probs: q of them; None where nothing reads them.
+        siblings: other candidates beside the first drafts.
+        fed: the inputs of the forward call.
+    """
+
+    tables: PassTables
+    drafts: Tokens
+    draft_probs: DraftProbs | None
+    siblings: Siblings | None
+    fed: ModelInputs
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the logits make of the drafts.
+
+    Attributes:
+        evidence: the drafts, their q and the target p of this pass.
+        verdict: which drafts are kept, and the tokens in place of the others; used up to the first rejected one.
+        redraft: the tokens after it.
+        branch: what stands in place of the first rejected draft, with a draft tree.
+        finite: no used row of the logits was NaN or infinite.
+    """
+
+    evidence: DraftEvidence
+    verdict: Redraft
+    redraft: Redraft
+    branch: TreeBranch | None
+    finite: Bool[Tensor, " b"]
+
+
+def draft(
+    recipe: Recipe,
+    tables: PassTables,
+    probs: TruncatedProbs | None,
+    frame_probs: FrameProbsCache | None,
+    draw_siblings: Callable[..., Siblings],
+    slots: int,
+) -> DeviceInputs:
+    """Everything before the forward call. ``probs``: of the last pass, which its redrafts follow."""
+    noise, positions, some = tables.noise, tables.targets, tables.some
+    if some is not None:
+        positions = positions[:, some]
+        noise = noise.at(some.expand(len(positions), -1))
+    new = recipe.strategies.draft(
+        DraftContext(
+            tokens=tables.table,
+            known=tables.known,
+            positions=positions,
+            noise=noise,
+            purpose=recipe.strategies.coupling.draft_noise,
+            grid=recipe.grid,
+            frame_probs=frame_probs,
+            vocab_size=recipe.model.vocab_size,
+        )
+    )
+    tokens, fresh = new.tokens, new.probs
+    if some is not None and tables.column is not None:
+        tokens = tokens[:, tables.column]
+    drafts = torch.where(tables.fresh, tokens, tables.drafts)
+    draft_probs = None
+    if probs is not None:
+        if some is not None and tables.column is not None:
+            fresh = SparseProbs(fresh.ids[:, tables.column], fresh.probs[:, tables.column], fresh.floor)
+        # q of a draft that was kept is the p of the last pass, which its redraft was drawn from
+        draft_probs = DraftProbs(probs, tables.carried, fresh, recipe.model.vocab_size)
+    siblings = grow_tree(recipe, tables, drafts, draft_probs, draw_siblings)
+    fed = model_inputs(recipe, tables, drafts, siblings, slots)
+    return DeviceInputs(tables, drafts, draft_probs, siblings, fed)
+
+
+def grow_tree(
+    recipe: Recipe,
+    tables: PassTables,
+    drafts: Tokens,
+    draft_probs: DraftProbs | None,
+    draw_siblings: Callable[..., Siblings],
+) -> Siblings | None:
+    """Siblings for the first targets, drawn from the probs of their drafts; None without a draft tree."""
+    tree, verifier = recipe.strategies.draft_tree, recipe.strategies.verifier
+    depth = tables.siblings.shape[1]
+    if tree is None or not depth:
+        return None
+    assert draft_probs is not None
+    assert isinstance(verifier, TreeVerifier)
+    level = torch.arange(depth, device=drafts.device).expand(len(drafts), -1)
+    probs = draft_probs.slots(level).dense()
+    exponential = tables.noise.at(level).exponential_where(verifier.sibling_noise, probs > 0)
+    found = draw_siblings(probs, drafts[:, :depth], tree.width - 1, exponential)
+    # the last position has no token after it, so siblings there could decide nothing more
+    return replace(found, exist=found.exist & tables.siblings[..., None])
+
+
+def model_inputs(
+    recipe: Recipe, tables: PassTables, drafts: Tokens, siblings: Siblings | None, slots: int
+) -> ModelInputs:
+    """Tokens, positions and cache slots of the inputs, and which of the first ``slots`` slots each one sees.
+
+    Padding goes to the spare last slot, which no other input sees.
+    """
+    chain = ModelInputs(
+        tokens=torch.where(tables.is_draft, drafts.gather(1, tables.draft), tables.tokens),
+        positions=tables.inputs.clamp(max=recipe.room - 1),
+        slots=tables.slots,
+        visible=attention_mask(tables, slots),
+    )
+    return chain if siblings is None else with_siblings(recipe, chain, siblings, tables)
+
+
+def attention_mask(tables: PassTables, slots: int) -> Visible:
+    """Which of the first ``slots`` cache slots each input reads (``slots`` is at most the spare slot).
+
+    An input reads the decided tokens to its left that have an entry, the drafts of its own lane to its left, and
+    itself. Example: a prefix of two tokens (slots 0, 1), lane A with the inputs 1 2 3 and lane B with the
+    inputs 5 6, of which 5 is decided; slot 4 was never fed, and the last row is padding (1: it reads the slot)::
+
+        slot            0 1 2 3 4 5 6 ... spare
+        decided         1 1 0 0 0 1 0
+        input 1 (A)     1 1 0 0 0 0 0
+        input 2 (A)     1 1 1 0 0 0 0          2 reads itself
+        input 3 (A)     1 1 1 1 0 0 0
+        input 5 (B)     1 1 0 0 0 1 0          no draft of lane A
+        input 6 (B)     1 1 0 0 0 1 1
+        padding         1 1 0 0 0 1 0          what is decided; its result is not used
+    """
+    slot = torch.arange(slots, device=tables.place.device)
+    of_lane = tables.home[:, None, :slots] == tables.lane[..., None]
+    to_the_left = slot < tables.end[..., None]
+    return (tables.decided[:, None, :slots] | of_lane) & to_the_left | (slot == tables.place[..., None])
+
+
+def with_siblings(recipe: Recipe, chain: ModelInputs, siblings: Siblings, tables: PassTables) -> ModelInputs:
+    """Siblings of the d-th draft stand at its position, see what it sees but itself, and have slots of their own.
+
+    Example: the window's inputs are 4 5 6, so the first draft stands at 5. Its two siblings are fed at position 5
+    from the slots 7 and 8, after the window's last input; both read the slots up to 4, and themselves.
+    """
+    depth, width = siblings.tokens.shape[1:]
+    own = tables.sibling_slot + torch.arange(depth * width, device=chain.slots.device)
+    slots = torch.where(siblings.exist.flatten(1), own, recipe.spare_slot)
+    positions = tables.targets[:, :depth].repeat_interleave(width, 1)
+    slot = torch.arange(chain.visible.shape[-1], device=slots.device)
+    # what the window's first input sees, the chain from there up to the draft's place, and itself
+    chain_before = (slot >= tables.inputs[:, :1, None]) & (slot < positions[..., None])
+    visible = chain.visible[:, :1] | chain_before | (slot == slots[..., None])
+    return ModelInputs(
+        torch.cat([chain.tokens, siblings.tokens.flatten(1)], 1),
+        torch.cat([chain.positions, positions.clamp(max=recipe.room - 1)], 1),
+        torch.cat([chain.slots, slots], 1),
+        torch.cat([chain.visible, visible], 1),
+    )
+
+
+@dataclass(frozen=True)
+class CarriedProbs:
+    """What stays on the device from pass to pass: ``DecodeState.probs`` and ``DecodeState.frame_probs``."""
+
+    last: TruncatedProbs | None
+    of_frame: FrameProbsCache | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a pass leaves on the device.
+
+    Attributes:
+        carried: for the next pass.
+        drafts: of the targets.
+        fed, logits: tokens that were fed, and what came out; siblings after the window's inputs.
+        exist: which siblings there were.
+        kept, tokens, redraft, finite, branch: as in ``Judged``.
+        inputs, evidence: for who looks into a pass; compiled code returns none.
+    """
+
+    carried: CarriedProbs
+    drafts: Tokens
+    fed: Int[Tensor, "b m"]
+    logits: Float[Tensor, "b m v"]
+    exist: Bool[Tensor, "b d k"] | None
+    kept: Mask
+    tokens: Tokens
+    redraft: Tokens
+    finite: Bool[Tensor, " b"]
+    branch: TreeBranch | None
+    inputs: DeviceInputs | None
+    evidence: DraftEvidence | None
+
+
+TreeCheck = Callable[[Recipe, DeviceInputs, DraftEvidence, Redraft, Logits], TreeBranch]
+
+
+def verify(recipe: Recipe, inputs: DeviceInputs, logits: Logits, verify_tree: TreeCheck) -> Judged:
+    """Judge every draft by the logits of its slot."""
+    tables, parts, width = inputs.tables, recipe.strategies, inputs.drafts.shape[1]
+    # 1. Target probs p, from the logits of the chain; those of the siblings come after them.
+    target_probs = to_truncated_probs(logits[:, :width], recipe.sampling, recipe.fused)
+    # 2. The evidence: drafts, their q, p, and the noise of their positions in this pass (design rule 6 says which
+    #    purpose may use which part of it).
+    evidence = DraftEvidence(inputs.drafts, inputs.draft_probs, target_probs, tables.noise)
+    # 3. The verifier says which drafts may be accepted, and corrects the others; the coupling redrafts.
+    verdict, redraft = evidence.draw(parts.verifier), evidence.draw(parts.coupling)
+    finite = (target_probs.peak[..., 0].isfinite() | ~tables.used).all(-1)
+    # 4. A sibling may take the place of the first rejected draft.
+    if inputs.siblings is None:
+        return Judged(evidence, verdict, redraft, None, finite)
+    after = logits[:, width:]
+    branch = verify_tree(recipe, inputs, evidence, verdict, after)
+    finite = finite & is_finite(after, inputs.siblings.exist.flatten(1))
+    return Judged(evidence, verdict, redraft, branch, finite)
+
+
+def verify_siblings(
+    recipe: Recipe, inputs: DeviceInputs, evidence: DraftEvidence, verdict: Redraft, logits: Logits
+) -> TreeBranch:
+    """Let the verifier choose among the siblings of the first rejected draft. ``logits``: after each sibling."""
+    tables, verifier = inputs.tables, recipe.strategies.verifier
+    assert inputs.siblings is not None
+    assert isinstance(verifier, TreeVerifier)
+    depth, width = inputs.siblings.tokens.shape[1:]
+    rejected = tables.valid & ~verdict.kept
+    slot = rejected.long().argmax(-1, keepdim=True)  # of the first one
+    level = rejected.any(-1) & (slot[:, 0] < depth)
+    slot = slot.clamp(max=depth - 1)
+    beside = slot[..., None].expand(-1, -1, width)
+    reads = verifier.reads_draft_probs
+    found = verifier.choose_sibling(
+        RejectedDraft(
+            target_probs=evidence.target_probs.slots(slot).dense() if reads else None,
+            draft_probs=evidence.draft_probs.slots(slot).dense() if reads else None,
+            draft=evidence.drafts.gather(1, slot),
+            corrected=verdict.tokens.gather(1, slot),
+            siblings=inputs.siblings.tokens.gather(1, beside)[:, 0],
+            exists=inputs.siblings.exist.gather(1, beside)[:, 0],
+            noise=tables.noise.at(slot),
+        )
+    )
+    hit = level & (found.hit >= 0)
+    node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
+    position = tables.targets.gather(1, slot)[:, 0]
+    if not recipe.fused and on_host(hit) and not hit.numpy().any():
+        return TreeBranch(position, level, found.tokens, hit, node, None, found.tokens)
+    # The pass has the logits after every sibling: those after the accepted one decide one token more.
+    after = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
+    probs = to_truncated_probs(after, recipe.sampling, recipe.fused)
+    next_token = draw(probs, tables.noise_after.at(slot), verifier.noise)
+    return TreeBranch(position, level, found.tokens, hit, node, probs, next_token)
+
+
+def move_accepted_sibling(recipe: Recipe, inputs: DeviceInputs, judged: Judged, cache: Cache) -> None:
+    """Move the cache entry of the accepted sibling to its position; onto itself where there is none."""
+    branch, model = judged.branch, recipe.model
+    if branch is None or branch.probs is None or not isinstance(model, TreeModel):
+        return
+    source = inputs.fed.slots[:, inputs.drafts.shape[1] :].gather(1, branch.node[:, None])
+    model.move(cache, source, torch.where(branch.hit[:, None], branch.position[:, None], source))
+
+
+def remember(frame_probs: FrameProbsCache, inputs: DeviceInputs, judged: Judged) -> FrameProbsCache:
+    """With the target probs of the window, and those after an accepted sibling."""
+    after = frame_probs.remember(inputs.tables.remembered, judged.evidence.target_probs)
+    branch, places = judged.branch, frame_probs.frame_tokens
+    if branch is None or branch.probs is None:
+        return after
+    place = torch.where(branch.hit, (branch.position + 1) % places, places)
+    return after.remember(place[:, None], branch.probs)
