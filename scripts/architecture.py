@@ -29,7 +29,7 @@ the layers are in `tests/house/test_layers.py`.
 | which slots become final | `accept_prefix` in `vidjacobi/decoding/strategies/verifiers.py` |
 | one pass, from draft to commit | `vidjacobi/decoding/step.py` |
 | how noise is keyed | `vidjacobi/sampling/noise.py` |
-| where the attention mask is made | `attention_mask` in `vidjacobi/decoding/window.py` |
+| where the attention mask is made | `attention_mask` in `vidjacobi/decoding/draft.py` |
 | temperature, top-k, top-p | `vidjacobi/sampling/probs.py` (the definition), `sampler.py` (as it runs) |
 | what `fast` is made of | `configs/decoder/fast.yaml` |
 | what a model must offer | `vidjacobi/models/protocol.py`; [your model](your_model.md) |

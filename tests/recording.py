@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vidjacobi.decoding import jacobi
 from vidjacobi.decoding.commit import StepInputs, Verdict
-from vidjacobi.decoding.evaluate import DeviceInputs, ModelInputs
+from vidjacobi.decoding.draft import DeviceInputs, ModelInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Recipe, Strategies
 from vidjacobi.decoding.state import DecodeState, Window

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidjacobi.decoding import jacobi, step
 from vidjacobi.decoding import state as books
-from vidjacobi.decoding.evaluate import DeviceInputs
+from vidjacobi.decoding.draft import DeviceInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import BUCKET, Recipe, Strategies
 from vidjacobi.decoding.state import map_tensors

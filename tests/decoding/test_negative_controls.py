@@ -121,10 +121,7 @@ def shared_between_positions(purpose: Purpose) -> StepFunctions:
         def keys(self, asked: Purpose) -> Tensor:
             if asked != purpose:
                 return super().keys(asked)
-            own, self._positions = self._positions, self._positions // 2
-            keys = super().keys(asked)
-            self._positions = own
-            return keys
+            return Noise(self._roots, self._positions // 2, self._passes, self.dtype).keys(asked)
 
     return StepFunctions(noise=Shared)
 
@@ -135,10 +132,7 @@ class AcceptWithoutPass(Noise):
     def keys(self, purpose: Purpose) -> Tensor:
         if purpose != Purpose.ACCEPT:
             return super().keys(purpose)
-        own, self._passes = self._passes, torch.zeros_like(self._passes)
-        keys = super().keys(purpose)
-        self._passes = own
-        return keys
+        return Noise(self._roots, self._positions, 0 * self._passes, self.dtype).keys(purpose)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from recording import GRID, case
 from torch import Tensor
 
-from vidjacobi.decoding.evaluate import attention_mask, model_inputs
+from vidjacobi.decoding.draft import attention_mask, model_inputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.state import DecodeState, Window
 from vidjacobi.decoding.strategies.draft_tree import Siblings

@@ -72,7 +72,10 @@ def logits_of(kind: str, size: int, dtype: torch.dtype, seed: int = 0) -> Tensor
 
 def noise_of(dtype: torch.dtype, seed: int = 0) -> Noise:
     return Noise(
-        seed, torch.arange(2), torch.arange(20, 24).expand(2, -1), torch.tensor([3, 5]), probs_dtype(dtype)
+        noise_roots(seed, torch.arange(2)),
+        torch.arange(20, 24).expand(2, -1),
+        torch.tensor([3, 5]),
+        probs_dtype(dtype),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vidjacobi.decoding.evaluate import DeviceInputs
+from vidjacobi.decoding.draft import DeviceInputs
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import DecodeState, Window, write
 from vidjacobi.decoding.strategies.couplings import DraftEvidence
@@ -17,7 +17,6 @@ from vidjacobi.decoding.strategies.drafts import FrameProbsCache
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix
 from vidjacobi.decoding.trace import PassRecord
-from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Mask, Tokens
 
@@ -81,12 +80,12 @@ def commit(recipe: Recipe, inputs: StepInputs, verdict: Verdict) -> tuple[Decode
     )
     # 2. The branch of a draft tree: the sibling and the token after it.
     if verdict.branch:
-        after = take_branch(after, verdict.branch, moves=isinstance(recipe.model, TreeModel))
+        after = take_branch(after, verdict.branch, moves=recipe.moves_entries)
     # 3. Bookkeeping: frontier, cache entries, the marks of every token, and the counts of the pass.
     after, record = account(inputs, after, verdict.prefix)
-    if isinstance(recipe.strategies.lanes, StatefulLanes):
-        assert after.lane_state is not None
-        after = replace(after, lane_state=recipe.strategies.lanes.update(after.lane_state, record.decided))
+    lanes = recipe.strategies.lanes
+    if after.lane_state is not None and isinstance(lanes, StatefulLanes):
+        after = replace(after, lane_state=lanes.update(after.lane_state, record.decided))
     return after, record
 
 

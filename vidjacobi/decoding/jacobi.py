@@ -153,8 +153,8 @@ class RowBatch:
         counts = np.stack([getattr(record, name).numpy() for name in COUNTS])
         left = undecided(self.state)
         there = self._group_of >= 0
-        for number in np.unique(self._group_of[there]).tolist():
-            rows, group = self._group_of == number, self._groups[number]
+        for number, group in self._groups.items():
+            rows = self._group_of == number
             clips = self._clip_of[rows]
             group.passes.append(GroupPass(clips, counts[:, rows], seconds, forward_seconds, int(there.sum())))
             group.reached(clips, left[rows])
@@ -164,9 +164,11 @@ class RowBatch:
 
     def _retire(self) -> list[Retired]:
         """Take out the clips that are finished, or whose model returned something that is no distribution."""
-        found = []
+        found: list[Retired] = []
         for lost, which in ((True, ~self.state.finite.numpy()), (False, undecided(self.state) == 0)):
             leaving = np.flatnonzero(which & (self._group_of >= 0))
+            if not len(leaving):
+                continue
             for number in np.unique(self._group_of[leaving]).tolist():
                 rows = leaving[self._group_of[leaving] == number]
                 group, clips = self._groups[number], self._clip_of[rows]
@@ -177,6 +179,8 @@ class RowBatch:
                     group.retire(torch.from_numpy(clips), self.state, here)
                 found.append(Retired(group, clips.tolist(), not_finite(group) if lost else None))
             self._group_of[leaving] = -1
+        if not found:
+            return found
         there = np.unique(self._group_of).tolist()
         self._groups = {number: group for number, group in self._groups.items() if number in there}
         return found

@@ -7,6 +7,7 @@ tensors with one row per clip.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeGuard
 
 import torch
@@ -21,7 +22,7 @@ from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowL
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, value_words
-from vidjacobi.models.protocol import RowModel, VideoModel
+from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.registry import build
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
@@ -110,10 +111,15 @@ class Recipe:
             raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")
         return self.parts
 
-    @property
+    @cached_property
     def grid(self) -> Grid:
         """Of one frame."""
         return self.model.grid_for(1)
+
+    @cached_property
+    def moves_entries(self) -> bool:
+        """Whether the model can move the entry of an accepted sibling."""
+        return isinstance(self.model, TreeModel)
 
     @property
     def columns(self) -> int:

@@ -1,7 +1,7 @@
 """One pass on one screen: choose a window, evaluate it, read what came out, commit.
 
 The host keeps the books, a few hundred whole numbers, and the device evaluates: drafts, the forward call, verdicts
-(evaluate.py). They meet twice in a pass: the host tells the device about the window, and reads the verdicts.
+(draft.py, verify.py). They meet twice in a pass: the host tells the device about the window, and reads the verdicts.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,22 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from vidjacobi.decoding.commit import StepInputs, Verdict, commit
-from vidjacobi.decoding.evaluate import (
-    CarriedProbs,
-    DeviceInputs,
-    Evaluated,
-    Judged,
-    TreeCheck,
-    draft,
-    move_accepted_sibling,
-    remember,
-    verify,
-    verify_siblings,
-)
+from vidjacobi.decoding.draft import DeviceInputs, draft
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, write
 from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
 from vidjacobi.decoding.strategies.verifiers import accept_prefix
 from vidjacobi.decoding.trace import Clock, PassRecord
+from vidjacobi.decoding.verify import (
+    CarriedProbs,
+    Evaluated,
+    Judged,
+    TreeCheck,
+    move_accepted_sibling,
+    remember,
+    verify,
+    verify_siblings,
+)
 from vidjacobi.decoding.window import (
     PassPlan,
     PassSize,
@@ -192,14 +191,20 @@ class PassCompiler(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class EagerRunner:
     """Passes run one kernel after the other."""
 
-    recipe: Recipe
-    clock: Clock
-    using: StepFunctions = STEP
-    keeps_rows: bool = False
+    keeps_rows = False
+
+    def __init__(self, recipe: Recipe, clock: Clock, using: StepFunctions = STEP) -> None:
+        self.recipe, self._clock, self._forward, self._seconds = recipe, clock, using.forward, 0.0
+        self._timed = replace(using, forward=self._measured)
+
+    def _measured(self, recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
+        began = self._clock.now()
+        logits = self._forward(recipe, inputs, cache)
+        self._seconds = self._clock.now() - began
+        return logits
 
     def make_cache(self, rows: int, slots: int) -> Cache:
         """A new one."""
@@ -214,17 +219,8 @@ class EagerRunner:
         self, state: DecodeState, plan: PassPlan, size: PassSize, cache: Cache
     ) -> tuple[StepOutput, float]:
         """The pass, and the seconds of its forward call."""
-        seconds = 0.0
-
-        def timed(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
-            nonlocal seconds
-            began = self.clock.now()
-            logits = self.using.forward(recipe, inputs, cache)
-            seconds = self.clock.now() - began
-            return logits
-
-        output = step(self.recipe, state, plan, size, cache, replace(self.using, forward=timed))
-        return output, seconds
+        output = step(self.recipe, state, plan, size, cache, self._timed)
+        return output, self._seconds
 
     def release(self) -> None:
         """Nothing is held."""

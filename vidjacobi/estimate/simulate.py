@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidjacobi.decoding import autoregressive
 from vidjacobi.decoding.api import choose_decoder
-from vidjacobi.decoding.evaluate import DeviceInputs
+from vidjacobi.decoding.draft import DeviceInputs
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import Clips, Recipe
 from vidjacobi.decoding.step import STEP, step

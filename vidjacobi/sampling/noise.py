@@ -34,6 +34,13 @@ class Purpose(IntEnum):
 
 SPARSE_FROM = 1024  # vocabulary from which it pays to make the noise of a nucleus only
 
+# Of splitmix64, in numpy's own type: to make them anew would take as long as to use them.
+GOLDEN, EIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(8)
+SHIFTS, FACTORS = (
+    np.array([30, 27, 31], np.uint64),
+    np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64),
+)
+
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
 
 
@@ -48,10 +55,15 @@ def on_host(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def unsigned(keys: Int[Tensor, "*s"]) -> np.ndarray:
+    """The same 64 bits, where shifts are logical and numbers wrap."""
+    return keys.numpy().view(np.uint64)
+
+
 def splitmix64(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
     """The finaliser of splitmix64 on int64 tensors (wrapping arithmetic)."""
     if on_host(x):
-        return torch.from_numpy(_splitmix64(x.numpy().view(np.uint64)).view(np.int64))
+        return torch.from_numpy(_splitmix64(unsigned(x)).view(np.int64))
     x = x + _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
@@ -59,11 +71,12 @@ def splitmix64(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
 
 
 def _splitmix64(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    for bits, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x ^= x >> np.uint64(bits)
-        x *= np.uint64(factor)
-    x ^= x >> np.uint64(31)
+    x = x + GOLDEN
+    x ^= x >> SHIFTS[0]
+    x *= FACTORS[0]
+    x ^= x >> SHIFTS[1]
+    x *= FACTORS[1]
+    x ^= x >> SHIFTS[2]
     return x
 
 
@@ -90,10 +103,11 @@ class Noise:
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
         if purpose not in self._made:
-            keys = splitmix64(self._roots[:, None] ^ splitmix64(self._positions * 8 + int(purpose)))
+            roots, passes = unsigned(self._roots)[:, None], unsigned(self._passes)[:, None]
+            keys = _splitmix64(roots ^ _splitmix64(unsigned(self._positions) * EIGHT + np.uint64(purpose)))
             if purpose not in FIXED:
-                keys = splitmix64(keys ^ splitmix64(self._passes)[:, None])
-            self._made[purpose] = keys
+                keys = _splitmix64(keys ^ _splitmix64(passes))
+            self._made[purpose] = torch.from_numpy(keys.view(np.int64))
         return self._made[purpose]
 
     def at(self, slots: Int[Tensor, "b m"]) -> "Noise":
@@ -110,19 +124,27 @@ class Noise:
 
     def uniform(self, purpose: Purpose) -> Float[Tensor, "b n"]:
         """One number in [0, 1) per position."""
-        precision = 24 if self.dtype == torch.float32 else 53
-        return _shift(self.keys(purpose), 64 - precision).to(self.dtype) * 2.0**-precision
+        return self._fraction(self.keys(purpose))
 
     def uniforms(self, purpose: Purpose, count: int) -> Float[Tensor, "b n k"]:
         """``count`` independent numbers in [0, 1) per position."""
-        precision = 24 if self.dtype == torch.float32 else 53
         keys = self.keys(purpose)[..., None]
-        keys = splitmix64(keys ^ splitmix64(torch.arange(1, count + 1, device=keys.device)))
+        return self._fraction(splitmix64(keys ^ splitmix64(torch.arange(1, count + 1, device=keys.device))))
+
+    def _fraction(self, keys: Int[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """The first bits of keys as numbers in [0, 1): as many as the dtype holds exactly."""
+        precision = 24 if self.dtype == torch.float32 else 53
+        if on_host(keys):
+            bits = (unsigned(keys) >> np.uint64(64 - precision)).astype(np.int64)
+            return torch.from_numpy(bits).to(self.dtype) * 2.0**-precision
         return _shift(keys, 64 - precision).to(self.dtype) * 2.0**-precision
 
     def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
         """One integer in 0..below-1 per position."""
-        return (_shift(self.keys(purpose), 1)) % below
+        keys = self.keys(purpose)
+        if on_host(keys):
+            return torch.from_numpy((unsigned(keys) >> np.uint64(1)).astype(np.int64) % below)
+        return _shift(keys, 1) % below
 
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from vidjacobi.sampling import dense, sparse_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
@@ -33,6 +32,8 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = F
 
     ``fused``: in a pass that a compiler takes (``Recipe.fused``), or that is counted as if one did.
     """
+    if sparse_cutoffs.is_small(logits, sampling) and not fused:
+        return sparse_cutoffs.cut_small(logits, sampling)
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
     divisor = torch.full_like(peak, sampling.divisor)
     if sampling.greedy:
@@ -71,18 +72,20 @@ def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
 
 def portions(probs: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
     """The tokens of the wanted rows, a few rows at a time."""
-    every = torch.arange(probs.logits.shape[:2].numel())
+    chosen = None if wanted is None else wanted.numpy().ravel()
     if probs.sparse_rows is not None:
         for csr in probs.sparse_rows:
-            yield csr if wanted is None else csr.part(wanted.flatten()[csr.rows])
+            yield csr if chosen is None else csr.part(chosen[csr.rows])
         return
-    chosen = every if wanted is None else every[wanted.flatten()]
-    for rows in chosen.split(max(1, DRAW // probs.vocab_size)) if len(chosen) else ():
+    every = torch.arange(probs.logits.shape[:2].numel())
+    every = every if chosen is None else every[torch.from_numpy(chosen)]
+    for rows in every.split(max(1, DRAW // probs.vocab_size)) if len(every) else ():
         at = rows // probs.logits.shape[1], rows % probs.logits.shape[1]
         logits, peak, floor, total, divisor, *only = (part[at] for part in probs.tensors)
         numbers = logits.to(probs.dtype)
         inside = is_inside(numbers, torch.arange(probs.vocab_size), floor, only[0] if only else None)
-        yield sparse_rows_at(rows, np.flatnonzero(inside.numpy()), weights_of(numbers, peak, divisor), total)
+        weights = weights_of(numbers, peak, divisor).numpy()
+        yield sparse_rows_at(rows.numpy(), np.flatnonzero(inside.numpy()), weights, total.numpy())
 
 
 def draw_sparse(
@@ -90,48 +93,48 @@ def draw_sparse(
 ) -> Tokens:
     """``draw``, with noise for the tokens inside only."""
     shape = target.logits.shape[:2]
-    tokens = torch.zeros(shape.numel(), dtype=torch.long)
+    tokens = np.zeros(shape.numel(), np.int64)
     for csr in portions(target, wanted):
         if not len(csr.ids):  # rows of NaN, which the decoders refuse
             continue
         weights = csr.probs if drawn is None else gained(csr, drawn)
-        scores = weights / noise.exponential_for(purpose, csr.here, torch.from_numpy(csr.ids))
-        tokens[csr.rows] = winners(csr, scores.numpy())
-    return tokens.view(shape)
+        exponential = noise.exponential_for(purpose, torch.from_numpy(csr.here), torch.from_numpy(csr.ids))
+        tokens[csr.rows] = winners(csr, weights / exponential.numpy())
+    return torch.from_numpy(tokens).view(shape)
 
 
-def gained(csr: SparseRows, drawn: DraftProbs) -> Float[Tensor, " m"]:
+def gained(csr: SparseRows, drawn: DraftProbs) -> Float[np.ndarray, " m"]:
     """max(0, p - q) of the tokens; p itself in rows where nothing is left."""
-    left = (csr.probs - mass_of_drafts(drawn, csr)).clamp_(min=0)
+    left = np.maximum(csr.probs - mass_of_drafts(drawn, csr), 0)
     some = np.ones(len(csr.counts), bool)
-    some[csr.counts > 0] = np.logical_or.reduceat(left.numpy() > 0, starts_of(csr.counts))
-    return left if some.all() else torch.where(torch.from_numpy(some[csr.row]), left, csr.probs)
+    some[csr.counts > 0] = np.logical_or.reduceat(left > 0, starts_of(csr.counts))
+    return left if some.all() else np.where(some[csr.row], left, csr.probs)
 
 
-def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
+def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[np.ndarray, " m"]:
     """What ``q`` gives to the tokens."""
     count, last = drawn.slot.shape[1], drawn.last
-    mass = torch.full_like(csr.probs, drawn.fresh.floor)
-    if drawn.fresh.ids.shape[-1]:
+    slot = drawn.slot.numpy().ravel()[csr.rows]
+    mass = np.full_like(csr.probs, drawn.fresh.floor)
+    if drawn.fresh.ids.shape[-1] and (slot < 0).any():
         mass += entries_of(drawn, csr)
-
-    def each(rows: Tensor) -> Tensor:
-        """A number of every row for each of its tokens."""
-        return torch.from_numpy(np.repeat(rows.numpy(), csr.counts))
-
-    clip, slot, ids = csr.rows // count, drawn.slot.flatten()[csr.rows], torch.from_numpy(csr.ids)
-    at = clip, slot.clamp(min=0)
-    numbers = last.logits[each(at[0]), each(at[1]), ids].to(last.dtype)
-    peak, floor, total, divisor, *only = (each(part[at][:, 0]) for part in last.tensors[1:])
-    inside = is_inside(numbers, ids, floor, only[0] if only else None)
-    carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
-    return torch.where(each(slot) >= 0, carried, mass)
+    if (slot < 0).all():
+        return mass
+    at = csr.rows // count, slot.clip(min=0)
+    each = tuple(torch.from_numpy(part[csr.row]) for part in at)
+    numbers = last.logits[(*each, torch.from_numpy(csr.ids))].to(last.dtype)
+    of_rows = (torch.from_numpy(part.numpy()[at][csr.row, 0]) for part in last.tensors[1:])
+    peak, floor, total, divisor, *only = of_rows
+    inside = is_inside(numbers, torch.from_numpy(csr.ids), floor, only[0] if only else None).numpy()
+    carried = np.where(inside, weights_of(numbers, peak, divisor).numpy() / total.numpy(), 0)
+    return np.where((slot >= 0)[csr.row], carried, mass)
 
 
-def entries_of(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
+def entries_of(drawn: DraftProbs, csr: SparseRows) -> Float[np.ndarray, " m"]:
     """Mass of the tokens among the entries of fresh drafts' probs; 0 in rows whose drafts are not fresh."""
-    fresh = (drawn.slot < 0).flatten()[csr.rows].numpy()
-    entries, probs = (x.flatten(0, 1)[csr.rows[fresh]].numpy() for x in (drawn.fresh.ids, drawn.fresh.probs))
+    fresh = drawn.slot.numpy().ravel()[csr.rows] < 0
+    of_fresh = csr.rows[fresh] // drawn.slot.shape[1], csr.rows[fresh] % drawn.slot.shape[1]
+    entries, probs = (part.numpy()[of_fresh] for part in (drawn.fresh.ids, drawn.fresh.probs))
     size = drawn.vocab_size
     rows = np.flatnonzero(fresh)[:, None] * size
     keys, place = np.unique(rows + entries, return_inverse=True)  # a token may stand in several entries
@@ -139,7 +142,7 @@ def entries_of(drawn: DraftProbs, csr: SparseRows) -> Float[Tensor, " m"]:
     wanted = csr.row * size + csr.ids
     found = np.searchsorted(keys, wanted)
     there = np.append(keys, -1)[found] == wanted
-    return torch.from_numpy(np.where(there, sums[found], 0.0)).to(csr.probs.dtype)
+    return np.where(there, sums[found], 0.0).astype(csr.probs.dtype)
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
@@ -147,33 +150,32 @@ def starts_of(counts: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - counts)[counts > 0]
 
 
-def winners(csr: SparseRows, scores: np.ndarray) -> Int[Tensor, " r"]:
+def winners(csr: SparseRows, scores: np.ndarray) -> Int[np.ndarray, " r"]:
     """The token of each row with the largest score, the lowest id on ties."""
     best = np.zeros(len(csr.counts), scores.dtype)
     best[csr.counts > 0] = np.maximum.reduceat(scores, starts_of(csr.counts))
     hits = np.flatnonzero(scores == best[csr.row])[::-1]  # the lowest id is written last
     tokens = np.zeros(len(csr.counts), np.int64)
     tokens[csr.row[hits]] = csr.ids[hits]
-    return torch.from_numpy(tokens)
+    return tokens
 
 
 def sparse_top_k(target: TruncatedProbs, keep: int) -> SparseProbs:
     """``top_k_probs``; of equally likely tokens the lower ids."""
     shape = *target.logits.shape[:2], min(keep, target.vocab_size)
-    ids = torch.zeros(shape[0] * shape[1], shape[2], dtype=torch.long)
-    probs = torch.zeros(ids.shape, dtype=target.dtype)
+    ids = np.zeros((shape[0] * shape[1], shape[2]), np.int64)
+    probs = np.zeros(ids.shape, target.total.numpy().dtype)
     for csr in portions(target, None):
         chosen = likeliest(csr, shape[2])
         row = csr.row[chosen]
-        at = csr.rows[torch.from_numpy(row)], torch.from_numpy(rank_in_row(row, len(csr.counts)))
-        ids[at] = torch.from_numpy(csr.ids[chosen])
-        probs[at] = csr.probs[torch.from_numpy(chosen)]
-    return SparseProbs(ids.view(shape), normalise(probs.view(shape)))
+        at = csr.rows[row], rank_in_row(row, len(csr.counts))
+        ids[at], probs[at] = csr.ids[chosen], csr.probs[chosen]
+    return SparseProbs(torch.from_numpy(ids).view(shape), normalise(torch.from_numpy(probs).view(shape)))
 
 
 def likeliest(csr: SparseRows, keep: int) -> np.ndarray:
     """Indices of each row's ``keep`` likeliest tokens."""
-    widest, probs = csr.counts.max(initial=0), csr.probs.numpy()
+    widest, probs = csr.counts.max(initial=0), csr.probs
     if widest <= keep:
         return np.arange(len(probs))
     table = np.zeros((len(csr.counts), widest), probs.dtype)

@@ -16,13 +16,14 @@ from torch import Tensor
 from vidjacobi.sampling.probs import (
     SamplingParams,
     floor_of,
+    probs_dtype,
     share_of,
-    sort_falling,
     to_fixed_point,
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
+from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs, from_tensors, takes_sparse_path
+from vidjacobi.shapes import Logits
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
 DRAW = 1 << 19  # tokens at a time while some are drawn
@@ -35,10 +36,10 @@ def joined(parts: list[SparseRows]) -> SparseRows:
     """Rows of several records in one, in this order."""
     counts = np.concatenate([part.counts for part in parts])
     return SparseRows(
-        torch.cat([part.rows for part in parts]),
+        np.concatenate([part.rows for part in parts]),
         np.repeat(np.arange(len(counts)), counts),
         np.concatenate([part.ids for part in parts]),
-        torch.cat([part.probs for part in parts]),
+        np.concatenate([part.probs for part in parts]),
         counts,
     )
 
@@ -46,8 +47,6 @@ def joined(parts: list[SparseRows]) -> SparseRows:
 def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """The top-p (and top-k) cutoffs: with floors, totals and, unless they are too many, the tokens inside."""
     count = probs.logits.shape[1]
-    if probs.vocab_size <= SMALL and sampling.top_p < 1 and probs.peak.numel():
-        return cut_small(probs, sampling)
     floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
     kept: list[SparseRows] = []
     found, least = 0, expected_end(probs, sampling)
@@ -68,30 +67,38 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     )
 
 
-def cut_small(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
-    """As ``cut``, by a sort of all rows at once."""
-    size, (peak, divisor) = probs.vocab_size, (part.flatten(0, 1) for part in (probs.peak, probs.divisor))
-    numbers = probs.logits.flatten(0, 1).to(peak.dtype)
-    falling, every = sort_falling(numbers), np.arange(len(peak))
-    upper = to_fixed_point(weights_of(falling, peak, divisor), size).numpy()
-    least = np.full((len(peak), 1), -np.inf, falling.numpy().dtype)
+def is_small(logits: Logits, sampling: SamplingParams) -> bool:
+    """Whether ``cut_small`` makes these probs."""
+    small = logits.shape[-1] <= SMALL and logits.numel() > 0 and takes_sparse_path(logits)
+    return small and sampling.top_p < 1 and not sampling.greedy
+
+
+@np.errstate(invalid="ignore")  # rows of NaN or infinity, which the decoders refuse
+def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
+    """The probs of small vocabularies, by a sort of all rows at once."""
+    size, dtype, shape = logits.shape[-1], probs_dtype(logits.dtype), (*logits.shape[:2], 1)
+    numbers = logits.flatten(0, 1).to(dtype).numpy()
+    falling, every = np.sort(numbers, -1)[:, ::-1], np.arange(len(numbers))
+    peak = falling[:, :1].copy()
+    divisor = np.full_like(peak, sampling.divisor)
+    upper = to_fixed_point(torch.from_numpy((falling - peak) / divisor).exp_(), size).numpy()
+    least = np.full_like(peak, -np.inf)
     if sampling.top_k is not None and sampling.top_k < size:
-        least = falling.numpy()[:, [sampling.top_k - 1]]
-        upper = np.where(falling.numpy() >= least, upper, 0)
+        least = falling[:, [sampling.top_k - 1]]
+        upper = np.where(falling >= least, upper, 0)
     # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
     sums = upper.cumsum(-1)
-    allowed = share_of(torch.from_numpy(sums[:, -1:]), sampling.top_p, peak.dtype).numpy()
+    allowed = share_of(torch.from_numpy(sums[:, -1:]), sampling.top_p, dtype).numpy()
     last = (sums - upper <= allowed).sum(-1) - 1
-    floor = np.maximum(falling.numpy()[every, last][:, None], least)
-    counts = (falling.numpy() >= floor).sum(-1)  # ties with the last one are inside too
-    total = total_of(torch.from_numpy(sums[every, counts - 1][:, None]), size, peak.dtype)
-    row = np.repeat(every, counts)
-    flat = np.flatnonzero(numbers.numpy() >= floor)
-    of_row = torch.from_numpy(row)
-    weights = weights_of(numbers.flatten()[torch.from_numpy(flat)], peak[of_row, 0], divisor[of_row, 0])
-    inside = SparseRows(torch.from_numpy(every), row, flat - row * size, weights / total[of_row, 0], counts)
-    floors = torch.from_numpy(floor).view_as(probs.peak)
-    return replace(probs, floor=floors, total=total.view_as(probs.peak), sparse_rows=(inside,))
+    floor = np.maximum(falling[every, last][:, None], least)
+    inside = numbers >= floor  # ties with the last one too
+    counts = inside.sum(-1)
+    total = total_of(torch.from_numpy(sums[every, counts - 1][:, None]), size, dtype).numpy()
+    row, ids = inside.nonzero()
+    weights = torch.from_numpy((numbers[row, ids] - peak[row, 0]) / divisor[row, 0]).exp_().numpy()
+    rows = SparseRows(every, row, ids, weights / total[row, 0], counts)
+    numbers_of_rows = (torch.from_numpy(part).view(shape) for part in (peak, floor, total, divisor))
+    return replace(from_tensors([logits, *numbers_of_rows]), sparse_rows=(rows,))
 
 
 def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
@@ -181,21 +188,20 @@ class Block:
         likely, size = self.likely, len(self.floor)
         floors = np.repeat(self.floor.numpy()[:, 0], likely.counts)
         flat = likely.flat[likely.values >= floors]
-        return sparse_rows_at(torch.arange(first, first + size), flat, self.weights, self.total)
+        return sparse_rows_at(np.arange(first, first + size), flat, self.weights.numpy(), self.total.numpy())
 
 
 def sparse_rows_at(
-    rows: Int[Tensor, " r"],
+    rows: Int[np.ndarray, " r"],
     flat: Int[np.ndarray, " m"],
-    weights: Float[Tensor, "r v"],
-    total: Float[Tensor, "r 1"],
+    weights: Float[np.ndarray, "r v"],
+    total: Float[np.ndarray, "r 1"],
 ) -> SparseRows:
     """Tokens by where they stand in some rows laid end to end."""
     size = weights.shape[1]
     counts = np.diff(np.searchsorted(flat, np.arange(len(rows) + 1) * size))
     row = np.repeat(np.arange(len(rows)), counts)
-    probs = weights.numpy().ravel()[flat] / total.numpy()[row, 0]
-    return SparseRows(rows, row, flat - row * size, torch.from_numpy(probs), counts)
+    return SparseRows(rows, row, flat - row * size, weights.ravel()[flat] / total[row, 0], counts)
 
 
 def cut_block(

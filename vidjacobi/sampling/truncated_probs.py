@@ -37,25 +37,24 @@ class SparseRows:
         counts: of each row.
     """
 
-    rows: Int[Tensor, " r"]
+    rows: Int[np.ndarray, " r"]
     row: Int[np.ndarray, " m"]
     ids: Int[np.ndarray, " m"]
-    probs: Float[Tensor, " m"]
+    probs: Float[np.ndarray, " m"]
     counts: Int[np.ndarray, " r"]
 
     @property
-    def here(self) -> Int[Tensor, " m"]:
+    def here(self) -> Int[np.ndarray, " m"]:
         """The row of each token, counted through all clips."""
-        return self.rows[torch.from_numpy(self.row)]
+        return self.rows[self.row]
 
-    def part(self, wanted: Bool[Tensor, " r"]) -> "SparseRows":
+    def part(self, wanted: Bool[np.ndarray, " r"]) -> "SparseRows":
         """Some of the rows."""
-        chosen, tokens = wanted.numpy(), wanted.numpy()[self.row]
-        counts = self.counts[chosen]
+        if wanted.all():
+            return self
+        tokens, counts = wanted[self.row], self.counts[wanted]
         row = np.repeat(np.arange(len(counts)), counts)
-        return SparseRows(
-            self.rows[wanted], row, self.ids[tokens], self.probs[torch.from_numpy(tokens)], counts
-        )
+        return SparseRows(self.rows[wanted], row, self.ids[tokens], self.probs[tokens], counts)
 
 
 @dataclass(frozen=True)
@@ -168,16 +167,17 @@ class DraftProbs:
 
     def of(self, tokens: Tokens) -> Float[Tensor, "b n"]:
         """The mass that each row gives to its token."""
-        found = (
-            torch.where(self.fresh.ids == tokens[..., None], self.fresh.probs, 0).sum(-1) + self.fresh.floor
-        )
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
-        at = rows, self.slot.clamp(min=0)
-        peak, floor, total, divisor, *only = (part[at][..., 0] for part in self.last.tensors[1:])
-        numbers = self.last.logits[(*at, tokens)].to(self.last.dtype)
+        slot = self.slot.clamp(min=0)
+        at = slot + self.last.logits.shape[1] * rows if len(tokens) > 1 else slot
+        peak, floor, total, divisor, *only = (part.take(at) for part in self.last.tensors[1:])
+        numbers = self.last.logits[rows, slot, tokens].to(self.last.dtype)
         inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
-        return torch.where(self.slot >= 0, carried, found)
+        if not self.fresh.ids.shape[-1]:
+            return torch.where(self.slot >= 0, carried, self.fresh.floor)
+        named = torch.where(self.fresh.ids == tokens[..., None], self.fresh.probs, 0).sum(-1)
+        return torch.where(self.slot >= 0, carried, named + self.fresh.floor)
 
     def dense(self) -> Probs:
         """As ``[b n v]``."""
