@@ -16,11 +16,11 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.decoding.api import strategies_of
+from vidjacobi.decoding.commit import Evaluated
 from vidjacobi.decoding.prefill import start
 from vidjacobi.decoding.recipe import Clips, Recipe
 from vidjacobi.decoding.state import tensors_of
 from vidjacobi.decoding.step import evaluate, step
-from vidjacobi.decoding.verify import Evaluated
 from vidjacobi.decoding.window import PassSize, plan_window
 from vidjacobi.sampling.probs import SamplingParams
 

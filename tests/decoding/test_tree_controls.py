@@ -9,6 +9,7 @@ from sample_checks import Setting, p_value, seed_of
 from torch import Tensor
 
 from vidjacobi.decoding import jacobi
+from vidjacobi.decoding.commit import verify_siblings
 from vidjacobi.decoding.draft import DeviceInputs
 from vidjacobi.decoding.recipe import Recipe, Strategies
 from vidjacobi.decoding.step import STEP, StepFunctions
@@ -25,7 +26,6 @@ from vidjacobi.decoding.strategies.draft_tree import (
 from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs, Uniform
 from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.decoding.trace import Decoded, finish
-from vidjacobi.decoding.verify import verify_siblings
 from vidjacobi.models.protocol import TreeModel
 from vidjacobi.sampling.noise import Purpose
 from vidjacobi.sampling.probs import SamplingParams, gumbel_max, probability, residual

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from vidjacobi.decoding.commit import Evaluated
 from vidjacobi.decoding.cuda_graph import GraphRecorder, GraphRunner
+from vidjacobi.decoding.draft import CarriedProbs
 from vidjacobi.decoding.recipe import BUCKET, Recipe
 from vidjacobi.decoding.state import DecodeState, longer
 from vidjacobi.decoding.step import StepFunctions, StepOutput, evaluate, step
 from vidjacobi.decoding.trace import Clock
-from vidjacobi.decoding.verify import CarriedProbs, Evaluated
 from vidjacobi.decoding.window import PassPlan, PassSize, PassTables
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, check_members

@@ -7,10 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vidjacobi.decoding.commit import Evaluated
+from vidjacobi.decoding.draft import CarriedProbs
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import map_tensors, tensors_of
 from vidjacobi.decoding.step import StepFunctions
-from vidjacobi.decoding.verify import CarriedProbs, Evaluated
 from vidjacobi.decoding.window import PassTables
 from vidjacobi.models.protocol import Cache
 

@@ -47,15 +47,22 @@ class DeviceInputs:
     fed: ModelInputs
 
 
+@dataclass(frozen=True)
+class CarriedProbs:
+    """What stays on the device from pass to pass: ``DecodeState.probs`` and ``DecodeState.frame_probs``."""
+
+    last: TruncatedProbs | None
+    of_frame: FrameProbsCache | None
+
+
 def draft(
     recipe: Recipe,
     tables: PassTables,
-    probs: TruncatedProbs | None,
-    frame_probs: FrameProbsCache | None,
+    carried: CarriedProbs,
     draw_siblings: Callable[..., Siblings],
     slots: int,
 ) -> DeviceInputs:
-    """Everything before the forward call. ``probs``: of the last pass, which its redrafts follow."""
+    """Everything before the forward call."""
     noise, positions, some = tables.noise, tables.targets, tables.some
     if some is not None:
         positions = positions[:, some]
@@ -68,7 +75,7 @@ def draft(
             noise=noise,
             purpose=recipe.strategies.coupling.draft_noise,
             grid=recipe.grid,
-            frame_probs=frame_probs,
+            frame_probs=carried.of_frame,
             vocab_size=recipe.model.vocab_size,
         )
     )
@@ -77,11 +84,11 @@ def draft(
         tokens = tokens[:, tables.column]
     drafts = torch.where(tables.fresh, tokens, tables.drafts)
     draft_probs = None
-    if probs is not None:
+    if carried.last is not None:
         if some is not None and tables.column is not None:
             fresh = SparseProbs(fresh.ids[:, tables.column], fresh.probs[:, tables.column], fresh.floor)
         # q of a draft that was kept is the p of the last pass, which its redraft was drawn from
-        draft_probs = DraftProbs(probs, tables.carried, fresh, recipe.model.vocab_size)
+        draft_probs = DraftProbs(carried.last, tables.carried, fresh, recipe.model.vocab_size)
     siblings = grow_tree(recipe, tables, drafts, draft_probs, draw_siblings)
     fed = model_inputs(recipe, tables, drafts, siblings, slots)
     return DeviceInputs(tables, drafts, draft_probs, siblings, fed)

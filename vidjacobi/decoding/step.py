@@ -1,7 +1,7 @@
 """One pass on one screen: choose a window, evaluate it, read what came out, commit.
 
 The host keeps the books, a few hundred whole numbers, and the device evaluates: drafts, the forward call, verdicts
-(draft.py, verify.py). They meet twice in a pass: the host tells the device about the window, and reads the verdicts.
+(draft.py, commit.py). They meet twice in a pass: the host tells the device about the window, and reads the verdicts.
 """
 
 from collections.abc import Callable
@@ -13,23 +13,24 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.commit import StepInputs, Verdict, commit
-from vidjacobi.decoding.draft import DeviceInputs, draft
-from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, write
-from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
-from vidjacobi.decoding.strategies.verifiers import accept_prefix
-from vidjacobi.decoding.trace import Clock, PassRecord
-from vidjacobi.decoding.verify import (
-    CarriedProbs,
+from vidjacobi.decoding.commit import (
     Evaluated,
     Judged,
+    StepInputs,
     TreeCheck,
+    Verdict,
+    commit,
     move_accepted_sibling,
     remember,
     verify,
     verify_siblings,
 )
+from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs, draft
+from vidjacobi.decoding.recipe import Recipe
+from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, write
+from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
+from vidjacobi.decoding.strategies.verifiers import accept_prefix
+from vidjacobi.decoding.trace import Clock, PassRecord
 from vidjacobi.decoding.window import (
     PassPlan,
     PassSize,
@@ -84,7 +85,7 @@ def evaluate(
 ) -> Evaluated:
     """What the device does. ``slots``: how many of the cache are read."""
     # 1. Draft: a draft for each position of the window that the last window did not hold.
-    inputs = draft(recipe, tables, carried.last, carried.of_frame, using.draw_siblings, slots)
+    inputs = draft(recipe, tables, carried, using.draw_siblings, slots)
     # 2. Forward: one call of the model evaluates all drafts.
     logits = using.forward(recipe, inputs, cache)
     # 3. Verify: which drafts may stay, what stands in their place if not, and redrafts.

@@ -8,12 +8,13 @@ There are two paths, which give the same tokens (``is_sparse`` decides):
 """
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from vidjacobi.sampling import dense, sparse_cutoffs
+from vidjacobi.sampling import sparse_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import SamplingParams, SparseProbs, normalise, probs_dtype, weights_of
 from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
@@ -32,7 +33,7 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = F
 
     ``fused``: in a pass that a compiler takes (``Recipe.fused``), or that is counted as if one did.
     """
-    if sparse_cutoffs.is_small(logits, sampling) and not fused:
+    if not fused and takes_sparse_path(logits) and sparse_cutoffs.is_small(logits, sampling):
         return sparse_cutoffs.cut_small(logits, sampling)
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
     divisor = torch.full_like(peak, sampling.divisor)
@@ -41,7 +42,15 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = F
         return TruncatedProbs(logits, peak, peak, torch.ones_like(peak), divisor, likeliest, fused=fused)
     # where they end is not known yet
     probs = TruncatedProbs(logits, peak, peak, peak, divisor, fused=fused)
-    return (sparse_cutoffs if is_sparse(probs) else dense).cut(probs, sampling)
+    found: TruncatedProbs = (sparse_cutoffs if is_sparse(probs) else whole()).cut(probs, sampling)
+    return found
+
+
+def whole() -> ModuleType:
+    """dense.py, which a CPU does without."""
+    from vidjacobi.sampling import dense
+
+    return dense
 
 
 def is_sparse(probs: TruncatedProbs) -> bool:
@@ -62,12 +71,14 @@ def draw(
     """
     if is_sparse(target):
         return draw_sparse(target, noise, purpose, drawn, wanted)
-    return dense.draw(target, noise, purpose, drawn)
+    drawn_tokens: Tokens = whole().draw(target, noise, purpose, drawn)
+    return drawn_tokens
 
 
 def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
-    return (sparse_top_k if is_sparse(probs) else dense.top_k_probs)(probs, keep)
+    found: SparseProbs = (sparse_top_k if is_sparse(probs) else whole().top_k_probs)(probs, keep)
+    return found
 
 
 def portions(probs: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:

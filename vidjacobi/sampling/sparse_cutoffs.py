@@ -22,7 +22,7 @@ from vidjacobi.sampling.probs import (
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs, from_tensors, takes_sparse_path
+from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs, from_tensors
 from vidjacobi.shapes import Logits
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
@@ -69,8 +69,7 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
 
 def is_small(logits: Logits, sampling: SamplingParams) -> bool:
     """Whether ``cut_small`` makes these probs."""
-    small = logits.shape[-1] <= SMALL and logits.numel() > 0 and takes_sparse_path(logits)
-    return small and sampling.top_p < 1 and not sampling.greedy
+    return logits.shape[-1] <= SMALL and logits.numel() > 0 and sampling.top_p < 1 and not sampling.greedy
 
 
 @np.errstate(invalid="ignore")  # rows of NaN or infinity, which the decoders refuse
