@@ -108,8 +108,7 @@ def check_length(config: EvalConfig, extractor: Extractor) -> None:
     if frames < least:
         raise InvalidArgument(
             f"{extractor.label} needs clips of at least {number_of(least, 'frame')}, and {frames} "
-            f"{words}: raise --frames, or "
-            "take the context in with --fvd-frames all"
+            f"{words}: raise --frames{', or take the context in with --fvd-frames all' * (config.shown == 'pred')}"
         )
 
 

@@ -29,7 +29,12 @@ def test_done_total_and_the_time_left(tmp_path: Path, monkeypatch: pytest.Monkey
     log.append(row("a", 0))
     log.append(row("a", 1))
     log.append(ManifestRow("short", status=SKIPPED))
-    log.close()
     tally.look()
     # one future each 30 s; of a and short, which were seen, one on the average, and so many are expected of b
     assert tally.line() == "4 of 5 futures done (2.0 a minute, about 00:30 left), 1 skipped"
+    log.append(row("before", 0))  # its files were damaged: it is made again, and counts once
+    log.close()
+    now[0] += 30
+    tally.look()
+    assert tally.outlook.before == 1
+    assert tally.line().startswith("4 of ")

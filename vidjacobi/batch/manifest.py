@@ -8,6 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -181,6 +182,12 @@ class FinishedItems:
         return Counter(
             {DONE: sum(map(len, self._done.values())), SKIPPED: len(self._skipped), FAILED: self._failed}
         )
+
+    def copy(self) -> "FinishedItems":
+        """As it is now, whatever is forgotten later."""
+        made = copy(self)
+        made._done = dict(self._done)
+        return made
 
     def items(self, episode: str) -> list[Item]:
         """The futures of an episode that are finished."""

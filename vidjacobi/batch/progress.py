@@ -7,12 +7,21 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
 
 from tqdm import tqdm
 
-from vidjacobi.batch.manifest import DONE, FAILED, LOGS, ROWS, SKIPPED, FinishedItems, label_of
+from vidjacobi.batch.manifest import (
+    DONE,
+    FAILED,
+    LOGS,
+    ROWS,
+    SKIPPED,
+    FinishedItems,
+    ManifestRow,
+    label_of,
+)
 from vidjacobi.datasets import Entry
 from vidjacobi.errors import VidjacobiError, number_of
 from vidjacobi.output.rows import new_lines
@@ -27,7 +36,8 @@ class Outlook:
     The episodes are counted by a thread of its own, because a listing opens no video but may still take a while.
 
     Attributes:
-        before: futures of this shard that earlier runs had done; complete once ``listed`` is.
+        before: futures of this shard that earlier runs had done and this one has not made again; complete once
+            ``listed`` is.
         listed: episodes of the shard; None until they are counted.
     """
 
@@ -35,14 +45,18 @@ class Outlook:
         self.before = 0
         self.listed: int | None = None
         self._samples = samples
-        self._complete = self._to_do = 0
+        self._to_do = 0
+        self._complete: dict[str, int] = {}  # futures of each episode that had nothing left to do
         self._expected: dict[str, int] = {}  # futures of each episode that this run has come to
         self._stop = Event()
         self._thread: Thread | None = None
+        self._finished: FinishedItems | None = None  # at the begin of this run
+        self._counting = Lock()
 
     def count(self, entries: Iterable[Entry], finished: FinishedItems) -> None:
         """Begin to count the shard's entries, and what is finished of them."""
-        self._thread = Thread(target=self._count, args=(entries, finished), name="count", daemon=True)
+        self._finished = finished.copy()
+        self._thread = Thread(target=self._count, args=(entries, self._finished), name="count", daemon=True)
         self._thread.start()
 
     def wait(self) -> int:
@@ -55,9 +69,15 @@ class Outlook:
         """Count no further."""
         self._stop.set()
 
-    def see(self, episode: str, futures: int) -> None:
-        """Take note of an episode that this run has come to, and of how many futures it has."""
-        self._expected[episode] = max(futures, self._expected.get(episode, 0))
+    def see(self, row: ManifestRow) -> None:
+        """Take note of what this run has come to: of the row's episode, and of how many futures it has."""
+        futures, episode = (row.starts or 0) * self._samples, row.episode
+        with self._counting:
+            self._expected[episode] = max(futures, self._expected.get(episode, 0))
+            if self._complete.pop(episode, None) is not None:  # its files were gone or damaged
+                self._to_do += 1
+            if row.status == DONE and self._finished and self._finished.done(*row.item):
+                self.before -= 1
 
     @property
     def total(self) -> int | None:
@@ -66,7 +86,7 @@ class Outlook:
             return None
         seen, expected = len(self._expected), sum(self._expected.values())
         mean = expected / seen if seen else self._samples
-        return round(self._complete + expected + max(0, self._to_do - seen) * mean)
+        return round(sum(self._complete.values()) + expected + max(0, self._to_do - seen) * mean)
 
     def _count(self, entries: Iterable[Entry], finished: FinishedItems) -> None:
         listed = 0
@@ -75,12 +95,14 @@ class Outlook:
                 if self._stop.is_set():
                     return
                 done = len(finished.items(entry.id))
+                complete = finished.complete(entry.id, self._samples)
                 listed += 1
-                self.before += done
-                if finished.complete(entry.id, self._samples):
-                    self._complete += done
-                else:
-                    self._to_do += 1
+                with self._counting:
+                    self.before += done
+                    if complete and entry.id not in self._expected:
+                        self._complete[entry.id] = done
+                    else:
+                        self._to_do += 1
             self.listed = listed
 
 
@@ -97,7 +119,7 @@ class ProgressTracker:
         # by file, the bytes that are counted or were there before this run
         self._read = {path: path.stat().st_size for path in self._logs()}
         self.counts: Counter[str] = Counter()
-        self.outlook, self._samples = Outlook(samples), samples
+        self.outlook = Outlook(samples)
         self._began = self._told = time.monotonic()
         self._bar = tqdm(desc="futures", disable=None, dynamic_ncols=True, bar_format=_BAR)
 
@@ -109,7 +131,7 @@ class ProgressTracker:
                 with suppress(ValueError, RecursionError):  # a line of a later version, or none of ours
                     row = ROWS.row_of(json.loads(line))
                     self.counts[row.status] += 1
-                    self.outlook.see(row.episode, (row.starts or 0) * self._samples)
+                    self.outlook.see(row)
         if not self._bar.disable:
             self._show()
         elif time.monotonic() - self._told > _EVERY:
