@@ -75,8 +75,10 @@ def _out_of_order(
 ) -> Times:
     back = int((steps < 0).sum())
     if back <= max(1, _RESTARTS * n):
+        place = f", first at frame {int((steps < 0).argmax()) + 1}" if len(values) == n else ""
         note, usual = (
-            f"its clock goes back {_times(back)} (was it joined?); its frames follow each other evenly",
+            f"its clock goes back {_times(back)}{place} (was it joined? if "
+            "packets are lost, frames there may show traces of others); its frames follow each other evenly",
             steps[steps > 0],
         )
     else:
