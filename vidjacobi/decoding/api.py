@@ -235,6 +235,11 @@ def check_clips(model: VideoModel, contexts: Sequence[Int[Tensor, "_"]], counts:
                 f"{len(row)} context + {number_of(count, 'new token')} exceed the model's "
                 f"{number_of(model.max_positions, 'position')}"
             )
+        if len(row) < len(model.prefix_tokens):
+            raise InvalidArgument(
+                f"a context of {number_of(len(row), 'token')} ends among the model's special tokens "
+                f"{list(model.prefix_tokens)}: give them all"
+            )
         low, high = int(row.min()), int(row.max())
         if low < 0 or high >= max(model.vocab_size, *(1 + special for special in (*model.prefix_tokens, -1))):
             raise InvalidArgument(

@@ -82,7 +82,8 @@ def prefill(recipe: Recipe, clips: Clips, cache: Cache) -> Prefilled:
     if keep:
         keep = min(keep, recipe.model.vocab_size)
         dtype = probs_dtype(recipe.model.dtype)
-        frame_probs = FrameProbsCache.of_context(context, frame, keep, dtype, starts)
+        special = len(recipe.model.prefix_tokens)
+        frame_probs = FrameProbsCache.of_context(context, frame, keep, dtype, starts, special)
     rows = width - clips.shortest + (min(frame, clips.shortest) if keep else 1)
     position = width - rows + 1  # whose probs the first row gives
     finite, first_logits = context.new_ones(len(context), dtype=torch.bool), None

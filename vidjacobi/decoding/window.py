@@ -65,7 +65,8 @@ class PassTables:
         fresh: targets that the last window did not hold, whose drafts are new.
         carried: the slot of the others in the last window, -1 for fresh ones.
         some: slots that are fresh in any clip, ``column``: of each slot its place among them; None: all slots.
-        table, known: tokens of all positions, and which of them are decided or hold a draft.
+        table, known: tokens of all positions, and which of them are decided or hold a draft; special
+            tokens are none of these, since no rule may draft one.
         remembered: the place of each target in a frame, the number of places for what is not to be kept.
         siblings: targets that may have some. ``sibling_slot``: the first cache slot for them.
         noise: of the targets; ``noise_after``: of the positions after the first of them, with a draft tree.
@@ -168,6 +169,7 @@ def pass_tables(
     fresh = valid & (carried < 0)
     known = decided.copy()
     known[every, targets] |= carried >= 0
+    known[:, : len(recipe.model.prefix_tokens)] = False
     fed = fed_positions(recipe, state, window)
     slot_of = np.full(tokens.shape, -1)
     row, slot = fresh.nonzero()

@@ -55,16 +55,22 @@ class FrameProbsCache:
         keep: int,
         dtype: torch.dtype,
         lengths: Counts | None = None,
+        special: int = 0,
     ) -> "FrameProbsCache":
-        """The cache before the first pass; shorter contexts are padded on the right."""
+        """The cache before the first pass; shorter contexts are padded on the right.
+
+        The first ``special`` tokens are never drafted. A place before them holds the first token after them, or
+        token 0 where the context has none.
+        """
         batch, width = context.shape
         lengths = torch.full((batch,), width, device="cpu") if lengths is None else lengths
         # The newest position of each place before the context's end. Example: frames of 4 tokens and a context
         # of 6 (positions 0-5). Places 0 and 1 were last seen at 4 and 5, places 2 and 3 at 2 and 3.
         place = torch.arange(frame_tokens, device="cpu")
         newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - place) % frame_tokens
-        newest = torch.nn.functional.pad(newest.clamp(min=0), (0, 1))
-        ids = context.gather(1, newest.to(context.device))[..., None].repeat(1, 1, keep)
+        newest = torch.nn.functional.pad(newest.clamp(min=special), (0, 1), value=special)
+        held = torch.nn.functional.pad(context, (0, 1))
+        ids = held.gather(1, newest.to(context.device))[..., None].repeat(1, 1, keep)
         probs = torch.zeros(batch, frame_tokens + 1, keep, dtype=dtype, device=context.device)
         probs[..., 0] = 1
         return cls(ids, probs)
@@ -112,7 +118,7 @@ class DraftContext:
 
     Attributes:
         tokens: decided tokens and drafts of the clip by position; meaningless where not ``known``.
-        known: positions that are decided or hold a draft.
+        known: positions that are decided or hold a draft, and are no special tokens, which none may draft.
         positions: of the window. Known ones get a draft too, which is not used (static shapes).
         noise: of the window.
         purpose: which noise the coupling wants a first draft to be drawn with.
