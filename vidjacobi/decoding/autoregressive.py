@@ -14,7 +14,7 @@ from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.kinds import checked_logits
 from vidjacobi.models.protocol import Cache
-from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
+from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import gumbel_max, is_finite, logits_to_probs, probs_dtype
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
@@ -87,8 +87,7 @@ def next_inputs(
 
 def draw_next(recipe: Recipe, clips: Clips, logits: Logits, count: int) -> tuple[Tokens, Bool[Tensor, ""]]:
     """New token number ``count`` of each clip, and whether its logits ``[b 1 v]`` were finite."""
-    roots = noise_roots(clips.seeds, clips.noise_keys)
-    noise = Noise(roots, clips.starts[:, None] + count, 0 * roots, probs_dtype(logits.dtype))
+    noise = Noise(clips.roots, clips.starts[:, None] + count, 0 * clips.roots, probs_dtype(logits.dtype))
     probs = logits_to_probs(logits, recipe.sampling)
     exponential = noise.on(logits.device).exponential(Purpose.GUMBEL, probs.shape[-1])
     return gumbel_max(probs, exponential), is_finite(logits).all()

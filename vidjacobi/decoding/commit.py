@@ -4,8 +4,8 @@ The first half runs on the device, and waits for nothing; the second half is boo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs
 from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState, Window, write
+from vidjacobi.decoding.state import DecodeState, Window, with_fields, write
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeBranch
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
@@ -102,22 +102,25 @@ def verify_siblings(
     recipe: Recipe, inputs: DeviceInputs, evidence: DraftEvidence, verdict: Redraft, logits: Logits
 ) -> TreeBranch:
     """Let the verifier choose among the siblings of the first rejected draft. ``logits``: after each sibling."""
-    tables, verifier = inputs.tables, recipe.strategies.verifier
+    tables, verifier = inputs.tables, cast(TreeVerifier, recipe.strategies.verifier)
     assert inputs.siblings is not None
-    assert isinstance(verifier, TreeVerifier)
     depth, width = inputs.siblings.tokens.shape[1:]
     rejected = tables.valid & ~verdict.kept
     slot = rejected.long().argmax(-1, keepdim=True)  # of the first one
     level = rejected.any(-1) & (slot[:, 0] < depth)
     slot = slot.clamp(max=depth - 1)
+    position, corrected = tables.targets.gather(1, slot)[:, 0], verdict.tokens.gather(1, slot)
+    looks = not recipe.fused and on_host(level)  # whether it may be looked at if there is anything to do
+    if looks and not level.numpy().any():
+        return TreeBranch(position, level, corrected, level, slot[:, 0], None, corrected)
     beside = slot[..., None].expand(-1, -1, width)
     reads = verifier.reads_draft_probs
     found = verifier.choose_sibling(
         RejectedDraft(
-            target_probs=evidence.target_probs.slots(slot).dense() if reads else None,
+            target_probs=evidence.target_probs.dense_slots(slot) if reads else None,
             draft_probs=evidence.draft_probs.slots(slot).dense() if reads else None,
             draft=evidence.drafts.gather(1, slot),
-            corrected=verdict.tokens.gather(1, slot),
+            corrected=corrected,
             siblings=inputs.siblings.tokens.gather(1, beside)[:, 0],
             exists=inputs.siblings.exist.gather(1, beside)[:, 0],
             noise=tables.noise.at(slot),
@@ -125,8 +128,7 @@ def verify_siblings(
     )
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
-    position = tables.targets.gather(1, slot)[:, 0]
-    if not recipe.fused and on_host(hit) and not hit.numpy().any():
+    if looks and not hit.numpy().any():
         return TreeBranch(position, level, found.tokens, hit, node, None, found.tokens)
     # The pass has the logits after every sibling: those after the accepted one decide one token more.
     after = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))
@@ -137,10 +139,10 @@ def verify_siblings(
 
 def move_accepted_sibling(recipe: Recipe, inputs: DeviceInputs, judged: Judged, cache: Cache) -> None:
     """Move the cache entry of the accepted sibling to its position; onto itself where there is none."""
-    branch, model = judged.branch, recipe.model
+    branch = judged.branch
     if branch is None or branch.probs is None or not recipe.moves_entries:
         return
-    assert isinstance(model, TreeModel)
+    model = cast(TreeModel, recipe.model)
     source = inputs.fed.slots[:, inputs.drafts.shape[1] :].gather(1, branch.node[:, None])
     model.move(cache, source, torch.where(branch.hit[:, None], branch.position[:, None], source))
 
@@ -202,7 +204,7 @@ def commit(recipe: Recipe, inputs: StepInputs, verdict: Verdict) -> tuple[Decode
     before, window = inputs.state, inputs.window
     used = window.used.numpy().any(-1)
     # 1. Tokens: decided ones and redrafts. Every draft of the window now follows the p of this pass.
-    after = replace(
+    after = with_fields(
         before,
         window=window,
         tokens=write(before.tokens, window.targets, verdict.tokens, window.valid),
@@ -219,7 +221,7 @@ def commit(recipe: Recipe, inputs: StepInputs, verdict: Verdict) -> tuple[Decode
     after, record = account(inputs, after, verdict.prefix)
     lanes = recipe.strategies.lanes
     if after.lane_state is not None and isinstance(lanes, StatefulLanes):
-        after = replace(after, lane_state=lanes.update(after.lane_state, record.decided))
+        after = with_fields(after, lane_state=lanes.update(after.lane_state, record.decided))
     return after, record
 
 
@@ -232,7 +234,7 @@ def take_branch(state: DecodeState, branch: TreeBranch, moves: bool) -> DecodeSt
     there = (here + 1).clamp(max=state.tokens.shape[1] - 1)  # of a finished clip: nothing happens
     level, hit = branch.level[:, None], branch.hit[:, None]
     tokens = write(state.tokens, here, branch.token, level)
-    return replace(
+    return with_fields(
         state,
         tokens=write(tokens, there, branch.next_token, hit),
         decided=write(state.decided, there, True, hit),
@@ -286,8 +288,7 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
         pending.sum(-1),
         evaluated * (passes - before.passes.numpy()),
     )
-    of_host: dict[str, Any] = {name: torch.from_numpy(array) for name, array in marked.items()}
-    state = replace(after, **of_host)
+    state = with_fields(after, **{name: torch.from_numpy(array) for name, array in marked.items()})
     return state, PassRecord(*map(torch.from_numpy, counts))
 
 

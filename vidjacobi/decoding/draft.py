@@ -5,6 +5,7 @@ Nothing here waits for the device, and in compiled code no shape depends on a va
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
@@ -107,10 +108,11 @@ def grow_tree(
     if tree is None or not depth:
         return None
     assert draft_probs is not None
-    assert isinstance(verifier, TreeVerifier)
     level = torch.arange(depth, device=drafts.device).expand(len(drafts), -1)
     probs = draft_probs.slots(level).dense()
-    exponential = tables.noise.at(level).exponential_where(verifier.sibling_noise, probs > 0)
+    exponential = tables.noise.at(level).exponential_where(
+        cast(TreeVerifier, verifier).sibling_noise, probs > 0
+    )
     found = draw_siblings(probs, drafts[:, :depth], tree.width - 1, exponential)
     # the last position has no token after it, so siblings there could decide nothing more
     return replace(found, exist=found.exist & tables.siblings[..., None])

@@ -255,8 +255,9 @@ def show(watch: Watch, output: StepOutput) -> None:
     The first new token, which the prefill decides, is never shown.
     """
     window, branch, logits = output.state.window, output.branch, output.logits
-    size, device = output.new.shape[1], logits.device
-    watch(window.targets[:, :size].to(device), output.new.to(device), logits[:, :size])
+    size, device = window.width, logits.device
+    new = window.valid & (output.state.decided & ~output.decided).gather(1, window.targets)
+    watch(window.targets.to(device), new.to(device), logits[:, :size])
     if branch:
         row = branch.node[:, None, None].expand(-1, -1, logits.shape[-1])
         watch(branch.position[:, None] + 1, branch.hit[:, None], logits[:, size:].gather(1, row))

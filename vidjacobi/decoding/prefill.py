@@ -1,7 +1,7 @@
 """The first pass: feed the contexts, decide the first token, remember the probs that drafts will come from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from vidjacobi.decoding.strategies.drafts import FrameProbsCache, places_of
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.kinds import checked_chunks
 from vidjacobi.models.protocol import Cache
-from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
+from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs, from_tensors
@@ -121,9 +121,9 @@ def first_state(
     """The state before the first window, from what the prefill left of each clip."""
     parts, starts, ends = recipe.strategies, clips.starts, clips.ends
     none = starts.new_zeros(len(clips), recipe.columns)
-    one, roots = torch.ones_like(starts), noise_roots(clips.seeds, clips.noise_keys)
+    one = torch.ones_like(starts)
     probs = to_truncated_probs(prefilled.first_logits, recipe.sampling)
-    own = noise(roots, starts[:, None], 0 * one, probs.dtype).on(recipe.model.device)
+    own = noise(clips.roots, starts[:, None], 0 * one, probs.dtype).on(recipe.model.device)
     # the one read of the contexts and of the first token
     first, context, finite = to_host([draw(probs, own, Purpose.GUMBEL), clips.context, prefilled.finite])
     tokens = none.clone()
@@ -133,7 +133,7 @@ def first_state(
     width = min(recipe.chain, recipe.columns)
     lanes = parts.lanes
     return DecodeState(
-        roots=roots,
+        roots=clips.roots,
         starts=starts,
         ends=ends,
         tokens=tokens,
@@ -162,4 +162,7 @@ def unread(like: TruncatedProbs, width: int, siblings: int) -> TruncatedProbs:
     made = {id(like.logits): like.logits.new_ones(rows, width + siblings, vocab_size)[:, :width]}
     for part in like.tensors[1:]:
         made.setdefault(id(part), part.new_ones(rows, width, *part.shape[2:]))
-    return from_tensors(made[id(part)] for part in like.tensors)
+    found = from_tensors(made[id(part)] for part in like.tensors)
+    if like.table is None:
+        return found
+    return replace(found, table=like.table.new_ones(rows, width, vocab_size))

@@ -24,6 +24,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.registry import build
+from vidjacobi.sampling.noise import noise_roots
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
@@ -205,6 +206,11 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.noise_keys)
+
+    @cached_property
+    def roots(self) -> Counts:
+        """What keys all noise of each clip."""
+        return noise_roots(self.seeds, self.noise_keys)
 
     @property
     def ragged(self) -> bool:

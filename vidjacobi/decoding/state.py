@@ -131,6 +131,14 @@ class DecodeState:
         return source(self.roots, positions, self.passes, dtype)
 
 
+def with_fields(state: DecodeState, **fields: Any) -> DecodeState:
+    """``dataclasses.replace`` at a fifth of its time: a pass does it a few times."""
+    changed = object.__new__(DecodeState)
+    changed.__dict__.update(state.__dict__)
+    changed.__dict__.update(fields)
+    return changed
+
+
 def write(table: Tensor, positions: Positions, values: Tensor | bool, where: Mask) -> Tensor:
     """The table by position with some values replaced."""
     written = table.numpy().copy()

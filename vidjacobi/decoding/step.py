@@ -27,7 +27,7 @@ from vidjacobi.decoding.commit import (
 )
 from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs, draft
 from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, write
+from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, with_fields, write
 from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
 from vidjacobi.decoding.strategies.verifiers import accept_prefix
 from vidjacobi.decoding.trace import Clock, PassRecord
@@ -47,13 +47,13 @@ from vidjacobi.shapes import Logits
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a pass made of a state. ``new``: the slots of its window whose targets it decided."""
+    """What a pass made of a state. ``decided``: what was decided before."""
 
     state: DecodeState
     record: PassRecord
     plan: PassPlan
     logits: Logits
-    new: Bool[Tensor, "b m"]
+    decided: Bool[Tensor, "b p"]
     branch: TreeBranch | None
 
 
@@ -135,9 +135,7 @@ def step(
     inputs, verdict = read(recipe, state, window, found)
     # 4. Commit: write down what was decided, and plan the next pass.
     after, record = using.commit(recipe, inputs, verdict)
-    new = after.decided & ~state.decided
-    new = window.valid & new.gather(1, window.targets)
-    return StepOutput(after, record, plan_window(recipe, after), found.logits, new, found.branch)
+    return StepOutput(after, record, plan_window(recipe, after), found.logits, state.decided, found.branch)
 
 
 def read(recipe: Recipe, state: DecodeState, window: Window, found: Evaluated) -> tuple[StepInputs, Verdict]:
@@ -152,7 +150,7 @@ def read(recipe: Recipe, state: DecodeState, window: Window, found: Evaluated) -
         branch = TreeBranch(position, level, token, hit, branch.node, branch.probs, next_token)
     prefix = accept_prefix(kept, window.valid, window.lane, window.corrects)
     tokens = torch.from_numpy(np.where(prefix.decided.numpy(), tokens.numpy(), redraft.numpy()))
-    drafted = replace(state, tokens=write(state.tokens, window.targets, drafts, window.valid))
+    drafted = with_fields(state, tokens=write(state.tokens, window.targets, drafts, window.valid))
     verdict = Verdict(
         found.evidence, found.carried.last, found.carried.of_frame, prefix, tokens, branch, finite
     )

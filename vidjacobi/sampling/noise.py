@@ -11,6 +11,7 @@ fifth of torch's, and in torch's signed ones elsewhere and in compiled code.
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +33,10 @@ class Purpose(IntEnum):
     SIBLING_ACCEPT = 7  # uniforms of their rejection tests
 
 
-SPARSE_FROM = 1024  # vocabulary from which it pays to make the noise of a nucleus only
+SPARSE_FROM = 256  # vocabulary from which it pays to make the noise of a nucleus only
 
+HALF, GOLDEN32 = np.uint64(32), np.uint32(0x9E3779B9)
+SHIFTS32, FACTORS32 = np.array([16, 15], np.uint32), np.array([0x7FEB352D, 0x846CA68B], np.uint32)
 # Of splitmix64, in numpy's own type: to make them anew would take as long as to use them.
 GOLDEN, EIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(8)
 SHIFTS, FACTORS = (
@@ -42,6 +45,8 @@ SHIFTS, FACTORS = (
 )
 
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
+PURPOSES = np.array(list(Purpose), np.uint64)[:, None, None]
+CHANGING = np.array([purpose - 1 for purpose in Purpose if purpose not in FIXED])
 
 
 def noise_key(*parts: object) -> int:
@@ -98,17 +103,21 @@ class Noise:
     def __init__(self, roots: Counts, positions: Positions, passes: Counts, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._roots, self._positions, self._passes = roots, positions, passes
-        self._made: dict[Purpose, Positions] = {}
+        self._keys: Int[Tensor, "q b n"] | None = None
 
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
-        if purpose not in self._made:
-            roots, passes = unsigned(self._roots)[:, None], unsigned(self._passes)[:, None]
-            keys = _splitmix64(roots ^ _splitmix64(unsigned(self._positions) * EIGHT + np.uint64(purpose)))
-            if purpose not in FIXED:
-                keys = _splitmix64(keys ^ _splitmix64(passes))
-            self._made[purpose] = torch.from_numpy(keys.view(np.int64))
-        return self._made[purpose]
+        if self._keys is None:
+            self._keys = self._hashed()
+        return self._keys[purpose - 1]
+
+    def _hashed(self) -> Int[Tensor, "q b n"]:
+        """The keys of all purposes, in their order: at once, since the numbers are few and the operations many."""
+        roots, passes = unsigned(self._roots)[:, None], unsigned(self._passes)[:, None]
+        keys = _splitmix64(roots ^ _splitmix64(unsigned(self._positions) * EIGHT + PURPOSES))
+        of_pass = _splitmix64(keys[CHANGING] ^ _splitmix64(passes))
+        keys[CHANGING] = of_pass
+        return torch.from_numpy(keys.view(np.int64))
 
     def at(self, slots: Int[Tensor, "b m"]) -> "Noise":
         """The noise of some of the positions."""
@@ -161,9 +170,11 @@ class Noise:
         """
         if mask.device.type != "cpu" or mask.shape[-1] < SPARSE_FROM:
             return self.exponential(purpose, mask.shape[-1])
-        clip, slot, ids = mask.nonzero(as_tuple=True)
-        made = exponential_of(self.keys(purpose)[clip, slot], ids.to(torch.int32), self.dtype)
-        return torch.ones(mask.shape, dtype=self.dtype).index_put_((clip, slot, ids), made)
+        clip, slot, ids = at = mask.numpy().nonzero()
+        keys = torch.from_numpy(self.keys(purpose).numpy()[clip, slot])
+        numbers = torch.ones(mask.shape, dtype=self.dtype)
+        numbers.numpy()[at] = exponential_of(keys, torch.from_numpy(ids), self.dtype).numpy()
+        return numbers
 
     def exponential_for(
         self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
@@ -171,9 +182,18 @@ class Noise:
         """The same numbers for some tokens of some rows, counted through all clips."""
         return exponential_of(self.keys(purpose).flatten()[rows], ids, self.dtype)
 
-    def exponential_at(self, purpose: Purpose, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
-        """The same numbers for the tokens ``ids`` only."""
-        return exponential_of(self.keys(purpose)[..., None], ids.to(torch.int32), self.dtype)
+    def exponential_at(
+        self, purpose: Purpose, ids: Int[Tensor, "b n k"], mask: Bool[Tensor, "b n k"] | None = None
+    ) -> Float[Tensor, "b n k"]:
+        """The same numbers for the tokens ``ids`` only; where ``mask`` does not hold they may be 1."""
+        keys = self.keys(purpose)
+        if mask is None or not on_host(keys):
+            return exponential_of(keys[..., None], ids, self.dtype)
+        clip, slot, _ = at = mask.numpy().nonzero()
+        some = torch.from_numpy(keys.numpy()[clip, slot]), torch.from_numpy(ids.numpy()[at])
+        numbers = torch.ones(mask.shape, dtype=self.dtype)
+        numbers.numpy()[at] = exponential_of(*some, self.dtype).numpy()
+        return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +219,7 @@ class _NoiseAt(Noise):
 def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
     """The Exp(1) numbers of tokens under 64-bit keys; the shapes broadcast."""
     if on_host(keys):
-        return exponential_from_bits(_bits_of(keys.numpy(), ids.numpy()), dtype)
+        return _exponential(_bits_of(keys.numpy(), ids.numpy()), dtype)
     low = keys.to(torch.int32)  # keeps the low 32 bits
     high = _shift(keys, 32).to(torch.int32)
     # In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop
@@ -210,18 +230,36 @@ def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch
     return exponential_from_bits(bits, dtype)
 
 
-def _bits_of(keys: np.ndarray, ids: np.ndarray) -> Int[Tensor, "*s"]:
+def _bits_of(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """The bits of ``exponential_of`` on the host."""
-    low, high = keys.astype(np.uint32), (keys.view(np.uint64) >> np.uint64(32)).astype(np.uint32)
-    bits = (ids.astype(np.uint32) * np.uint32(0x9E3779B9)) ^ low
-    for add in (high, np.uint32(0)):  # lowbias32, as in _mix32
-        bits ^= bits >> np.uint32(16)
-        bits *= np.uint32(0x7FEB352D)
-        bits ^= bits >> np.uint32(15)
-        bits *= np.uint32(0x846CA68B)
-        bits ^= bits >> np.uint32(16)
-        bits += add
-    return torch.from_numpy(bits.view(np.int32))
+    low, high = keys.astype(np.uint32), (keys.view(np.uint64) >> HALF).astype(np.uint32)
+    bits = (ids.astype(np.uint32) * GOLDEN32) ^ low
+    _mix(bits)
+    bits += high
+    _mix(bits)
+    return bits
+
+
+def _mix(x: np.ndarray) -> None:
+    """``_mix32`` in place."""
+    x ^= x >> SHIFTS32[0]
+    x *= FACTORS32[0]
+    x ^= x >> SHIFTS32[1]
+    x *= FACTORS32[1]
+    x ^= x >> SHIFTS32[0]
+
+
+def _exponential(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """``exponential_from_bits`` on the host, with the same roundings."""
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    signed = bits.view(np.int32)
+    v: Any = signed.astype(kind)
+    v += (signed < 0) * kind(2.0**32)
+    v += kind(0.5)
+    v *= kind(2.0**-32)
+    np.minimum(v, kind(1 - 2.0**-24), out=v)
+    np.negative(v, out=v)
+    return torch.from_numpy(v).log1p_().neg_()  # torch's logarithm, whose last bits are not numpy's
 
 
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:

@@ -132,6 +132,9 @@ def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[np.ndarray, " m"
     if (slot < 0).all():
         return mass
     at = csr.rows // count, slot.clip(min=0)
+    if last.table is not None:
+        carried = last.table.numpy()[at[0][csr.row], at[1][csr.row], csr.ids]
+        return np.where((slot >= 0)[csr.row], carried, mass)
     each = tuple(torch.from_numpy(part[csr.row]) for part in at)
     numbers = last.logits[(*each, torch.from_numpy(csr.ids))].to(last.dtype)
     of_rows = (torch.from_numpy(part.numpy()[at][csr.row, 0]) for part in last.tensors[1:])

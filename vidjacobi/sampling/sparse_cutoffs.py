@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidjacobi.sampling.probs import (
     SamplingParams,
+    fixed_point_scale,
     floor_of,
     probs_dtype,
     share_of,
@@ -76,28 +77,35 @@ def is_small(logits: Logits, sampling: SamplingParams) -> bool:
 def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     """The probs of small vocabularies, by a sort of all rows at once."""
     size, dtype, shape = logits.shape[-1], probs_dtype(logits.dtype), (*logits.shape[:2], 1)
-    numbers = logits.flatten(0, 1).to(dtype).numpy()
-    falling, every = np.sort(numbers, -1)[:, ::-1], np.arange(len(numbers))
-    peak = falling[:, :1].copy()
-    divisor = np.full_like(peak, sampling.divisor)
-    upper = to_fixed_point(torch.from_numpy((falling - peak) / divisor).exp_(), size).numpy()
-    least = np.full_like(peak, -np.inf)
+    numbers = logits.to(dtype).numpy().reshape(-1, size)
+    every, kind = np.arange(len(numbers)), numbers.dtype.type
+    rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
+    peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
+    divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
+    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_()
+    upper, least = to_fixed_point(weights, size).numpy(), kind(-np.inf)
     if sampling.top_k is not None and sampling.top_k < size:
-        least = falling[:, [sampling.top_k - 1]]
-        upper = np.where(falling >= least, upper, 0)
+        least = -rising[:, [sampling.top_k - 1]]
+        upper = np.where(-rising >= least, upper, 0)
     # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
     sums = upper.cumsum(-1)
-    allowed = share_of(torch.from_numpy(sums[:, -1:]), sampling.top_p, dtype).numpy()
-    last = (sums - upper <= allowed).sum(-1) - 1
-    floor = np.maximum(falling[every, last][:, None], least)
+    allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
+    outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
+    floor = np.maximum(-rising[every, outside - 1][:, None], least)
     inside = numbers >= floor  # ties with the last one too
-    counts = inside.sum(-1)
-    total = total_of(torch.from_numpy(sums[every, counts - 1][:, None]), size, dtype).numpy()
-    row, ids = inside.nonzero()
-    weights = torch.from_numpy((numbers[row, ids] - peak[row, 0]) / divisor[row, 0]).exp_().numpy()
-    rows = SparseRows(every, row, ids, weights / total[row, 0], counts)
-    numbers_of_rows = (torch.from_numpy(part).view(shape) for part in (peak, floor, total, divisor))
-    return replace(from_tensors([logits, *numbers_of_rows]), sparse_rows=(rows,))
+    flat = np.flatnonzero(inside)
+    row = flat // size
+    counts = np.bincount(row, minlength=len(every))
+    total = sums[every, counts - 1][:, None].astype(kind) / scale
+    table = torch.from_numpy((numbers - peak) / divisor).exp_().numpy()
+    table /= total
+    table *= inside
+    rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
+    of_rows = (
+        torch.from_numpy(part).view(shape) for part in (peak, floor, total, np.full_like(peak, divisor))
+    )
+    probs = from_tensors([logits, *of_rows])
+    return replace(probs, table=torch.from_numpy(table).view(logits.shape), sparse_rows=(rows,))
 
 
 def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:

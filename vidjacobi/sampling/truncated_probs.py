@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class TruncatedProbs:
         total: sum of the weights inside.
         divisor: the temperature; infinite where it is 0 (then one token is inside).
         only: at temperature 0 the lowest id with the largest logit, otherwise None.
+        table: the probs of all tokens, where they have been written down: on a CPU those of small vocabularies.
         sparse_rows: the tokens inside, where they have been written down.
         fused: draws from these probs are made in compiled code (see dense.py). A property of the pass that made
             the probs, so it is not kept from pass to pass.
@@ -79,6 +80,7 @@ class TruncatedProbs:
     total: Float[Tensor, "b n 1"]
     divisor: Float[Tensor, "b n 1"]
     only: Int[Tensor, "b n 1"] | None = None
+    table: Probs | None = None
     sparse_rows: tuple[SparseRows, ...] | None = None
     fused: bool = False
 
@@ -98,15 +100,25 @@ class TruncatedProbs:
 
     def at(self, ids: Int[Tensor, "b n k"]) -> Float[Tensor, "b n k"]:
         """The mass that each row gives to some tokens."""
+        if self.table is not None:
+            return self.table.gather(-1, ids)
         return self._mass(self.logits.gather(-1, ids), ids)
 
     def dense(self) -> Probs:
-        """As ``[b n v]``."""
+        """As ``[b n v]``, not to be written to."""
+        if self.table is not None:
+            return self.table
         return self._mass(self.logits, torch.arange(self.vocab_size, device=self.logits.device))
+
+    def dense_slots(self, slots: Int[Tensor, "b m"]) -> Float[Tensor, "b m v"]:
+        """Some slots of every clip as ``[b m v]``, a copy."""
+        if self.table is None:
+            return self.slots(slots).dense()
+        return self.table[torch.arange(len(slots))[:, None], slots]
 
     def alone(self) -> "TruncatedProbs":
         """Without the tokens that have been written down: what is kept from pass to pass."""
-        return from_tensors(self.tensors)
+        return replace(self, sparse_rows=None, fused=False)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "TruncatedProbs":
         """Some slots of every clip, copied."""
@@ -169,19 +181,24 @@ class DraftProbs:
         """The mass that each row gives to its token."""
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         slot = self.slot.clamp(min=0)
+        if self.last.table is not None:
+            return torch.where(self.slot >= 0, self.last.table[rows, slot, tokens], self._of_fresh(tokens))
         at = slot + self.last.logits.shape[1] * rows if len(tokens) > 1 else slot
         peak, floor, total, divisor, *only = (part.take(at) for part in self.last.tensors[1:])
         numbers = self.last.logits[rows, slot, tokens].to(self.last.dtype)
         inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
+        return torch.where(self.slot >= 0, carried, self._of_fresh(tokens))
+
+    def _of_fresh(self, tokens: Tokens) -> Float[Tensor, "b n"] | float:
         if not self.fresh.ids.shape[-1]:
-            return torch.where(self.slot >= 0, carried, self.fresh.floor)
+            return self.fresh.floor
         named = torch.where(self.fresh.ids == tokens[..., None], self.fresh.probs, 0).sum(-1)
-        return torch.where(self.slot >= 0, carried, named + self.fresh.floor)
+        return named + self.fresh.floor
 
     def dense(self) -> Probs:
         """As ``[b n v]``."""
-        probs = self.last.slots(self.slot.clamp(min=0)).dense()
+        probs = self.last.dense_slots(self.slot.clamp(min=0))
         return self.fresh.instead_of(probs, self.slot < 0)
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "DraftProbs":

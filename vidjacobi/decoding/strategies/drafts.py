@@ -215,7 +215,10 @@ class PreviousFrameProbs:
         if context.frame_probs is None:
             raise RuntimeError("previous_frame_probs needs a FrameProbsCache")
         probs = context.frame_probs.recall(context.positions)
-        return Draft(sample_sparse(probs, context.noise.exponential_at(context.purpose, probs.ids)), probs)
+        return Draft(
+            sample_sparse(probs, context.noise.exponential_at(context.purpose, probs.ids, probs.probs > 0)),
+            probs,
+        )
 
 
 DRAFTS: dict[str, type] = {
