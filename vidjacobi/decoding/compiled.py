@@ -222,6 +222,8 @@ class CompiledRunner:
         # when the prefix grows. Example: 192 slots to read are 3 buckets of 64, so blocks has 4 entries.
         blocks = torch.empty(slots // BUCKET + 1, device=recipe.model.device)
         torch._dynamo.mark_dynamic(blocks, 0)
+        if carried.last and carried.last.table is not None:  # of the prefill, which is not compiled
+            carried = replace(carried, last=replace(carried.last, table=None))
         return self._run(recipe, using, tables, carried, cache, blocks)
 
 
