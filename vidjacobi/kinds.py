@@ -1,7 +1,8 @@
 """The kinds of values that callers and models hand in: numbers, objects with certain members, latent grids, logits.
 
 Whatever is of another kind is refused here, in words that name it. Nothing is computed with the values, so every
-call and every pass can be checked.
+call and every pass can be checked. torch is imported where a tensor is looked at, and only there: the process that
+reads videos does without it.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TypeVar
 
-import torch
-from torch import Tensor
 from typing_extensions import get_protocol_members
 
 from vidjacobi.errors import BadModelOutput, InvalidArgument
-from vidjacobi.shapes import Logits
 
 T = TypeVar("T")
 
@@ -83,7 +81,9 @@ def value_words(value: object) -> str:
 
 def tensor_words(value: object) -> str:
     """A tensor's dtype and shape; the type of anything else."""
-    if not isinstance(value, Tensor):
+    import torch
+
+    if not isinstance(value, torch.Tensor):
         return value_words(value)
     kind = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
     return f"{kind}{value.dtype} {list(value.shape)}{' on meta' if value.is_meta else ''}"
@@ -99,11 +99,13 @@ def check_members(name: str, value: object, protocol: type) -> None:
         )
 
 
-def checked_logits(logits: Logits, wanted: tuple[int, ...], where: str) -> Logits:
+def checked_logits(logits: T, wanted: tuple[int, ...], where: str) -> T:
     """The logits of a call, if they are floating-point numbers ``[clips, inputs, vocabulary]`` of the wanted sizes.
 
     Raises BadModelOutput.
     """
+    from torch import Tensor
+
     if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted or not logits.is_floating_point():
         raise BadModelOutput(
             f"{where} must return floating-point logits [clips, inputs, vocabulary] = {list(wanted)}, and returned "
@@ -112,8 +114,10 @@ def checked_logits(logits: Logits, wanted: tuple[int, ...], where: str) -> Logit
     return logits
 
 
-def checked_chunks(chunks: Iterator[Logits], vocab_size: int, rows: int, keep: int) -> Iterator[Logits]:
+def checked_chunks(chunks: Iterator[T], vocab_size: int, rows: int, keep: int) -> Iterator[T]:
     """The logits that ``prefill`` yields of ``rows`` clips, if there are ``keep`` of each. Raises BadModelOutput."""
+    from torch import Tensor
+
     left = keep
     for chunk in chunks:
         if (
