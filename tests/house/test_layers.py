@@ -17,14 +17,14 @@ vidjacobi.shapes vidjacobi.errors vidjacobi.kinds vidjacobi.registry vidjacobi.r
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
-cosmos_adapter vidjacobi.assets vidjacobi.loading vidjacobi.provenance
+cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
 vidjacobi.html_report vidjacobi.rollouts
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
-# The adapter is another package: nobody imports it at start-up, and it sees only what a model needs.
-LAZY_ONLY = ("cosmos_adapter", "vidjacobi.eval")
+# The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.
+LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.eval")
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}" for name in ("shapes", "errors", "kinds", "registry", "runtime", "models")

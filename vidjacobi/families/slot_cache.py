@@ -1,0 +1,105 @@
+"""A cache of ``transformers`` whose entries are addressed by slot, over what was there."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from vidjacobi.shapes import RowIndex, Slots
+
+Entries = Float[Tensor, "b k n d"]
+Read = Float[Tensor, "b k a d"]
+
+
+class SlotLayer(CacheLayerMixin):
+    """Keys and values ``[rows, heads, slots, head size]`` of one layer, allocated when the first ones come."""
+
+    def __init__(self, rows: int, slots: int) -> None:
+        super().__init__()
+        self.rows, self.slots = rows, slots
+
+    def lazy_initialization(self, key_states: Entries, value_states: Entries) -> None:
+        """Zeroed, like these in all but rows and slots."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            part.new_zeros(self.rows, part.shape[1], self.slots, part.shape[3])
+            for part in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: Entries, value_states: Entries, *args: Any, **kwargs: Any) -> Any:
+        """Not called: the cache knows the slots."""
+        raise NotImplementedError("SlotCache.update writes entries")
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Asked for only where no mask is given: in the prefill of an empty cache."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Of an empty cache: positions and masks are always given."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """Slots of a row."""
+        return self.slots
+
+
+class SlotCache(Cache):
+    """Keys and values of all layers. ``aim`` says where the next pass writes and how much attention reads.
+
+    Args:
+        layers: of the network.
+        rows, slots: of the cache, >= 1.
+    """
+
+    def __init__(self, layers: int, rows: int, slots: int) -> None:
+        super().__init__(layers=[SlotLayer(rows, slots) for _ in range(layers)])
+        self._where: tuple[Tensor, Tensor] | None = None
+        self._read: int | None = None
+
+    def aim(self, where: Slots, read: int | None, rows: RowIndex | None = None) -> None:
+        """The next pass writes its inputs to the slots ``where`` and reads the first ``read`` slots.
+
+        None: it reads its own entries alone, in the order in which they are fed. ``rows``: which; None: the first.
+        """
+        own = torch.arange(len(where), device=where.device) if rows is None else rows
+        self._where, self._read = (own[:, None], where), read
+
+    def update(
+        self, key_states: Entries, value_states: Entries, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Read, Read]:
+        """Called by the layer's attention: write the entries, return those that the mask is about."""
+        layer = self.layers[layer_idx]
+        if not layer.is_initialized:
+            layer.lazy_initialization(key_states, value_states)
+        assert self._where is not None
+        rows, where = self._where
+        # indices on both sides of a slice: the value is [b, n, heads, d]
+        layer.keys[rows, :, where] = key_states.transpose(1, 2)
+        layer.values[rows, :, where] = value_states.transpose(1, 2)
+        if self._read is None:
+            return key_states, value_states
+        count = len(where)
+        return layer.keys[:count, :, : self._read], layer.values[:count, :, : self._read]
+
+    def copy_slots(self, source: Slots, target: Slots) -> None:
+        """Copy entries of each of the first rows from slots to slots."""
+        clips = torch.arange(len(source), device=source.device)[:, None]
+        for layer in self.layers:
+            for entries in (layer.keys, layer.values):
+                entries[clips, :, target] = entries[clips, :, source]
+
+    def copy_rows(
+        self, rows: RowIndex, source: "SlotCache", source_rows: RowIndex, regions: list[tuple[int, int, int]]
+    ) -> None:
+        """Copy runs of slots of whole rows. A region is (first slot here, first slot there, count)."""
+        for mine, other in zip(self.layers, source.layers, strict=True):
+            if not other.is_initialized:
+                continue
+            if not mine.is_initialized:
+                mine.lazy_initialization(other.keys, other.values)
+            for entries, others in ((mine.keys, other.keys), (mine.values, other.values)):
+                for here, there, count in regions:
+                    entries[rows, :, here : here + count] = others[source_rows, :, there : there + count]
