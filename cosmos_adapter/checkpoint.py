@@ -20,16 +20,16 @@ StateDict = dict[str, Tensor]
 LISTED = 8  # most names in a message
 
 
-def read_state_dict(path: Path) -> StateDict:
+def read_state_dict(path: Path, inside: tuple[str, ...] = ("model",)) -> StateDict:
     """Tensors of a ``.safetensors`` or ``torch.save`` file, on the CPU and memory-mapped where possible.
 
-    If the file holds a dict with the key ``"model"``, that entry is taken. Raises BadCheckpoint for a file that is
-    missing, empty, truncated or of another kind, and for a pickle that holds anything but tensors, which is not
-    executed.
+    If the file holds a dict with one of the keys ``inside``, that entry is taken. Raises BadCheckpoint for a file
+    that is missing, empty, truncated or of another kind, and for a pickle that holds anything but tensors, which is
+    not executed.
     """
     require_content(path)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    return _tensors_only(state, path)
+    return _tensors_only(state, path, inside)
 
 
 def require_content(path: Path) -> None:
@@ -91,9 +91,9 @@ def _read_pickle(path: Path) -> object:
         ) from None
 
 
-def _tensors_only(state: object, path: Path) -> StateDict:
-    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
-        state = state["model"]
+def _tensors_only(state: object, path: Path, inside: tuple[str, ...]) -> StateDict:
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in inside if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping):
         raise BadCheckpoint(f"{path} holds a {type(state).__name__}, not a dict of tensors")
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}

@@ -87,9 +87,12 @@ def check_attention(config: Any) -> None:
 
 
 def rows_of(linear: nn.Linear, ids: Int[Tensor, " v"]) -> Callable[[Hidden], Logits]:
-    """A head with some of the rows of another one, in this order."""
-    weight = linear.weight.detach()[ids]
-    bias = None if linear.bias is None else linear.bias.detach()[ids]
+    """A head with some of the rows of another one, in this order; a view of them where the ids count up."""
+    chosen: slice | Tensor = ids.to(linear.weight.device)
+    if torch.equal(ids, torch.arange(int(ids[0]), int(ids[0]) + len(ids))):
+        chosen = slice(int(ids[0]), int(ids[0]) + len(ids))
+    weight = linear.weight.detach()[chosen]
+    bias = None if linear.bias is None else linear.bias.detach()[chosen]
     return lambda hidden: F.linear(hidden, weight, bias)
 
 

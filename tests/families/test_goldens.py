@@ -1,0 +1,90 @@
+"""Families against tensors that the authors' own code made: logits, and greedy tokens of every exact decoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import vidjacobi
+from vidjacobi import SamplingParams
+from vidjacobi.families.opening import open_family
+from vidjacobi.families.prompts import first_tokens
+from vidjacobi.models.protocol import VideoModel
+
+GREEDY = SamplingParams(temperature=0.0)
+DECODERS = ("pathwise", "fast", "sjd", "mc_sjd", "gs_sjd", "sjd_pac", "jacobi", "alpha")
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    return shared / "golden"
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "golden.safetensors")
+
+
+def greedy(
+    model: VideoModel, context: Tensor, count: int, decoder: str = "ar", window: int | None = None
+) -> Tensor:
+    return vidjacobi.decode(model, context, count, decoder, window, GREEDY).tokens
+
+
+def check(model: VideoModel, context: Tensor, wanted: Tensor, decoders: tuple[str, ...] = DECODERS) -> None:
+    """AR and every exact decoder at two windows decide the tokens of the authors' code."""
+    wanted = wanted.long()
+    assert torch.equal(greedy(model, context, wanted.shape[1]), wanted)
+    for decoder in decoders:
+        for window in (5, 16):
+            found = greedy(model, context, wanted.shape[1], decoder, window)
+            assert torch.equal(found, wanted), (decoder, window)
+
+
+def given_logits(model: VideoModel, tokens: Tensor, keep: int) -> Tensor:
+    cache = model.make_cache(len(tokens), tokens.shape[1])
+    return torch.cat(list(model.prefill(tokens, cache, keep)), 1)
+
+
+@pytest.mark.slow
+def test_mineworld(golden: Path) -> None:
+    folder = golden / "mineworld" / "small"
+    wanted, family = tensors(folder), open_family("mineworld", folder / "model.safetensors", "cpu", "float32")
+    model = family.world(wanted["actions"][None])
+    assert model.prefix_tokens == ()
+    check(model, wanted["context"].long(), wanted["greedy"])
+    whole = torch.cat([wanted["context"], wanted["greedy"]], 1).long()
+    logits = given_logits(model, whole[:, :-1], 48)[0]
+    assert (logits - wanted["logits"][:, :48]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_mineworld_of_released_frames(golden: Path) -> None:
+    folder = golden / "mineworld" / "full"
+    wanted, family = tensors(folder), open_family("mineworld", folder / "model.safetensors", "cpu", "float32")
+    model, context = family.world(wanted["actions"][None]), wanted["context"].long()
+    assert torch.equal(greedy(model, context, 1008, "pathwise", 64), wanted["greedy"].long())
+    whole = torch.cat([context, wanted["greedy"].long()], 1)
+    logits = given_logits(model, whole[:, :-1], 1008)[0]
+    # a sequence position counts the action tokens of the frames before it, a cell does not
+    place = wanted["logit_positions"].long()
+    cells = place - place // 347 * 11 - 336
+    assert (logits[cells] - wanted["logits"][:, :8192]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["c2i", "t2i"])
+@pytest.mark.slow
+def test_llamagen(golden: Path, kind: str) -> None:
+    folder = golden / "llamagen" / kind
+    wanted, family = tensors(folder), open_family("llamagen", folder / "model.safetensors", "cpu", "float32")
+
+    def model(scale: float) -> VideoModel:
+        if kind == "c2i":
+            return family.of_classes(wanted["classes"].tolist(), scale)
+        return family.of_captions(wanted["caption_features"], wanted["caption_mask"].bool(), scale)
+
+    for scale in (1, 4):
+        own = model(scale)
+        check(own, first_tokens(own, 2), wanted[f"greedy_cfg_{scale}"])

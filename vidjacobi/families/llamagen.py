@@ -1,0 +1,196 @@
+"""LlamaGen (Sun et al., arXiv 2406.06525): images of a class or a caption, as a Llama of ``transformers``.
+
+Official code, commit ce98ec4. Its rotary embedding turns neighbouring pairs, half of them with the row and half with the
+column of a cell, so rows of the query and key weights are reordered and the angles come from a table. Condition places
+have cosine *and* sine 0: their queries and keys are zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.layout import Condition, Layout, behind_prompt
+from vidjacobi.families.model import RiderModel
+from vidjacobi.families.prompts import with_guidance
+from vidjacobi.families.released import StateDict, llama_of, sizes_of, weights_of
+from vidjacobi.families.trunk import Trunk
+from vidjacobi.kinds import Grid
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.runtime import Runtime
+
+PUBLISHED = (
+    "a checkpoint of the hub's FoundationVision/LlamaGen or peizesun/llamagen_t2i, such as c2i_B_384.pt"
+)
+HEADS = {768: 12, 1024: 16, 1280: 20, 1536: 24, 3200: 32}  # of the released widths
+CLASS_SCALE, CAPTION_SCALE, CLASS_TOP_K, CAPTION_TOP_K = 4.0, 7.5, 2000, 1000  # as the authors sample
+TABLE, MLP, NULL = (
+    "cls_embedding.embedding_table.weight",
+    "cls_embedding.cap_proj.",
+    "cls_embedding.uncond_embedding",
+)
+
+
+class CellAngles(nn.Module):
+    """Cosine and sine of a place: 0 is any condition, 1 + c is cell c of a square of ``side`` cells."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, side: int, head: int, base: float) -> None:
+        super().__init__()
+        half = head // 2
+        speed = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
+        turn = torch.arange(side).float()[:, None] * speed
+        angles = torch.cat([turn[:, None].expand(-1, side, -1), turn.expand(side, -1, -1)], -1).flatten(0, 1)
+        none = torch.zeros(1, angles.shape[1])
+        for name, part in (("cos", angles.cos()), ("sin", angles.sin())):
+            self.register_buffer(name, torch.cat([none, part]).repeat(1, 2), persistent=False)
+
+    def forward(self, x: Tensor, position_ids: Int[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
+        """Called by the network."""
+        return self.cos[position_ids].to(x.dtype), self.sin[position_ids].to(x.dtype)
+
+
+@dataclass(frozen=True)
+class LlamaGen:
+    """The transformer.
+
+    Attributes:
+        trunk: over the codes of the image tokenizer.
+        side: cells of a row and of a column: 16 of 256 pixels, 24 of 384, 32 of 512.
+        condition: the tensors of classes or captions, by official name.
+    """
+
+    trunk: Trunk
+    side: int
+    condition: StateDict
+
+    def of_classes(self, classes: Sequence[int], scale: float = CLASS_SCALE) -> VideoModel:
+        """The model of images of a class each, guided against no class; ``scale`` 1: not guided.
+
+        Raises InvalidArgument for a class that is not there, and for a network that reads captions.
+        """
+        table = self._tensor(TABLE, "classes")
+        if wrong := [label for label in classes if not 0 <= label < len(table) - 1]:
+            raise InvalidArgument(f"classes {wrong[:4]}: this model has 0 to {len(table) - 2}")
+        given = self._branch([table[label][None] for label in classes])
+        return with_guidance(given, self._branch([table[-1][None]]), scale)
+
+    def of_captions(
+        self,
+        features: Float[Tensor, "b n c"],
+        mask: Bool[Tensor, "b n"],
+        scale: float = CAPTION_SCALE,
+    ) -> VideoModel:
+        """The model of images of a caption each: features of its T5 encoder, and which of the n places hold some.
+
+        The branch without a caption has learned features at the places of the caption. Raises InvalidArgument.
+        """
+        null = self._tensor(NULL, "captions")
+        if features.shape[1:] != null.shape or mask.shape != features.shape[:2] or not mask.any(1).all():
+            raise InvalidArgument(
+                f"caption features must be [captions, {null.shape[0]}, {null.shape[1]}], with a mask of the first two "
+                f"that has a place for each, not {list(features.shape)} and {list(mask.shape)}"
+            )
+        kept = [places.to(self.trunk.device) for places in mask]
+        moved = features.to(self.trunk.device, self.trunk.dtype)
+        given = self._branch([self._project(row[own]) for row, own in zip(moved, kept, strict=True)])
+        return with_guidance(given, self._branch([self._project(null[own]) for own in kept]), scale)
+
+    def _tensor(self, name: str, what: str) -> Tensor:
+        if name not in self.condition:
+            raise InvalidArgument(f"this LlamaGen was not trained on {what}")
+        return self.condition[name]
+
+    def _project(self, features: Float[Tensor, "n c"]) -> Float[Tensor, "n dim"]:
+        first, second = (self.condition[f"{MLP}fc{number}.weight"] for number in (1, 2))
+        return F.linear(F.gelu(F.linear(features, first), approximate="tanh"), second)
+
+    def _branch(self, given: Sequence[Float[Tensor, "n dim"]]) -> RiderModel:
+        grid = Grid(1, self.side, self.side)
+        cells = torch.zeros(grid.tokens, dtype=torch.long)
+        conditions = []
+        for vectors in given:
+            rope = torch.cat([torch.zeros(len(vectors), dtype=torch.long), 1 + torch.arange(grid.tokens)])
+            conditions.append(Condition(Layout(behind_prompt(len(vectors), cells), rope), vectors))
+        return RiderModel(self.trunk, grid, conditions)
+
+
+def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
+    """The model in a checkpoint file, or in a folder with one.
+
+    ``side``: see ``LlamaGen``; the file does not say it. A ``config.json`` beside it may say ``block_size`` (cells) and
+    ``n_head``. Raises InvalidArgument where nothing says the side, and BadCheckpoint.
+    """
+    state = weights_of(path, PUBLISHED, ("model", "module", "state_dict"))
+    sizes = sizes_of(path)
+    side = side or round(sizes.get("block_size", 0) ** 0.5)
+    if not side:
+        raise InvalidArgument(
+            "the checkpoint does not say how large its images are: give side, 16 for 256 pixels, 24 for 384"
+        )
+    try:
+        dim = state["tok_embeddings.weight"].shape[1]
+        heads = sizes.get("n_head") or HEADS[dim]
+        layers = renamed(state, heads)
+        weight = state["output.weight"].to(runtime.device, runtime.dtype)
+    except KeyError as error:
+        raise BadCheckpoint(f"{path} is no LlamaGen ({error} is not there): wanted {PUBLISHED}") from None
+    network = llama_of(
+        layers,
+        heads,
+        path,
+        runtime,
+        rms_norm_eps=sizes.get("norm_eps", 1e-5),
+        max_position_embeddings=side**2 + 120,
+    )
+    network.rotary_emb = CellAngles(side, dim // heads, sizes.get("rope_base", 10_000)).to(runtime.device)
+    table = network.embed_tokens
+    assert isinstance(table, nn.Embedding)
+    trunk = Trunk(network, table, lambda hidden: F.linear(hidden, weight), len(weight))
+    own = {
+        name: part.to(runtime.device, runtime.dtype)
+        for name, part in state.items()
+        if "cls_embedding" in name
+    }
+    return LlamaGen(trunk, side, own)
+
+
+def renamed(state: Mapping[str, Tensor], heads: int) -> StateDict:
+    """The layers under the names of ``transformers``, halves of a head's rotation instead of neighbouring pairs.
+
+    Raises BadCheckpoint for names that are not LlamaGen's, KeyError for one that is missing.
+    """
+    left = {name for name in state if not name.startswith(("cls_embedding.", "output."))}
+    made = {"embed_tokens.weight": state["tok_embeddings.weight"], "norm.weight": state["norm.weight"]}
+    left -= {"tok_embeddings.weight", "norm.weight"}
+    dim = made["norm.weight"].shape[0]
+    size = dim // heads
+    order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
+    plain = {
+        "attention.wo": "self_attn.o_proj",
+        "feed_forward.w1": "mlp.gate_proj",
+        "feed_forward.w3": "mlp.up_proj",
+        "feed_forward.w2": "mlp.down_proj",
+        "attention_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+    }
+    for number in range(1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))):
+        here = f"layers.{number}."
+        query, key, value = state[f"{here}attention.wqkv.weight"].split(dim)
+        for name, part in (("q", query), ("k", key)):
+            made[f"{here}self_attn.{name}_proj.weight"] = part.view(heads, size, dim)[:, order].reshape(
+                dim, dim
+            )
+        made[f"{here}self_attn.v_proj.weight"] = value
+        made |= {f"{here}{new}.weight": state[f"{here}{old}.weight"] for old, new in plain.items()}
+        left -= {f"{here}{name}.weight" for name in (*plain, "attention.wqkv")}
+    if left:
+        raise BadCheckpoint(f"tensors that LlamaGen does not have: {', '.join(sorted(left)[:8])}")
+    return made

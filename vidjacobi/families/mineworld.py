@@ -1,0 +1,140 @@
+"""MineWorld (Microsoft, arXiv 2504.08388): Minecraft frames that follow actions. A Llama.
+
+Sizes, ids and their order are those of the official code, commit b9aebcf. A frame of 14x24 cells (224x384 pixels) is
+followed by the 11 tokens of the action that leads to the next one; they ride on its last cell.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.layout import Condition, Layout
+from vidjacobi.families.model import RiderModel
+from vidjacobi.families.prompts import embedded
+from vidjacobi.families.released import llama_of, sizes_of, weights_of
+from vidjacobi.families.trunk import Trunk, ids_of, rows_of
+from vidjacobi.kinds import Grid, real
+from vidjacobi.runtime import Runtime
+
+PUBLISHED = (
+    "the transformer's checkpoint (a torch file with transformer.* names). Its authors took the weights down from the "
+    "hub in May 2025"
+)
+HEAD_SIZE, PLACES, BASE, EPSILON = 64, 5552, 10_000.0, 1e-5  # of all released sizes; 16 frames
+TOP_P = 0.8  # as the authors sample, at temperature 1
+VISUAL, BUTTONS = 8192, 8192  # ids below are cells; the first id of a button
+NAMES = ("use", "attack", "forward", "back", "left", "right", "jump", "sneak", "sprint", "drop", "swapHands")
+NAMES += ("pickItem", "inventory", "ESC", *(f"hotbar.{number}" for number in range(1, 10)))
+PITCH, YAW, BEGIN, NONE, END = 8215, 8236, 8257, 8258, 8259
+# buttons of which one is told; both together count as none
+PAIRS = (("forward", "back"), ("left", "right"), ("sprint", "sneak"), ("use", "attack"), ("jump",))
+PAIRS += (("drop", "pickItem"),)
+CAMERA, BIN, MU = 90.0, 9.0, 11.4887
+
+
+@dataclass(frozen=True)
+class MineWorld:
+    """The transformer.
+
+    Attributes:
+        layers: a ``LlamaModel``.
+        head: of all ids.
+        frame: ``(h, w)`` cells.
+        visual: number of ids of cells, which come first.
+    """
+
+    layers: nn.Module
+    head: nn.Linear
+    frame: tuple[int, int] = (14, 24)
+    visual: int = VISUAL
+
+    def world(self, actions: Sequence[Int[Tensor, "f a"]] | Int[Tensor, "b f a"]) -> RiderModel:
+        """The model of clips that follow actions: one sequence ``[f a]`` for all clips, or one for each.
+
+        Row i leads from frame i to frame i + 1, so a clip has f + 1 frames; its context is one frame or more, as
+        tokens in raster order. Raises InvalidArgument for actions of other shapes or ids, and for too many frames.
+        """
+        shapes = {tuple(one.shape) for one in actions}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
+            raise InvalidArgument(
+                f"actions must be id tensors [frames, tokens] of one shape, not {sorted(shapes)}"
+            )
+        steps, width = next(iter(shapes))
+        grid = Grid(steps + 1, *self.frame)
+        riders = torch.zeros(grid.t, grid.frame_tokens, dtype=torch.long)
+        riders[:-1, -1] = width
+        layout = Layout(riders.flatten())
+        most = self.layers.config.max_position_embeddings
+        if layout.length > most:
+            raise InvalidArgument(
+                f"{grid.t} frames are {layout.length} tokens, more than this model's {most}"
+            )
+        table = self.layers.embed_tokens
+        assert isinstance(table, nn.Embedding)
+        conditions = [Condition(layout, embedded(table, one.flatten().tolist())) for one in actions]
+        ids = torch.arange(self.visual)
+        trunk = Trunk(self.layers, ids_of(table, ids), rows_of(self.head, ids), self.visual)
+        return RiderModel(trunk, grid, conditions, prompt=False)
+
+
+def load(path: Path, runtime: Runtime) -> MineWorld:
+    """The model in a checkpoint file, or in a folder with one. Raises BadCheckpoint.
+
+    A ``config.json`` beside it may give sizes that the tensors do not tell; without one they are the released ones.
+    """
+    state = weights_of(path, PUBLISHED, ("state_dict",))
+    own = {name[12:]: tensor for name, tensor in state.items() if name.startswith("transformer.")}
+    others = [name for name in state if not name.startswith(("transformer.", "tokenizer."))]
+    if not own or others:
+        raise BadCheckpoint(f"{path} holds other tensors than MineWorld's: {others[:4]}; wanted: {PUBLISHED}")
+    sizes = sizes_of(path)
+    weight = own.pop("lm_head.weight", None)
+    if weight is None:
+        raise BadCheckpoint(f"{path} lacks transformer.lm_head.weight; wanted: {PUBLISHED}")
+    heads = sizes.get("num_attention_heads", weight.shape[1] // HEAD_SIZE)
+    layers = llama_of(
+        {name.removeprefix("model."): tensor for name, tensor in own.items()},
+        heads,
+        path,
+        runtime,
+        rms_norm_eps=sizes.get("rms_norm_eps", EPSILON),
+        max_position_embeddings=sizes.get("max_position_embeddings", PLACES),
+        rope_parameters={"rope_type": "default", "rope_theta": sizes.get("rope_theta", BASE)},
+    )
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    head.weight = nn.Parameter(weight.to(runtime.device, runtime.dtype), requires_grad=False)
+    frame = sizes.get("rows", 14), sizes.get("columns", 24)
+    return MineWorld(layers, head, frame, sizes.get("visual_ids", VISUAL))
+
+
+def action_ids(action: Mapping[str, object]) -> list[int]:
+    """The 11 ids of an action of MineRL: buttons by name (0 or 1), and ``camera``: pitch and yaw in degrees.
+
+    Raises InvalidArgument for names that are no buttons.
+    """
+    unknown = sorted(set(action) - {*NAMES, "camera"})
+    if unknown:
+        raise InvalidArgument(f"an action has no {', '.join(unknown)}. There are: camera, {', '.join(NAMES)}")
+    camera = action.get("camera", (0, 0))
+    if not isinstance(camera, Sequence) or len(camera) != 2:
+        raise InvalidArgument(f"camera must be [pitch, yaw] in degrees, not {camera!r}")
+    pitch, yaw = (camera_bin(real("a camera angle", angle)) for angle in camera)
+    slots = [name for name in NAMES if name.startswith("hotbar.") and action.get(name)]
+    held = [BUTTONS + NAMES.index(slots[0]) if len(slots) == 1 else NONE]
+    for pair in PAIRS:
+        pressed = [name for name in pair if action.get(name)]
+        held.append(BUTTONS + NAMES.index(pressed[0]) if len(pressed) == 1 else NONE)
+    return [BEGIN, PITCH + pitch, YAW + yaw, *held, END]
+
+
+def camera_bin(angle: float) -> int:
+    """The bin 0 to 20 of an angle in degrees, by mu-law, finer near 0 (Baker et al. 2022); 10 is none."""
+    share = max(-CAMERA, min(CAMERA, angle)) / CAMERA
+    curved = math.copysign(math.log1p(MU * abs(share)) / math.log1p(MU), share)
+    return round((curved * CAMERA + CAMERA) / BIN)

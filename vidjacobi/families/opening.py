@@ -1,0 +1,38 @@
+"""Families by name: from a folder of an author's release to the object that makes models of prompts or actions."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.registry import lookup
+from vidjacobi.runtime import choose
+
+# name -> "module:function", called with the path of the weights and a Runtime; docs/families.md says what it returns
+FAMILIES = {
+    "llamagen": "vidjacobi.families.llamagen:load",
+    "mineworld": "vidjacobi.families.mineworld:load",
+}
+
+
+def open_family(
+    name: str, path: str | Path, device: str = "auto", dtype: str = "auto", **options: Any
+) -> Any:
+    """The family ``name`` with the weights in a file or folder.
+
+    Args:
+        name: a key of FAMILIES.
+        path: of the weights. Nothing is fetched.
+        device, dtype: as for ``vidjacobi.load``.
+        options: of the family, such as ``side`` of LlamaGen.
+
+    Raises:
+        InvalidArgument: an unknown name, option, device or dtype.
+        BadCheckpoint: files that are missing, damaged or do not fit.
+    """
+    module, _, function = lookup("family", name, FAMILIES).partition(":")
+    load = getattr(import_module(module), function)
+    try:
+        return load(Path(path).expanduser(), choose(device, dtype), **options)
+    except TypeError as error:
+        raise InvalidArgument(f"{name}: {error}") from error

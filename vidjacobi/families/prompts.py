@@ -1,0 +1,57 @@
+"""From token ids to what is given to a clip, and the two branches of guidance."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.families.layout import Condition, Layout, behind_prompt
+from vidjacobi.families.model import RiderModel
+from vidjacobi.models.guidance import Guided
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.shapes import Tokens
+
+Ids = Sequence[int]
+
+
+def embedded(table: nn.Embedding, ids: Ids) -> Tensor:
+    """Embeddings ``[n dim]`` of some ids. Raises InvalidArgument for one that the table does not have."""
+    wrong = [index for index in ids if not 0 <= index < table.num_embeddings]
+    if wrong:
+        raise InvalidArgument(f"token ids {wrong[:4]} lie outside the {table.num_embeddings} of this model")
+    with torch.no_grad():
+        return table(torch.tensor(list(ids), dtype=torch.long, device=table.weight.device))
+
+
+def behind(
+    table: nn.Embedding, prompt: Ids, cells: Int[Tensor, " c"], between: Ids = (), most: int | None = None
+) -> Condition:
+    """A prompt in front of cells, and the given tokens between the cells, all as ids of one table.
+
+    Args:
+        table: embeddings of the ids.
+        prompt: its ids, at least one.
+        cells: riders of the cells; ``between`` has the id of each.
+        most: places that the network has.
+
+    Raises InvalidArgument for no prompt, an id that is not there, and for more places than there are.
+    """
+    layout = Layout(behind_prompt(len(prompt), cells))
+    if most is not None and layout.length > most:
+        raise InvalidArgument(
+            f"a prompt of {len(prompt)} tokens and a clip of {layout.length - len(prompt)} are more than the "
+            f"{most} places of this model"
+        )
+    return Condition(layout, embedded(table, [*prompt, *between]))
+
+
+def first_tokens(model: VideoModel, clips: int) -> Tokens:
+    """Contexts ``[clips 1]`` that hold nothing but the prompt: ``vidjacobi.decode`` goes on from them."""
+    return torch.tensor([model.prefix_tokens] * clips, dtype=torch.long, device=model.device)
+
+
+def with_guidance(conditional: RiderModel, unconditional: RiderModel, scale: float) -> VideoModel:
+    """Both branches as one model; the conditional one alone at a scale of 1."""
+    return conditional if scale == 1 else Guided(conditional, unconditional, scale)
