@@ -1,8 +1,8 @@
 """LlamaGen (Sun et al., arXiv 2406.06525): images of a class or a caption, as a Llama of ``transformers``.
 
-Official code, commit ce98ec4. Its rotary embedding turns neighbouring pairs, half of them with the row and half with the
-column of a cell, so rows of the query and key weights are reordered and the angles come from a table. Condition places
-have cosine *and* sine 0: their queries and keys are zero.
+Official code, commit ce98ec4. Its rotary embedding turns neighbouring pairs, half of them with the row and half with
+the column of a cell, so rows of the query and key weights are reordered and the angles come from a table. Condition
+places have cosine *and* sine 0: their queries and keys are zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,8 +95,8 @@ class LlamaGen:
         null = self._tensor(NULL, "captions")
         if features.shape[1:] != null.shape or mask.shape != features.shape[:2] or not mask.any(1).all():
             raise InvalidArgument(
-                f"caption features must be [captions, {null.shape[0]}, {null.shape[1]}], with a mask of the first two "
-                f"that has a place for each, not {list(features.shape)} and {list(mask.shape)}"
+                f"caption features must be [captions, {null.shape[0]}, {null.shape[1]}], with a mask of the first "
+                f"two that has a place for each, not {list(features.shape)} and {list(mask.shape)}"
             )
         kept = [places.to(self.trunk.device) for places in mask]
         moved = features.to(self.trunk.device, self.trunk.dtype)
@@ -125,8 +125,8 @@ class LlamaGen:
 def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
     """The model in a checkpoint file, or in a folder with one.
 
-    ``side``: see ``LlamaGen``; the file does not say it. A ``config.json`` beside it may say ``block_size`` (cells) and
-    ``n_head``. Raises InvalidArgument where nothing says the side, and BadCheckpoint.
+    ``side``: see ``LlamaGen``; the file does not say it. A ``config.json`` beside it may say ``block_size`` (cells)
+    and ``n_head``. Raises InvalidArgument where nothing says the side, and BadCheckpoint.
     """
     state = weights_of(path, PUBLISHED, ("model", "module", "state_dict"))
     sizes = sizes_of(path)
@@ -150,7 +150,9 @@ def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
         rms_norm_eps=sizes.get("norm_eps", 1e-5),
         max_position_embeddings=side**2 + 120,
     )
-    network.rotary_emb = CellAngles(side, dim // heads, sizes.get("rope_base", 10_000)).to(runtime.device)
+    network.rotary_emb = CellAngles(side, dim // heads, float(sizes.get("rope_base", 10_000))).to(
+        runtime.device
+    )
     table = network.embed_tokens
     assert isinstance(table, nn.Embedding)
     trunk = Trunk(network, table, lambda hidden: F.linear(hidden, weight), len(weight))

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -23,18 +24,22 @@ from vidjacobi.kinds import Grid, real
 from vidjacobi.runtime import Runtime
 
 PUBLISHED = (
-    "the transformer's checkpoint (a torch file with transformer.* names). Its authors took the weights down from the "
-    "hub in May 2025"
+    "the transformer's checkpoint (a torch file with transformer.* names). Its authors took the weights down from "
+    "the hub in May 2025"
 )
 HEAD_SIZE, PLACES, BASE, EPSILON = 64, 5552, 10_000.0, 1e-5  # of all released sizes; 16 frames
 TOP_P = 0.8  # as the authors sample, at temperature 1
 VISUAL, BUTTONS = 8192, 8192  # ids below are cells; the first id of a button
-NAMES = ("use", "attack", "forward", "back", "left", "right", "jump", "sneak", "sprint", "drop", "swapHands")
-NAMES += ("pickItem", "inventory", "ESC", *(f"hotbar.{number}" for number in range(1, 10)))
+NAMES = (
+    *("use", "attack", "forward", "back", "left", "right", "jump", "sneak", "sprint", "drop", "swapHands"),
+    *("pickItem", "inventory", "ESC", *(f"hotbar.{number}" for number in range(1, 10))),
+)
 PITCH, YAW, BEGIN, NONE, END = 8215, 8236, 8257, 8258, 8259
 # buttons of which one is told; both together count as none
-PAIRS = (("forward", "back"), ("left", "right"), ("sprint", "sneak"), ("use", "attack"), ("jump",))
-PAIRS += (("drop", "pickItem"),)
+PAIRS = (
+    *(("forward", "back"), ("left", "right"), ("sprint", "sneak"), ("use", "attack")),
+    *(("jump",), ("drop", "pickItem")),
+)
 CAMERA, BIN, MU = 90.0, 9.0, 11.4887
 
 
@@ -49,7 +54,7 @@ class MineWorld:
         visual: number of ids of cells, which come first.
     """
 
-    layers: nn.Module
+    layers: Any
     head: nn.Linear
     frame: tuple[int, int] = (14, 24)
     visual: int = VISUAL
@@ -76,7 +81,6 @@ class MineWorld:
                 f"{grid.t} frames are {layout.length} tokens, more than this model's {most}"
             )
         table = self.layers.embed_tokens
-        assert isinstance(table, nn.Embedding)
         conditions = [Condition(layout, embedded(table, one.flatten().tolist())) for one in actions]
         ids = torch.arange(self.visual)
         trunk = Trunk(self.layers, ids_of(table, ids), rows_of(self.head, ids), self.visual)

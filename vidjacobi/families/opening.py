@@ -1,6 +1,7 @@
 """Families by name: from a folder of an author's release to the object that makes models of prompts or actions."""
 
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def open_family(
     """
     module, _, function = lookup("family", name, FAMILIES).partition(":")
     load = getattr(import_module(module), function)
-    try:
-        return load(Path(path).expanduser(), choose(device, dtype), **options)
-    except TypeError as error:
-        raise InvalidArgument(f"{name}: {error}") from error
+    known = list(signature(load).parameters)[2:]
+    if unknown := sorted(set(options) - set(known)):
+        there = f"its options are {', '.join(known)}" if known else "it has none"
+        raise InvalidArgument(f"{name} has no option {', '.join(unknown)}: {there}")
+    return load(Path(path).expanduser(), choose(device, dtype), **options)

@@ -71,7 +71,7 @@ def sizes_of(path: Path) -> dict[str, Any]:
 def llama_of(
     state: Mapping[str, Tensor], heads: int, where: Path, runtime: Runtime, **options: Any
 ) -> nn.Module:
-    """A ``LlamaModel`` of the sizes of its tensors, whose names are those of ``transformers``. Raises BadCheckpoint."""
+    """A ``LlamaModel`` as large as its tensors, which have the names of ``transformers``. Raises BadCheckpoint."""
     from transformers import LlamaConfig, LlamaModel
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
