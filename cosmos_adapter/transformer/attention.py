@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
+from vidjacobi.models.invariance import product
 
 Hidden = Float[Tensor, "b n c"]
 Heads = Float[Tensor, "b n k d"]
@@ -23,8 +24,8 @@ class PassInputs(NamedTuple):
     sin: Tensor  # [b n head_size/2]
     absolute: Tensor | None  # [b n dim], added to the hidden states at the start of every layer
     clips: Tensor | None  # [b 1] with 0..b-1, beside the slots
-    slots: Tensor | None  # [b n] where to write in the cache; None: slots 0..n-1
-    mask: Tensor | None  # additive [b 1 group*n l]; None: causal over the inputs themselves
+    slots: Tensor | None  # [b m] where the first m inputs write; those after them are padding. None: no cache
+    mask: Tensor | None  # additive [b 1 group*n l], without the inputs' own slots; None: causal over the inputs
     context_mask: Tensor | None  # bool [b 1 1 context], True: attend; None: attend to all of the text
 
 
@@ -56,15 +57,30 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... c"]:
-        wide = x if x.dtype == torch.float64 else x.float()
-        normed = F.rms_norm(wide, wide.shape[-1:], eps=self.eps)
         # In the official order: rounded before the weight, not after. In bfloat16 the other order differs.
-        return normed.to(x.dtype) * self.weight.to(x.dtype)
+        return normalised(x, self.eps) * self.weight
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A projection without bias; the architecture has no bias anywhere."""
-    return nn.Linear(inputs, outputs, bias=False)
+def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
+    """x / sqrt(mean(x^2) + eps), computed in float32 or float64.
+
+    The numbers of ``F.rms_norm``, which takes three times as long for a few rows on a CPU.
+    """
+    wide = x if x.dtype == torch.float64 else x.float()
+    square = wide.square().sum(-1, keepdim=True)
+    return (wide * square.div_(x.shape[-1]).add_(eps).rsqrt_()).to(x.dtype)
+
+
+class Linear(nn.Linear):
+    """A projection without bias (the architecture has none), in matrix products of at most ``most_rows`` rows."""
+
+    most_rows = 0  # 0: any number; ``CosmosTransformer.settle`` sets it
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"]:
+        return product(x, self.weight, self.most_rows)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -77,10 +93,10 @@ class GroupedQueryAttention(nn.Module):
     def __init__(self, spec: ModelSpec, key_dim: int):
         super().__init__()
         self.head_size = spec.head_size
-        self.wq = linear(spec.dim, spec.n_heads * spec.head_size)
-        self.wk = linear(key_dim, spec.n_kv_heads * spec.head_size)
-        self.wv = linear(key_dim, spec.n_kv_heads * spec.head_size)
-        self.wo = linear(spec.n_heads * spec.head_size, spec.dim)
+        self.wq = Linear(spec.dim, spec.n_heads * spec.head_size)
+        self.wk = Linear(key_dim, spec.n_kv_heads * spec.head_size)
+        self.wv = Linear(key_dim, spec.n_kv_heads * spec.head_size)
+        self.wo = Linear(spec.n_heads * spec.head_size, spec.dim)
         self.q_norm = RMSNorm(spec.head_size)  # with eps 1e-5 whatever norm_eps says, as in the official code
         self.k_norm = RMSNorm(spec.head_size)
 
@@ -96,24 +112,21 @@ class GroupedQueryAttention(nn.Module):
     def forward(self, x: Hidden, shared: PassInputs, cache: LayerCache | EntryStore | None) -> Hidden:
         """Self-attention. If there is a cache, the entries of the inputs are written into it first."""
         # Keys are stored rotated: a slot's entry stays right as long as its token stays at its position.
-        queries = rotate(self.queries(x), shared.cos, shared.sin)
-        keys, values = self.keys_values(x)
-        keys = rotate(keys, shared.cos, shared.sin)
+        queries, (keys, values) = self.queries(x), self.keys_values(x)
+        counts = [queries.shape[2], keys.shape[2]]
+        both = rotate(torch.cat([queries, keys], 2), shared.cos, shared.sin)  # fewer operations than one by one
+        queries, keys = both.split(counts, 2)
         if cache is not None and not isinstance(cache, LayerCache):
             return self.wo(cache.attend(queries, keys, values))
-        if cache is not None:
-            _write(cache, keys, values, shared)
         if shared.mask is None:
-            # A prefill: everything that an input sees is among the inputs, so the cache need not be read.
-            mixed = _causal(queries, keys, values)
-        else:
-            assert cache is not None
-            # The mask is as long as the prefix that is in use, in whole buckets (64, 128, ... slots), while the cache
-            # has room for the whole clip. A slice of a tensor is a view, so nothing is copied.
-            rows, length = len(x), shared.mask.shape[-1]
-            keys, values = cache.keys[:rows, :, :length], cache.values[:rows, :, :length]
-            mixed = _masked(queries, keys, values, shared.mask)
-        return self.wo(mixed)
+            return self.wo(_causal(queries, keys, values))
+        assert cache is not None
+        _write(cache, keys, values, shared)
+        # The mask is as long as the prefix that is in use, in whole blocks, while the cache has room for the whole
+        # clip. A slice of a tensor is a view, so nothing is copied.
+        rows, length = len(x), shared.mask.shape[-1]
+        before = LayerCache(cache.keys[:rows, :, :length], cache.values[:rows, :, :length])
+        return self.wo(_own_last(queries, before, shared.mask, keys, values))
 
     def cross(self, x: Hidden, entry: ContextEntry, mask: Tensor | None) -> Hidden:
         """Attention to a text context, without rotation and without causality."""
@@ -122,14 +135,13 @@ class GroupedQueryAttention(nn.Module):
 
 
 def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, shared: PassInputs) -> None:
-    """Write the entry of input (b, i) at slot ``slots[b, i]``, or at slot i, over whatever is there."""
+    """Write the entry of input (b, i) at slot ``slots[b, i]``, over whatever is there."""
+    assert shared.slots is not None
+    used = shared.slots.shape[1]
     for stored, new in ((cache.keys, keys), (cache.values, values)):
-        if shared.slots is None:
-            stored[:, :, : new.shape[1]] = new.transpose(1, 2)
-        else:
-            # ``clips`` [b 1] and ``slots`` [b n] broadcast to pairs (clip, slot): with two clips and slots
-            # [[4, 5, 6], [9, 10, 99]] the entries [b n m d] go to (0, 4), (0, 5), (0, 6), (1, 9), (1, 10), (1, 99).
-            stored[shared.clips, :, shared.slots] = new.to(stored.dtype)
+        # ``clips`` [b 1] and ``slots`` [b m] broadcast to pairs (clip, slot): with two clips and slots
+        # [[4, 5, 6], [9, 10, 99]] the entries [b m k d] go to (0, 4), (0, 5), (0, 6), (1, 9), (1, 10), (1, 99).
+        stored[shared.clips, :, shared.slots] = new[:, :used].to(stored.dtype)
 
 
 def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
@@ -149,9 +161,49 @@ def _masked(queries: Heads, keys: Tensor, values: Tensor, mask: Tensor | None) -
     # With 4 query heads, 2 key/value heads and 3 inputs, each key/value head sees 2 * 3 = 6 queries:
     #   head 0 of inputs 0 1 2, head 1 of inputs 0 1 2   attend to key/value head 0
     #   head 2 of inputs 0 1 2, head 3 of inputs 0 1 2   attend to key/value head 1
-    # The mask repeats its n rows once for each query head of a group (see ``CosmosTransformer._fold_mask``).
+    # The mask repeats its n rows once for each query head of a group (see ``vidjacobi.models.invariance.additive``).
     b, n, heads, size = queries.shape
     kv_heads = keys.shape[1]
     folded = queries.transpose(1, 2).reshape(b, kv_heads, -1, size)
     mixed = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
     return mixed.reshape(b, heads, n, size).transpose(1, 2).flatten(2)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention, and the log-sum-exp of each query's scores, which the public function does not return.
+
+    Queries ``[b m q d]``, keys and values ``[b m l d]``, an additive mask ``[b 1 q l]``; returns ``[b m q d]`` and
+    ``[b m q]`` in float32 (float64 for float64). The path for CUDA is untested on a GPU.
+    """
+    if queries.is_cuda:
+        spread = mask.expand(-1, queries.shape[1], -1, -1)
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        mixed, norm, *_ = efficient(queries, keys, values, spread, True)
+        return mixed, norm[..., : queries.shape[2]]  # rows are padded to a multiple of 32
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    mixed, norm = flash(queries, keys, values, attn_mask=mask)
+    return mixed, norm
+
+
+def _own_last(queries: Heads, before: LayerCache, mask: Tensor, keys: KVHeads, values: KVHeads) -> Hidden:
+    """Attention to the slots that the mask shows, then each input's own entry, which it does not, merged in last.
+
+    So the order of summation is that of positions wherever the entry is stored: the accepted sibling of a draft tree
+    gets the numbers that one-by-one decoding would have computed, and its entry can be moved.
+    """
+    b, n, heads, size = queries.shape
+    kv_heads = keys.shape[2]
+    folded = queries.transpose(1, 2).reshape(b, kv_heads, -1, size)
+    mixed, norm = attend(folded, before.keys, before.values, mask)
+    # As if the own entry were a second softmax over one key: of scores s in front with log-sum-exp Z and the own score
+    # o, the own share is exp(o) / (exp(Z) + exp(o)) = 1 / (1 + exp(Z - o)). An input that sees nothing has Z near the
+    # lowest number, so a share of exactly 1 and a weight of exactly 0 for whatever attention returned.
+    # [b kv_heads group n d], and for the own entry [b kv_heads 1 n d]
+    asked, mixed = (x.view(b, kv_heads, -1, n, size) for x in (folded, mixed))
+    own_keys, own_values = (x.transpose(1, 2).unsqueeze(2) for x in (keys, values))
+    wide = norm.dtype
+    own = (asked.to(wide) * own_keys).sum(-1).mul_(size**-0.5)
+    # Separate operations: sigmoid, lerp and addcmul round otherwise in the vectors and in the tail of a kernel.
+    share = (norm.view_as(own) - own).exp_().add_(1).reciprocal_().unsqueeze(-1)
+    both = (mixed.to(wide) * (1 - share)).add_(own_values * share)
+    return both.to(queries.dtype).view(b, heads, n, size).transpose(1, 2).flatten(2)

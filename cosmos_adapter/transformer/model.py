@@ -77,8 +77,14 @@ class CosmosModel:
         return CosmosModel(self.network, self.network.context_entries(moved))
 
     def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
-        """Zeroed keys and values of ``slots`` slots for each of ``batch`` clips."""
+        """Zeroed keys and values of at least ``slots`` slots for each of ``batch`` clips."""
+        self.network.settle(self.device)
         return self.network.make_cache(batch, slots)
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether passes here are width-invariant, in the dtype and number of threads of now; see ``ExactModel``."""
+        return self.network.settle(self.device).invariant
 
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: Any, keep: int) -> Iterator[Logits]:

@@ -1,11 +1,12 @@
 """The Cosmos autoregressive transformer. Parameters have the official names, so checkpoints load without a map."""
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cosmos_adapter.transformer.attention import (
@@ -14,14 +15,19 @@ from cosmos_adapter.transformer.attention import (
     GroupedQueryAttention,
     Hidden,
     LayerCache,
+    Linear,
     PassInputs,
     RMSNorm,
-    linear,
+    attend,
 )
 from cosmos_adapter.transformer.rope import PositionTables
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.models.invariance import PLAIN, PassShape, Sizes, hidden, pass_shape, stacked
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+
+
+PREFILL_TILE = 128  # positions of a context that are fed at a time
 
 
 def initialise(network: nn.Module, std: float = 0.02, seed: int = 0) -> None:
@@ -43,12 +49,24 @@ class FeedForward(nn.Module):
 
     def __init__(self, spec: ModelSpec):
         super().__init__()
-        self.w1 = linear(spec.dim, spec.ffn_hidden_size)
-        self.w2 = linear(spec.ffn_hidden_size, spec.dim)
-        self.w3 = linear(spec.dim, spec.ffn_hidden_size)
+        self.w1 = Linear(spec.dim, spec.ffn_hidden_size)
+        self.w2 = Linear(spec.ffn_hidden_size, spec.dim)
+        self.w3 = Linear(spec.dim, spec.ffn_hidden_size)
 
     def forward(self, x: Hidden) -> Hidden:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        gate = self.w1(x)
+        gate = F.silu(gate) if torch.is_grad_enabled() else silu(gate)
+        return self.w2(gate * self.w3(x))
+
+
+def silu(x: Hidden) -> Hidden:
+    """x / (1 + exp(-x)), computed in float32 or float64, of separate operations and so without gradients.
+
+    PyTorch's own kernel has another exp in the tail of a vector and of each thread's share: a row's numbers would
+    depend on its place.
+    """
+    wide = x if x.dtype == torch.float64 else x.float()
+    return (wide / wide.neg().exp_().add_(1)).to(x.dtype)
 
 
 class Layer(nn.Module):
@@ -95,7 +113,23 @@ class CosmosTransformer(nn.Module):
         self.tok_embeddings = nn.Embedding(spec.embedding_rows, spec.dim)
         self.layers = nn.ModuleList(Layer(spec, index) for index in range(spec.n_layers))
         self.norm = RMSNorm(spec.dim, spec.norm_eps)
-        self.output = linear(spec.dim, spec.vocab_size)
+        self.output = Linear(spec.dim, spec.vocab_size)
+        self.shape = PLAIN
+
+    def settle(self, device: torch.device) -> PassShape:
+        """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
+
+        Where none is found, or there are no numbers (the meta device), passes are not padded.
+        """
+        weight = self.tok_embeddings.weight
+        spec, linears = self.spec, [part for part in self.modules() if isinstance(part, Linear)]
+        products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
+        sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
+        if device.type != "meta":
+            self.shape = pass_shape(sizes, weight.dtype, device, torch.get_num_threads(), attend)
+        for part in linears:
+            part.most_rows = self.shape.most
+        return self.shape
 
     def forward(
         self,
@@ -103,24 +137,34 @@ class CosmosTransformer(nn.Module):
         context: Float[Tensor, "#b s e"] | None = None,
         context_mask: Bool[Tensor, "#b s"] | None = None,
     ) -> Logits:
-        """Logits of every input of whole sequences at positions 0..n-1. Raises InvalidArgument, see ``prefill``."""
+        """Logits of every input of whole sequences at positions 0..n-1; every input sees itself and all before it.
+
+        Raises InvalidArgument where the model cross-attends to a text and ``context`` is None.
+        """
         entries = None if context is None else self.context_entries(context)
-        return self.head(self.prefill(tokens, None, entries, context_mask))
+        positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        seen = None if context_mask is None else context_mask[:, None, None]
+        return self.head(self._run(tokens, self._pass_inputs(positions, context_mask=seen), None, entries))
 
     def prefill(
         self,
         tokens: Tokens,
-        cache: tuple[LayerCache, ...] | None,
+        cache: tuple[LayerCache, ...],
         entries: tuple[ContextEntry | None, ...] | None = None,
-        context_mask: Bool[Tensor, "#b s"] | None = None,
     ) -> Hidden:
         """Hidden states of whole sequences at positions and slots 0..n-1; every input sees itself and all before it.
 
+        Windows one after the other: the entries are those that passes of any other width would have written.
         Raises InvalidArgument where the model cross-attends to a text and ``entries`` is None.
         """
-        positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        seen = None if context_mask is None else context_mask[:, None, None]
-        return self._run(tokens, self._pass_inputs(positions, context_mask=seen), cache, entries)
+        tiles = []
+        for begin in range(0, tokens.shape[1], PREFILL_TILE):
+            tile = tokens[:, begin : begin + PREFILL_TILE]
+            end = begin + tile.shape[1]
+            places = torch.arange(begin, end, device=tokens.device).expand_as(tile)
+            visible = torch.arange(end, device=tokens.device) <= places.unsqueeze(-1)
+            tiles.append(self.window(tile, places, places, visible, cache, entries=entries))
+        return torch.cat(tiles, 1)
 
     def window(
         self,
@@ -134,10 +178,14 @@ class CosmosTransformer(nn.Module):
     ) -> Hidden:
         """Hidden states of a window: entries are written at ``slots``, then the slots in ``visible`` are read.
 
-        See ``vidjacobi.models.protocol.VideoModel.forward`` for the arguments.
+        See ``vidjacobi.models.protocol.VideoModel.forward`` for the arguments. The pass is padded as ``settle`` found
+        out, and each input's own entry is merged in last: a position has the same numbers in any pass.
         """
-        mask = self._fold_mask(visible)
-        return self._run(tokens, self._pass_inputs(positions, slots=slots, mask=mask), cache, entries)
+        b, n = tokens.shape
+        more, length = self.shape.padding(b, n), self.shape.length(visible.shape[-1])
+        mask = self._mask_of_others(visible, slots, n + more, length)
+        shared = self._pass_inputs(F.pad(positions, (0, more)), slots=slots, mask=mask)
+        return self._run(F.pad(tokens, (0, more)), shared, cache, entries)[:, :n]
 
     def hidden(
         self,
@@ -154,7 +202,9 @@ class CosmosTransformer(nn.Module):
 
     def head(self, hidden: Hidden) -> Logits:
         """Logits of the hidden states of the last layer."""
-        return self.output(self.norm(hidden))
+        n = hidden.shape[1]
+        padded = F.pad(hidden, (0, 0, 0, self.shape.padding(len(hidden), n)))
+        return self.output(self.norm(padded))[:, :n]
 
     def context_entries(self, context: Float[Tensor, "b s e"]) -> tuple[ContextEntry | None, ...]:
         """The cross-attention keys and values of a text context, for every layer (None: it has no cross-attention).
@@ -174,30 +224,27 @@ class CosmosTransformer(nn.Module):
         return tuple(entries)
 
     def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
-        """A cache of zeros. The part of each layer is on the device of that layer's weights."""
-        shape = (batch, self.spec.n_kv_heads, slots, self.spec.head_size)
+        """A cache of zeros, in whole blocks. The part of each layer is on the device of that layer's weights."""
+        shape = (batch, self.spec.n_kv_heads, self.shape.length(slots), self.spec.head_size)
         weights = [layer.attention.wk.weight for layer in self._typed_layers()]
         return tuple(LayerCache(w.new_zeros(shape), w.new_zeros(shape)) for w in weights)
 
     def _typed_layers(self) -> list[Layer]:
         return cast(list[Layer], list(self.layers))
 
-    def _fold_mask(self, visible: Visible) -> Tensor:
-        """The additive mask ``[b 1 group*n l]`` that all layers share: 0 where an input may read a slot.
-
-        Elsewhere it is the lowest finite number instead of -inf, so that the softmax of a padding input that sees
-        nothing is finite.
-        """
-        dtype = self.tok_embeddings.weight.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-        mask.masked_fill_(~visible, torch.finfo(dtype).min)
-        # Inputs 0 1 2 and a group of 2 query heads: rows 0 1 2 0 1 2, in the order in which attention stacks queries.
-        return mask.repeat(1, self.spec.query_group, 1).unsqueeze(1)
+    def _mask_of_others(self, visible: Visible, slots: Slots, rows: int, length: int) -> Tensor:
+        """The additive mask ``[b 1 group*rows length]`` of a padded pass, in which no input sees its own slot."""
+        mask = hidden(visible, rows, length, self.tok_embeddings.weight.dtype)
+        lowest = torch.finfo(mask.dtype).min
+        # what is beyond the length is the slot of padding, whose inputs see nothing
+        own = slots.unsqueeze(-1).clamp(max=length - 1)
+        mask[:, : slots.shape[1]].scatter_(2, own, lowest)
+        return stacked(mask, self.spec.query_group)
 
     def _pass_inputs(
         self,
         positions: Positions,
-        slots: Slots | None = None,
+        slots: Int[Tensor, "b m"] | None = None,
         mask: Tensor | None = None,
         context_mask: Tensor | None = None,
     ) -> PassInputs:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vidjacobi.decoding.prefill import different, feed_contexts
-from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, in_buckets
 from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.kinds import checked_logits
@@ -28,7 +28,7 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
     depends on the shape from everything else.
     """
     model, context = recipe.model, clips.context
-    cache = model.make_cache(len(clips), recipe.room + 1)
+    cache = model.make_cache(len(clips), in_buckets(recipe.room) + 1)
     clock = Clock(context.device, hooks.measure)
     new, counts = context[:, :0], (clips.ends - clips.starts).tolist()
     seconds, forward_seconds = [], []
@@ -74,13 +74,15 @@ def next_inputs(
     """Inputs of the pass after ``k`` new tokens: tokens, positions, cache slots and the slots they see.
 
     All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
-    passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees.
+    passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees. As many
+    buckets of slots are read as the furthest input needs: nothing depends on how many tokens were asked for.
     """
-    width, end = recipe.window, recipe.room
-    position = np.arange(width) + clips.starts.numpy()[:, None] + new.shape[1] - 1
+    width, end, count = recipe.window, recipe.room, new.shape[1]
+    position = np.arange(width) + clips.starts.numpy()[:, None] + count - 1
     inside = position.clip(max=end - 1)
-    slots = np.where(position < end, position, end)
-    visible = np.arange(end) <= inside[..., None]
+    slots = np.where(position < end, position, in_buckets(end))
+    furthest = min(clips.context.shape[1] + count - 1 + width, end)
+    visible = np.arange(in_buckets(furthest)) <= inside[..., None]
     where, there, seen = (torch.from_numpy(part).to(new.device) for part in (inside, slots, visible))
     return new[:, -1:].expand(-1, width), where, there, seen
 

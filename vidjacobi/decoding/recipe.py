@@ -142,11 +142,16 @@ class Recipe:
     @property
     def spare_slot(self) -> int:
         """The cache slot of all padding: after the clip and the siblings of its last window, in whole buckets."""
-        return -(-(self.room + (self.window if self.strategies.draft_tree else 0)) // BUCKET) * BUCKET
+        return in_buckets(self.room + (self.window if self.strategies.draft_tree else 0))
 
     def slots_to_read(self, furthest: int, step: int = BUCKET) -> int:
         """Slots that a pass reads with its largest input at ``furthest`` - 1: a multiple of ``step`` (of buckets)."""
         return min(self.spare_slot, -(-(furthest + self.siblings) // step) * step)
+
+
+def in_buckets(slots: int) -> int:
+    """The fewest whole buckets, in slots."""
+    return -(-slots // BUCKET) * BUCKET
 
 
 def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:

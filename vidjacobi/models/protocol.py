@@ -132,6 +132,21 @@ class RowModel(VideoModel, Protocol):
         ...
 
 
+@runtime_checkable
+class ExactModel(VideoModel, Protocol):
+    """A model that knows whether its passes are width-invariant."""
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether the logits of a position have the same bits whatever else is in the pass.
+
+        That is: in windows of any width, at any place and in any slot, in batches of any size, with any prefix length
+        read, and whoever wrote the cache. AR and windows then decide the very same tokens. Asked on the model's own
+        device; False where a probe found otherwise.
+        """
+        ...
+
+
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:
     """The sequence of a latent grid: the model's special tokens, then the grid tokens in raster order."""
     # A model with begin-of-video token 64000 turns a grid of tokens 5, 9, 2 into 64000, 5, 9, 2.

@@ -1,0 +1,249 @@
+"""Passes whose every position has the same bits whatever else is in the pass: what that takes, and a probe for it.
+
+A matrix product of 5 rows may sum in another order than one of 4 rows, and attention over 700 slots in another order
+than over 704. Logits then differ in their last bits, and now and then a token does. Passes of a shape that suits the
+kernels do not: rows and slots are padded until every row is summed in one order. Which padding does depends on the
+processor, its libraries, the dtype and the sizes, so it is probed and not assumed.
+
+**Zero-sum probes.** The weights of a probe are [u, -u'] and its input is [v, v'], where u' and v' are u and v in
+another order. The exact result is 0, so all that comes out is rounding noise, and any other order of summation shows,
+after rounding to bfloat16 too. With plain random numbers most differences would be rounded away.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vidjacobi.registry import whole
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
+COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 257)
+# Slots that the probed queries see, more than one block of 512. Kernels cut blocks of 256, 320 and 448 slots in other
+# halves than blocks of 512; the first two show where 700 slots are seen, the last where 960 are.
+PREFIXES = (700, 960)
+# The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
+ROWS = ((1, 512), (2, 512), (4, 512), (8, 512), (16, 16), (64, 64), (128, 128))
+POSITIONS = (1, 2, 4, 8)
+SLOTS = (64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class PassShape:
+    """What the sizes of a pass are padded to, so that its numbers do not depend on them.
+
+    Attributes:
+        rows: clips times positions of a pass are a multiple of it.
+        most: rows of a matrix product; one of more rows is cut. 0: none is cut.
+        positions: the positions of a clip are a multiple of it.
+        slots: the cache slots that attention reads are a multiple of it.
+        invariant: whether a probe found that this is enough.
+    """
+
+    rows: int = 1
+    most: int = 0
+    positions: int = 1
+    slots: int = 64
+    invariant: bool = False
+
+    def padding(self, clips: int, positions: int) -> int:
+        """Positions to add to each of ``clips`` clips."""
+        # 3 clips and rows in fours: positions in fours. 2 clips: positions in twos make fours already.
+        step = math.lcm(self.positions, self.rows // math.gcd(clips, self.rows))
+        return -positions % step
+
+    def length(self, slots: int) -> int:
+        """Slots to read, or to make, where ``slots`` are wanted."""
+        return -(-slots // self.slots) * self.slots
+
+
+PLAIN = PassShape()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a probe has to know of a model: (inputs, outputs) of its products, and its attention heads."""
+
+    products: tuple[tuple[int, int], ...]
+    kv_heads: int
+    group: int
+    head_size: int
+
+
+@lru_cache(maxsize=16)
+def pass_shape(
+    sizes: Sizes, dtype: torch.dtype, device: torch.device, threads: int, attend: Attend
+) -> PassShape:
+    """The cheapest padding with which passes of a model of these sizes are width-invariant; PLAIN where none is.
+
+    ``threads`` is part of the key only: the probe runs with torch's number of threads. ``attend(queries, keys,
+    values, mask)`` is the model's attention: folded queries ``[b m q d]``, keys and values ``[b m l d]``, an additive
+    mask ``[b 1 q l]``; it returns the mixed values and the log-sum-exp of the scores ``[b m q]``.
+    """
+    whole("threads", threads, 1)
+    with torch.no_grad():
+        products = _first(PassShape(rows, most) for rows, most in ROWS)(
+            lambda shape: all(product_is_invariant(shape, *size, dtype, device) for size in sizes.products)
+        )
+        if products is None:
+            return PLAIN
+        found = _first(
+            replace(products, positions=positions, slots=slots) for slots in SLOTS for positions in POSITIONS
+        )(lambda shape: attention_is_invariant(shape, sizes, dtype, device, attend))
+    return PLAIN if found is None else replace(found, invariant=True)
+
+
+def _first(shapes: Iterable[PassShape]) -> Callable[[Callable[[PassShape], bool]], PassShape | None]:
+    return lambda holds: next(filter(holds, shapes), None)
+
+
+def zero_sum(
+    outputs: int, inputs: int, generator: torch.Generator, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "o i"], Float[Tensor, " i"]]:
+    """A matrix and a vector whose product is exactly 0 in every row, but for rounding."""
+    half = inputs // 2
+    order = torch.randperm(half, generator=generator)
+    # Of a vocabulary of 64,000 rows only the first 1,024 differ: kernels choose by size, not by content.
+    u = torch.randn(min(outputs, 1024), half, generator=generator).mul_(0.02)
+    v = torch.randn(half, generator=generator)
+    one = torch.zeros(len(u), inputs)
+    one[:, :half], one[:, half : 2 * half] = u, -u[:, order]
+    vector = torch.zeros(inputs)
+    vector[:half], vector[half : 2 * half] = v, v[order]
+    repeated = one.to(device, dtype).repeat(-(-outputs // len(u)), 1)[:outputs].contiguous()
+    return repeated, vector.to(device, dtype)
+
+
+def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) -> Float[Tensor, "... o"]:
+    """x times the transposed weight, in products of at most ``most`` rows (0: of any number)."""
+    rows = x.shape[:-1].numel()
+    flat, turned = x.reshape(rows, -1), weight.t()
+    if not most or rows <= most:
+        # mm itself: F.linear comes to the same by way of matmul, which costs a CPU more than a small product
+        found = torch.mm(flat, turned)
+    else:
+        found = torch.cat([torch.mm(part, turned) for part in flat.split(most)])
+    return found.view(*x.shape[:-1], -1)
+
+
+def product_is_invariant(
+    shape: PassShape, inputs: int, outputs: int, dtype: torch.dtype, device: torch.device
+) -> bool:
+    """Whether a row of a product has the same bits in any number of rows and at any place among them."""
+    generator = torch.Generator().manual_seed(0)
+    weight, row = zero_sum(outputs, inputs, generator, dtype, device)
+    others = torch.randn(512, inputs, generator=generator).to(device, dtype)
+    counts = sorted({count + shape.padding(1, count) for count in (*COUNTS, 512)})
+    wanted = None
+    for count in filter(lambda rows: rows <= shape.most, counts):
+        places = sorted({0, 1, count // 2, count - 2, count - 1} & set(range(count)))
+        x = others[:count].clone()
+        x[places] = row
+        found = product(x, weight, shape.most)[places]
+        wanted = found[:1] if wanted is None else wanted
+        if not torch.equal(found, wanted.expand_as(found)):
+            return False
+    return True
+
+
+def attention_is_invariant(
+    shape: PassShape, sizes: Sizes, dtype: torch.dtype, device: torch.device, attend: Attend
+) -> bool:
+    """Whether a query has the same bits among any number of queries and clips, and whatever length is read."""
+    for prefix in PREFIXES:
+        probe = AttentionProbe(shape, sizes, prefix, dtype, device, attend)
+        wanted = None
+        for clips, count, blocks in probe.cases():
+            found = probe.run(clips, count, blocks)
+            wanted = found[:1] if wanted is None else wanted
+            if not torch.equal(found, wanted.expand_as(found)):
+                return False
+    return True
+
+
+class AttentionProbe:
+    """One query that sees ``prefix`` slots, among others that see fewer or more."""
+
+    def __init__(
+        self,
+        shape: PassShape,
+        sizes: Sizes,
+        prefix: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        attend: Attend,
+    ) -> None:
+        self.shape, self.sizes, self.prefix, self.attend = shape, sizes, prefix, attend
+        self.dtype, self.device = dtype, device
+        generator = torch.Generator().manual_seed(0)
+        half, heads, size = prefix // 2, sizes.kv_heads, sizes.head_size
+        order = torch.randperm(half, generator=generator)
+        longest = shape.length(prefix) + 2 * shape.slots
+
+        def entries(sign: int) -> Tensor:
+            some = torch.randn(1, heads, longest, size, generator=generator)
+            some[:, :, half:prefix] = sign * some[:, :, :half][:, :, order]
+            return some.to(device, dtype)
+
+        # Equal keys, opposite values: the weights of two slots are equal and what they bring adds up to 0.
+        self.keys, self.values = entries(1), entries(-1)
+        query = torch.randn(heads, sizes.group, size, generator=generator)
+        self.query = query.to(device, dtype)
+        self.others = torch.randn(heads, sizes.group, 512, size, generator=generator).to(device, dtype)
+
+    def cases(self) -> Iterator[tuple[int, int, int]]:
+        """(clips, positions, blocks of slots beyond the fewest)."""
+        for count in sorted({count + self.shape.padding(1, count) for count in COUNTS}):
+            yield 1, count, 0
+            if count < 20:
+                yield from ((1, count, blocks) for blocks in (1, 2))
+        for clips in (2, 3, 4):
+            yield clips, 5 + self.shape.padding(clips, 5), 0
+
+    def run(self, clips: int, count: int, blocks: int) -> Float[Tensor, "places e"]:
+        """What the query gets at some places of the last clip, mixed values and log-sum-exp together."""
+        places = sorted({0, count // 2, count - 1})
+        queries = self.others[:, :, :count].clone()
+        queries[:, :, places] = self.query.unsqueeze(2)
+        length = self.shape.length(self.prefix) + blocks * self.shape.slots
+        visible = self._visible(count, places, length)
+        mask = stacked(hidden(visible, count, length, self.dtype), self.sizes.group)
+        folded = queries.flatten(1, 2).expand(clips, -1, -1, -1)
+        keys, values = (part[:, :, :length].expand(clips, -1, -1, -1) for part in (self.keys, self.values))
+        mixed, norm = self.attend(folded, keys, values, mask.expand(clips, -1, -1, -1))
+        # [kv_heads group positions d + 1] of the last clip, then the probed places in front
+        both = torch.cat([mixed.to(norm.dtype), norm.unsqueeze(-1)], -1)[-1].unflatten(1, (-1, count))
+        return both[:, :, places].movedim(2, 0).flatten(1)
+
+    def _visible(self, count: int, places: list[int], length: int) -> Bool[Tensor, "1 n l"]:
+        seen = torch.full((count,), self.prefix, device=self.device)
+        index = torch.arange(count, device=self.device)
+        seen += index - count // 2  # as in a window, where later positions see more
+        seen[places] = self.prefix
+        return (torch.arange(length, device=self.device) < seen.unsqueeze(1)).unsqueeze(0)
+
+
+def hidden(
+    visible: Bool[Tensor, "b n l"], rows: int, length: int, dtype: torch.dtype
+) -> Float[Tensor, "b r m"]:
+    """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot.
+
+    Elsewhere it is the lowest finite number instead of -inf, so that the softmax of an input that sees nothing is
+    finite.
+    """
+    b, n, slots = visible.shape
+    mask = torch.full((b, rows, length), torch.finfo(dtype).min, dtype=dtype, device=visible.device)
+    mask[:, :n, :slots].masked_fill_(visible, 0)
+    return mask
+
+
+def stacked(mask: Float[Tensor, "b r m"], group: int) -> Float[Tensor, "b 1 q m"]:
+    """The mask's rows once for each query head of a group."""
+    # Inputs 0 1 2 and a group of 2 query heads: rows 0 1 2 0 1 2, in the order in which attention stacks queries.
+    return mask.repeat(1, group, 1).unsqueeze(1)
