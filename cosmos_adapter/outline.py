@@ -18,6 +18,7 @@ from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import find_spec, find_weights, read_weights
+from vidjacobi.models.invariance import BLOCK
 from vidjacobi.models.outline import Arithmetic, Outline
 
 TEXT_LENGTH = 512  # vectors that the released text encoder returns, padding included
@@ -113,12 +114,12 @@ def arithmetic_of(network: CosmosTransformer, dtype: torch.dtype, text: int) -> 
         for name, parameter in network.named_parameters()
         if parameter.ndim == 2 and name != "tok_embeddings.weight" and not any(part in name for part in once)
     ]
-    cache = network.make_cache(1, 1)
+    cache = network.make_cache(1, BLOCK)
     spec = network.spec
     return Arithmetic(
         matrix_parameters=sum(matrix.numel() for matrix in matrices),
         matrix_bytes=sum(matrix.nbytes for matrix in matrices),
-        kv_bytes=sum(part.nbytes for layer in cache for part in layer),
+        kv_bytes=sum(part.nbytes for layer in cache for part in layer) // BLOCK,
         # 2 * head_size for the score of a query and a slot, and as many to add its value
         attention_flops=4 * spec.n_heads * spec.head_size * spec.n_layers,
         score_rows=spec.n_heads * spec.n_layers,

@@ -25,7 +25,9 @@ class PassInputs(NamedTuple):
     absolute: Tensor | None  # [b n dim], added to the hidden states at the start of every layer
     clips: Tensor | None  # [b 1] with 0..b-1, beside the slots
     slots: Tensor | None  # [b m] where the first m inputs write; those after them are padding. None: no cache
-    mask: Tensor | None  # additive [b 1 group*n l], without the inputs' own slots; None: causal over the inputs
+    mask: (
+        Tensor | None
+    )  # additive [b 1 group*n l], without the inputs' own slots; None: causal over the inputs
     context_mask: Tensor | None  # bool [b 1 1 context], True: attend; None: attend to all of the text
 
 
@@ -114,7 +116,9 @@ class GroupedQueryAttention(nn.Module):
         # Keys are stored rotated: a slot's entry stays right as long as its token stays at its position.
         queries, (keys, values) = self.queries(x), self.keys_values(x)
         counts = [queries.shape[2], keys.shape[2]]
-        both = rotate(torch.cat([queries, keys], 2), shared.cos, shared.sin)  # fewer operations than one by one
+        both = rotate(
+            torch.cat([queries, keys], 2), shared.cos, shared.sin
+        )  # fewer operations than one by one
         queries, keys = both.split(counts, 2)
         if cache is not None and not isinstance(cache, LayerCache):
             return self.wo(cache.attend(queries, keys, values))
@@ -195,9 +199,9 @@ def _own_last(queries: Heads, before: LayerCache, mask: Tensor, keys: KVHeads, v
     kv_heads = keys.shape[2]
     folded = queries.transpose(1, 2).reshape(b, kv_heads, -1, size)
     mixed, norm = attend(folded, before.keys, before.values, mask)
-    # As if the own entry were a second softmax over one key: of scores s in front with log-sum-exp Z and the own score
-    # o, the own share is exp(o) / (exp(Z) + exp(o)) = 1 / (1 + exp(Z - o)). An input that sees nothing has Z near the
-    # lowest number, so a share of exactly 1 and a weight of exactly 0 for whatever attention returned.
+    # Let Z be the log-sum-exp of the scores in front and o the own score: the own share is
+    # exp(o) / (exp(Z) + exp(o)) = 1 / (1 + exp(Z - o)). An input that sees nothing has Z near the lowest number, so a
+    # share of exactly 1 and a weight of exactly 0 for whatever attention returned.
     # [b kv_heads group n d], and for the own entry [b kv_heads 1 n d]
     asked, mixed = (x.view(b, kv_heads, -1, n, size) for x in (folded, mixed))
     own_keys, own_values = (x.transpose(1, 2).unsqueeze(2) for x in (keys, values))

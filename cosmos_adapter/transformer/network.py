@@ -21,11 +21,19 @@ from cosmos_adapter.transformer.attention import (
     attend,
 )
 from cosmos_adapter.transformer.rope import PositionTables
-from cosmos_adapter.transformer.spec import ModelSpec
+from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.invariance import PLAIN, PassShape, Sizes, hidden, pass_shape, stacked
+from vidjacobi.models.invariance import (
+    BLOCK,
+    PLAIN,
+    USUAL,
+    PassShape,
+    Sizes,
+    hidden,
+    pass_shape,
+    stacked,
+)
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
-
 
 PREFILL_TILE = 128  # positions of a context that are fed at a time
 
@@ -119,13 +127,16 @@ class CosmosTransformer(nn.Module):
     def settle(self, device: torch.device) -> PassShape:
         """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
 
-        Where none is found, or there are no numbers (the meta device), passes are not padded.
+        Where none is found passes are not padded. On the meta device, where there are no numbers, they are padded as
+        processors usually need it.
         """
         weight = self.tok_embeddings.weight
         spec, linears = self.spec, [part for part in self.modules() if isinstance(part, Linear)]
         products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
         sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
-        if device.type != "meta":
+        if device.type == "meta":
+            self.shape = USUAL
+        else:
             self.shape = pass_shape(sizes, weight.dtype, device, torch.get_num_threads(), attend)
         for part in linears:
             part.most_rows = self.shape.most
@@ -225,7 +236,7 @@ class CosmosTransformer(nn.Module):
 
     def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
         """A cache of zeros, in whole blocks. The part of each layer is on the device of that layer's weights."""
-        shape = (batch, self.spec.n_kv_heads, self.shape.length(slots), self.spec.head_size)
+        shape = (batch, self.spec.n_kv_heads, round_up(slots, BLOCK), self.spec.head_size)
         weights = [layer.attention.wk.weight for layer in self._typed_layers()]
         return tuple(LayerCache(w.new_zeros(shape), w.new_zeros(shape)) for w in weights)
 

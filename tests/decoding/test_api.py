@@ -107,7 +107,8 @@ def test_the_trace_adds_up(decoder: str, window: int) -> None:
     assert trace.redrafted.sum(1).tolist() == trace.changed.sum(0).tolist()
     assert stats.new_tokens == [NEW] * clips
     assert stats.tokens_per_pass == [NEW / nfe for nfe in stats.nfe]
-    assert stats.guarantee == load_decoder(decoder).guarantee
+    promised = load_decoder(decoder).guarantee
+    assert stats.guarantee == ("identical up to rounding" if promised == "identical" else promised)
     assert stats.seconds >= stats.forward_seconds > 0
     assert 0 < stats.prefill_seconds <= stats.seconds
 

@@ -54,7 +54,7 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
             rows = len(clips)
             hooks.observe(Progress(count + 1, (count + 1) * rows, clips.new_tokens * rows))
         yield PartialDecode([min(count + 1, most) for most in counts], new.__getitem__)
-    return _decoded(clips, new, torch.tensor(seconds), torch.tensor(forward_seconds))
+    return _decoded(recipe, clips, new, torch.tensor(seconds), torch.tensor(forward_seconds))
 
 
 def first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
@@ -95,7 +95,9 @@ def draw_next(recipe: Recipe, clips: Clips, logits: Logits, count: int) -> tuple
     return gumbel_max(probs, exponential), is_finite(logits).all()
 
 
-def _decoded(clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Tensor) -> Decoded:
+def _decoded(
+    recipe: Recipe, clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Tensor
+) -> Decoded:
     """Without what a shorter clip got after its end."""
     count, nfe = tokens.shape[1], (clips.ends - clips.starts).to(tokens.device)
     order = torch.arange(1, count + 1, device=tokens.device).expand_as(tokens)
@@ -104,4 +106,4 @@ def _decoded(clips: Clips, tokens: Tokens, seconds: Tensor, forward_seconds: Ten
     evaluated = torch.cat([clips.starts[None].cpu(), one[1:]])
     marks = torch.where(inside, order, 0).cpu()
     trace = Trace(one, 0 * one, 0 * one, 0 * one, evaluated, seconds, forward_seconds, marks, 0 * marks)
-    return decoded_of("identical", torch.where(inside, tokens, -1), trace, nfe.tolist(), clips.shared_by)
+    return decoded_of(recipe.guarantee, torch.where(inside, tokens, -1), trace, nfe.tolist(), clips.shared_by)

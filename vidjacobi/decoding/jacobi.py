@@ -49,7 +49,7 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS, using: StepFunc
                 if retired.error:
                     raise retired.error
             yield PartialDecode(group.reach.tolist(), partial(batch.tokens_of, group))
-        return group.decoded(recipe.strategies.guarantee)
+        return group.decoded(recipe.guarantee)
     finally:
         batch.runner.release()
 

@@ -22,13 +22,14 @@ from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowL
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, value_words
-from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import ExactModel, RowModel, TreeModel, VideoModel
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import noise_roots
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
 ONE_LANE = RasterLane()
+BITWISE, ROUNDED = "identical (bitwise)", "identical up to rounding"
 BUCKET = 64  # the prefix that attention reads is a multiple of this, so that shapes rarely change
 
 
@@ -111,6 +112,14 @@ class Recipe:
         if self.parts is None:
             raise InvalidArgument("the jacobi method needs a draft rule, a coupling and a verifier")
         return self.parts
+
+    @property
+    def guarantee(self) -> str:
+        """What the decoder promises, and of ``identical`` whether to the last bit, which depends on the model."""
+        promised = self.parts.guarantee if self.parts else "identical"
+        if promised != "identical":
+            return promised
+        return BITWISE if isinstance(self.model, ExactModel) and self.model.bitwise else ROUNDED
 
     @cached_property
     def grid(self) -> Grid:

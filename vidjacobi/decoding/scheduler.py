@@ -82,7 +82,7 @@ def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
                 return
             continue
         for retired in batch.step():
-            yield from each_of(retired, job.recipe.strategies.guarantee)
+            yield from each_of(retired, job.recipe.guarantee)
 
 
 def each_of(retired: Retired, guarantee: str) -> Iterator[Done]:

@@ -20,6 +20,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedAttention, Work, WorkCounter, account_for
 from vidjacobi.kinds import Grid
 from vidjacobi.models.contents import tensors_in
+from vidjacobi.models.invariance import BLOCK
 from vidjacobi.models.outline import Arithmetic, Outline
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer
@@ -196,12 +197,12 @@ class SeenModel:
 
             return self._run(run, partial(FlopCounterMode, display=False))
 
-        few, more = flops(1, BUCKET), flops(1, 2 * BUCKET)
-        each_slot = max(0, (more - few) // BUCKET)
+        few, more = flops(1, BLOCK), flops(1, 2 * BLOCK)
+        each_slot = max(0, (more - few) // BLOCK)
         # an input multiplies every weight once and adds: two operations
-        matrices = max(0, (few - BUCKET * each_slot) // 2)
-        entries = self._run.counted(lambda: self._model.make_cache(1, 2 * BUCKET))[2]
-        kv = (entries - self._run.counted(lambda: self._model.make_cache(1, BUCKET))[2]) // BUCKET
+        matrices = max(0, (few - BLOCK * each_slot) // 2)
+        entries = self._run.counted(lambda: self._model.make_cache(1, 2 * BLOCK))[2]
+        kv = (entries - self._run.counted(lambda: self._model.make_cache(1, BLOCK))[2]) // BLOCK
         return Arithmetic(matrices, matrices * self.dtype.itemsize, kv, each_slot)
 
     def _pass(self, rows: int, inputs: int, slots: int) -> tuple[Any, ...]:

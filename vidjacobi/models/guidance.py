@@ -8,7 +8,7 @@ import torch
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, check_members, checked_chunks, checked_logits, real
-from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import ExactModel, RowModel, TreeModel, VideoModel
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 
@@ -132,9 +132,16 @@ class Guided:
         """
         wide = torch.float64 if conditional.dtype == torch.float64 else torch.float32
         c, u = conditional.to(wide), unconditional.to(wide)
-        # inf - inf would be NaN. lerp(u, c, scale) is u + scale * (c - u), exact at scale 0 and 1.
+        # inf - inf would be NaN. This is u + scale * (c - u), exact at scale 0 and 1, in separate operations: lerp
+        # rounds otherwise in the tail of a kernel, so that a row's numbers would depend on its place.
         both = c.isfinite() & u.isfinite()
-        return torch.where(both, torch.lerp(u.masked_fill(~both, 0), c.masked_fill(~both, 0), self.scale), c)
+        mixed = u.masked_fill(~both, 0) * (1 - self.scale) + c.masked_fill(~both, 0) * self.scale
+        return torch.where(both, mixed, c)
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether the passes of both branches are width-invariant; see ``ExactModel``."""
+        return all(isinstance(branch, ExactModel) and branch.bitwise for branch in self.branches)
 
 
 class LogitsBuffer:

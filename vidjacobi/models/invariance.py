@@ -19,8 +19,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vidjacobi.registry import whole
-
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
@@ -31,7 +29,7 @@ PREFIXES = (700, 960)
 # The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
 ROWS = ((1, 512), (2, 512), (4, 512), (8, 512), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
-SLOTS = (64, 128, 256, 512, 1024)
+SLOTS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class PassShape:
 
 
 PLAIN = PassShape()
+USUAL = PassShape(rows=4, most=512, positions=1, slots=512)  # what probes of processors found, for estimates
+BLOCK = max(SLOTS)  # a cache has whole blocks of slots, so that any of these can be read
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,10 @@ def pass_shape(
 ) -> PassShape:
     """The cheapest padding with which passes of a model of these sizes are width-invariant; PLAIN where none is.
 
-    ``threads`` is part of the key only: the probe runs with torch's number of threads. ``attend(queries, keys,
+    ``threads`` only tells settings apart: the probe runs with torch's number of threads. ``attend(queries, keys,
     values, mask)`` is the model's attention: folded queries ``[b m q d]``, keys and values ``[b m l d]``, an additive
     mask ``[b 1 q l]``; it returns the mixed values and the log-sum-exp of the scores ``[b m q]``.
     """
-    whole("threads", threads, 1)
     with torch.no_grad():
         products = _first(PassShape(rows, most) for rows, most in ROWS)(
             lambda shape: all(product_is_invariant(shape, *size, dtype, device) for size in sizes.products)

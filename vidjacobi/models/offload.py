@@ -15,7 +15,7 @@ from torch import nn
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid
-from vidjacobi.models.protocol import Cache, RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import Cache, ExactModel, RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
 from vidjacobi.runtime import give_back
 from vidjacobi.shapes import GridTokens, Logits, Pixels, Positions, RowIndex, Slots, Tokens, Visible
@@ -117,6 +117,12 @@ class OffloadedModel:
     def dtype(self) -> torch.dtype:
         """Dtype of the weights."""
         return self._inner.dtype
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether passes on the device are width-invariant; see ``ExactModel``."""
+        with self._shared.turn(MODEL):
+            return isinstance(self._inner, ExactModel) and self._inner.bitwise
 
     def grid_for(self, frames: int) -> Grid:
         """Latent grid of a clip of ``frames`` frames."""

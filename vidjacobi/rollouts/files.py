@@ -77,7 +77,7 @@ def rollout_record(job: ClipJob, rolled: RolloutSummary, sample: int) -> dict[st
         "latent_grid": list(rolled.tokens.shape[1:]),
         "sample": sample,
         "seed": job.config.seed,
-        "guarantee": f"{job.decoder.guarantee}: {GUARANTEES[job.decoder.guarantee]}",
+        "guarantee": f"{rolled.chunks[0].stats.guarantee}: {GUARANTEES[job.decoder.guarantee]}",
         "nfe": nfe,
         "nfe_with_shared_prefill": round(sum(chunk.stats.shared_nfe[sample] for chunk in rolled.chunks), 4),
         "prefill_shared_by": [chunk.stats.prefill_shared_by[sample] for chunk in rolled.chunks],
