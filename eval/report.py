@@ -27,7 +27,7 @@ from vidjacobi.html_report.page import (
     Track,
     write_page,
 )
-from vidjacobi.output.names import safe_name
+from vidjacobi.output.run_folder import safe_name
 
 MAPPED = 64  # window of a decoder's videos and acceptance map, if it ran at this window
 FPS = 10.0  # rate of clips that do not say theirs

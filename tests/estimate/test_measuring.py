@@ -74,7 +74,7 @@ def test_decoding_takes_what_was_expected(decoder: str, window: int) -> None:
     """Each phase, within a tenth of all that decoding holds: kernels of the CPU have small buffers of their own."""
     config = with_window(load_decoder(decoder), window)
     context = torch.arange(640)[None] * 7 % nano().vocab_size
-    nano().network.prefill(context[:, :1], None)  # makes the position tables
+    nano().network(context[:, :1])  # makes the position tables
     found = measure_decoding(nano(), context, 960, config, passes=2)
     wanted = expected(outline("nano", torch.float32), RolloutShape(config))
     assert found.keys() == wanted.keys() == {"prefill", "forward", "outside"}

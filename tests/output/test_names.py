@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vidjacobi.output.names import LONGEST, output_names, safe_name
+from vidjacobi.output.run_folder import LONGEST, output_names, safe_name
 
 
 @pytest.mark.parametrize(

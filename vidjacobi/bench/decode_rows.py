@@ -5,8 +5,8 @@ from math import isfinite
 from pathlib import Path
 
 from vidjacobi.errors import BadInput
-from vidjacobi.output.names import safe_name
 from vidjacobi.output.rows import CsvRows
+from vidjacobi.output.run_folder import safe_name
 
 AR = "ar"
 TOKENS = "tokens"  # folder of every decode's tokens

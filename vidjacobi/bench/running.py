@@ -25,7 +25,7 @@ from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import number_of
 from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.models.protocol import flatten
-from vidjacobi.output.names import safe_name
+from vidjacobi.output.run_folder import safe_name
 from vidjacobi.output.token_files import read_tokens, write_tokens
 from vidjacobi.processes import end_with_parent
 from vidjacobi.runtime import choose

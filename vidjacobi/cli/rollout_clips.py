@@ -21,8 +21,7 @@ from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.tokenizer import check_lengths
-from vidjacobi.output.names import output_names
-from vidjacobi.output.run_folder import removed_if_empty
+from vidjacobi.output.run_folder import output_names, removed_if_empty
 from vidjacobi.registry import lookup
 from vidjacobi.rollouts.api import rollout, stream_rollout
 from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context

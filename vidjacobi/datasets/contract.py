@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
-from vidjacobi.output.names import LONGEST, safe_name
+from vidjacobi.output.run_folder import LONGEST, safe_name
 from vidjacobi.video.records import ReadClip
 
 

@@ -12,7 +12,7 @@ from vidjacobi.decoding import autoregressive
 from vidjacobi.decoding.api import choose_decoder
 from vidjacobi.decoding.draft import DeviceInputs
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.recipe import Clips, Recipe
+from vidjacobi.decoding.recipe import Clips, Recipe, in_buckets
 from vidjacobi.decoding.step import STEP, step
 from vidjacobi.decoding.window import PassSize, plan_window
 from vidjacobi.estimate.counting import FusedAttention, FusedWorkCounter, Work, WorkCounter, counted
@@ -67,8 +67,8 @@ def recipe_of(outline: Outline, shape: RolloutShape) -> Recipe:
 
 def slots_read(recipe: Recipe, prefix: int) -> int:
     """Cache slots that a pass reads whose first undecided position is ``prefix``."""
-    if recipe.parts is None:  # AR always reads the whole clip's
-        return recipe.room
+    if recipe.parts is None:
+        return in_buckets(min(prefix - 1 + recipe.window, recipe.room))
     # The input of a position stands before it, and no position lies after the clip. Example: a window of 64 from
     # 5,120 on has the inputs 5,119 ... 5,182, and reads the slots before 5,183, rounded up.
     furthest = min(prefix + recipe.chain, recipe.room) - 1
