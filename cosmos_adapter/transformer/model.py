@@ -86,6 +86,11 @@ class CosmosModel:
         """Whether passes here are width-invariant, in the dtype and number of threads of now; see ``ExactModel``."""
         return self.network.settle(self.device).invariant
 
+    @property
+    def padding(self) -> str:
+        """What passes here are padded to, in words."""
+        return str(self.network.settle(self.device))
+
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: Any, keep: int) -> Iterator[Logits]:
         """Feed whole contexts at once, then yield the logits of the last ``keep`` inputs in chunks.

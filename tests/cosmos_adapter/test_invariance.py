@@ -118,7 +118,9 @@ def test_activations_do_not_depend_on_the_pass(
 
 
 def test_without_padding_they_do() -> None:
-    watched = Activations(nano("bfloat16", Unpadded))
+    if nano("float32").network.settle(CPU).rows == 1:
+        pytest.skip("products of this processor need no padding")
+    watched = Activations(nano("float32", Unpadded))
     wanted = watched.window(1, watched.cache())
     found = watched.window(64, watched.cache())
     assert [name for name in wanted if not torch.equal(wanted[name], found[name])] != []

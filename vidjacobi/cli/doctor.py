@@ -13,6 +13,7 @@ Exits with 2 where the rollout does not fit, and names the settings that would m
 EXAMPLES = """examples:
   vidjacobi doctor
   vidjacobi doctor --model 4b --window 128 --batch 8
+  vidjacobi doctor --model nano --dtype bfloat16 --exact      (are tokens those of AR to the last bit?)
   vidjacobi doctor --model 12b --gpu 4090 --offload      (would it fit on that GPU?)
 """
 
@@ -35,6 +36,11 @@ def parser() -> ArgumentParser:
     add("--stream", action="store_true", help="frames are made group by group, between the passes")
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")
+    add(
+        "--exact",
+        action="store_true",
+        help="load the model and probe whether its passes here are width-invariant: identical to the last bit",
+    )
     options.add_gpu(add, "ask about this GPU instead: ")
     options.add_context(add, 9)
     options.add_frames(add, 24)

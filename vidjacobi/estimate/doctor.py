@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vidjacobi.config.decoder import load_decoder, with_window
+from vidjacobi.decoding.recipe import BITWISE, ROUNDED
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import (
     Memory,
@@ -21,10 +22,11 @@ from vidjacobi.estimate.memory import (
 )
 from vidjacobi.estimate.pass_seconds import load_gpu
 from vidjacobi.estimate.scenario import RolloutShape
-from vidjacobi.loading import outline, resolve
+from vidjacobi.loading import load_model, outline, resolve
 from vidjacobi.models.offload import check_device
+from vidjacobi.models.protocol import ExactModel
 from vidjacobi.output.columns import columns
-from vidjacobi.runtime import DTYPES, choose, gib, versions
+from vidjacobi.runtime import DTYPES, choose, describe_device, gib, versions
 
 EXTRAS = {
     "eval": ("pytorchvideo", "scipy", "torchmetrics"),
@@ -54,6 +56,7 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"dtype   {_name(device.dtype)}: {device.reason}")
     print("\n".join(columns(("package", "version"), list(packages.items()))))
     print("\n".join(facts("optional", optional)))
+    promised = probed(args) if args.exact else None
     question = _question(args)
     print(f"\n{_question_line(args, question)}")
     memory = predicted(question, device)
@@ -65,12 +68,28 @@ def examine(args: Namespace) -> dict[str, Any]:
         "dtype": _name(device.dtype),
         "packages": packages,
         "optional": optional,
+        **({"identical": promised} if promised else {}),
         "memory": memory.parts,
         "phases": memory.phases,
         "peak": memory.peak,
         "room": device.room,
         "fits": True,
     }
+
+
+def probed(args: Namespace) -> str:
+    """What ``identical`` means for the model here, printed with what was found. Raises as ``load_model``."""
+    runtime = choose(args.device, args.dtype)
+    model = load_model(args.model, args.device, args.dtype)
+    exact = isinstance(model, ExactModel) and model.bitwise
+    promised = BITWISE if exact else ROUNDED
+    how = f"zero-sum probes of {args.model} in {_name(runtime.dtype)} on {describe_device(runtime.device)}"
+    print(f"exact   {promised}: {how}")
+    if isinstance(model, ExactModel):
+        print(f"        {model.padding}")
+    else:
+        print(f"        {type(model).__name__} does not say whether its passes are width-invariant")
+    return promised
 
 
 def facts(head: str, found: Mapping[str, str]) -> list[str]:
@@ -141,6 +160,10 @@ def _check(args: Namespace) -> None:
         raise InvalidArgument("--stream is about one rollout, --batch about the rows of a batch: not both")
     if args.window is not None and args.window < 1:
         raise InvalidArgument(f"window must be at least 1, not {args.window}")
+    if args.gpu and args.exact:
+        raise InvalidArgument(
+            "--exact probes what is here, --gpu asks about a GPU by its data sheet: not both"
+        )
     if args.gpu and args.device != "auto":
         raise InvalidArgument(
             "--gpu asks about a GPU by its data sheet, --device about one that is here: not both"

@@ -143,6 +143,12 @@ class Guided:
         """Whether the passes of both branches are width-invariant; see ``ExactModel``."""
         return all(isinstance(branch, ExactModel) and branch.bitwise for branch in self.branches)
 
+    @property
+    def padding(self) -> str:
+        """What passes of the conditional branch are padded to, in words."""
+        branch = self.branches[0]
+        return branch.padding if isinstance(branch, ExactModel) else "nothing"
+
 
 class LogitsBuffer:
     """Logits of one branch that arrive in chunks and are taken in portions of other sizes."""

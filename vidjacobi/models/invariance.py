@@ -50,6 +50,14 @@ class PassShape:
     slots: int = 64
     invariant: bool = False
 
+    def __str__(self) -> str:
+        if not self.invariant:
+            return "no padding helps: rows of a pass may be summed in another order than the same rows of another pass"
+        return (
+            f"rows of a pass in multiples of {self.rows}, at most {self.most} in a product, positions of a clip in "
+            f"multiples of {self.positions}, cache slots in blocks of {self.slots}"
+        )
+
     def padding(self, clips: int, positions: int) -> int:
         """Positions to add to each of ``clips`` clips."""
         # 3 clips and rows in fours: positions in fours. 2 clips: positions in twos make fours already.

@@ -124,6 +124,12 @@ class OffloadedModel:
         with self._shared.turn(MODEL):
             return isinstance(self._inner, ExactModel) and self._inner.bitwise
 
+    @property
+    def padding(self) -> str:
+        """What passes on the device are padded to, in words."""
+        with self._shared.turn(MODEL):
+            return self._inner.padding if isinstance(self._inner, ExactModel) else "nothing"
+
     def grid_for(self, frames: int) -> Grid:
         """Latent grid of a clip of ``frames`` frames."""
         return self._inner.grid_for(frames)

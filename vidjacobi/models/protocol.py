@@ -146,6 +146,11 @@ class ExactModel(VideoModel, Protocol):
         """
         ...
 
+    @property
+    def padding(self) -> str:
+        """What passes are padded to for it, in words."""
+        ...
+
 
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:
     """The sequence of a latent grid: the model's special tokens, then the grid tokens in raster order."""
