@@ -52,7 +52,7 @@ class PassShape:
 
     def __str__(self) -> str:
         if not self.invariant:
-            return "no padding helps: rows of a pass may be summed in another order than the same rows of another pass"
+            return "no padding helps: the sums of a row depend on what else is in the pass"
         return (
             f"rows of a pass in multiples of {self.rows}, at most {self.most} in a product, positions of a clip in "
             f"multiples of {self.positions}, cache slots in blocks of {self.slots}"
