@@ -18,7 +18,7 @@ from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS, ModelSpec
 from cosmos_adapter.transformer.weights import find_spec, find_weights, read_weights
-from vidjacobi.models.invariance import BLOCK
+from vidjacobi.invariance import BLOCK
 from vidjacobi.models.outline import Arithmetic, Outline
 
 TEXT_LENGTH = 512  # vectors that the released text encoder returns, padding included

@@ -21,7 +21,7 @@ from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi import SamplingParams, decode, load
 from vidjacobi.bench.material import contexts_of
-from vidjacobi.models.invariance import PLAIN, PassShape
+from vidjacobi.invariance import PLAIN, PassShape
 from vidjacobi.models.protocol import flatten
 
 CUTS = (0, 43, 140, 319, 7, 200, 91, 250)  # tokens that the contexts of a batch are shorter

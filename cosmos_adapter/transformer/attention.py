@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
-from vidjacobi.models.invariance import product
+from vidjacobi.invariance import attend, product
 
 Hidden = Float[Tensor, "b n c"]
 Heads = Float[Tensor, "b n k d"]
@@ -171,22 +171,6 @@ def _masked(queries: Heads, keys: Tensor, values: Tensor, mask: Tensor | None) -
     folded = queries.transpose(1, 2).reshape(b, kv_heads, -1, size)
     mixed = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
     return mixed.reshape(b, heads, n, size).transpose(1, 2).flatten(2)
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention, and the log-sum-exp of each query's scores, which the public function does not return.
-
-    Queries ``[b m q d]``, keys and values ``[b m l d]``, an additive mask ``[b 1 q l]``; returns ``[b m q d]`` and
-    ``[b m q]`` in float32 (float64 for float64). The path for CUDA is untested on a GPU.
-    """
-    if queries.is_cuda:
-        spread = mask.expand(-1, queries.shape[1], -1, -1)
-        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-        mixed, norm, *_ = efficient(queries, keys, values, spread, True)
-        return mixed, norm[..., : queries.shape[2]]  # rows are padded to a multiple of 32
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    mixed, norm = flash(queries, keys, values, attn_mask=mask)
-    return mixed, norm
 
 
 def _own_last(queries: Heads, before: LayerCache, mask: Tensor, keys: KVHeads, values: KVHeads) -> Hidden:

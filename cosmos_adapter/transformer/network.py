@@ -18,17 +18,17 @@ from cosmos_adapter.transformer.attention import (
     Linear,
     PassInputs,
     RMSNorm,
-    attend,
 )
 from cosmos_adapter.transformer.rope import PositionTables
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.invariance import (
+from vidjacobi.invariance import (
     BLOCK,
     PLAIN,
     USUAL,
     PassShape,
     Sizes,
+    attend,
     hidden,
     pass_shape,
     stacked,

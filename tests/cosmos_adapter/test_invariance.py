@@ -13,11 +13,10 @@ import vidjacobi
 from cosmos_adapter.transformer.attention import attend
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
-from vidjacobi import Guided
+from vidjacobi import Guided, invariance
 from vidjacobi.bench.material import contexts_of
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
-from vidjacobi.models import invariance
-from vidjacobi.models.invariance import PLAIN, PassShape, Sizes, pass_shape
+from vidjacobi.invariance import PLAIN, PassShape, Sizes, pass_shape
 from vidjacobi.models.protocol import ExactModel, flatten
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a module imports only modules of lower lines, or of its own line further left.
 # A new module is added where it belongs. A folder stands for its modules (no cycles among them).
 LAYERS = """
-vidjacobi.shapes vidjacobi.errors vidjacobi.kinds vidjacobi.registry vidjacobi.runtime vidjacobi.processes
+vidjacobi.shapes vidjacobi.errors vidjacobi.kinds vidjacobi.registry vidjacobi.invariance vidjacobi.runtime vidjacobi.processes
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
@@ -27,7 +27,8 @@ vidjacobi vidjacobi.cli vidjacobi.__main__
 LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.eval")
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli"}
 ADAPTER_SEES = tuple(
-    f"vidjacobi.{name}" for name in ("shapes", "errors", "kinds", "registry", "runtime", "models")
+    f"vidjacobi.{name}"
+    for name in ("shapes", "errors", "invariance", "kinds", "registry", "runtime", "models")
 )
 # with an Unpickler that makes arrays only, of one file whose sha256 is known; that makes tensors only
 MAY_UNPICKLE = {"eval/i3d_weights.py", "cosmos_adapter/tokenizer/torchscript.py"}

@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedAttention, Work, WorkCounter, account_for
+from vidjacobi.invariance import BLOCK
 from vidjacobi.kinds import Grid
 from vidjacobi.models.contents import tensors_in
-from vidjacobi.models.invariance import BLOCK
 from vidjacobi.models.outline import Arithmetic, Outline
 from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer

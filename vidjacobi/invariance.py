@@ -22,12 +22,12 @@ from torch import Tensor
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
-COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 257)
+COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
 # Slots that the probed queries see, more than one block of 512. Kernels cut blocks of 256, 320 and 448 slots in other
 # halves than blocks of 512; the first two show where 700 slots are seen, the last where 960 are.
 PREFIXES = (700, 960)
 # The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
-ROWS = ((1, 512), (2, 512), (4, 512), (8, 512), (16, 16), (64, 64), (128, 128))
+ROWS = ((1, 256), (2, 256), (4, 256), (8, 256), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
 SLOTS = (64, 128, 256, 512)
 
@@ -70,18 +70,27 @@ class PassShape:
 
 
 PLAIN = PassShape()
-USUAL = PassShape(rows=4, most=512, positions=1, slots=512)  # what probes of processors found, for estimates
+USUAL = PassShape(rows=4, most=256, positions=1, slots=512)  # what probes of processors found, for estimates
 BLOCK = max(SLOTS)  # a cache has whole blocks of slots, so that any of these can be read
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a probe has to know of a model: (inputs, outputs) of its products, and its attention heads."""
+    """What a probe has to know of a model: (inputs, outputs) of its products, and its attention heads.
+
+    Products are in the order of inputs * outputs: the cheapest are probed first.
+    """
 
     products: tuple[tuple[int, int], ...]
     kv_heads: int
     group: int
     head_size: int
+
+
+# of nano, which stands for all models where none is at hand yet
+SMALL = Sizes(
+    ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064)), kv_heads=2, group=2, head_size=64
+)
 
 
 @lru_cache(maxsize=16)
@@ -127,6 +136,22 @@ def zero_sum(
     return repeated, vector.to(device, dtype)
 
 
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention, and each query's log-sum-exp of scores, which ``F.scaled_dot_product_attention`` does not return.
+
+    Queries ``[b m q d]``, keys and values ``[b m l d]``, an additive mask ``[b 1 q l]``; returns ``[b m q d]`` and
+    ``[b m q]`` in float32 (float64 for float64). The path for CUDA is untested on a GPU.
+    """
+    if queries.is_cuda:
+        spread = mask.expand(-1, queries.shape[1], -1, -1)
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        mixed, norm, *_ = efficient(queries, keys, values, spread, True)
+        return mixed, norm[..., : queries.shape[2]]  # rows are padded to a multiple of 32
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    mixed, norm = flash(queries, keys, values, attn_mask=mask)
+    return mixed, norm
+
+
 def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) -> Float[Tensor, "... o"]:
     """x times the transposed weight, in products of at most ``most`` rows (0: of any number)."""
     rows = x.shape[:-1].numel()
@@ -145,8 +170,8 @@ def product_is_invariant(
     """Whether a row of a product has the same bits in any number of rows and at any place among them."""
     generator = torch.Generator().manual_seed(0)
     weight, row = zero_sum(outputs, inputs, generator, dtype, device)
-    others = torch.randn(512, inputs, generator=generator).to(device, dtype)
-    counts = sorted({count + shape.padding(1, count) for count in (*COUNTS, 512)})
+    others = torch.randn(256, inputs, generator=generator).to(device, dtype)
+    counts = sorted({count + shape.padding(1, count) for count in COUNTS})
     wanted = None
     for count in filter(lambda rows: rows <= shape.most, counts):
         places = sorted({0, 1, count // 2, count - 2, count - 1} & set(range(count)))
