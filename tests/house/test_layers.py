@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a module imports only modules of lower lines, or of its own line further left.
 # A new module is added where it belongs. A folder stands for its modules (no cycles among them).
 LAYERS = """
-vidjacobi.shapes vidjacobi.errors vidjacobi.kinds vidjacobi.registry vidjacobi.invariance vidjacobi.runtime vidjacobi.processes
+vidjacobi.shapes vidjacobi.errors vidjacobi.kinds vidjacobi.registry vidjacobi.processes
+vidjacobi.invariance vidjacobi.runtime
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
