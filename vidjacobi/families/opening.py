@@ -11,8 +11,12 @@ from vidjacobi.runtime import choose
 
 # name -> "module:function", called with the path of the weights and a Runtime; docs/families.md says what it returns
 FAMILIES = {
+    "chameleon": "vidjacobi.families.chameleon:load",
+    "emu3": "vidjacobi.families.emu3:load",
+    "janus": "vidjacobi.families.janus:load",
     "llamagen": "vidjacobi.families.llamagen:load",
     "mineworld": "vidjacobi.families.mineworld:load",
+    "simplear": "vidjacobi.families.simplear:load",
 }
 
 

@@ -1,0 +1,233 @@
+"""Families on tiny random networks: tokens of every exact decoder are those of ``transformers``' own ``generate``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_nets as nets
+import torch
+from torch import Tensor
+
+import vidjacobi
+from vidjacobi import SamplingParams
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.chameleon import Chameleon
+from vidjacobi.families.emu3 import Emu3
+from vidjacobi.families.janus import Janus
+from vidjacobi.families.opening import open_family
+from vidjacobi.families.prompts import first_tokens
+from vidjacobi.families.simplear import SimpleAR
+from vidjacobi.models.protocol import VideoModel
+
+slow = pytest.mark.slow
+GREEDY = SamplingParams(temperature=0.0)
+DECODERS = ("pathwise", "fast", "sjd", "mc_sjd", "gs_sjd", "sjd_pac", "jacobi", "alpha", "adaptive")
+
+
+def tokens(
+    model: VideoModel, clips: int, decoder: str, window: int | None = None, sampling: SamplingParams = GREEDY
+) -> Tensor:
+    count = model.grid_for(1).tokens
+    return vidjacobi.decode(model, first_tokens(model, clips), count, decoder, window, sampling).tokens
+
+
+def check(model: VideoModel, wanted: Tensor, decoders: tuple[str, ...] = DECODERS) -> None:
+    """AR and all exact decoders decide the reference's tokens; sampled, ``pathwise`` decides AR's."""
+    rows = len(wanted)
+    assert torch.equal(tokens(model, rows, "ar"), wanted)
+    for decoder in decoders:
+        for window in (None,) if decoder == "adaptive" else (5, 16):
+            assert torch.equal(tokens(model, rows, decoder, window), wanted), (decoder, window)
+    sampled = SamplingParams(temperature=1.0, top_p=0.9, seed=3)
+    for window in (4, 7, 32):
+        found = tokens(model, rows, "pathwise", window, sampled)
+        assert torch.equal(found, tokens(model, rows, "ar", None, sampled))
+
+
+def janus_model(network: Any, prompts: list[list[int]], scale: float = 5.0) -> VideoModel:
+    return Janus(network).images(prompts, nets.BEGIN, nets.IMAGE, nets.PAD, scale)
+
+
+@slow
+def test_janus() -> None:
+    network, prompts = nets.janus(), [[1, 20, 21, 22, 7], [1, 30, 31, 32, 7]]
+    ids = torch.tensor(prompts)
+    options = {"attention_mask": torch.ones_like(ids), "generation_mode": "image", "do_sample": False}
+    check(janus_model(network, prompts), network.generate(input_ids=ids, guidance_scale=5.0, **options))
+
+
+@slow
+def test_janus_with_prompts_of_other_lengths() -> None:
+    """``generate`` pads them on the left; here nothing is padded."""
+    network, prompts = nets.janus(), [[1, 20, 21, 22, 7], [1, 30, 7]]
+    ids = torch.tensor([prompts[0], [3, 3, *prompts[1]]])
+    options = {"attention_mask": (ids != 3).long(), "generation_mode": "image", "do_sample": False}
+    wanted = network.generate(input_ids=ids, guidance_scale=5.0, **options)
+    check(janus_model(network, prompts), wanted, ("pathwise",))
+
+
+@slow
+def test_janus_makes_pictures() -> None:
+    network = nets.janus()
+    found = tokens(janus_model(network, [[1, 20, 7]]), 1, "pathwise", 5)
+    pixels = Janus(network).pixels(found)
+    assert pixels.shape == (1, 3, 8, 8)
+    wanted = network.decode_image_tokens(found).permute(0, 3, 1, 2) / 2 + 0.5
+    assert torch.allclose(pixels, wanted.clamp(0, 1).float(), atol=1e-6)
+
+
+HEIGHT, WIDTH = 4, 5
+IDS = nets.EMU3
+EMU3_PROMPT = [IDS["bos"], 3, 4, 5, IDS["boi"], 10, 11, 12, IDS["img"]]
+EMU3_NEGATIVE = [IDS["bos"], 6, IDS["boi"], 10, 11, 12, IDS["img"]]
+
+
+def emu3_generated(network: Any, guided: bool) -> Tensor:
+    """As the model's page says: which ids are allowed at each place."""
+    closing = [IDS["eof"], IDS["eoi"], IDS["eos"]]
+    visual = network.vocabulary_mapping.image_tokens
+
+    def allowed(_: int, ids: Tensor) -> list[int]:
+        place = len(ids) - int((ids == IDS["img"]).nonzero()[0])
+        if place % (WIDTH + 1) == 0:
+            return [IDS["eol"]]
+        after = place - (WIDTH + 1) * HEIGHT - 1
+        return visual if after < 0 else [closing[after]]
+
+    options: dict[str, Any] = {}
+    if guided:
+        negative = torch.tensor([EMU3_NEGATIVE])
+        options = {"guidance_scale": 3.0, "negative_prompt_ids": negative}
+        options["negative_prompt_attention_mask"] = torch.ones_like(negative)
+    ids = torch.tensor([EMU3_PROMPT])
+    count = HEIGHT * (WIDTH + 1) + 3
+    made = network.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        prefix_allowed_tokens_fn=allowed,
+        do_sample=False,
+        **options,
+    )
+    return made[0, len(EMU3_PROMPT) :]
+
+
+@slow
+@pytest.mark.parametrize("guided", [False, True])
+def test_emu3(guided: bool) -> None:
+    """Guided against a prompt that is two tokens shorter."""
+    network = nets.emu3()
+    made = emu3_generated(network, guided)
+    cells = made[:-3].view(HEIGHT, WIDTH + 1)[:, :-1].reshape(1, -1)
+    family = Emu3(network)
+    model = family.images([EMU3_PROMPT], HEIGHT, WIDTH, EMU3_NEGATIVE if guided else None)
+    check(model, cells - nets.EMU3_FIRST, DECODERS if guided else ("pathwise", "fast"))
+    wanted = network.decode_image_tokens(image_tokens=made[None], height=HEIGHT, width=WIDTH)
+    found = family.pixels(cells - nets.EMU3_FIRST, HEIGHT, WIDTH)
+    assert torch.allclose(found, (wanted / 2 + 0.5).clamp(0, 1).float(), atol=1e-6)
+
+
+@slow
+def test_chameleon_text() -> None:
+    network, prompts = nets.chameleon(), [[0, 50, 51, 52], [0, 60, 61, 62]]
+    ids = torch.tensor(prompts)
+    wanted = network.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=18, do_sample=False
+    )[:, 4:]
+    check(Chameleon(network).text(prompts, 18), wanted)
+
+
+class LuminaRules:
+    """Row ends where they belong, image tokens elsewhere, guided from the image's beginning on."""
+
+    def __init__(self, network: Any, prompt: int, width: int, scale: float) -> None:
+        self.network, self.prompt, self.width, self.scale = network, prompt, width, scale
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """The plain forward call without the masking of image tokens, both branches anew."""
+        both = [
+            self.network.lm_head(self.network.model(input_ids=part).last_hidden_state[:, -1])
+            for part in (ids, ids[:, self.prompt :])
+        ]
+        return both[1] + self.scale * (both[0] - both[1])
+
+    def next(self, ids: Tensor) -> int:
+        place = ids.shape[1] - self.prompt - 3
+        if place % (self.width + 1) == self.width:
+            return LUMINA["row_end"]
+        codes = self.logits(ids)[0, nets.CHAMELEON_FIRST : nets.CHAMELEON_FIRST + nets.CODES]
+        return nets.CHAMELEON_FIRST + int(codes.argmax())
+
+
+LUMINA = {"size": 70, "row_end": 69}
+
+
+@slow
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_lumina(scale: float) -> None:
+    """Against a loop over plain forward calls: ``generate`` of this class can make no image token."""
+    network, prompt, start = nets.chameleon(), [0, 50, 51, 52], 91
+    ids = torch.tensor([[*prompt, start, LUMINA["size"] + 2, LUMINA["size"] + 3]])
+    rules, begun = LuminaRules(network, len(prompt), 6, scale), ids.shape[1]
+    with torch.no_grad():
+        while ids.shape[1] < begun + 4 * 7:
+            ids = torch.cat([ids, torch.tensor([[rules.next(ids)]])], 1)
+    cells = ids[:, begun:].view(4, 7)[:, :-1].reshape(1, -1)
+    family = Chameleon(network, **LUMINA)
+    model = family.images([prompt], start, 4, 6, scale)
+    check(model, cells - nets.CHAMELEON_FIRST, DECODERS if scale > 1 else ("pathwise",))
+    assert family.codes(cells - nets.CHAMELEON_FIRST).min() >= 0
+    with pytest.raises(InvalidArgument, match="even numbers of cells, not 3x6"):
+        family.images([prompt], start, 3, 6)
+
+
+@slow
+@pytest.mark.parametrize("guided", [False, True])
+def test_simplear(guided: bool) -> None:
+    network, prompt, negative = nets.qwen2(), [1, 5, 6, 7, 8], [1, 9, 8]
+    ids = torch.tensor([prompt])
+    options: dict[str, Any] = {}
+    if guided:
+        options = {"guidance_scale": 6.0, "negative_prompt_ids": torch.tensor([negative])}
+        options["negative_prompt_attention_mask"] = torch.ones(1, len(negative), dtype=torch.long)
+    wanted = network.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False, **options
+    )[:, len(prompt) :]
+    family = SimpleAR(network, nets.SIMPLEAR_FIRST)
+    check(family.images([prompt], 4, negative if guided else None), wanted, DECODERS if guided else ("fast",))
+    assert family.codes(wanted).max() < nets.CODES
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "janus": nets.janus,
+    "emu3": nets.emu3,
+    "chameleon": nets.chameleon,
+    "simplear": nets.qwen2,
+}
+
+
+@slow
+@pytest.mark.parametrize("name", BUILDERS)
+def test_saved_networks_are_read_whole(name: str, tmp_path: Path) -> None:
+    """And refused where a tensor is missing, which ``transformers`` fills with noise."""
+    from safetensors.torch import load_file, save_file
+
+    network = BUILDERS[name]()
+    network.save_pretrained(tmp_path)
+    found = open_family(name, tmp_path, "cpu", "float64").network
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(found.state_dict()[key], tensor), key
+    file = tmp_path / "model.safetensors"
+    state = load_file(file)
+    lost = next(key for key in state if key.endswith("mlp.up_proj.weight"))
+    state.pop(lost)
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"missing_keys \(1\): .*mlp.up_proj.weight"):
+        open_family(name, tmp_path, "cpu", "float64")
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    for name in BUILDERS:
+        with pytest.raises(BadCheckpoint, match=r"has no config\.json.* Published: the hub's"):
+            open_family(name, tmp_path, "cpu")

@@ -1,0 +1,102 @@
+"""Chameleon (Meta, arXiv 2405.09818) in text mode, and Lumina-mGPT (arXiv 2408.02657), which makes images with it.
+
+``transformers``' own forward call hides the logits of all image tokens, so Lumina's images are made with the layers
+and the image rows of the head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.families.layout import after_rows
+from vidjacobi.families.model import RiderModel
+from vidjacobi.families.prompts import Ids, behind, with_guidance
+from vidjacobi.families.released import from_transformers
+from vidjacobi.families.trunk import Hidden, Trunk, ids_of, rows_of
+from vidjacobi.kinds import Grid
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.runtime import Runtime
+from vidjacobi.shapes import Logits, Tokens
+
+PUBLISHED = "the hub's facebook/chameleon-7b, Alpha-VLLM/Lumina-mGPT-7B-768 and its other sizes"
+SCALE, TOP_K = 3.0, 2000  # as Lumina's authors sample; the README says a scale of 4
+SIZE, UNIT = (
+    8804,
+    2,
+)  # id of size 0, and cells of a unit: the sizes of a picture are told in units of 32 pixels
+ROW_END = 8803
+
+
+@dataclass(frozen=True)
+class Chameleon:
+    """The whole network, ``ChameleonForConditionalGeneration``. In images a cell is a place among their tokens.
+
+    Attributes:
+        network: with its own vocabulary mapping.
+        size, row_end: ids of size 0 and of the token behind each row.
+    """
+
+    network: Any
+    size: int = SIZE
+    row_end: int = ROW_END
+
+    def text(self, prompts: Sequence[Ids], length: int) -> RiderModel:
+        """The model of texts of ``length`` tokens that go on from a prompt each. Ids are those of the network."""
+        layers, head, hidden_ids = self.network.model, self.network.lm_head, self._ids
+
+        def logits(hidden: Hidden) -> Logits:
+            found = head(hidden)
+            return found.index_fill(-1, hidden_ids.to(found.device), torch.finfo(found.dtype).min)
+
+        trunk = Trunk(layers, layers.embed_tokens, logits, head.out_features)
+        cells = torch.zeros(length, dtype=torch.long)
+        return RiderModel(trunk, Grid(1, 1, length), [self._given(prompt, cells, ()) for prompt in prompts])
+
+    def images(
+        self, prompts: Sequence[Ids], start: int, height: int, width: int, scale: float = SCALE
+    ) -> VideoModel:
+        """The model of Lumina's images of ``height`` x ``width`` cells, of a prompt each, which guidance leaves out.
+
+        Args:
+            prompts: token ids before the image.
+            start: the id that begins an image; the two ids of its size follow, as part of what is given.
+            height, width: cells, even numbers.
+            scale: of the guidance; 1: none.
+
+        Raises InvalidArgument for odd sizes.
+        """
+        if height % UNIT or width % UNIT:
+            raise InvalidArgument(f"the sizes of an image are even numbers of cells, not {height}x{width}")
+        opening = [start, self.size + height // UNIT, self.size + width // UNIT]
+        grid, ids, layers = Grid(1, height, width), self._ids, self.network.model
+        trunk = Trunk(layers, ids_of(layers.embed_tokens, ids), rows_of(self.network.lm_head, ids), len(ids))
+        cells, ends = after_rows(grid, 1), [self.row_end] * height
+        given = [self._given([*prompt, *opening], cells, ends) for prompt in prompts]
+        blank = [self._given(opening, cells, ends)]
+        return with_guidance(RiderModel(trunk, grid, given), RiderModel(trunk, grid, blank), scale)
+
+    def codes(self, tokens: Tokens) -> Tokens:
+        """Codes of the image tokenizer, of decided tokens of images."""
+        mapping = self.network.model.vocabulary_mapping
+        known = torch.tensor([mapping.bpe2img[index] for index in self._ids.tolist()])
+        return known[tokens.cpu()].to(tokens.device)
+
+    @property
+    def _ids(self) -> Tensor:
+        return torch.tensor(sorted(self.network.model.vocabulary_mapping.image_tokens))
+
+    def _given(self, prompt: Ids, cells: Tensor, between: Ids) -> Any:
+        most = self.network.model.config.max_position_embeddings
+        return behind(self.network.model.embed_tokens, prompt, cells, between, most)
+
+
+def load(path: Path, runtime: Runtime) -> Chameleon:
+    """The model in a folder that ``transformers`` wrote. Raises BadCheckpoint."""
+    from transformers import ChameleonForConditionalGeneration
+
+    return Chameleon(from_transformers(ChameleonForConditionalGeneration, path, runtime, PUBLISHED))
