@@ -14,6 +14,7 @@ from vidjacobi import SamplingParams
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.chameleon import Chameleon
 from vidjacobi.families.emu3 import Emu3
+from vidjacobi.families.glm_image import GlmImage
 from vidjacobi.families.janus import Janus
 from vidjacobi.families.opening import open_family
 from vidjacobi.families.prompts import first_tokens
@@ -199,11 +200,32 @@ def test_simplear(guided: bool) -> None:
     assert family.codes(wanted).max() < nets.CODES
 
 
+@slow
+@pytest.mark.parametrize("size", [(4, 4), (4, 6)])
+def test_glm_image(size: tuple[int, int]) -> None:
+    """A preview of half the size, then the picture; the rotary embedding has three parts."""
+    network, prompt = nets.glm_image(), [1, 20, 21, 22, 91]
+    preview, ids = (size[0] // 2, size[1] // 2), torch.tensor([[1, 20, 21, 22, 91]])
+    grids = torch.tensor([[1, *size], [1, *preview]])  # the last of them comes first
+    count = size[0] * size[1] + preview[0] * preview[1]
+    made = network.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        image_grid_thw=grids,
+        images_per_sample=torch.tensor([2]),
+        max_new_tokens=count,
+        do_sample=False,
+    )[:, ids.shape[1] :]
+    assert made.shape == (1, count)
+    check(GlmImage(network).images([prompt], preview, size), made)
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "janus": nets.janus,
     "emu3": nets.emu3,
     "chameleon": nets.chameleon,
     "simplear": nets.qwen2,
+    "glm_image": nets.glm_image,
 }
 
 
@@ -220,10 +242,10 @@ def test_saved_networks_are_read_whole(name: str, tmp_path: Path) -> None:
         assert torch.equal(found.state_dict()[key], tensor), key
     file = tmp_path / "model.safetensors"
     state = load_file(file)
-    lost = next(key for key in state if key.endswith("mlp.up_proj.weight"))
+    lost = next(key for key in state if key.endswith("layers.0.self_attn.o_proj.weight"))
     state.pop(lost)
     save_file(state, file, {"format": "pt"})
-    with pytest.raises(BadCheckpoint, match=r"missing_keys \(1\): .*mlp.up_proj.weight"):
+    with pytest.raises(BadCheckpoint, match=r"missing_keys \(1\): .*o_proj.weight"):
         open_family(name, tmp_path, "cpu", "float64")
 
 

@@ -1,5 +1,7 @@
 """Families against tensors that the authors' own code made: logits, and greedy tokens of every exact decoder."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi import SamplingParams
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.families.ivideogpt import IVideoGPT
 from vidjacobi.families.opening import open_family
 from vidjacobi.families.prompts import first_tokens
 from vidjacobi.models.protocol import VideoModel
@@ -72,6 +76,43 @@ def test_mineworld_of_released_frames(golden: Path) -> None:
     place = wanted["logit_positions"].long()
     cells = place - place // 347 * 11 - 336
     assert (logits[cells] - wanted["logits"][:, :8192]).abs().max() < 1e-4
+
+
+@pytest.fixture(scope="session")
+def ivideogpt(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> IVideoGPT:
+    """The transformer in a folder as it is published."""
+    source, folder = golden / "ivideogpt" / "ctx2", tmp_path_factory.mktemp("transformer")
+    sizes = json.loads((source / "config.json").read_text())["transformer"]
+    (folder / "config.json").write_text(json.dumps(sizes))
+    shutil.copy(source / "transformer.safetensors", folder / "model.safetensors")
+    return open_family("ivideogpt", folder, "cpu", "float32")
+
+
+@pytest.mark.slow
+def test_ivideogpt_without_actions(golden: Path, ivideogpt: IVideoGPT) -> None:
+    wanted = tensors(golden / "ivideogpt" / "ctx2")
+    model = ivideogpt.free(wanted["tokens"][:, :514].long(), 3)
+    check(model, first_tokens(model, 1), wanted["greedy_action_free"])
+    whole = torch.cat([first_tokens(model, 1), wanted["greedy_action_free"].long()], 1)
+    logits = given_logits(model, whole[:, :-1], 50)[0]
+    assert (logits - wanted["logits_action_free"]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_ivideogpt_with_actions(golden: Path, ivideogpt: IVideoGPT) -> None:
+    """The authors' tokens hold the delimiters that were given."""
+    wanted = tensors(golden / "ivideogpt" / "ctx2")
+    given = torch.arange(50) % 17 == 16
+    assert (wanted["greedy_action_conditioned"][0, given] == ivideogpt.delimiter).all()
+    model = ivideogpt.acted(wanted["tokens"][:, :514].long(), wanted["actions"][:, 1:4])
+    cells = wanted["greedy_action_conditioned"][:, ~given].long()
+    check(model, first_tokens(model, 1), cells)
+    whole = torch.cat([first_tokens(model, 1), cells], 1)
+    logits = given_logits(model, whole[:, :-1], 48)[0]
+    assert (logits - wanted["logits_action_conditioned"][~given]).abs().max() < 1e-4
+    assert ivideogpt.frame_codes(cells).max() < 64
+    with pytest.raises(InvalidArgument, match="end with the delimiter of a new frame, 129"):
+        ivideogpt.free(wanted["tokens"][:, :513].long(), 3)
 
 
 @pytest.mark.parametrize("kind", ["c2i", "t2i"])

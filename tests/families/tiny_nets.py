@@ -82,6 +82,32 @@ def chameleon() -> Any:
     return made(lambda: ChameleonForConditionalGeneration(config))
 
 
+def glm_image() -> Any:
+    from transformers import GlmImageConfig, GlmImageForConditionalGeneration
+
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [2, 1, 1],
+        "partial_rotary_factor": 1.0,
+    }
+    text = {
+        **SIZES,
+        "vocab_size": 100,
+        "vision_vocab_size": JANUS_CODES,
+        "pad_token_id": 0,
+        "rope_parameters": rope,
+    }
+    vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "image_size": 32, "patch_size": 4}
+    vision |= {"out_hidden_size": 32, "intermediate_size": 64}
+    codes = {"embed_dim": 8, "num_embeddings": CODES, "latent_channels": 32}
+    ids = {"image_token_id": 90, "image_start_token_id": 91, "image_end_token_id": 92}
+    config = GlmImageConfig(text_config=text, vision_config=vision, vq_config=codes, **ids)
+    network = made(lambda: GlmImageForConditionalGeneration(config))
+    network.generation_config.eos_token_id = None
+    return network
+
+
 def qwen2() -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

@@ -18,7 +18,7 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.layout import Condition, Layout
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import embedded
-from vidjacobi.families.released import llama_of, sizes_of, weights_of
+from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid, real
 from vidjacobi.runtime import Runtime
@@ -111,10 +111,8 @@ def load(path: Path, runtime: Runtime) -> MineWorld:
         max_position_embeddings=sizes.get("max_position_embeddings", PLACES),
         rope_parameters={"rope_type": "default", "rope_theta": sizes.get("rope_theta", BASE)},
     )
-    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    head.weight = nn.Parameter(weight.to(runtime.device, runtime.dtype), requires_grad=False)
     frame = sizes.get("rows", 14), sizes.get("columns", 24)
-    return MineWorld(layers, head, frame, sizes.get("visual_ids", VISUAL))
+    return MineWorld(layers, linear_of(weight, runtime), frame, sizes.get("visual_ids", VISUAL))
 
 
 def action_ids(action: Mapping[str, object]) -> list[int]:

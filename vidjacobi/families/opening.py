@@ -13,6 +13,8 @@ from vidjacobi.runtime import choose
 FAMILIES = {
     "chameleon": "vidjacobi.families.chameleon:load",
     "emu3": "vidjacobi.families.emu3:load",
+    "glm_image": "vidjacobi.families.glm_image:load",
+    "ivideogpt": "vidjacobi.families.ivideogpt:load",
     "janus": "vidjacobi.families.janus:load",
     "llamagen": "vidjacobi.families.llamagen:load",
     "mineworld": "vidjacobi.families.mineworld:load",

@@ -97,3 +97,10 @@ def llama_of(
     load_strict(network, state, str(where))
     network.rotary_emb = LlamaRotaryEmbedding(config)  # its table is no weight, and was made without numbers
     return network.to(runtime.device, runtime.dtype).requires_grad_(False)
+
+
+def linear_of(weight: Tensor, runtime: Runtime) -> nn.Linear:
+    """A head without bias."""
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    head.weight = nn.Parameter(weight.to(runtime.device, runtime.dtype), requires_grad=False)
+    return head
