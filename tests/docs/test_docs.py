@@ -35,6 +35,7 @@ from robot_sets import write_robot_set
 SLOW_PAGES = (
     "batch",
     "decoders",
+    "families",
     "quickstart",
     "your_model",
 )  # with whole commands that other fast tests run as well
@@ -46,6 +47,7 @@ NOT_RUN = {
     "docs/contributing.md": 4,
     "docs/decoders.md": 2,
     "docs/evaluation.md": 3,
+    "docs/families.md": 1,
     "docs/memory_and_speed.md": 5,
     "docs/quickstart.md": 5,
     "docs/readers.md": 1,

@@ -21,10 +21,12 @@ from vidjacobi.families.trunk import Hidden, Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Logits, Tokens
 
 PUBLISHED = "the hub's facebook/chameleon-7b, Alpha-VLLM/Lumina-mGPT-7B-768 and its other sizes"
-SCALE, TOP_K = 3.0, 2000  # as Lumina's authors sample; the README says a scale of 4
+# as Lumina's authors guide and sample; their README says a scale of 4
+SCALE, SAMPLING = 3.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=2000)
 SIZE, UNIT = (
     8804,
     2,

@@ -17,10 +17,12 @@ from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's BAAI/Emu3-Gen-hf"
-SCALE, TOP_K = 3.0, 2048  # as the authors sample, at temperature 1
+# as the authors guide and sample
+SCALE, SAMPLING = 3.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=2048)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's deepseek-community/Janus-Pro-1B and Janus-Pro-7B"
-SCALE = 5.0  # as the authors guide, at temperature 1
+SCALE, SAMPLING = 5.0, SamplingParams(temperature=1.0, top_p=1.0)  # as the authors guide and sample
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,16 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
+from vidjacobi.sampling.probs import SamplingParams
 
 PUBLISHED = (
     "a checkpoint of the hub's FoundationVision/LlamaGen or peizesun/llamagen_t2i, such as c2i_B_384.pt"
 )
 HEADS = {768: 12, 1024: 16, 1280: 20, 1536: 24, 3200: 32}  # of the released widths
-CLASS_SCALE, CAPTION_SCALE, CLASS_TOP_K, CAPTION_TOP_K = 4.0, 7.5, 2000, 1000  # as the authors sample
+# as the authors guide and sample
+CLASS_SCALE, CAPTION_SCALE = 4.0, 7.5
+CLASS_SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, top_k=2000)
+CAPTION_SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, top_k=1000)
 TABLE, MLP, NULL = (
     "cls_embedding.embedding_table.weight",
     "cls_embedding.cap_proj.",

@@ -17,10 +17,13 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
+from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's Daniel0724/SimpleAR-0.5B-RL, SimpleAR-1.5B-RL and their other stages"
-SCALE, CODES = 6.0, 64_000  # as the authors guide, at temperature 1, top-k 64,000; codes of the tokenizer
+CODES = 64_000  # of the tokenizer
+# as the authors guide and sample
+SCALE, SAMPLING = 6.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=64_000)
 
 
 @dataclass(frozen=True)
