@@ -11,10 +11,13 @@ from torch import Tensor
 import vidjacobi
 from vidjacobi import SamplingParams
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.families import mineworld
 from vidjacobi.families.ivideogpt import IVideoGPT
 from vidjacobi.families.opening import open_family
 from vidjacobi.families.prompts import first_tokens
 from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.runtime import choose
 
 GREEDY = SamplingParams(temperature=0.0)
 DECODERS = ("pathwise", "fast", "sjd", "mc_sjd", "gs_sjd", "sjd_pac", "jacobi", "alpha")
@@ -76,6 +79,24 @@ def test_mineworld_of_released_frames(golden: Path) -> None:
     place = wanted["logit_positions"].long()
     cells = place - place // 347 * 11 - 336
     assert (logits[cells] - wanted["logits"][:, :8192]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_mineworld_pixels(golden: Path, tmp_path: Path) -> None:
+    source = golden / "mineworld" / "full"
+    wanted = tensors(source)
+    shutil.copy(source / "vae_config.json", tmp_path / "config.json")
+    shutil.copy(source / "vae.safetensors", tmp_path / "vae.safetensors")
+    tokenizer = mineworld.load_tokenizer(tmp_path, choose("cpu", "float32"))
+    assert isinstance(tokenizer, VideoTokenizer)
+    frame = wanted["greedy"][:, :336].long().view(1, 1, 14, 24)
+    pixels = (tokenizer.to_frames(frame)[0, :, 0] * 255).to(torch.uint8).permute(1, 2, 0)
+    assert (pixels.int() - wanted["pixels_of_first_new_frame"].int()).abs().max() <= 1
+    picture = wanted["encode_coarse"].repeat_interleave(16, 2).repeat_interleave(16, 3)
+    codes = tokenizer.encode(picture[:, :, None])[:, 0]
+    assert (codes != wanted["encode_codes"]).sum() <= 2
+    with pytest.raises(InvalidArgument, match="are not among the 8192 there are"):
+        tokenizer.to_frames(frame + 8192)
 
 
 @pytest.fixture(scope="session")

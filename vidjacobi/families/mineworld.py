@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.frame_tokenizer import FrameTokenizer, load_vq
 from vidjacobi.families.layout import Condition, Layout
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import embedded
@@ -28,6 +29,7 @@ PUBLISHED = (
     "the transformer's checkpoint (a torch file with transformer.* names). Its authors took the weights down from "
     "the hub in May 2025"
 )
+PIXELS = "vae.ckpt and its config.json, which were published with the weights alone"
 HEAD_SIZE, PLACES, BASE, EPSILON = 64, 5552, 10_000.0, 1e-5  # of all released sizes; 16 frames
 SAMPLING = SamplingParams(temperature=1.0, top_p=0.8)  # as the authors sample
 VISUAL, BUTTONS = 8192, 8192  # ids below are cells; the first id of a button
@@ -114,6 +116,11 @@ def load(path: Path, runtime: Runtime) -> MineWorld:
     )
     frame = sizes.get("rows", 14), sizes.get("columns", 24)
     return MineWorld(layers, linear_of(weight, runtime), frame, sizes.get("visual_ids", VISUAL))
+
+
+def load_tokenizer(path: Path, runtime: Runtime, frames: int = 16) -> FrameTokenizer:
+    """The image tokenizer of 224x384 frames in ``vae.ckpt`` beside its ``config.json``. Raises BadCheckpoint."""
+    return FrameTokenizer(load_vq(path, runtime, PIXELS), (224, 384), frames)
 
 
 def action_ids(action: Mapping[str, object]) -> list[int]:

@@ -1,0 +1,80 @@
+"""An image tokenizer that codes each frame of a clip alone, as a ``vidjacobi.models.tokenizer.VideoTokenizer``."""
+
+from pathlib import Path
+
+import torch
+
+from cosmos_adapter.checkpoint import field_values, load_strict, without_weights
+from vidjacobi.errors import BadCheckpoint, InvalidArgument, number_of
+from vidjacobi.families.released import sizes_of, weights_of
+from vidjacobi.families.vq_network import VqNetwork, VqSpec
+from vidjacobi.runtime import Runtime
+from vidjacobi.shapes import GridTokens, Pixels
+
+FRAMES = 16  # that are in memory at once
+
+
+class FrameTokenizer:
+    """A latent frame for each frame.
+
+    Args:
+        network: pixels to codes and back.
+        frame_size: (height, width) of the pictures, multiples of the network's stride.
+        max_frames: most frames of a clip.
+
+    Raises InvalidArgument for another frame size.
+    """
+
+    stride_t = 1
+
+    def __init__(self, network: VqNetwork, frame_size: tuple[int, int], max_frames: int) -> None:
+        if any(side < 1 or side % network.spec.stride for side in frame_size):
+            raise InvalidArgument(f"frames of {frame_size} are no multiples of {network.spec.stride} pixels")
+        self.network, self.frame_size, self.max_frames = network.eval(), frame_size, max_frames
+
+    @torch.no_grad()
+    def encode(self, pixels: Pixels) -> GridTokens:
+        """Pixels ``[b 3 T H W]`` in [-1, 1] to codes ``[b T h w]``. Raises InvalidArgument for another frame size."""
+        if tuple(pixels.shape[3:]) != tuple(self.frame_size):
+            raise InvalidArgument(
+                f"frames are {tuple(pixels.shape[3:])}, this tokenizer reads {self.frame_size}"
+            )
+        own = self.network.quantize.embedding.weight
+        frames = pixels.transpose(1, 2).flatten(0, 1).to(own.device, own.dtype)
+        codes = torch.cat([self.network.codes_of(part) for part in frames.split(FRAMES)])
+        return codes.unflatten(0, (pixels.shape[0], pixels.shape[2]))
+
+    @torch.no_grad()
+    def to_frames(self, tokens: GridTokens) -> Pixels:
+        """Codes ``[b T h w]`` to pixels ``[b 3 T H W]`` in [0, 1]. Raises InvalidArgument for a code that is none."""
+        count = self.network.spec.num_vq_embeddings
+        if int(tokens.min()) < 0 or int(tokens.max()) >= count:
+            raise InvalidArgument(
+                f"codes {int(tokens.min())}..{int(tokens.max())} are not among the {count} there are"
+            )
+        frames = tokens.flatten(0, 1).to(self.network.quantize.embedding.weight.device)
+        made = torch.cat([self.network.pixels_of(part) for part in frames.split(FRAMES)])
+        pixels = (made.float() * 0.5 + 0.5).clamp(0, 1)
+        return pixels.unflatten(0, tuple(tokens.shape[:2])).transpose(1, 2)
+
+
+def load_vq(path: Path, runtime: Runtime, wanted: str) -> VqNetwork:
+    """The network in a file of weights, with diffusers' names behind ``model.`` or without, and its ``config.json``.
+
+    ``wanted``: which files are needed and where they are published. Raises BadCheckpoint.
+    """
+    sizes = sizes_of(path)
+    try:
+        spec = VqSpec(**field_values(VqSpec, sizes))
+    except (TypeError, InvalidArgument) as error:
+        raise BadCheckpoint(f"{path} has no config.json of its image tokenizer ({error}): {wanted}") from None
+    others = {"norm_type": "group", "act_fn": "silu", "lookup_from_codebook": True}
+    if wrong := {key: sizes[key] for key, value in others.items() if sizes.get(key, value) != value}:
+        raise BadCheckpoint(f"{path}: {number_of(len(wrong), 'setting')} not supported: {wrong}")
+    state = {
+        name.removeprefix("model."): part for name, part in weights_of(path, wanted, ("state_dict",)).items()
+    }
+    with without_weights():
+        network = VqNetwork(spec)
+    load_strict(network, state, str(path))
+    return network.to(runtime.device, runtime.dtype).requires_grad_(False)
