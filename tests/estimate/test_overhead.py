@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidjacobi.cli import bench_overhead
 from vidjacobi.cli.main import main
+from vidjacobi.config.decoder import load_decoder, with_window
+from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedWorkCounter, WorkCounter
-from vidjacobi.estimate.overhead import measure_overhead, predict_overhead
+from vidjacobi.estimate.overhead import measure_overhead, outside_work, predict_overhead
+from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.kinds import Grid
+from vidjacobi.loading import outline
 from vidjacobi.testing import TinyVideoModel
 
 SIZE = 4096 * 4
@@ -52,6 +57,46 @@ def test_what_is_picked_is_read_alone_and_what_is_scattered_is_written() -> None
 def test_a_sort_takes_several_trips() -> None:
     x = torch.empty(4096, device="meta")
     assert moved(FusedWorkCounter(), lambda: x.exp().sort()) == moved(WorkCounter(), x.sort)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "most"), [("pathwise", 250), ("fast", 350), ("mc_sjd", 150), ("gs_sjd", 190)]
+)
+def test_operations_of_a_4b_pass_stay_few(decoder: str, most: int) -> None:
+    """Outside the forward call, on a device: each is a launch. Counted where no sibling is accepted."""
+    shape = RolloutShape(with_window(load_decoder(decoder), 128))
+    assert outside_work(outline("4B", torch.bfloat16), shape).each_pass.kernels <= most
+
+
+@pytest.mark.parametrize(
+    ("decoder", "most"), [("pathwise", 250), ("fast", 350), ("mc_sjd", 150), ("gs_sjd", 150)]
+)
+def test_operations_of_a_pass_on_the_host_stay_few(decoder: str, most: int) -> None:
+    """Small operations of torch cost more than what they do: the books of a pass are kept in numpy."""
+
+    class Counter(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            counts[-1] += model.outside
+            return func(*args, **(kwargs or {}))
+
+    class Apart(TinyVideoModel):
+        outside = True
+
+        def forward(self, *inputs: Any) -> Any:
+            self.outside = False
+            logits = super().forward(*inputs)
+            self.outside = True
+            counts.append(0)
+            return logits
+
+    counts = [0]
+    model = Apart(vocab_size=50, grid=Grid(6, 4, 5), surprise=0.3)
+    context = torch.arange(20)[None]
+    with Counter():
+        decode(model, context, 90, decoder, 16)
+    passes = counts[2:-1]  # without the prefill and the end
+    assert len(passes) > 3
+    assert sum(passes) / len(passes) <= most
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs
 from vidjacobi.decoding.recipe import Recipe
-from vidjacobi.decoding.state import DecodeState, Window, with_fields, write
+from vidjacobi.decoding.state import DecodeState, Window, to_host, with_fields, write
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeBranch
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
@@ -23,7 +23,6 @@ from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix, TreeVerifier
 from vidjacobi.decoding.trace import PassRecord
 from vidjacobi.models.protocol import Cache, TreeModel
 from vidjacobi.sampling.noise import on_host
-from vidjacobi.sampling.probs import is_finite
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
 from vidjacobi.shapes import Logits, Mask, Tokens
@@ -38,14 +37,14 @@ class Judged:
         verdict: which drafts are kept, and the tokens in place of the others; used up to the first rejected one.
         redraft: the tokens after it.
         branch: what stands in place of the first rejected draft, with a draft tree.
-        finite: no used row of the logits was NaN or infinite.
+        finite: of each row of the logits, whether it is a distribution.
     """
 
     evidence: DraftEvidence
     verdict: Redraft
     redraft: Redraft
     branch: TreeBranch | None
-    finite: Bool[Tensor, " b"]
+    finite: Bool[Tensor, "b m"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Evaluated:
     kept: Mask
     tokens: Tokens
     redraft: Tokens
-    finite: Bool[Tensor, " b"]
+    finite: Bool[Tensor, "b m"]
     branch: TreeBranch | None
     inputs: DeviceInputs | None
     evidence: DraftEvidence | None
@@ -88,14 +87,14 @@ def verify(recipe: Recipe, inputs: DeviceInputs, logits: Logits, verify_tree: Tr
     evidence = DraftEvidence(inputs.drafts, inputs.draft_probs, target_probs, tables.noise)
     # 3. The verifier says which drafts may be accepted, and corrects the others; the coupling redrafts.
     verdict, redraft = evidence.draw(parts.verifier), evidence.draw(parts.coupling)
-    finite = (target_probs.peak[..., 0].isfinite() | ~tables.used).all(-1)
+    largest = target_probs.peak[..., 0]
     # 4. A sibling may take the place of the first rejected draft.
     if inputs.siblings is None:
-        return Judged(evidence, verdict, redraft, None, finite)
+        return Judged(evidence, verdict, redraft, None, largest.isfinite())
     after = logits[:, width:]
     branch = verify_tree(recipe, inputs, evidence, verdict, after)
-    finite = finite & is_finite(after, inputs.siblings.exist.flatten(1))
-    return Judged(evidence, verdict, redraft, branch, finite)
+    largest = torch.cat([largest, after.amax(-1)], 1)
+    return Judged(evidence, verdict, redraft, branch, largest.isfinite())
 
 
 def verify_siblings(
@@ -110,11 +109,15 @@ def verify_siblings(
     level = rejected.any(-1) & (slot[:, 0] < depth)
     slot = slot.clamp(max=depth - 1)
     position, corrected = tables.targets.gather(1, slot)[:, 0], verdict.tokens.gather(1, slot)
-    looks = not recipe.fused and on_host(level)  # whether it may be looked at if there is anything to do
-    if looks and not level.numpy().any():
+    reads = verifier.reads_draft_probs
+
+    def nothing(mask: Bool[Tensor, " b"], worth: bool) -> bool:
+        """Whether there is no such clip. On a device one look a pass is worth its wait; compiled code has none."""
+        return (worth or on_host(mask)) and not recipe.fused and not to_host([mask])[0].numpy().any()
+
+    if nothing(level, worth=reads):
         return TreeBranch(position, level, corrected, level, slot[:, 0], None, corrected)
     beside = slot[..., None].expand(-1, -1, width)
-    reads = verifier.reads_draft_probs
     found = verifier.choose_sibling(
         RejectedDraft(
             target_probs=evidence.target_probs.dense_slots(slot) if reads else None,
@@ -128,7 +131,7 @@ def verify_siblings(
     )
     hit = level & (found.hit >= 0)
     node = torch.where(hit, slot[:, 0] * width + found.hit, 0)
-    if looks and not hit.numpy().any():
+    if nothing(hit, worth=not reads):
         return TreeBranch(position, level, found.tokens, hit, node, None, found.tokens)
     # The pass has the logits after every sibling: those after the accepted one decide one token more.
     after = logits.gather(1, node[:, None, None].expand(-1, -1, logits.shape[-1]))

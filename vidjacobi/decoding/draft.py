@@ -109,7 +109,7 @@ def grow_tree(
         return None
     assert draft_probs is not None
     level = torch.arange(depth, device=drafts.device).expand(len(drafts), -1)
-    probs = draft_probs.slots(level).dense()
+    probs = draft_probs.first(depth).dense()
     exponential = tables.noise.at(level).exponential_where(
         cast(TreeVerifier, verifier).sibling_noise, probs > 0
     )

@@ -6,7 +6,7 @@ tensors with one row per clip.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeGuard
 
@@ -97,6 +97,8 @@ class Recipe:
         parts: the five parts of a Jacobi decoder; None for AR.
         fused: passes run in compiled code, which fuses chains of operations. Set by the runner of compiled passes,
             and by the estimates that count what compiled code moves.
+        grid: of one frame.
+        moves_entries: whether the model can move the entry of an accepted sibling.
     """
 
     model: VideoModel
@@ -105,6 +107,12 @@ class Recipe:
     room: int
     parts: Strategies | None = None
     fused: bool = False
+    grid: Grid = field(init=False, compare=False, repr=False)
+    moves_entries: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", self.model.grid_for(1))
+        object.__setattr__(self, "moves_entries", isinstance(self.model, TreeModel))
 
     @property
     def strategies(self) -> Strategies:
@@ -120,16 +128,6 @@ class Recipe:
         if promised != "identical":
             return promised
         return BITWISE if isinstance(self.model, ExactModel) and self.model.bitwise else ROUNDED
-
-    @cached_property
-    def grid(self) -> Grid:
-        """Of one frame."""
-        return self.model.grid_for(1)
-
-    @cached_property
-    def moves_entries(self) -> bool:
-        """Whether the model can move the entry of an accepted sibling."""
-        return isinstance(self.model, TreeModel)
 
     @property
     def columns(self) -> int:

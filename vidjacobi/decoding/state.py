@@ -152,10 +152,14 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies of whole numbers on the host: on a device one read. What is on meta has no numbers and counts as 0."""
     if all(tensor.device.type == "cpu" for tensor in tensors):
         return list(tensors)
-    joined = torch.cat([tensor.flatten().long() for tensor in tensors])
+    kinds = [
+        [tensor.flatten() for tensor in tensors if (tensor.dtype == torch.bool) == kind] for kind in (0, 1)
+    ]
+    joined = torch.cat([torch.cat(kind).long() for kind in kinds if kind])
     numbers = torch.zeros(joined.shape, dtype=torch.long, device="cpu") if joined.is_meta else joined.cpu()
-    parts = numbers.split([tensor.numel() for tensor in tensors])
-    return [part.view(own.shape).to(own.dtype) for part, own in zip(parts, tensors, strict=True)]
+    order = sorted(range(len(tensors)), key=lambda index: tensors[index].dtype == torch.bool)
+    parts = dict(zip(order, numbers.split([tensors[index].numel() for index in order]), strict=True))
+    return [parts[index].view(own.shape).to(own.dtype) for index, own in enumerate(tensors)]
 
 
 def to_device(record: T, device: torch.device) -> T:

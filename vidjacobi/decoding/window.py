@@ -183,7 +183,10 @@ def pass_tables(
     has_decided[every, place] = used & decided[every, inputs]
     home[every, place] = window.home.numpy()
     some = column = None
-    if not recipe.fused:  # compiled code keeps its shapes
+    stacked = recipe.fused or recipe.model.device.type != "cpu"
+    if (
+        not stacked
+    ):  # elsewhere a few more rows cost less than to choose some, and compiled code keeps its shapes
         some = np.flatnonzero(fresh.any(0)) if fresh.any() else np.zeros(1, int)
         column = np.searchsorted(some, np.arange(inputs.shape[1])).clip(max=len(some) - 1)
     tree = recipe.strategies.draft_tree
@@ -193,7 +196,6 @@ def pass_tables(
     noise, noise_after = (
         state.noise(positions, dtype, source) for positions in (of_targets, of_targets[:, :depth] + 1)
     )
-    stacked = recipe.fused or recipe.model.device.type != "cpu"
 
     made = {
         "inputs": inputs,

@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.noise import Noise, Purpose, exponential_of
+from vidjacobi.sampling.noise import Noise, Purpose, exponential_of, spread_of_all
 from vidjacobi.sampling.probs import (
     SamplingParams,
     SparseProbs,
-    floor_of,
+    fixed_point_scale,
     gumbel_max,
     normalise,
     share_of,
-    to_fixed_point,
     total_of,
     weights_of,
 )
@@ -30,23 +29,29 @@ from vidjacobi.shapes import Probs, Tokens
 
 DIGIT = 3  # bits of a logit that a pass over the logits settles
 BITS = {torch.bfloat16: 16, torch.float16: 19, torch.float32: 32, torch.float64: 64}  # all that are not 0
-AT_A_TIME = 1 << 22  # logits, where nothing is fused
+AT_A_TIME = 1 << 23  # logits, where nothing is fused
 
 
 def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     """With floors and totals."""
-    blocks = in_blocks((probs.logits, probs.peak, probs.divisor), probs.fused)
+    blocks = in_blocks((probs.logits, probs.peak, probs.divisor), None if probs.fused else AT_A_TIME)
     parts = [cut_rows(logits, peak, divisor, sampling, probs.fused) for logits, peak, divisor in blocks]
-    floor, total = (torch.cat(part) for part in zip(*parts, strict=True))
+    floor, inside = (joined(part) for part in zip(*parts, strict=True))
+    total = total_of(inside, probs.vocab_size, probs.dtype)
     return replace(probs, floor=floor.view_as(probs.peak), total=total.view_as(probs.peak))
 
 
-def in_blocks(parts: Sequence[Tensor], fused: bool) -> list[tuple[Tensor, ...]]:
-    """Rows of all clips, a few at a time where each operation writes its result down, else all at once."""
+def in_blocks(parts: Sequence[Tensor], most: int | None) -> list[tuple[Tensor, ...]]:
+    """Rows of all clips, about ``most`` logits at a time; None: all at once."""
     flat = [part.flatten(0, 1) for part in parts]
     rows, size = parts[0].shape[:2].numel(), parts[0].shape[-1]
-    step = rows if fused else max(1, AT_A_TIME // size)
+    step = rows if most is None else max(1, most // size)
     return [tuple(part[first : first + step] for part in flat) for first in range(0, max(1, rows), step)]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all blocks."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def cut_rows(
@@ -55,27 +60,38 @@ def cut_rows(
     divisor: Float[Tensor, "r 1"],
     sampling: SamplingParams,
     fused: bool,
-) -> tuple[Float[Tensor, "r 1"], Float[Tensor, "r 1"]]:
-    """Floors and totals of some rows."""
+) -> tuple[Float[Tensor, "r 1"], Int[Tensor, "r 1"]]:
+    """Floors, and the masses inside, of some rows."""
     if not fused and sampling.top_p < 1:
         logits = logits.sort(-1, descending=True).values
-    numbers, size = logits.to(peak.dtype), logits.shape[-1]
-    floor = torch.full_like(peak, -torch.inf)
-    if sampling.top_k is not None and sampling.top_k < size:
-        floor = logits.topk(sampling.top_k, -1).values[..., -1:].to(peak.dtype)
-    mass = torch.where(numbers >= floor, to_fixed_point(weights_of(numbers, peak, divisor), size), 0)
-    whole = mass.sum(-1, keepdim=True)
+    size, keep = logits.shape[-1], sampling.top_k or logits.shape[-1]
+    # to_fixed_point, in place
+    mass = weights_of(logits, peak, divisor).mul_(fixed_point_scale(size)).to(torch.int64)
+    least = None
+    if keep < size:
+        least = logits.topk(keep, -1).values[..., -1:].to(peak.dtype)
+        mass = torch.where(logits >= least, mass, 0)
     if sampling.top_p == 1:
-        return floor, total_of(whole, size, peak.dtype)
-    allowed = share_of(whole, sampling.top_p, peak.dtype)
+        floor = torch.full_like(peak, -torch.inf) if least is None else least
+        return floor, mass.sum(-1, keepdim=True)
     if fused:
         bits = BITS[logits.dtype]
-        border = number_of(lowest_inside(codes_of(numbers, bits), mass, allowed, bits), bits, peak.dtype)
-    else:
-        border = floor_of(numbers, mass, allowed)
-    floor = torch.maximum(border, floor)
-    inside = torch.where(numbers >= floor, mass, 0).sum(-1, keepdim=True)
-    return floor, total_of(inside, size, peak.dtype)
+        allowed = share_of(mass.sum(-1, keepdim=True), sampling.top_p, peak.dtype)
+        codes = codes_of(logits.to(peak.dtype), bits)
+        border = number_of(lowest_inside(codes, mass, allowed, bits), bits, peak.dtype)
+        floor = border if least is None else torch.maximum(border, least)
+        return floor, torch.where(logits >= floor, mass, 0).sum(-1, keepdim=True)
+    # As floor_of. In falling order the sum at a token is the mass before the next one: the last token inside is the
+    # first whose sum is more than what is allowed.
+    sums = mass.cumsum_(-1)
+    allowed = share_of(sums[..., -1:], sampling.top_p, peak.dtype)
+    last = torch.searchsorted(sums, allowed, right=True).clamp_(max=size - 1)
+    border = logits.gather(-1, last).to(peak.dtype)
+    floor = border if least is None else torch.maximum(border, least)
+    inside = (logits >= floor).sum(-1, keepdim=True)  # ties with the last one too
+    return floor, sums.gather(
+        -1, inside.sub_(1).clamp_(min=0)
+    )  # none: a row of NaN, which the decoders refuse
 
 
 def lowest_inside(
@@ -145,28 +161,27 @@ def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftPro
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
     tokens = []
-    for rows in in_blocks(parts, target.fused):
+    for rows in in_blocks(parts, None if target.fused else AT_A_TIME):
         row, key = from_tensors(part[None] for part in rows[:count]), rows[count]
-        ids = torch.arange(row.vocab_size, dtype=torch.int32, device=key.device)
-        exponential = exponential_of(key[None], ids, row.dtype)
-        if drawn is None:
-            tokens.append(gumbel_max(row.dense(), exponential)[0])
-        else:
-            tokens.append(
-                gumbel_max_of_rest(row.dense(), draft_rows(drawn, *rows[count + 1 :]), exponential)[0]
-            )
-    return torch.cat(tokens).view(target.logits.shape[:2])
+        weights = row.dense()
+        if drawn is not None:
+            weights = rest_of(weights, draft_rows(drawn, *rows[count + 1 :]))
+        spread = spread_of_all(row.vocab_size, key.device)
+        tokens.append(gumbel_max(weights, exponential_of(key[None], spread, row.dtype))[0])
+    return joined(tokens).view(target.logits.shape[:2])
 
 
-def gumbel_max_of_rest(target: Probs, draft: Probs, exponential: Float[Tensor, "b n v"]) -> Tokens:
-    """A draw from the residual, or from the target where nothing is left."""
-    left = (target - draft).clamp(min=0)
-    some = left.amax(-1) > 0
-    return torch.where(some, gumbel_max(left, exponential), gumbel_max(target, exponential))
+def rest_of(target: Probs, draft: Probs) -> Probs:
+    """max(0, p - q), and p itself where nothing is left. Changes ``draft``."""
+    left = torch.sub(target, draft, out=draft).clamp_(min=0)
+    # a row of which nothing is left is 0 everywhere
+    return left.addcmul_(target, (left.amax(-1, keepdim=True) <= 0).to(target.dtype))
 
 
 def source_of(drawn: DraftProbs) -> Int[Tensor, "b n 1"]:
     """The row of the last pass, counted through all clips, that each draft's q is in; -1 for fresh ones."""
+    if len(drawn.slot) == 1:
+        return drawn.slot[..., None]
     clip = torch.arange(len(drawn.slot), device=drawn.slot.device)[:, None]
     size = drawn.last.logits.shape[1]
     return torch.where(drawn.slot < 0, -1, clip * size + drawn.slot)[..., None]

@@ -5,13 +5,13 @@ A 64-bit key per (clip, position, purpose, pass) comes from splitmix64; the numb
 vocabulary entry) come from a keyed 32-bit mixer, so a draw may be made for a few tokens only.
 
 Both are written twice, with the same bits: in numpy's unsigned integers on the host, where a small operation costs a
-fifth of torch's, and in torch's signed ones elsewhere and in compiled code.
+fifth of torch's, and in torch's elsewhere.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,14 +35,12 @@ class Purpose(IntEnum):
 
 SPARSE_FROM = 256  # vocabulary from which it pays to make the noise of a nucleus only
 
-HALF, GOLDEN32 = np.uint64(32), np.uint32(0x9E3779B9)
+HALF = np.uint64(32)
 SHIFTS32, FACTORS32 = np.array([16, 15], np.uint32), np.array([0x7FEB352D, 0x846CA68B], np.uint32)
 # Of splitmix64, in numpy's own type: to make them anew would take as long as to use them.
 GOLDEN, EIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(8)
-SHIFTS, FACTORS = (
-    np.array([30, 27, 31], np.uint64),
-    np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64),
-)
+SHIFTS = np.array([30, 27, 31], np.uint64)
+FACTORS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
 
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
 PURPOSES = np.array(list(Purpose), np.uint64)[:, None, None]
@@ -158,9 +156,7 @@ class Noise:
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
         keys = self.keys(purpose)[..., None]
-        return exponential_of(
-            keys, torch.arange(vocab_size, dtype=torch.int32, device=keys.device), self.dtype
-        )
+        return exponential_of(keys, spread_of_all(vocab_size, keys.device), self.dtype)
 
     def exponential_where(self, purpose: Purpose, mask: Bool[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
         """The same numbers where ``mask`` holds, 1 elsewhere.
@@ -168,19 +164,22 @@ class Noise:
         On a CPU only those are made (a nucleus is a small part of the vocabulary); elsewhere all of them,
         since picking some would wait for the device.
         """
-        if mask.device.type != "cpu" or mask.shape[-1] < SPARSE_FROM:
+        if not on_host(mask) or mask.shape[-1] < SPARSE_FROM:
             return self.exponential(purpose, mask.shape[-1])
-        clip, slot, ids = at = mask.numpy().nonzero()
-        keys = torch.from_numpy(self.keys(purpose).numpy()[clip, slot])
-        numbers = torch.ones(mask.shape, dtype=self.dtype)
-        numbers.numpy()[at] = exponential_of(keys, torch.from_numpy(ids), self.dtype).numpy()
+        return self._some(purpose, mask, lambda at: at[2])
+
+    def _some(self, purpose: Purpose, mask: Bool[Tensor, "b n k"], ids: Callable[..., np.ndarray]) -> Tensor:
+        """The numbers of the tokens ``ids`` where ``mask`` holds, 1 elsewhere; on the host."""
+        numbers, at = torch.ones(mask.shape, dtype=self.dtype), mask.numpy().nonzero()
+        keys = torch.from_numpy(self.keys(purpose).numpy()[at[:2]])
+        numbers.numpy()[at] = exponential_of(keys, spread_of(torch.from_numpy(ids(at))), self.dtype).numpy()
         return numbers
 
     def exponential_for(
         self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
     ) -> Float[Tensor, " m"]:
         """The same numbers for some tokens of some rows, counted through all clips."""
-        return exponential_of(self.keys(purpose).flatten()[rows], ids, self.dtype)
+        return exponential_of(self.keys(purpose).flatten()[rows], spread_of(ids), self.dtype)
 
     def exponential_at(
         self, purpose: Purpose, ids: Int[Tensor, "b n k"], mask: Bool[Tensor, "b n k"] | None = None
@@ -188,12 +187,8 @@ class Noise:
         """The same numbers for the tokens ``ids`` only; where ``mask`` does not hold they may be 1."""
         keys = self.keys(purpose)
         if mask is None or not on_host(keys):
-            return exponential_of(keys[..., None], ids, self.dtype)
-        clip, slot, _ = at = mask.numpy().nonzero()
-        some = torch.from_numpy(keys.numpy()[clip, slot]), torch.from_numpy(ids.numpy()[at])
-        numbers = torch.ones(mask.shape, dtype=self.dtype)
-        numbers.numpy()[at] = exponential_of(*some, self.dtype).numpy()
-        return numbers
+            return exponential_of(keys[..., None], spread_of(ids), self.dtype)
+        return self._some(purpose, mask, lambda at: ids.numpy()[at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,28 +211,53 @@ class _NoiseAt(Noise):
         return self._whole.keys(purpose).gather(1, self._slots)
 
 
-def exponential_of(keys: Int[Tensor, "*s"], ids: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
-    """The Exp(1) numbers of tokens under 64-bit keys; the shapes broadcast."""
+def spread_of(ids: Int[Tensor, "*t"]) -> Int[Tensor, "*t"]:
+    """What a token's id is mixed as: multiples of 2^32 / golden ratio, in 32 bits.
+
+    In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop that
+    never ends, with gcc 12).
+    """
+    return (ids.long() * 0x9E3779B9).to(torch.int32)
+
+
+def spread_of_all(vocab_size: int, device: torch.device) -> Int[Tensor, " v"]:
+    """Of every token."""
+    return torch.arange(0, vocab_size * 0x9E3779B9, 0x9E3779B9, device=device).to(torch.int32)
+
+
+def exponential_of(keys: Int[Tensor, "*s"], spread: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
+    """The Exp(1) numbers of tokens (``spread_of``) under 64-bit keys; the shapes broadcast."""
     if on_host(keys):
-        return _exponential(_bits_of(keys.numpy(), ids.numpy()), dtype)
-    low = keys.to(torch.int32)  # keeps the low 32 bits
-    high = _shift(keys, 32).to(torch.int32)
-    # In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop
-    # that never ends, with gcc 12).
-    spread = (ids.long() * 0x9E3779B9).to(torch.int32)
+        return exponential_from_bits(_bits_of(keys.numpy(), spread.numpy()), dtype)
     # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
-    bits = _mix32(_mix32(spread ^ low) + high)
-    return exponential_from_bits(bits, dtype)
+    if torch.compiler.is_compiling():
+        low, high = keys.to(torch.int32), _shift(keys, 32).to(torch.int32)
+        return exponential_from_bits(_mix32(_mix32(spread ^ low) + high), dtype)
+    low, high = keys.contiguous().view(torch.int32).unflatten(-1, (-1, 2)).unbind(-1)
+    bits = _mix_in_place(_mix_in_place(spread ^ low).add_(high))
+    return _exponential_of(bits.to(dtype), bits.bitwise_right_shift_(31))
 
 
-def _bits_of(keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _mix_in_place(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """``_mix32`` where each operation is a launch: a shift by 16 is the upper half of a number, a view."""
+    halves = x.view(torch.int16).unflatten(-1, (-1, 2))
+    lower, upper = halves[..., 0], halves[..., 1]
+    lower.bitwise_xor_(upper)
+    x.mul_(0x7FEB352D)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF))
+    x.mul_(_signed(0x846CA68B, 32))
+    lower.bitwise_xor_(upper)
+    return x
+
+
+def _bits_of(keys: np.ndarray, spread: np.ndarray) -> Int[Tensor, "*s"]:
     """The bits of ``exponential_of`` on the host."""
     low, high = keys.astype(np.uint32), (keys.view(np.uint64) >> HALF).astype(np.uint32)
-    bits = (ids.astype(np.uint32) * GOLDEN32) ^ low
+    bits = spread.view(np.uint32) ^ low
     _mix(bits)
     bits += high
     _mix(bits)
-    return bits
+    return torch.from_numpy(bits.view(np.int32))
 
 
 def _mix(x: np.ndarray) -> None:
@@ -249,35 +269,25 @@ def _mix(x: np.ndarray) -> None:
     x ^= x >> SHIFTS32[0]
 
 
-def _exponential(bits: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """``exponential_from_bits`` on the host, with the same roundings."""
-    kind = np.float32 if dtype == torch.float32 else np.float64
-    signed = bits.view(np.int32)
-    v: Any = signed.astype(kind)
-    v += (signed < 0) * kind(2.0**32)
-    v += kind(0.5)
-    v *= kind(2.0**-32)
-    np.minimum(v, kind(1 - 2.0**-24), out=v)
-    np.negative(v, out=v)
-    return torch.from_numpy(v).log1p_().neg_()  # torch's logarithm, whose last bits are not numpy's
-
-
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:
     """E = -log1p(-v), v = (h + 0.5) / 2^32 of an unsigned 32-bit h held in int32.
 
     A winner has a large Gumbel, that is a small v: this form keeps its relative precision where
     -log(-log(u)) would round u to 1 in float32 and let any token win. v is kept below 1 (E stays finite).
     """
-    v = bits.to(dtype)
-    v = torch.where(bits < 0, v + 2.0**32, v)
-    v = ((v + 0.5) * 2.0**-32).clamp_(max=1 - 2.0**-24)
-    return v.neg_().log1p_().neg_()
+    return _exponential_of(bits.to(dtype), bits >> 31)
+
+
+def _exponential_of(v: Float[Tensor, "*s"], sign: Int[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """In place; ``sign`` is -1 where the bits stand for a number of 2^31 or more."""
+    v.add_(sign, alpha=-(2.0**32))  # made negative on the way
+    return v.add_(0.5).mul_(-(2.0**-32)).clamp_(min=2.0**-24 - 1).log1p_().neg_()
 
 
 def _mix32(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
     """lowbias32, a bijective mixer of 32 bits (int32, wrapping; the masks make the shifts logical)."""
     x = (x ^ (x >> 16 & 0xFFFF)) * 0x7FEB352D
-    x = (x ^ (x >> 15 & 0x1FFFF)) * _signed32(0x846CA68B)
+    x = (x ^ (x >> 15 & 0x1FFFF)) * _signed(0x846CA68B, 32)
     return x ^ (x >> 16 & 0xFFFF)
 
 
@@ -286,9 +296,5 @@ def _shift(x: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
     return x >> bits & (1 << 64 - bits) - 1
 
 
-def _signed(constant: int) -> int:
-    return constant - (1 << 64) if constant >= 1 << 63 else constant
-
-
-def _signed32(constant: int) -> int:
-    return constant - (1 << 32) if constant >= 1 << 31 else constant
+def _signed(constant: int, bits: int = 64) -> int:
+    return constant - (1 << bits) if constant >> bits - 1 else constant

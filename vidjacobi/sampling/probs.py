@@ -141,7 +141,7 @@ def weights_of(
     numbers: Float[Tensor, "*s"], peak: Float[Tensor, "*t"], divisor: Float[Tensor, "*t"]
 ) -> Float[Tensor, "*s"]:
     """exp((x - peak) / T) of logits x: probs that are not normalised yet, 1 for the likeliest token."""
-    return ((numbers - peak) / divisor).exp_()
+    return (numbers - peak).div_(divisor).exp_()
 
 
 def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
@@ -151,7 +151,7 @@ def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor,
     0.1 + (0.2 + 0.3) differ in the last bit. So a nucleus and its mass are the same whichever way, on whichever
     device and in whichever batch they are found.
     """
-    return (weights * fixed_point_scale(vocab_size)).to(torch.int64)
+    return weights.mul(fixed_point_scale(vocab_size)).to(torch.int64)
 
 
 def fixed_point_scale(vocab_size: int) -> float:
@@ -226,4 +226,6 @@ class SparseProbs:
     def instead_of(self, probs: Probs, where: Mask) -> Probs:
         """Written over ``probs`` where the mask holds, in place."""
         probs.masked_fill_(where[..., None], self.floor)
+        if not self.ids.shape[-1]:
+            return probs
         return probs.scatter_add_(-1, self.ids, torch.where(where[..., None], self.probs, 0))

@@ -108,7 +108,10 @@ class TruncatedProbs:
         """As ``[b n v]``, not to be written to."""
         if self.table is not None:
             return self.table
-        return self._mass(self.logits, torch.arange(self.vocab_size, device=self.logits.device))
+        ids = None
+        if self.only is not None:
+            ids = torch.arange(self.vocab_size, device=self.logits.device)
+        return self._mass(self.logits, ids)
 
     def dense_slots(self, slots: Int[Tensor, "b m"]) -> Float[Tensor, "b m v"]:
         """Some slots of every clip as ``[b m v]``, a copy."""
@@ -131,10 +134,11 @@ class TruncatedProbs:
         found = self.logits, self.peak, self.floor, self.total, self.divisor
         return found if self.only is None else (*found, self.only)
 
-    def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"]) -> Float[Tensor, "b n k"]:
-        numbers = logits.to(self.dtype)
-        inside = is_inside(numbers, ids, self.floor, self.only)
-        return torch.where(inside, weights_of(numbers, self.peak, self.divisor) / self.total, 0)
+    def _mass(self, logits: Float[Tensor, "b n k"], ids: Int[Tensor, "*k"] | None) -> Float[Tensor, "b n k"]:
+        inside = is_inside(logits, ids, self.floor, self.only)
+        probs = weights_of(logits, self.peak, self.divisor).div_(self.total)
+        # at temperature 0 a logit of -inf is no number here
+        return probs.mul_(inside) if self.only is None else torch.where(inside, probs, 0)
 
 
 def from_tensors(parts: Iterable[Tensor]) -> TruncatedProbs:
@@ -145,7 +149,7 @@ def from_tensors(parts: Iterable[Tensor]) -> TruncatedProbs:
 
 def is_inside(
     numbers: Float[Tensor, "*s"],
-    ids: Int[Tensor, "*t"],
+    ids: Int[Tensor, "*t"] | None,
     floor: Float[Tensor, "*u"],
     only: Int[Tensor, "*u"] | None,
 ) -> Bool[Tensor, "*s"]:
@@ -185,7 +189,7 @@ class DraftProbs:
             return torch.where(self.slot >= 0, self.last.table[rows, slot, tokens], self._of_fresh(tokens))
         at = slot + self.last.logits.shape[1] * rows if len(tokens) > 1 else slot
         peak, floor, total, divisor, *only = (part.take(at) for part in self.last.tensors[1:])
-        numbers = self.last.logits[rows, slot, tokens].to(self.last.dtype)
+        numbers = self.last.logits[rows, slot, tokens]
         inside = is_inside(numbers, tokens, floor, only[0] if only else None)
         carried = torch.where(inside, weights_of(numbers, peak, divisor) / total, 0)
         return torch.where(self.slot >= 0, carried, self._of_fresh(tokens))
@@ -200,6 +204,11 @@ class DraftProbs:
         """As ``[b n v]``."""
         probs = self.last.dense_slots(self.slot.clamp(min=0))
         return self.fresh.instead_of(probs, self.slot < 0)
+
+    def first(self, count: int) -> "DraftProbs":
+        """The first slots of every clip."""
+        ids, probs = self.fresh.ids[:, :count], self.fresh.probs[:, :count]
+        return replace(self, slot=self.slot[:, :count], fresh=SparseProbs(ids, probs, self.fresh.floor))
 
     def slots(self, slots: Int[Tensor, "b m"]) -> "DraftProbs":
         """Some slots of every clip."""
