@@ -68,15 +68,19 @@ def test_operations_of_a_4b_pass_stay_few(decoder: str, most: int) -> None:
     assert outside_work(outline("4B", torch.bfloat16), shape).each_pass.kernels <= most
 
 
+# what the dispatcher sees of a tensor that becomes an array of numpy, or is made of one
+SHARED = {"resolve_conj", "resolve_neg", "to", "detach", "lift_fresh"}
+
+
 @pytest.mark.parametrize(
-    ("decoder", "most"), [("pathwise", 250), ("fast", 350), ("mc_sjd", 150), ("gs_sjd", 150)]
+    ("decoder", "most"), [("pathwise", 120), ("fast", 190), ("mc_sjd", 90), ("gs_sjd", 120)]
 )
 def test_operations_of_a_pass_on_the_host_stay_few(decoder: str, most: int) -> None:
     """Small operations of torch cost more than what they do: the books of a pass are kept in numpy."""
 
     class Counter(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            counts[-1] += model.outside
+            counts[-1] += model.outside and func.overloadpacket.__name__ not in SHARED
             return func(*args, **(kwargs or {}))
 
     class Apart(TinyVideoModel):
