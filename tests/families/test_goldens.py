@@ -11,7 +11,7 @@ from torch import Tensor
 import vidjacobi
 from vidjacobi import SamplingParams
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.families import mineworld
+from vidjacobi.families import ivideogpt_pixels, mineworld
 from vidjacobi.families.ivideogpt import IVideoGPT
 from vidjacobi.families.opening import open_family
 from vidjacobi.families.prompts import first_tokens
@@ -107,6 +107,30 @@ def ivideogpt(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> IVideoG
     (folder / "config.json").write_text(json.dumps(sizes))
     shutil.copy(source / "transformer.safetensors", folder / "model.safetensors")
     return open_family("ivideogpt", folder, "cpu", "float32")
+
+
+@pytest.mark.slow
+def test_ivideogpt_pixels(golden: Path, tmp_path: Path) -> None:
+    """There, back, and back from the tokens that the transformer decides."""
+    source = golden / "ivideogpt" / "ctx2"
+    wanted = tensors(source)
+    (tmp_path / "config.json").write_text(
+        json.dumps(json.loads((source / "config.json").read_text())["tokenizer"])
+    )
+    shutil.copy(source / "tokenizer.safetensors", tmp_path / "model.safetensors")
+    tokenizer = ivideogpt_pixels.load(tmp_path, choose("cpu", "float32"))
+    clip = wanted["pixels_coarse"].repeat_interleave(8, 3).repeat_interleave(8, 4)
+    contexts, found = tokenizer.contexts(clip[:, :2]), wanted["tokens"].long()
+    assert torch.equal(contexts, found[:, :514])
+    new = tokenizer.ids(clip)
+    assert torch.equal(new, found[:, 513:].view(1, 3, 17)[..., 1:])
+    assert (tokenizer.pixels(contexts, new) - wanted["reconstruction"].float().clamp(0, 1)).abs().max() < 2e-3
+    for kind in ("action_free", "action_conditioned"):
+        decided = torch.cat([torch.zeros(1, 1), wanted[f"greedy_{kind}"]], 1).long().view(1, 3, 17)[..., 1:]
+        pixels = tokenizer.pixels(contexts, decided)
+        assert (pixels - wanted[f"pixels_{kind}"].float()).abs().max() < 2e-3
+    with pytest.raises(InvalidArgument, match="context frames must be"):
+        tokenizer.contexts(clip)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 Official code, commit 2ae0381. Context frames are given, as ids; a delimiter goes before each new frame. With actions
 the delimiters are given and carry them. Without, the authors' code decides delimiters too, as any other token, and
-does not look at what it decided; so does this. The two networks between pixels and tokens are not here.
+does not look at what it decided; so does this. The networks between pixels and ids are in ivideogpt_pixels.py.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """The convolutional image tokenizer of many authors (Esser et al. 2021), with the parameter names of diffusers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,11 @@ class VqSpec:
             raise InvalidArgument(
                 f"channels {self.block_out_channels} are no multiples of norm_num_groups={self.norm_num_groups}"
             )
+
+    @property
+    def width(self) -> int:
+        """Numbers of a code."""
+        return self.vq_embed_dim or self.latent_channels
 
     @property
     def stride(self) -> int:
@@ -130,9 +136,13 @@ class Middle(nn.Module):
 
 
 class Side(nn.Module):
-    """The encoder, or with ``up`` the decoder."""
+    """The encoder, or with ``up`` the decoder.
 
-    def __init__(self, spec: VqSpec, up: bool) -> None:
+    ``crossings``: modules for the lowest resolutions, each called with a picture and that of another network at the
+    same stage. Stages are the levels, and the middle behind them or in front of them.
+    """
+
+    def __init__(self, spec: VqSpec, up: bool, crossings: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         channels = spec.block_out_channels[::-1] if up else spec.block_out_channels
         first, last = (spec.latent_channels, 3) if up else (3, spec.latent_channels)
@@ -147,22 +157,41 @@ class Side(nn.Module):
         self.mid_block = Middle(spec, spec.block_out_channels[-1])
         self.conv_norm_out = nn.GroupNorm(spec.norm_num_groups, channels[-1], EPSILON)
         self.conv_out = nn.Conv2d(channels[-1], last, 3, padding=1)
+        self.cross_att_blocks = nn.ModuleList(crossings)
 
     def forward(self, x: Picture) -> Float[Tensor, "b C H W"]:
         """Pixels to cells, or cells to pixels."""
-        levels = getattr(self, self.levels)
+        return self.stages(x)[0]
+
+    def stages(
+        self, x: Picture, beside: Sequence[Tensor] = ()
+    ) -> tuple[Float[Tensor, "b C H W"], list[Tensor]]:
+        """The result, and the picture after each stage. ``beside``: those of the other network."""
+        levels, features = list(getattr(self, self.levels)), []
+        first = 0 if self.up else len(levels) - len(self.cross_att_blocks)
         x = self.conv_in(x)
-        for module in (self.mid_block, *levels) if self.up else (*levels, self.mid_block):
+        for number, module in enumerate([self.mid_block, *levels] if self.up else [*levels, self.mid_block]):
             x = module(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+            if 0 <= number - first < len(self.cross_att_blocks):
+                x = self.cross_att_blocks[number - first](x, beside[number])
+            features.append(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x))), features
 
 
 class Codebook(nn.Module):
     """The vectors of the codes."""
 
-    def __init__(self, spec: VqSpec) -> None:
+    def __init__(self, count: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(spec.num_vq_embeddings, spec.vq_embed_dim or spec.latent_channels)
+        self.embedding = nn.Embedding(count, width)
+
+    def nearest(self, vectors: Float[Tensor, "*b d"]) -> Int[Tensor, "*b"]:
+        """The code of each vector."""
+        return (
+            torch.cdist(vectors.reshape(-1, vectors.shape[-1]), self.embedding.weight)
+            .argmin(-1)
+            .view(vectors.shape[:-1])
+        )
 
 
 class VqNetwork(nn.Module):
@@ -170,18 +199,15 @@ class VqNetwork(nn.Module):
 
     def __init__(self, spec: VqSpec) -> None:
         super().__init__()
-        width = spec.vq_embed_dim or spec.latent_channels
-        self.spec = spec
+        self.spec, width = spec, spec.width
         self.encoder, self.decoder = Side(spec, up=False), Side(spec, up=True)
-        self.quantize = Codebook(spec)
+        self.quantize = Codebook(spec.num_vq_embeddings, width)
         self.quant_conv = nn.Conv2d(spec.latent_channels, width, 1)
         self.post_quant_conv = nn.Conv2d(width, spec.latent_channels, 1)
 
     def codes_of(self, pixels: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b h w"]:
         """The nearest code of each cell."""
-        cells = self.quant_conv(self.encoder(pixels)).permute(0, 2, 3, 1)
-        near = torch.cdist(cells.flatten(0, 2), self.quantize.embedding.weight)
-        return near.argmin(-1).view(cells.shape[:3])
+        return self.quantize.nearest(self.quant_conv(self.encoder(pixels)).permute(0, 2, 3, 1))
 
     def pixels_of(self, codes: Int[Tensor, "b h w"]) -> Float[Tensor, "b 3 H W"]:
         """Not clamped."""
