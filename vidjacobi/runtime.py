@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.invariance import SMALL, attend, pass_shape
 from vidjacobi.kinds import of_kind
 
 T = TypeVar("T")
@@ -29,7 +30,9 @@ class Runtime:
 
 
 def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
-    """Resolve ``auto``: the first GPU if there is one; bfloat16 on a GPU that computes in it, else float32.
+    """Resolve ``auto``: the first GPU if there is one; bfloat16 where it is native, else float32.
+
+    On a processor it must also be exact: passes of the bundled model's sizes are probed (``vidjacobi.invariance``).
 
     Raises InvalidArgument for a device that is not there or an unknown dtype.
     """
@@ -41,7 +44,18 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
         return Runtime(place, DTYPES[dtype], "asked for")
     if place.type == "cuda" and torch.cuda.is_bf16_supported():
         return Runtime(place, torch.bfloat16, "the checkpoints are bfloat16 and this GPU computes in it")
+    if place.type == "cpu" and multiplies_bfloat16():
+        if pass_shape(SMALL, torch.bfloat16, place, torch.get_num_threads(), attend).invariant:
+            return Runtime(place, torch.bfloat16, "this processor multiplies in it, and its passes are exact")
+        return Runtime(place, torch.float32, "bfloat16 passes are not width-invariant on this processor")
     return Runtime(place, torch.float32, f"bfloat16 is slow or missing on {place.type}")
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 numbers, as far as torch knows."""
+    # torch before 2.9 cannot be asked; then float32 it is
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
 
 
 def pick_device(name: str) -> torch.device:

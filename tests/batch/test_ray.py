@@ -15,6 +15,7 @@ from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, 
 from vidjacobi.batch.ray_engine import batch_size, check_dtype
 from vidjacobi.batch.settings import load_plan
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.runtime import choose
 
 Flags = dict[str, Any]
 
@@ -132,10 +133,10 @@ def test_killed_drivers_lose_nothing(
 
 
 def test_an_actor_of_another_dtype_refuses() -> None:
-    config = load_plan("default", {"data": "x"}).config
-    check_dtype(config, "cpu", "float32")
-    with pytest.raises(InvalidArgument, match=r"computes in float32, .* started in bfloat16: give --dtype"):
-        check_dtype(config, "cpu", "bfloat16")
+    config, mine = load_plan("default", {"data": "x"}).config, str(choose("cpu").dtype).removeprefix("torch.")
+    check_dtype(config, "cpu", mine)
+    with pytest.raises(InvalidArgument, match=rf"computes in {mine}, .* started in float64: give --dtype"):
+        check_dtype(config, "cpu", "float64")
 
 
 def listening_beyond(pids: set[int]) -> list[str]:

@@ -15,6 +15,7 @@ from vidjacobi.eval.clip_choice import Chosen, keep
 from vidjacobi.eval.eval_folder import encode_contexts, folder_of, open_out
 from vidjacobi.eval.results import write_csv
 from vidjacobi.eval.settings import EvalConfig
+from vidjacobi.runtime import choose
 from vidjacobi.video.clips import ReadClip
 
 
@@ -73,9 +74,10 @@ def test_damaged_clips_are_named(tmp_path: Path, content: str) -> None:
 def test_only_the_same_evaluation_resumes(config: EvalConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     open_out(config, out, CHOSEN)
-    open_out(EvalConfig(**{**vars(config), "dtype": "float32"}), out, CHOSEN)  # what auto had meant
-    with pytest.raises(BadOutput, match="dtype: float32 there, bfloat16 here"):
-        open_out(EvalConfig(**{**vars(config), "dtype": "bfloat16"}), out, CHOSEN)
+    meant = str(choose().dtype).removeprefix("torch.")  # by auto
+    open_out(EvalConfig(**{**vars(config), "dtype": meant}), out, CHOSEN)
+    with pytest.raises(BadOutput, match=f"dtype: {meant} there, float64 here"):
+        open_out(EvalConfig(**{**vars(config), "dtype": "float64"}), out, CHOSEN)
     record = json.loads((out / "settings.json").read_text())
     record["made_with"]["versions"]["torch"] = "1.0"
     (out / "settings.json").write_text(json.dumps(record))
