@@ -12,6 +12,7 @@ from torch import Tensor
 import vidjacobi
 from vidjacobi import SamplingParams
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families import llamagen_pixels
 from vidjacobi.families.chameleon import Chameleon
 from vidjacobi.families.emu3 import Emu3
 from vidjacobi.families.glm_image import GlmImage
@@ -20,6 +21,7 @@ from vidjacobi.families.opening import open_family
 from vidjacobi.families.prompts import first_tokens
 from vidjacobi.families.simplear import SimpleAR
 from vidjacobi.models.protocol import VideoModel
+from vidjacobi.runtime import choose
 
 slow = pytest.mark.slow
 GREEDY = SamplingParams(temperature=0.0)
@@ -76,6 +78,34 @@ def test_janus_makes_pictures() -> None:
     assert pixels.shape == (1, 3, 8, 8)
     wanted = network.decode_image_tokens(found).permute(0, 3, 1, 2) / 2 + 0.5
     assert torch.allclose(pixels, wanted.clamp(0, 1).float(), atol=1e-6)
+
+
+@slow
+def test_llamagen_s_image_tokenizer_is_that_of_janus(tmp_path: Path) -> None:
+    """Under the names of the authors' code."""
+    network = nets.janus().model.vqmodel.float()
+    names = {
+        "encoder.down.": "encoder.conv_blocks.",
+        "decoder.up.": "decoder.conv_blocks.",
+        ".block.": ".res.",
+    }
+    names |= {"mid.block_1.": "mid.0.", "mid.attn_1.": "mid.1.", "mid.block_2.": "mid.2."}
+    state = {"quantize.codebook_used": torch.zeros(3)}
+    for name, part in network.state_dict().items():
+        own = name
+        for old, new in names.items():
+            own = own.replace(old, new)
+        state[own] = part
+    torch.save({"model": state}, tmp_path / "vq.pt")
+    found = llamagen_pixels.load(tmp_path, choose("cpu", "float32"))
+    codes = torch.arange(16)[None]
+    wanted = (network.decode(codes) / 2 + 0.5).clamp(0, 1)
+    assert torch.equal(found.pixels(codes), wanted)
+    with pytest.raises(InvalidArgument, match="15 cells are no square"):
+        found.pixels(codes[:, :15])
+    torch.save({"model": {"conv.weight": torch.zeros(3)}}, tmp_path / "vq.pt")
+    with pytest.raises(BadCheckpoint, match="is no image tokenizer of LlamaGen"):
+        llamagen_pixels.load(tmp_path, choose("cpu", "float32"))
 
 
 HEIGHT, WIDTH = 4, 5
