@@ -2,7 +2,8 @@
 
 Both decode the same clips of the same small model (random weights, made here), each in a process of its own, and
 alternate clip by clip; the table gives ms a pass and the ratios here / there of the whole pass, its forward call, and
-everything outside. Operations are those of the 4B's pass outside its forward call, by ``bench overhead``'s counter.
+everything outside (prefills count as forward calls). Operations are those of the 4B's pass outside its forward call, by
+``bench overhead``'s counter.
 
     git worktree add /tmp/before 9ea81e5 && python scripts/pass_cost.py /tmp/before
     python scripts/pass_cost.py /tmp/before --model micro --cases pathwise:16 pathwise:64
@@ -63,20 +64,24 @@ def serve(name: str) -> None:
         contexts = torch.randint(0, 512, (4, 144), generator=torch.Generator().manual_seed(1))
         count = NEW
     else:
-        loaded = vidjacobi.load(name, dtype="float32", device="cpu")
-        model = loaded.model
+        model, _ = vidjacobi.load(name, "cpu", "float32")
         frame = model.grid_for(1).frame_tokens
         contexts = torch.randint(0, model.vocab_size, (4, frame), generator=torch.Generator().manual_seed(1))
         count = 2 * frame
-    forward, inside = model.forward, [0.0]
+    inside = [0.0]
 
-    def timed(*inputs: Any) -> Any:
-        began = time.process_time()
-        logits = forward(*inputs)
-        inside[0] += time.process_time() - began
-        return logits
+    def timed(work: Any) -> Any:
+        def measured(*inputs: Any) -> Any:
+            began = time.process_time()
+            result = work(*inputs)
+            inside[0] += time.process_time() - began
+            return result
 
-    model.forward = timed
+        return measured
+
+    prefill = model.prefill
+    model.forward = timed(model.forward)
+    model.prefill = lambda *given: iter(timed(lambda: list(prefill(*given)))())
     for line in sys.stdin:
         decoder, window, clip, seed = json.loads(line)
         inside[0], began = 0.0, time.process_time()
