@@ -2,8 +2,8 @@
 
 Both decode the same clips of the same small model (random weights, made here), each in a process of its own, and
 alternate clip by clip; the table gives ms a pass and the ratios here / there of the whole pass, its forward call, and
-everything outside (prefills count as forward calls). Operations are those of the 4B's pass outside its forward call, by
-``bench overhead``'s counter.
+everything outside (prefills count as forward calls). Operations are those of the 4B's pass outside its forward call,
+by ``bench overhead``'s counter.
 
     git worktree add /tmp/before 9ea81e5 && python scripts/pass_cost.py /tmp/before
     python scripts/pass_cost.py /tmp/before --model micro --cases pathwise:16 pathwise:64

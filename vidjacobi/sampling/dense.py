@@ -88,10 +88,9 @@ def cut_rows(
     last = torch.searchsorted(sums, allowed, right=True).clamp_(max=size - 1)
     border = logits.gather(-1, last).to(peak.dtype)
     floor = border if least is None else torch.maximum(border, least)
-    inside = (logits >= floor).sum(-1, keepdim=True)  # ties with the last one too
-    return floor, sums.gather(
-        -1, inside.sub_(1).clamp_(min=0)
-    )  # none: a row of NaN, which the decoders refuse
+    # Ties with the last one are inside too: all before the first one that is not, or (0) all there are.
+    outside = (logits < floor).view(torch.uint8).argmax(-1, keepdim=True)
+    return floor, sums.gather(-1, outside.sub_(1).remainder_(size))
 
 
 def lowest_inside(
