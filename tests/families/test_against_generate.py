@@ -11,6 +11,7 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi import SamplingParams
+from vidjacobi.decoding.compiled import compiled
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families import llamagen_pixels
 from vidjacobi.families.chameleon import Chameleon
@@ -22,6 +23,7 @@ from vidjacobi.families.prompts import first_tokens
 from vidjacobi.families.simplear import SimpleAR
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import choose
+from vidjacobi.testing import check_model
 
 slow = pytest.mark.slow
 GREEDY = SamplingParams(temperature=0.0)
@@ -257,6 +259,35 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "simplear": nets.qwen2,
     "glm_image": nets.glm_image,
 }
+
+
+def one_clip(name: str) -> VideoModel:
+    """A model of one prompt, not guided."""
+    if name == "janus":
+        return janus_model(nets.janus(), [[1, 20, 7]], scale=1.0)
+    if name == "emu3":
+        return Emu3(nets.emu3()).images([EMU3_PROMPT], HEIGHT, WIDTH)
+    if name == "chameleon":
+        return Chameleon(nets.chameleon(), **LUMINA).images([[0, 50]], 91, 4, 6, 1.0)
+    if name == "glm_image":
+        return GlmImage(nets.glm_image()).images([[1, 20, 91]], (2, 2), (4, 4))
+    return SimpleAR(nets.qwen2(), nets.SIMPLEAR_FIRST).images([[1, 5]], 4)
+
+
+@slow
+@pytest.mark.unchecked
+@pytest.mark.parametrize("name", BUILDERS)
+def test_families_keep_the_promises_of_a_model(name: str) -> None:
+    check_model(one_clip(name))
+
+
+@slow
+@pytest.mark.unchecked
+@pytest.mark.parametrize("name", ["glm_image", "chameleon"])
+def test_passes_compile_as_one_function(name: str) -> None:
+    """With a rotary embedding of three parts, and with row ends."""
+    model = one_clip(name)
+    assert torch.equal(tokens(compiled(model, backend="eager"), 1, "pathwise", 6), tokens(model, 1, "ar"))
 
 
 @slow

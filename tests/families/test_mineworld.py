@@ -1,5 +1,7 @@
 """Actions of MineRL as ids, and what MineWorld refuses."""
 
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,7 @@ def test_actions_of_other_shapes_and_ids_are_refused() -> None:
         family.world(torch.full((1, 60, 4), 50))
 
 
-def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadCheckpoint, match=r"found none: the transformer's checkpoint .* May 2025"):
         open_family("mineworld", tmp_path, "cpu")
     torch.save({"state_dict": {"model.norm.weight": torch.zeros(3)}}, tmp_path / "last.ckpt")
@@ -60,5 +62,8 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         open_family("mineworld", tmp_path, "cpu")
     with pytest.raises(InvalidArgument, match="did you mean 'mineworld'"):
         open_family("minewrold", tmp_path, "cpu")
+    monkeypatch.setitem(sys.modules, "transformers", types.ModuleType("transformers"))
+    with pytest.raises(InvalidArgument, match=r"glm_image needs transformers 5\.23 or newer"):
+        open_family("glm_image", tmp_path, "cpu")
     with pytest.raises(InvalidArgument, match="mineworld has no option side: it has none"):
         open_family("mineworld", tmp_path, "cpu", side=3)

@@ -34,7 +34,7 @@ def open_family(
         options: of the family, such as ``side`` of LlamaGen.
 
     Raises:
-        InvalidArgument: an unknown name, option, device or dtype.
+        InvalidArgument: an unknown name, option, device or dtype; a transformers that lacks the network.
         BadCheckpoint: files that are missing, damaged or do not fit.
     """
     module, _, function = lookup("family", name, FAMILIES).partition(":")
@@ -43,4 +43,8 @@ def open_family(
     if unknown := sorted(set(options) - set(known)):
         there = f"its options are {', '.join(known)}" if known else "it has none"
         raise InvalidArgument(f"{name} has no option {', '.join(unknown)}: {there}")
-    return load(Path(path).expanduser(), choose(device, dtype), **options)
+    runtime = choose(device, dtype)
+    try:
+        return load(Path(path).expanduser(), runtime, **options)
+    except ImportError as error:  # of a network that this transformers does not have yet
+        raise InvalidArgument(f"{name} needs transformers 5.23 or newer ({error})") from error
