@@ -126,6 +126,31 @@ def test_futures_share_a_prefill_and_rows_are_given_on() -> None:
         assert torch.equal(found.tokens[row], alone[0])
 
 
+@slow
+def test_a_clip_that_ends_early_leaves_the_others_their_prompts() -> None:
+    model = rider_model(3, 5, 4)
+    counts, contexts = [4, 18, 9], starts(3)
+    wanted = vidjacobi.decode(model, contexts, counts, "ar", sampling=sampled(2)).tokens
+    for decoder, window in (("pathwise", 6), ("pathwise", 64)):
+        found = vidjacobi.decode(model, contexts, counts, decoder, window, sampled(2)).tokens
+        assert torch.equal(found, wanted)
+
+
+def test_a_row_is_wiped_by_one_that_holds_nothing() -> None:
+    """As is done to a clip whose logits are NaN: a masked NaN would spoil its mates."""
+    model = rider_model(3)
+    cache = model.make_cache(2, 65)
+    list(model.prefill(starts(2), cache, 1))
+    kept = cache.entries.layers[0].keys[1].clone()
+    for layer in cache.entries.layers:
+        layer.keys[0] = layer.values[0] = torch.nan
+    model.copy_rows(cache, torch.tensor([0]), model.make_cache(1, 65), torch.tensor([0]))
+    for layer in cache.entries.layers:
+        assert (layer.keys[0] == 0).all()
+        assert (layer.values[0] == 0).all()
+    assert torch.equal(cache.entries.layers[0].keys[1], kept)
+
+
 def with_siblings(model: RiderModel, seed: int) -> Tensor:
     decoder = replace(load_decoder("pathwise"), draft_tree={"depth": 2, "width": 6})
     return tokens(model, decoder, 14, sampled(seed), clips=1)

@@ -192,8 +192,12 @@ class RiderModel:
     def copy_rows(
         self, cache: RiddenCache, rows: RowIndex, source: RiddenCache, source_rows: RowIndex
     ) -> None:
-        """Copy rows with their conditions; see ``vidjacobi.models.protocol.RowModel.copy_rows``."""
+        """Copy rows with their conditions; see ``vidjacobi.models.protocol.RowModel.copy_rows``.
+
+        Loose riders are those of one pass: they are wiped, since a masked NaN would stay one.
+        """
         mine, other = cache.places, source.places
+        cache.entries.wipe(rows, mine.riders, mine.core)
         regions = [(0, 0, other.riders), (mine.core, other.core, other.slots)]
         cache.entries.copy_rows(rows, source.entries, source_rows, regions)
         cache.rows.copy_rows(rows, source.rows, source_rows)

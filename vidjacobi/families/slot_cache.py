@@ -91,15 +91,23 @@ class SlotCache(Cache):
             for entries in (layer.keys, layer.values):
                 entries[clips, :, target] = entries[clips, :, source]
 
+    def wipe(self, rows: RowIndex, first: int, end: int) -> None:
+        """Zero the slots first..end-1 of whole rows."""
+        for layer in self.layers:
+            if layer.is_initialized:
+                layer.keys[rows, :, first:end] = 0
+                layer.values[rows, :, first:end] = 0
+
     def copy_rows(
         self, rows: RowIndex, source: "SlotCache", source_rows: RowIndex, regions: list[tuple[int, int, int]]
     ) -> None:
         """Copy runs of slots of whole rows. A region is (first slot here, first slot there, count)."""
         for mine, other in zip(self.layers, source.layers, strict=True):
-            if not other.is_initialized:
-                continue
-            if not mine.is_initialized:
+            if not mine.is_initialized and other.is_initialized:
                 mine.lazy_initialization(other.keys, other.values)
             for entries, others in ((mine.keys, other.keys), (mine.values, other.values)):
                 for here, there, count in regions:
-                    entries[rows, :, here : here + count] = others[source_rows, :, there : there + count]
+                    if other.is_initialized:
+                        entries[rows, :, here : here + count] = others[source_rows, :, there : there + count]
+                    elif mine.is_initialized:  # rows without entries yet are copied to wipe others
+                        entries[rows, :, here : here + count] = 0
