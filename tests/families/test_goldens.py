@@ -166,11 +166,16 @@ def test_llamagen(golden: Path, kind: str) -> None:
     folder = golden / "llamagen" / kind
     wanted, family = tensors(folder), open_family("llamagen", folder / "model.safetensors", "cpu", "float32")
 
-    def model(scale: float) -> VideoModel:
+    def model(scale: float, cells: int | None = None) -> VideoModel:
         if kind == "c2i":
-            return family.of_classes(wanted["classes"].tolist(), scale)
-        return family.of_captions(wanted["caption_features"], wanted["caption_mask"].bool(), scale)
+            return family.of_classes(wanted["classes"].tolist(), scale, cells)
+        return family.of_captions(wanted["caption_features"], wanted["caption_mask"].bool(), scale, cells)
 
     for scale in (1.0, 4.0):
         own = model(scale)
         check(own, first_tokens(own, 2), wanted[f"greedy_cfg_{scale:.0f}"])
+    ending = model(4.0, 7)
+    check(
+        ending, first_tokens(ending, 2), wanted["greedy_cfg_4_interval_5"], ("pathwise", "gs_sjd", "sjd_pac")
+    )
+    assert not torch.equal(wanted["greedy_cfg_4_interval_5"], wanted["greedy_cfg_4"])

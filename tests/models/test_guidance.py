@@ -46,6 +46,23 @@ def test_the_formula() -> None:
     assert torch.equal(guided[~both], c[~both])
 
 
+def test_a_scale_for_each_cell() -> None:
+    """The logits of input i decide cell i + 1, in a prefill and in passes."""
+    scales = [1.0 + 0.5 * (cell % 5) for cell in range(MODELS[0].max_positions)]
+    c, u = (whole(model, CONTEXT) for model in MODELS)
+    model, own = Guided(*MODELS, scale=scales), torch.tensor(scales, dtype=c.dtype)[1 : 1 + c.shape[1], None]
+    both = c.isfinite() & u.isfinite()
+    assert torch.allclose(whole(model, CONTEXT)[both], (u + own * (c - u))[both])
+    ar = decode(model, CONTEXT, 36, "ar").tokens
+    assert torch.equal(decode(model, CONTEXT, 36, "pathwise", window=9).tokens, ar)
+    assert not torch.equal(decode(Guided(*MODELS, scale=scales[0]), CONTEXT, 36, "ar").tokens, ar)
+    assert torch.equal(
+        whole(Guided(*MODELS, [2.0] * len(scales)), CONTEXT), whole(Guided(*MODELS, 2.0), CONTEXT)
+    )
+    with pytest.raises(ValueError, match="3 guidance scales for"):
+        Guided(*MODELS, scale=scales[:3])
+
+
 @pytest.mark.parametrize(
     "name", [name for name in config_names("decoder") if load_decoder(name).guarantee == "identical"]
 )

@@ -75,26 +75,31 @@ class LlamaGen:
     side: int
     condition: StateDict
 
-    def of_classes(self, classes: Sequence[int], scale: float = CLASS_SCALE) -> VideoModel:
+    def of_classes(
+        self, classes: Sequence[int], scale: float = CLASS_SCALE, cells: int | None = None
+    ) -> VideoModel:
         """The model of images of a class each, guided against no class; ``scale`` 1: not guided.
 
-        Raises InvalidArgument for a class that is not there, and for a network that reads captions.
+        ``cells``: how many cells are guided, the first ones; None: all. The authors' ``cfg_interval`` guides two more
+        than it says. Raises InvalidArgument for a class that is not there, and for a network that reads captions.
         """
         table = self._tensor(TABLE, "classes")
         if wrong := [label for label in classes if not 0 <= label < len(table) - 1]:
             raise InvalidArgument(f"classes {wrong[:4]}: this model has 0 to {len(table) - 2}")
         given = self._branch([table[label][None] for label in classes])
-        return with_guidance(given, self._branch([table[-1][None]]), scale)
+        return with_guidance(given, self._branch([table[-1][None]]), scale, cells)
 
     def of_captions(
         self,
         features: Float[Tensor, "b n c"],
         mask: Bool[Tensor, "b n"],
         scale: float = CAPTION_SCALE,
+        cells: int | None = None,
     ) -> VideoModel:
         """The model of images of a caption each: features of its T5 encoder, and which of the n places hold some.
 
-        The branch without a caption has learned features at the places of the caption. Raises InvalidArgument.
+        The branch without a caption has learned features at the places of the caption. ``cells``: as for classes.
+        Raises InvalidArgument.
         """
         null = self._tensor(NULL, "captions")
         if features.shape[1:] != null.shape or mask.shape != features.shape[:2] or not mask.any(1).all():
@@ -105,7 +110,7 @@ class LlamaGen:
         kept = [places.to(self.trunk.device) for places in mask]
         moved = features.to(self.trunk.device, self.trunk.dtype)
         given = self._branch([self._project(row[own]) for row, own in zip(moved, kept, strict=True)])
-        return with_guidance(given, self._branch([self._project(null[own]) for own in kept]), scale)
+        return with_guidance(given, self._branch([self._project(null[own]) for own in kept]), scale, cells)
 
     def _tensor(self, name: str, what: str) -> Tensor:
         if name not in self.condition:
@@ -116,7 +121,7 @@ class LlamaGen:
         first, second = (self.condition[f"{MLP}fc{number}.weight"] for number in (1, 2))
         return F.linear(F.gelu(F.linear(features, first), approximate="tanh"), second)
 
-    def _branch(self, given: Sequence[Float[Tensor, "n dim"]]) -> RiderModel:
+    def _branch(self, given: Sequence[Float[Tensor, "_ dim"]]) -> RiderModel:
         grid = Grid(1, self.side, self.side)
         cells = torch.zeros(grid.tokens, dtype=torch.long)
         conditions = []

@@ -52,6 +52,13 @@ def first_tokens(model: VideoModel, clips: int) -> Tokens:
     return torch.tensor([model.prefix_tokens] * clips, dtype=torch.long, device=model.device)
 
 
-def with_guidance(conditional: RiderModel, unconditional: RiderModel, scale: float) -> VideoModel:
-    """Both branches as one model; the conditional one alone at a scale of 1."""
-    return conditional if scale == 1 else Guided(conditional, unconditional, scale)
+def with_guidance(
+    conditional: RiderModel, unconditional: RiderModel, scale: float, cells: int | None = None
+) -> VideoModel:
+    """Both branches as one model, of which the first ``cells`` are guided (None: all); not guided at a scale of 1."""
+    if scale == 1:
+        return conditional
+    if cells is None:
+        return Guided(conditional, unconditional, scale)
+    count = conditional.max_positions - len(conditional.prefix_tokens)
+    return Guided(conditional, unconditional, [scale if cell < cells else 1.0 for cell in range(count)])

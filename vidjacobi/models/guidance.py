@@ -1,12 +1,14 @@
 """Classifier-free guidance (Ho and Salimans 2022): two branches as one model, which any decoder can decode."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid, check_members, checked_chunks, checked_logits, real
 from vidjacobi.models.protocol import ExactModel, RowModel, TreeModel, VideoModel
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
@@ -22,19 +24,20 @@ class Guided:
     Args:
         conditional, unconditional: models of one vocabulary and grid, each with a cache of its own; for instance
             ``model.with_context(text)`` and ``model.with_context(empty)``, or the same model twice.
-        scale: 1 is the conditional branch alone, 0 the unconditional one; usually 1.5 to 7.
+        scale: 1 is the conditional branch alone, 0 the unconditional one; usually 1.5 to 7. Or a number for each
+            cell of the longest clip, such as a guidance that ends after some of them.
         blank: maps the tokens of the conditional branch's context to those of the unconditional one, of the same
             shape. It may replace the class token by the null class, for example. By default both are the same.
 
     Raises:
-        InvalidArgument: the branches do not fit each other, or the scale is not finite.
+        InvalidArgument: the branches do not fit each other, a scale is not finite, or there are not as many as cells.
     """
 
     def __init__(
         self,
         conditional: VideoModel,
         unconditional: VideoModel,
-        scale: float,
+        scale: float | Sequence[float],
         blank: Callable[[Tokens], Tokens] | None = None,
     ) -> None:
         for branch in (conditional, unconditional):
@@ -45,13 +48,22 @@ class Guided:
                 raise InvalidArgument(f"the branches of guidance differ in {what}: {ours} and {theirs}")
         if conditional.grid_for(1) != unconditional.grid_for(1):
             raise InvalidArgument("the branches of guidance have different grids")
-        if not math.isfinite(real("the guidance scale", scale)):
-            raise InvalidArgument(f"the guidance scale must be a finite number, not {scale}")
         # Both branches may be the same object: what differs is their contexts, and each has a cache of its own.
         self.branches, self.scale, self.blank = (conditional, unconditional), scale, blank
         self.vocab_size = conditional.vocab_size
         self.max_positions = min(conditional.max_positions, unconditional.max_positions)
         self.prefix_tokens = conditional.prefix_tokens
+        self._by_cell: Float[Tensor, " c"] | None = None
+        if isinstance(scale, Sequence) and not isinstance(scale, str):
+            cells = self.max_positions - len(self.prefix_tokens)
+            if len(scale) != cells:
+                raise InvalidArgument(
+                    f"{number_of(len(scale), 'guidance scale')} for {number_of(cells, 'cell')}"
+                )
+            own = [finite_scale(number) for number in scale]
+            self._by_cell = torch.tensor(own, dtype=torch.float64, device=self.device)
+        else:
+            finite_scale(scale)
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +101,8 @@ class Guided:
         left = keep
         while left:
             count = min(with_condition.available(), without.available())
-            yield self._mix(with_condition.take(count), without.take(count))
+            positions = tokens.shape[1] - left + torch.arange(count, device=tokens.device)
+            yield self._mix(with_condition.take(count), without.take(count), positions)
             left -= count
         with_condition.close()
         without.close()
@@ -99,11 +112,11 @@ class Guided:
     ) -> Logits:
         """One pass of both branches over the same inputs."""
         inputs = (tokens, positions, slots, visible)
-        logits = [
+        conditional, unconditional = (
             checked_logits(branch.forward(*inputs, part), (*tokens.shape, branch.vocab_size), "forward")
             for branch, part in zip(self.branches, cache, strict=True)
-        ]
-        return self._mix(*logits)
+        )
+        return self._mix(conditional, unconditional, positions)
 
     def move(self, cache: tuple[Any, Any], source: Slots, target: Slots) -> None:
         """Move entries in both caches. Raises InvalidArgument for a branch that cannot."""
@@ -125,8 +138,8 @@ class Guided:
             assert isinstance(branch, RowModel)
             branch.copy_rows(part, rows, other, source_rows)
 
-    def _mix(self, conditional: Logits, unconditional: Logits) -> Logits:
-        """The guided logits, in float32 or float64.
+    def _mix(self, conditional: Logits, unconditional: Logits, positions: Int[Tensor, "*b n"]) -> Logits:
+        """The guided logits of inputs at some positions, in float32 or float64.
 
         A token to which a branch gives the logit -inf or +inf keeps the logit of the conditional branch.
         """
@@ -135,7 +148,11 @@ class Guided:
         # inf - inf would be NaN. This is u + scale * (c - u), exact at scale 0 and 1, in separate operations: lerp
         # rounds otherwise in the tail of a kernel, so that a row's numbers would depend on its place.
         both = c.isfinite() & u.isfinite()
-        mixed = u.masked_fill(~both, 0) * (1 - self.scale) + c.masked_fill(~both, 0) * self.scale
+        scale: Any = self.scale
+        if self._by_cell is not None:
+            cells = (positions + 1 - len(self.prefix_tokens)).clamp(0, len(self._by_cell) - 1)
+            scale = self._by_cell[cells][..., None].to(wide)
+        mixed = u.masked_fill(~both, 0) * (1 - scale) + c.masked_fill(~both, 0) * scale
         return torch.where(both, mixed, c)
 
     @property
@@ -148,6 +165,14 @@ class Guided:
         """What passes of the conditional branch are padded to, in words."""
         branch = self.branches[0]
         return branch.padding if isinstance(branch, ExactModel) else "nothing"
+
+
+def finite_scale(number: object) -> float:
+    """A scale as a float. Raises InvalidArgument for what is no finite number."""
+    scale = real("the guidance scale", number)
+    if not math.isfinite(scale):
+        raise InvalidArgument(f"the guidance scale must be a finite number, not {number}")
+    return scale
 
 
 class LogitsBuffer:
