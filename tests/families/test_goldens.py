@@ -62,6 +62,12 @@ def test_mineworld(golden: Path) -> None:
     model = family.world(wanted["actions"][None])
     assert model.prefix_tokens == ()
     check(model, wanted["context"].long(), wanted["greedy"])
+    # contexts of a frame, and of a frame and five cells more, in one batch
+    first, rest = wanted["context"][0].long(), wanted["greedy"][0].long()
+    contexts = [first, torch.cat([first, rest[:5]])]
+    found = vidjacobi.decode(model, contexts, [48, 43], "pathwise", 9, GREEDY).tokens
+    assert torch.equal(found[0], rest)
+    assert torch.equal(found[1, :43], rest[5:])
     whole = torch.cat([wanted["context"], wanted["greedy"]], 1).long()
     logits = given_logits(model, whole[:, :-1], 48)[0]
     assert (logits - wanted["logits"][:, :48]).abs().max() < 1e-4

@@ -115,6 +115,13 @@ def test_contexts_of_other_lengths() -> None:
 
 
 @slow
+def test_wide_passes_of_ar_end_in_padding() -> None:
+    """Which is no crowd of siblings, and has no riders."""
+    model, one = rider_model(3, 5), tokens(rider_model(3, 5), "ar", None, sampled(1))
+    assert torch.equal(tokens(model, "ar", 48, sampled(1)), one)
+
+
+@slow
 def test_futures_share_a_prefill_and_rows_are_given_on() -> None:
     """Copies of a row carry its riders and its condition."""
     model, names = rider_model(4), [("clip", 0, sample, 0) for sample in range(4)]

@@ -155,7 +155,7 @@ class RiderModel:
         siblings; in compiled code, which cannot raise, the logits of such a clip are NaN.
         """
         rows, places = cache.rows.first(len(tokens)), cache.places
-        ranks = Ranks.of(rows, positions, slots, places)
+        ranks = Ranks.of(rows, positions, slots, visible)
         count = self._room(ranks)
         seen = cells_see(rows, slots, visible, places)
         embeds, sequence, where = self._embed(tokens), rows.sequence.gather(1, positions), places.core + slots

@@ -25,7 +25,7 @@ class Places:
     Attributes:
         riders: slots of riders.
         most: the most riders of one cell.
-        slots: of the decoder, the last of which holds padding.
+        slots: of the decoder.
     """
 
     riders: int
@@ -66,12 +66,13 @@ class Ranks:
     siblings: Mask
 
     @classmethod
-    def of(cls, rows: ConditionRows, positions: Positions, slots: Slots, places: Places) -> "Ranks":
-        """Padding, which is in the last slot, has none."""
-        away = slots != positions
-        padding = away & (slots == places.slots - 1)
-        counts = torch.where(padding, 0, rows.riders.gather(1, positions))
-        return cls(counts, counts.cumsum(1), away & ~padding)
+    def of(cls, rows: ConditionRows, positions: Positions, slots: Slots, visible: Visible) -> "Ranks":
+        """Padding, which does not see its own slot, has none."""
+        read = visible.shape[-1]
+        own = visible.gather(2, slots.clamp(max=read - 1)[..., None])[..., 0]
+        real = own & (slots < read)
+        counts = torch.where(real, rows.riders.gather(1, positions), 0)
+        return cls(counts, counts.cumsum(1), real & (slots != positions))
 
     @property
     def total(self) -> Counts:
