@@ -55,6 +55,8 @@ def initialise(network: nn.Module, std: float = 0.02, seed: int = 0) -> None:
 class FeedForward(nn.Module):
     """The SwiGLU feed-forward network: w2(silu(w1 x) * w3 x) (Shazeer 2020)."""
 
+    plain_silu = True  # ``CosmosTransformer.settle`` sets it
+
     def __init__(self, spec: ModelSpec):
         super().__init__()
         self.w1 = Linear(spec.dim, spec.ffn_hidden_size)
@@ -63,18 +65,16 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Hidden) -> Hidden:
         gate = self.w1(x)
-        gate = F.silu(gate) if torch.is_grad_enabled() else silu(gate)
+        gate = F.silu(gate) if torch.is_grad_enabled() else silu(gate, self.plain_silu)
         return self.w2(gate * self.w3(x))
 
 
-def silu(x: Hidden) -> Hidden:
-    """x / (1 + exp(-x)), computed in float32 or float64, of separate operations and so without gradients.
-
-    PyTorch's own kernel has another exp in the tail of a vector and of each thread's share: a row's numbers would
-    depend on its place.
+def silu(x: Hidden, plain: bool) -> Hidden:
+    """x / (1 + exp(-x)), computed in float32 or float64: by PyTorch's own kernel, or (not ``plain``) in separate
+    operations, for where a row's numbers depend on its place in that kernel (``invariance.silu_is_invariant``).
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    return (wide / wide.neg().exp_().add_(1)).to(x.dtype)
+    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(1)).to(x.dtype)
 
 
 class Layer(nn.Module):
@@ -140,6 +140,8 @@ class CosmosTransformer(nn.Module):
             self.shape = pass_shape(sizes, weight.dtype, device, torch.get_num_threads(), attend)
         for part in linears:
             part.most_rows = self.shape.most
+        for layer in self._typed_layers():
+            layer.feed_forward.plain_silu = self.shape.plain_silu
         return self.shape
 
     def forward(
@@ -195,8 +197,10 @@ class CosmosTransformer(nn.Module):
         b, n = tokens.shape
         more, length = self.shape.padding(b, n), self.shape.length(visible.shape[-1])
         mask = self._mask_of_others(visible, slots, n + more, length)
-        shared = self._pass_inputs(F.pad(positions, (0, more)), slots=slots, mask=mask)
-        return self._run(F.pad(tokens, (0, more)), shared, cache, entries)[:, :n]
+        if more:
+            tokens, positions = F.pad(tokens, (0, more)), F.pad(positions, (0, more))
+        shared = self._pass_inputs(positions, slots=slots, mask=mask)
+        return self._run(tokens, shared, cache, entries)[:, :n]
 
     def hidden(
         self,
@@ -214,8 +218,9 @@ class CosmosTransformer(nn.Module):
     def head(self, hidden: Hidden) -> Logits:
         """Logits of the hidden states of the last layer."""
         n = hidden.shape[1]
-        padded = F.pad(hidden, (0, 0, 0, self.shape.padding(len(hidden), n)))
-        return self.output(self.norm(padded))[:, :n]
+        if more := self.shape.padding(len(hidden), n):
+            hidden = F.pad(hidden, (0, 0, 0, more))
+        return self.output(self.norm(hidden))[:, :n]
 
     def context_entries(self, context: Float[Tensor, "b s e"]) -> tuple[ContextEntry | None, ...]:
         """The cross-attention keys and values of a text context, for every layer (None: it has no cross-attention).

@@ -10,13 +10,12 @@ from tiny_cosmos import TINY, TINY_SPECS, tiny_network
 from torch import Tensor
 
 import vidjacobi
-from cosmos_adapter.transformer.attention import attend
 from cosmos_adapter.transformer.model import CosmosModel
-from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.network import CosmosTransformer, silu
 from vidjacobi import Guided, invariance
 from vidjacobi.bench.material import contexts_of
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
-from vidjacobi.invariance import PLAIN, PassShape, Sizes, pass_shape
+from vidjacobi.invariance import PLAIN, PassShape, Sizes, attend, pass_shape
 from vidjacobi.models.protocol import ExactModel, flatten
 
 CPU = torch.device("cpu")
@@ -198,6 +197,16 @@ def test_padding() -> None:
     ]
     assert [shape.length(slots) for slots in (1, 512, 513)] == [512, 512, 1024]
     assert (PLAIN.padding(3, 5), PLAIN.length(64)) == (0, 64)
+
+
+def test_silu(monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]) -> None:
+    """By PyTorch's kernel where the probe finds no tail, else in operations of its own."""
+    x = torch.randn(3, 5, 8, dtype=torch.float64)
+    torch.testing.assert_close(silu(x, False), silu(x, True))
+    threads(1)
+    assert not invariance.silu_is_invariant(701, torch.float32, CPU)  # a prime: every row has a tail
+    monkeypatch.setattr(invariance.F, "silu", lambda wide: wide + len(wide) * 1e-7)
+    assert not invariance.silu_is_invariant(704, torch.float32, CPU)
 
 
 def test_a_product_in_pieces() -> None:
