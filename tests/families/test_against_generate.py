@@ -310,6 +310,20 @@ def test_saved_networks_are_read_whole(name: str, tmp_path: Path) -> None:
         open_family(name, tmp_path, "cpu", "float64")
 
 
+@slow
+def test_lumina_is_published_without_an_image_encoder(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    network = nets.chameleon()
+    network.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    kept = {name: part for name, part in state.items() if not name.startswith("model.vqmodel.")}
+    assert len(kept) < len(state)
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    found = open_family("chameleon", tmp_path, "cpu", "float64").network
+    assert torch.equal(found.lm_head.weight, network.lm_head.weight)
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     for name in BUILDERS:
         with pytest.raises(BadCheckpoint, match=r"has no config\.json.* Published: the hub's"):

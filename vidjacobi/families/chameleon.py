@@ -98,7 +98,10 @@ class Chameleon:
 
 
 def load(path: Path, runtime: Runtime) -> Chameleon:
-    """The model in a folder that ``transformers`` wrote. Raises BadCheckpoint."""
-    from transformers import ChameleonForConditionalGeneration
+    """The model in a folder that ``transformers`` wrote. Raises BadCheckpoint.
 
-    return Chameleon(from_transformers(ChameleonForConditionalGeneration, path, runtime, PUBLISHED))
+    Lumina's weights are published without the image encoder, which nothing here needs.
+    """
+    from transformers import ChameleonForConditionalGeneration as Network
+
+    return Chameleon(from_transformers(Network, path, runtime, PUBLISHED, unused="model.vqmodel."))

@@ -15,10 +15,13 @@ StateDict = dict[str, Tensor]
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
-def from_transformers(network: Any, folder: Path, runtime: Runtime, published: str) -> Any:
+def from_transformers(
+    network: Any, folder: Path, runtime: Runtime, published: str, unused: str | None = None
+) -> Any:
     """A network that ``save_pretrained`` wrote, by its class; attention is sdpa.
 
-    ``published``: where such folders are found, for the message. Raises BadCheckpoint for files that are missing,
+    ``published``: where such folders are found, for the message. ``unused``: the beginning of the names of parameters
+    that nothing here looks at, which may be missing. Raises BadCheckpoint for files that are missing,
     damaged, or hold other tensors than the network has.
     """
     if not (folder / "config.json").is_file():
@@ -39,6 +42,8 @@ def from_transformers(network: Any, folder: Path, runtime: Runtime, published: s
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadCheckpoint(f"{folder} cannot be read as {network.__name__} ({reason})") from error
     found = {kind: sorted(map(str, info.get(kind, ()))) for kind in ("missing_keys", "unexpected_keys")}
+    if unused is not None:
+        found["missing_keys"] = [name for name in found["missing_keys"] if not name.startswith(unused)]
     found["mismatched_keys"] = [str(key) for key in info.get("mismatched_keys", ())]
     if wrong := {kind: names for kind, names in found.items() if names}:
         words = "; ".join(f"{kind} ({len(names)}): {', '.join(names[:8])}" for kind, names in wrong.items())
