@@ -91,9 +91,8 @@ class Sizes:
 
 
 # of nano, which stands for all models where none is at hand yet
-SMALL = Sizes(
-    ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064)), kv_heads=2, group=2, head_size=64
-)
+PRODUCTS = ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064))
+SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64)
 
 
 @lru_cache(maxsize=16)
