@@ -41,8 +41,11 @@ def greedy(
 
 
 def check(model: VideoModel, context: Tensor, wanted: Tensor, decoders: tuple[str, ...] = DECODERS) -> None:
-    """AR and every exact decoder at two windows decide the tokens of the authors' code."""
+    """AR and every exact decoder at two windows decide the authors' tokens; sampled, ``pathwise`` decides AR's."""
     wanted = wanted.long()
+    sampled, count = SamplingParams(temperature=1.0, top_p=0.9, seed=3), wanted.shape[1]
+    own = vidjacobi.decode(model, context, count, "ar", sampling=sampled).tokens
+    assert torch.equal(vidjacobi.decode(model, context, count, "pathwise", 7, sampled).tokens, own)
     assert torch.equal(greedy(model, context, wanted.shape[1]), wanted)
     for decoder in decoders:
         for window in (5, 16):
