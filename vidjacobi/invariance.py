@@ -106,24 +106,16 @@ def pass_shape(
     mask ``[b 1 q l]``; it returns the mixed values and the log-sum-exp of the scores ``[b m q]``.
     """
     with torch.no_grad():
-        products = _first(PassShape(rows, most) for rows, most in ROWS)(
-            lambda shape: all(product_is_invariant(shape, *size, dtype, device) for size in sizes.products)
-        )
-        if products is None:
-            return PLAIN
-        found = _first(
-            replace(products, positions=positions, slots=slots) for slots in SLOTS for positions in POSITIONS
-        )(lambda shape: attention_is_invariant(shape, sizes, dtype, device, attend))
-    if found is None:
-        return PLAIN
-    # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    same = all(silu_is_invariant(outputs, wide, device) for outputs in {size[1] for size in sizes.products})
-    return replace(found, plain_silu=same, invariant=True)
-
-
-def _first(shapes: Iterable[PassShape]) -> Callable[[Callable[[PassShape], bool]], PassShape | None]:
-    return lambda holds: next(filter(holds, shapes), None)
+        shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in ROWS)
+        held = (shape for shape in shapes if products_are_invariant(shape, sizes, dtype, device))
+        products = next(held, PLAIN)
+        shapes = (replace(products, positions=many, slots=slots) for slots in SLOTS for many in POSITIONS)
+        held = (shape for shape in shapes if attention_is_invariant(shape, sizes, dtype, device, attend))
+        found = next(held, PLAIN) if products.most else PLAIN
+        # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        same = all(silu_is_invariant(size, wide, device) for _, size in sizes.products)
+    return replace(found, plain_silu=same, invariant=True) if found.most else PLAIN
 
 
 def zero_sum(
@@ -169,6 +161,11 @@ def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) 
     else:
         found = torch.cat([torch.mm(part, turned) for part in flat.split(most)])
     return found.view(*x.shape[:-1], -1)
+
+
+def products_are_invariant(shape: PassShape, sizes: Sizes, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a row of any of the model's products has the same bits whatever the other rows are."""
+    return all(product_is_invariant(shape, *size, dtype, device) for size in sizes.products)
 
 
 def product_is_invariant(

@@ -2,12 +2,13 @@
 
 There are two paths, which give the same tokens (``is_sparse`` decides):
 
-- on a CPU only the tokens inside a row's nucleus are raced and get noise, some rows at a time (here, and where a
-  nucleus ends in sparse_cutoffs.py);
+- on a CPU only the tokens inside a row's nucleus are raced and get noise, some rows at a time (here; where a nucleus
+  ends is found in sparse_cutoffs.py, for small vocabularies by ``cut_small``);
 - elsewhere, and in compiled code, every token of the vocabulary takes part (dense.py).
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -16,16 +17,27 @@ from jaxtyping import Float, Int
 
 from vidjacobi.sampling import sparse_cutoffs
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.probs import SamplingParams, SparseProbs, normalise, probs_dtype, weights_of
+from vidjacobi.sampling.probs import (
+    SamplingParams,
+    SparseProbs,
+    fixed_point_scale,
+    normalise,
+    probs_dtype,
+    to_fixed_point,
+    weights_of,
+)
 from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
 from vidjacobi.sampling.truncated_probs import (
     DraftProbs,
     SparseRows,
     TruncatedProbs,
+    from_tensors,
     is_inside,
     takes_sparse_path,
 )
 from vidjacobi.shapes import Logits, Mask, Tokens
+
+SMALL = 2048  # tokens of a vocabulary that is cheaper to sort than to search for what can be inside
 
 
 def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = False) -> TruncatedProbs:
@@ -33,8 +45,8 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = F
 
     ``fused``: in a pass that a compiler takes (``Recipe.fused``), or that is counted as if one did.
     """
-    if not fused and takes_sparse_path(logits) and sparse_cutoffs.is_small(logits, sampling):
-        return sparse_cutoffs.cut_small(logits, sampling)
+    if not fused and takes_sparse_path(logits) and is_small(logits, sampling):
+        return cut_small(logits, sampling)
     peak = logits.amax(-1, keepdim=True).to(probs_dtype(logits.dtype))
     divisor = torch.full_like(peak, sampling.divisor)
     if sampling.greedy:
@@ -44,6 +56,46 @@ def to_truncated_probs(logits: Logits, sampling: SamplingParams, fused: bool = F
     probs = TruncatedProbs(logits, peak, peak, peak, divisor, fused=fused)
     found: TruncatedProbs = (sparse_cutoffs if is_sparse(probs) else whole()).cut(probs, sampling)
     return found
+
+
+def is_small(logits: Logits, sampling: SamplingParams) -> bool:
+    """Whether ``cut_small`` makes these probs."""
+    return logits.shape[-1] <= SMALL and logits.numel() > 0 and sampling.top_p < 1 and not sampling.greedy
+
+
+@np.errstate(invalid="ignore")  # rows of NaN or infinity, which the decoders refuse
+def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
+    """The probs of small vocabularies, by a sort of all rows at once."""
+    size, dtype, shape = logits.shape[-1], probs_dtype(logits.dtype), (*logits.shape[:2], 1)
+    numbers = logits.to(dtype).numpy().reshape(-1, size)
+    every, kind = np.arange(len(numbers)), numbers.dtype.type
+    rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
+    peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
+    divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
+    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_()
+    upper, least = to_fixed_point(weights, size).numpy(), kind(-np.inf)
+    if sampling.top_k is not None and sampling.top_k < size:
+        least = -rising[:, [sampling.top_k - 1]]
+        upper = np.where(-rising >= least, upper, 0)
+    # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
+    sums = upper.cumsum(-1)
+    allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
+    outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
+    floor = np.maximum(-rising[every, outside - 1][:, None], least)
+    inside = numbers >= floor  # ties with the last one too
+    flat = np.flatnonzero(inside)
+    row = flat // size
+    counts = np.bincount(row, minlength=len(every))
+    total = sums[every, counts - 1][:, None].astype(kind) / scale
+    table = torch.from_numpy((numbers - peak) / divisor).exp_().numpy()
+    table /= total
+    table *= inside
+    rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
+    of_rows = (
+        torch.from_numpy(part).view(shape) for part in (peak, floor, total, np.full_like(peak, divisor))
+    )
+    probs = from_tensors([logits, *of_rows])
+    return replace(probs, table=torch.from_numpy(table).view(logits.shape), sparse_rows=(rows,))
 
 
 def whole() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Where nuclei end, found on a CPU by sorting only tokens that can be inside. Small vocabularies are sorted whole.
+"""Where nuclei end, found on a CPU by sorting only tokens that can be inside.
 
 Rows are taken a few at a time, so that what is written down for them stays in a core's cache, and memory beside
 the logits is small whatever the window.
@@ -15,20 +15,16 @@ from torch import Tensor
 
 from vidjacobi.sampling.probs import (
     SamplingParams,
-    fixed_point_scale,
     floor_of,
-    probs_dtype,
     share_of,
     to_fixed_point,
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs, from_tensors
-from vidjacobi.shapes import Logits
+from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
 DRAW = 1 << 19  # tokens at a time while some are drawn
-SMALL = 2048  # tokens of a vocabulary that is cheaper to sort than to search for what can be inside
 KEPT = 1 << 20  # most tokens of nuclei that are written down from the cut to the last draw
 MARGIN = 0.05  # tokens are looked for that are so many nats less likely than any inside a nucleus so far
 
@@ -66,46 +62,6 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
         total=torch.cat(totals).view_as(probs.peak),
         sparse_rows=tuple(in_portions(kept)) if found <= KEPT else None,
     )
-
-
-def is_small(logits: Logits, sampling: SamplingParams) -> bool:
-    """Whether ``cut_small`` makes these probs."""
-    return logits.shape[-1] <= SMALL and logits.numel() > 0 and sampling.top_p < 1 and not sampling.greedy
-
-
-@np.errstate(invalid="ignore")  # rows of NaN or infinity, which the decoders refuse
-def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
-    """The probs of small vocabularies, by a sort of all rows at once."""
-    size, dtype, shape = logits.shape[-1], probs_dtype(logits.dtype), (*logits.shape[:2], 1)
-    numbers = logits.to(dtype).numpy().reshape(-1, size)
-    every, kind = np.arange(len(numbers)), numbers.dtype.type
-    rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
-    peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
-    divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
-    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_()
-    upper, least = to_fixed_point(weights, size).numpy(), kind(-np.inf)
-    if sampling.top_k is not None and sampling.top_k < size:
-        least = -rising[:, [sampling.top_k - 1]]
-        upper = np.where(-rising >= least, upper, 0)
-    # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
-    sums = upper.cumsum(-1)
-    allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
-    outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
-    floor = np.maximum(-rising[every, outside - 1][:, None], least)
-    inside = numbers >= floor  # ties with the last one too
-    flat = np.flatnonzero(inside)
-    row = flat // size
-    counts = np.bincount(row, minlength=len(every))
-    total = sums[every, counts - 1][:, None].astype(kind) / scale
-    table = torch.from_numpy((numbers - peak) / divisor).exp_().numpy()
-    table /= total
-    table *= inside
-    rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
-    of_rows = (
-        torch.from_numpy(part).view(shape) for part in (peak, floor, total, np.full_like(peak, divisor))
-    )
-    probs = from_tensors([logits, *of_rows])
-    return replace(probs, table=torch.from_numpy(table).view(logits.shape), sparse_rows=(rows,))
 
 
 def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tensor, ""]:
