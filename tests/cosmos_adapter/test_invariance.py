@@ -262,6 +262,18 @@ def test_whole_rollouts(window: int, exact: CosmosModel, threads: Callable[[int]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["fast", "gs_sjd", "mc_sjd", "temporal"])
+def test_other_decoders_do_not_depend_on_batch_mates(decoder: str, exact: CosmosModel) -> None:
+    """Same seed, same tokens, in every dtype, though they are not AR's."""
+    whole = flatten(exact, contexts_of("nano", vidjacobi.load("nano", "cpu", "float32"))[:3])
+    contexts, ids = [whole[0], whole[1, :597], whole[2, :400]], ["0", "1", "2"]
+    together = vidjacobi.decode(exact, contexts, 320, decoder, 32, clip_ids=ids).tokens
+    for row, context in enumerate(contexts):
+        alone = vidjacobi.decode(exact, context[None], 320, decoder, 32, clip_ids=ids[row : row + 1]).tokens
+        assert torch.equal(together[row], alone[0])
+
+
+@pytest.mark.slow
 def test_without_padding_tokens_differ() -> None:
     model = nano("bfloat16", Unpadded)
     context = flatten(model, contexts_of("nano", vidjacobi.load("nano", "cpu", "float32"))[:1])
