@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vidjacobi.decoding.prefill import different, feed_contexts
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, in_buckets
+from vidjacobi.decoding.step import PassCompiler
 from vidjacobi.decoding.trace import Clock, Decoded, PartialDecode, Steps, Trace, decoded_of
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.kinds import checked_logits
@@ -75,13 +76,16 @@ def next_inputs(
 
     All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
     passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees. As many
-    buckets of slots are read as the furthest input needs: nothing depends on how many tokens were asked for.
+    buckets of slots are read as the furthest input needs: nothing depends on how many tokens were asked for. Only a
+    compiled forward call reads all of the room, so that it is compiled once.
     """
     width, end, count = recipe.window, recipe.room, new.shape[1]
     position = np.arange(width) + clips.starts.numpy()[:, None] + count - 1
     inside = position.clip(max=end - 1)
     slots = np.where(position < end, position, in_buckets(end))
     furthest = min(clips.context.shape[1] + count - 1 + width, end)
+    if isinstance(recipe.model, PassCompiler):
+        furthest = end
     visible = np.arange(in_buckets(furthest)) <= inside[..., None]
     where, there, seen = (torch.from_numpy(part).to(new.device) for part in (inside, slots, visible))
     return new[:, -1:].expand(-1, width), where, there, seen
