@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from cosmos_adapter.transformer.attention import (
     ContextEntry,
@@ -127,14 +128,15 @@ class CosmosTransformer(nn.Module):
     def settle(self, device: torch.device) -> PassShape:
         """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
 
-        Where none is found passes are not padded. On the meta device, where there are no numbers, they are padded as
-        processors usually need it.
+        Where none is found passes are not padded. Where there are no numbers they are padded as processors usually
+        need it.
         """
         weight = self.tok_embeddings.weight
         spec, linears = self.spec, [part for part in self.modules() if isinstance(part, Linear)]
         products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
         sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
-        if device.type == "meta":
+        # on the meta device, or in the mode of fake tensors, which says another device
+        if weight.is_meta or isinstance(weight.new_empty(0), FakeTensor):
             self.shape = USUAL
         else:
             self.shape = pass_shape(sizes, weight.dtype, device, torch.get_num_threads(), attend)

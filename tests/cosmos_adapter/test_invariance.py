@@ -246,8 +246,7 @@ def decoded(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [16, 128])
-def test_whole_rollouts(window: int, exact: CosmosModel, threads: Callable[[int], None]) -> None:
+def test_whole_rollouts(exact: CosmosModel, threads: Callable[[int], None]) -> None:
     """Two ragged clips in a batch, against AR one by one in one thread; ``scripts/near_ties.py`` decodes more."""
     whole = flatten(exact, contexts_of("nano", vidjacobi.load("nano", "cpu", "float32"))[:2])
     contexts = [whole[0], whole[1, :597]]
@@ -257,12 +256,13 @@ def test_whole_rollouts(window: int, exact: CosmosModel, threads: Callable[[int]
         for index, context in enumerate(contexts)
     ]
     threads(2)
-    for one, other in zip(decoded(exact, contexts, "pathwise", window), wanted, strict=True):
-        assert torch.equal(one, other)
+    for window in (16, 128):
+        for one, other in zip(decoded(exact, contexts, "pathwise", window), wanted, strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["fast", "gs_sjd", "mc_sjd", "temporal"])
+@pytest.mark.parametrize("decoder", ["fast", "gs_sjd"])
 def test_other_decoders_do_not_depend_on_batch_mates(decoder: str, exact: CosmosModel) -> None:
     """Same seed, same tokens, in every dtype, though they are not AR's."""
     whole = flatten(exact, contexts_of("nano", vidjacobi.load("nano", "cpu", "float32"))[:3])

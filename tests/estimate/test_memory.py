@@ -205,7 +205,8 @@ def test_rows_and_offload() -> None:
     assert three.parts["transformer weights"] == one.parts["transformer weights"]
     assert three.parts["pass: logits, draft and verify"] > 5 * one.parts["pass: logits, draft and verify"]
     shared = memory_of(Scenario(nano(), shape("jacobi", 64, rows=3, contexts=1)))
-    assert shared.parts["prefill activations"] < three.parts["prefill activations"]
+    own = nano().arithmetic.kv_bytes * 1024  # the cache of the one context, in whole blocks
+    assert shared.parts["prefill activations"] - own < three.parts["prefill activations"]
     apart = memory_of(Scenario(nano(), shape("jacobi"), offload=True))
     transformer = one.parts["transformer weights"] + one.parts["position tables"]
     assert one.phases["encode"] - apart.phases["encode"] == transformer

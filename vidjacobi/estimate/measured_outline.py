@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.counting import FusedAttention, Work, WorkCounter, account_for
@@ -26,6 +26,13 @@ from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import StreamingTokenizer, VideoTokenizer
 from vidjacobi.shapes import GridTokens, Logits, Pixels, Positions, Slots, Tokens, Visible
 
+
+def _attention_flops(queries: Any, keys: Any, values: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(queries, keys, values))
+
+
+# attention that a model calls as a kernel, which the counter does not know by itself
+KERNELS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 BUCKET = 64  # slots that a pass reads are a multiple of this
 
 
@@ -195,12 +202,13 @@ class SeenModel:
                     self._model.forward(*self._pass(1, inputs, slots))
                 return counter.get_total_flops()
 
-            return self._run(run, partial(FlopCounterMode, display=False))
+            return self._run(run, partial(FlopCounterMode, display=False, custom_mapping=KERNELS))
 
-        few, more = flops(1, BLOCK), flops(1, 2 * BLOCK)
-        each_slot = max(0, (more - few) // BLOCK)
+        # differences of passes that nobody pads: 8 inputs and 8 more, a block of slots and another one
+        few, wider, longer = flops(8, BLOCK), flops(16, BLOCK), flops(8, 2 * BLOCK)
+        each_slot = max(0, (longer - few) // (8 * BLOCK))
         # an input multiplies every weight once and adds: two operations
-        matrices = max(0, (few - BLOCK * each_slot) // 2)
+        matrices = max(0, ((wider - few) // 8 - BLOCK * each_slot) // 2)
         entries = self._run.counted(lambda: self._model.make_cache(1, 2 * BLOCK))[2]
         kv = (entries - self._run.counted(lambda: self._model.make_cache(1, BLOCK))[2]) // BLOCK
         return Arithmetic(matrices, matrices * self.dtype.itemsize, kv, each_slot)
