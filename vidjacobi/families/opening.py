@@ -1,11 +1,18 @@
-"""Families by name: from a folder of an author's release to the object that makes models of prompts or actions."""
+"""Families by name: from a folder of an author's release to the object that makes models of prompts or actions.
 
+A model of a family is named ``NAME:PATH``, such as ``janus:weights/Janus-Pro-1B``, by ``--model`` and elsewhere.
+The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``), which is fetched
+because you named it.
+"""
+
+from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.models import hub
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import choose
 
@@ -20,6 +27,48 @@ FAMILIES = {
     "mineworld": "vidjacobi.families.mineworld:load",
     "simplear": "vidjacobi.families.simplear:load",
 }
+# of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+@dataclass(frozen=True)
+class FamilyName:
+    """A model of a family: a key of FAMILIES, and where its weights are."""
+
+    family: str
+    path: str
+
+    @property
+    def weights(self) -> Path:
+        """The file or folder, which may not be there. A repository is fetched. Raises BadCheckpoint."""
+        own = Path(self.path).expanduser()
+        if own.exists() or self.path.startswith((".", "~")) or not hub.is_repository(self.path):
+            return own
+        return hub.fetch(self.path, HUB_FILES)
+
+
+def family_name(name: str) -> FamilyName | None:
+    """What ``NAME:PATH`` names; None for a name that does not begin with that of a family and a colon.
+
+    Raises InvalidArgument for a family without a path.
+    """
+    family, colon, path = name.partition(":")
+    if not colon or family not in FAMILIES:
+        return None
+    if not path:
+        raise InvalidArgument(f"{name} says no path: name the weights too, {family}:FOLDER")
+    return FamilyName(family, path)
+
+
+def open_named(name: str, device: str = "auto", dtype: str = "auto", **options: Any) -> Any:
+    """``open_family`` of a name as ``NAME:PATH``. Raises InvalidArgument for another name, and as ``open_family``."""
+    found = family_name(name)
+    if found is None:
+        raise InvalidArgument(
+            f"{name!r} names no model of a family: write NAME:PATH, such as janus:FOLDER. Families: "
+            f"{', '.join(FAMILIES)}"
+        )
+    return open_family(found.family, found.weights, device, dtype, **options)
 
 
 def open_family(

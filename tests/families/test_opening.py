@@ -1,0 +1,56 @@
+"""Names of models of families: NAME:PATH, where the path is a file, a folder or a repository."""
+
+from pathlib import Path
+
+import pytest
+
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.opening import FAMILIES, HUB_FILES, FamilyName, family_name, open_named
+from vidjacobi.models import hub
+
+
+def test_a_family_is_named_in_front_of_a_colon() -> None:
+    assert family_name("janus:/data/Janus-Pro-1B") == FamilyName("janus", "/data/Janus-Pro-1B")
+    assert family_name(r"emu3:C:\models\emu3") == FamilyName("emu3", r"C:\models\emu3")
+    for other in (
+        "janus",
+        "nano",
+        "package.janus:load",
+        "Janus:folder",
+        "nvidia/Cosmos-Predict1-4B",
+        "./janus:x",
+    ):
+        assert family_name(other) is None, other
+    for family in FAMILIES:
+        with pytest.raises(InvalidArgument, match=f"{family}:FOLDER"):
+            family_name(f"{family}:")
+
+
+def test_another_name_is_refused_with_the_families_there_are() -> None:
+    with pytest.raises(InvalidArgument, match=r"'nano' names no model of a family.*janus:FOLDER.*mineworld"):
+        open_named("nano", "cpu")
+
+
+def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def fetch(repository: str, files: tuple[str, ...]) -> Path:
+        asked.append((repository, files))
+        return tmp_path
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    monkeypatch.chdir(tmp_path)
+    assert FamilyName("janus", "owner/name").weights == tmp_path
+    assert asked == [("owner/name", HUB_FILES)]
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert FamilyName("janus", "owner/name").weights == Path("owner/name")
+    for path in ("./owner/other", "~/other", "/owner/other", "a/b/c", "other"):
+        assert FamilyName("janus", path).weights == Path(path).expanduser()
+    assert len(asked) == 1
+
+
+def test_weights_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BadCheckpoint, match=r"no checkpoint .*May 2025"):
+        open_named(f"mineworld:{tmp_path / 'none'}", "cpu")
+    with pytest.raises(InvalidArgument, match="has no option side"):
+        open_named(f"mineworld:{tmp_path}", "cpu", side=3)
