@@ -19,6 +19,8 @@ from vidjacobi.runtime import versions
 
 # files that a load may read, in a checkpoint's folder and in these of its folders
 _SUFFIXES = (".safetensors", ".pt", ".bin", ".jit", ".json")
+# and of other authors' releases: text tokenizers, chat templates
+_RELEASED = (*_SUFFIXES, ".pth", ".ckpt", ".model", ".jinja", ".txt", ".npz")
 _FOLDERS = (".", "transformer", "tokenizer")
 # packages that compute results, or read the frames that they are made of
 _VERSIONS = ("vidjacobi", "torch", "av", "decord")
@@ -33,8 +35,13 @@ def provenance(model: str, tokenizer: str | None, dtype: torch.dtype, before: An
 
     Raises InvalidArgument for an unknown model, BadCheckpoint for files that cannot be read.
     """
+    return made_with(weights_files(model, tokenizer), dtype, before)
+
+
+def made_with(files: Mapping[str, Path], dtype: torch.dtype, before: Any = None) -> dict[str, Any]:
+    """``provenance`` of results that were made with these files, by name. Raises BadCheckpoint."""
     known = before.get("weights") if isinstance(before, Mapping) else None
-    weights = _hashes(weights_files(model, tokenizer), known if isinstance(known, Mapping) else {})
+    weights = _hashes(files, known if isinstance(known, Mapping) else {})
     there = versions()
     return {
         "dtype": str(dtype).removeprefix("torch."),
@@ -60,6 +67,12 @@ def weights_files(model: str, tokenizer: str | None = None) -> dict[str, Path]:
     if not codec.is_relative_to(weights):
         found |= _tokenizer_files(codec)
     return found
+
+
+def files_at(path: Path, name: str = "") -> dict[str, Path]:
+    """The files of a release of other authors at ``path``, a file or a folder; ``name`` stands before theirs."""
+    folder, only = (path, None) if path.is_dir() else (path.parent, path.name)
+    return {f"{name}{own}": file for own, file in _files_in(folder, only, _RELEASED).items()}
 
 
 def _tokenizer_files(folder: Path) -> dict[str, Path]:
@@ -107,10 +120,12 @@ def _sha256(record: Mapping[str, Any], name: str) -> Any:
     return file.get("sha256") if isinstance(file, Mapping) else None
 
 
-def _files_in(folder: Path, only: str | None = None) -> dict[str, Path]:
+def _files_in(
+    folder: Path, only: str | None = None, suffixes: tuple[str, ...] = _SUFFIXES
+) -> dict[str, Path]:
     """Files of a checkpoint; with ``only`` that one and the JSON files beside it."""
     paths = [path for part in _FOLDERS for path in sorted((folder / part).glob("*")) if path.is_file()]
-    wanted = [path for path in paths if path.suffix in _SUFFIXES]
+    wanted = [path for path in paths if path.suffix in suffixes]
     if only is not None:
         wanted = [path for path in wanted if path.name == only or path.suffix == ".json"]
     return {path.relative_to(folder).as_posix(): path for path in wanted}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny_nets as nets
 import torch
+from tiny_pictures import write_vq
 from torch import Tensor
 
 import vidjacobi
@@ -86,19 +87,7 @@ def test_janus_makes_pictures() -> None:
 def test_llamagen_s_image_tokenizer_is_that_of_janus(tmp_path: Path) -> None:
     """Under the names of the authors' code."""
     network = nets.janus().model.vqmodel.float()
-    names = {
-        "encoder.down.": "encoder.conv_blocks.",
-        "decoder.up.": "decoder.conv_blocks.",
-        ".block.": ".res.",
-    }
-    names |= {"mid.block_1.": "mid.0.", "mid.attn_1.": "mid.1.", "mid.block_2.": "mid.2."}
-    state = {"quantize.codebook_used": torch.zeros(3)}
-    for name, part in network.state_dict().items():
-        own = name
-        for old, new in names.items():
-            own = own.replace(old, new)
-        state[own] = part
-    torch.save({"model": state}, tmp_path / "vq.pt")
+    write_vq(tmp_path)
     found = llamagen_pixels.load(tmp_path, choose("cpu", "float32"))
     codes = torch.arange(16)[None]
     wanted = (network.decode(codes) / 2 + 0.5).clamp(0, 1)

@@ -21,6 +21,10 @@ COMMANDS = {
         "vidjacobi.cli.rollout",
         "predict what happens next in a clip: an mp4, a contact sheet and the numbers",
     ),
+    "image": (
+        "vidjacobi.cli.image",
+        "pictures of prompts or classes, by models of other authors: PNGs, a contact sheet, the numbers",
+    ),
     "bench": (
         "vidjacobi.cli.bench",
         "passes, seconds and ratios of several decoders and windows, in one run",
@@ -64,6 +68,10 @@ COMMANDS = {
     "eval setup": (
         "vidjacobi.cli.eval_setup",
         "where the weights of FVD's network are, or how to get them",
+    ),
+    "models": (
+        "vidjacobi.cli.models",
+        "list the bundled models and the families of others: sizes, licences, what is needed",
     ),
     "decoders": (
         "vidjacobi.cli.decoders",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.layout import after_rows
 from vidjacobi.families.model import RiderModel
@@ -21,12 +22,9 @@ from vidjacobi.families.trunk import Hidden, Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Logits, Tokens
 
 PUBLISHED = "the hub's facebook/chameleon-7b, Alpha-VLLM/Lumina-mGPT-7B-768 and its other sizes"
-# as Lumina's authors guide and sample; their README says a scale of 4
-SCALE, SAMPLING = 3.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=2000)
 SIZE, UNIT = (
     8804,
     2,
@@ -60,7 +58,7 @@ class Chameleon:
         return RiderModel(trunk, Grid(1, 1, length), [self._given(prompt, cells, ()) for prompt in prompts])
 
     def images(
-        self, prompts: Sequence[Ids], start: int, height: int, width: int, scale: float = SCALE
+        self, prompts: Sequence[Ids], start: int, height: int, width: int, scale: float | None = None
     ) -> VideoModel:
         """The model of Lumina's images of ``height`` x ``width`` cells, of a prompt each, which guidance leaves out.
 
@@ -68,7 +66,7 @@ class Chameleon:
             prompts: token ids before the image.
             start: the id that begins an image; the two ids of its size follow, as part of what is given.
             height, width: cells, even numbers.
-            scale: of the guidance; 1: none.
+            scale: of the guidance; 1: none; None: the authors' own.
 
         Raises InvalidArgument for odd sizes.
         """
@@ -80,7 +78,8 @@ class Chameleon:
         cells, ends = after_rows(grid, 1), [self.row_end] * height
         given = [self._given([*prompt, *opening], cells, ends) for prompt in prompts]
         blank = [self._given(opening, cells, ends)]
-        return with_guidance(RiderModel(trunk, grid, given), RiderModel(trunk, grid, blank), scale)
+        branches = RiderModel(trunk, grid, given), RiderModel(trunk, grid, blank)
+        return with_guidance(*branches, guidance_of("chameleon", "image", scale))
 
     def codes(self, tokens: Tokens) -> Tokens:
         """Codes of the image tokenizer, of decided tokens of images."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.families.layout import after_rows
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
@@ -17,12 +18,9 @@ from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's BAAI/Emu3-Gen-hf"
-# as the authors guide and sample
-SCALE, SAMPLING = 3.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=2048)
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,19 @@ class Emu3:
         height: int,
         width: int,
         negative: Ids | None = None,
-        scale: float = SCALE,
+        scale: float | None = None,
     ) -> VideoModel:
         """The model of images of ``height`` x ``width`` cells, of a prompt each, guided against ``negative``.
 
         The prompts say the size too; see the network's processor. Both end with the token before the first cell. The
-        prompts of the two branches may have different lengths. ``scale`` 1 or no ``negative``: not guided.
+        prompts of the two branches may have different lengths. ``scale`` 1 or no ``negative``: not guided; None: the
+        authors' own.
         """
         given = self._branch(prompts, Grid(1, height, width))
         if negative is None:
             return given
-        return with_guidance(given, self._branch([negative], Grid(1, height, width)), scale)
+        blank = self._branch([negative], Grid(1, height, width))
+        return with_guidance(given, blank, guidance_of("emu3", "image", scale))
 
     def codes(self, tokens: Tokens) -> Tokens:
         """Codes of the image tokenizer, of decided tokens."""

@@ -23,12 +23,10 @@ from vidjacobi.families.released import StateDict, linear_of, llama_of, sizes_of
 from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the folder transformer of one of the hub's thuml/ivideogpt-* (RoboNet at 256 pixels is lost)"
 SIDE = 4  # cells of a row of a new frame
-SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, top_k=100)  # as the authors sample
 FRAME = SIDE * SIDE
 
 

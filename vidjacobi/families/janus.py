@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
@@ -17,11 +18,9 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's deepseek-community/Janus-Pro-1B and Janus-Pro-7B"
-SCALE, SAMPLING = 5.0, SamplingParams(temperature=1.0, top_p=1.0)  # as the authors guide and sample
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,14 @@ class Janus:
 
     network: Any
 
+    @property
+    def grid(self) -> Grid:
+        """Cells of a picture."""
+        side = round(self.network.model.vision_model.config.num_image_tokens**0.5)
+        return Grid(1, side, side)
+
     def images(
-        self, prompts: Sequence[Ids], beginning: int, image: int, padding: int, scale: float = SCALE
+        self, prompts: Sequence[Ids], beginning: int, image: int, padding: int, scale: float | None = None
     ) -> VideoModel:
         """The model of images of a prompt each, guided against a prompt that says nothing.
 
@@ -40,7 +45,7 @@ class Janus:
         Args:
             prompts: token ids, from the beginning of the sentence to the beginning of the image.
             beginning, image, padding: the ids that begin a sentence and an image, and the one that pads.
-            scale: of the guidance; 1: none.
+            scale: of the guidance; 1: none; None: the authors' own.
 
         Raises InvalidArgument for a prompt that does not end with the beginning of an image.
         """
@@ -49,7 +54,7 @@ class Janus:
         blank = [
             [token if token in (beginning, image) else padding for token in prompt] for prompt in prompts
         ]
-        return with_guidance(self._branch(prompts), self._branch(blank), scale)
+        return with_guidance(self._branch(prompts), self._branch(blank), guidance_of("janus", "image", scale))
 
     def pixels(self, tokens: Tokens) -> Float[Tensor, "b 3 h w"]:
         """Pictures of decided tokens ``[b n]``, in [0, 1]."""
@@ -58,9 +63,8 @@ class Janus:
         return (made.float() * 0.5 + 0.5).clamp(0, 1)
 
     def _branch(self, prompts: Sequence[Ids]) -> RiderModel:
-        inner = self.network.model
-        side = round(inner.vision_model.config.num_image_tokens**0.5)
-        grid, layers = Grid(1, side, side), inner.language_model
+        inner, grid = self.network.model, self.grid
+        layers = inner.language_model
         trunk = Trunk(
             layers,
             self.network.prepare_embeddings_for_image_generation,

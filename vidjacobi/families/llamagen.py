@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.layout import Condition, Layout, behind_prompt
 from vidjacobi.families.model import RiderModel
@@ -23,16 +24,11 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 
 PUBLISHED = (
     "a checkpoint of the hub's FoundationVision/LlamaGen or peizesun/llamagen_t2i, such as c2i_B_384.pt"
 )
 HEADS = {768: 12, 1024: 16, 1280: 20, 1536: 24, 3200: 32}  # of the released widths
-# as the authors guide and sample
-CLASS_SCALE, CAPTION_SCALE = 4.0, 7.5
-CLASS_SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, top_k=2000)
-CAPTION_SAMPLING = SamplingParams(temperature=1.0, top_p=1.0, top_k=1000)
 TABLE, MLP, NULL = (
     "cls_embedding.embedding_table.weight",
     "cls_embedding.cap_proj.",
@@ -75,10 +71,21 @@ class LlamaGen:
     side: int
     condition: StateDict
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether it was trained on captions, not on classes."""
+        return NULL in self.condition
+
+    @property
+    def classes(self) -> int:
+        """Number of its classes. Raises InvalidArgument for a network that reads captions."""
+        return len(self._tensor(TABLE, "classes")) - 1
+
     def of_classes(
-        self, classes: Sequence[int], scale: float = CLASS_SCALE, cells: int | None = None
+        self, classes: Sequence[int], scale: float | None = None, cells: int | None = None
     ) -> VideoModel:
-        """The model of images of a class each, guided against no class; ``scale`` 1: not guided.
+        """The model of images of a class each, guided against no class; ``scale`` 1: not guided; None: the
+        authors' own.
 
         ``cells``: how many cells are guided, the first ones; None: all. The authors' ``cfg_interval`` guides two more
         than it says. Raises InvalidArgument for a class that is not there, and for a network that reads captions.
@@ -87,13 +94,14 @@ class LlamaGen:
         if wrong := [label for label in classes if not 0 <= label < len(table) - 1]:
             raise InvalidArgument(f"classes {wrong[:4]}: this model has 0 to {len(table) - 2}")
         given = self._branch([table[label][None] for label in classes])
-        return with_guidance(given, self._branch([table[-1][None]]), scale, cells)
+        guided = guidance_of("llamagen", "class", scale)
+        return with_guidance(given, self._branch([table[-1][None]]), guided, cells)
 
     def of_captions(
         self,
         features: Float[Tensor, "b n c"],
         mask: Bool[Tensor, "b n"],
-        scale: float = CAPTION_SCALE,
+        scale: float | None = None,
         cells: int | None = None,
     ) -> VideoModel:
         """The model of images of a caption each: features of its T5 encoder, and which of the n places hold some.
@@ -110,7 +118,8 @@ class LlamaGen:
         kept = [places.to(self.trunk.device) for places in mask]
         moved = features.to(self.trunk.device, self.trunk.dtype)
         given = self._branch([self._project(row[own]) for row, own in zip(moved, kept, strict=True)])
-        return with_guidance(given, self._branch([self._project(null[own]) for own in kept]), scale, cells)
+        blank = self._branch([self._project(null[own]) for own in kept])
+        return with_guidance(given, blank, guidance_of("llamagen", "caption", scale), cells)
 
     def _tensor(self, name: str, what: str) -> Tensor:
         if name not in self.condition:

@@ -33,6 +33,11 @@ class LlamaGenPixels:
 
     network: Any
 
+    @property
+    def factor(self) -> int:
+        """Pixels of a side of a cell."""
+        return 2 ** (len(self.network.config.channel_multiplier) - 1)
+
     def pixels(self, tokens: Tokens) -> Float[Tensor, "b 3 h w"]:
         """Square pictures of decided tokens ``[b n]``, in [0, 1]. Raises InvalidArgument where n is no square."""
         side = round(tokens.shape[1] ** 0.5)

@@ -23,7 +23,6 @@ from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_o
 from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid, real
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 
 PUBLISHED = (
     "the transformer's checkpoint (a torch file with transformer.* names). Its authors took the weights down from "
@@ -31,7 +30,6 @@ PUBLISHED = (
 )
 PIXELS = "vae.ckpt and its config.json, which were published with the weights alone"
 HEAD_SIZE, PLACES, BASE, EPSILON = 64, 5552, 10_000.0, 1e-5  # of all released sizes; 16 frames
-SAMPLING = SamplingParams(temperature=1.0, top_p=0.8)  # as the authors sample
 VISUAL, BUTTONS = 8192, 8192  # ids below are cells; the first id of a button
 NAMES = (
     *("use", "attack", "forward", "back", "left", "right", "jump", "sneak", "sprint", "drop", "swapHands"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
 from vidjacobi.families.released import from_transformers
@@ -17,13 +18,10 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Tokens
 
 PUBLISHED = "the hub's Daniel0724/SimpleAR-0.5B-RL, SimpleAR-1.5B-RL and their other stages"
 CODES = 64_000  # of the tokenizer
-# as the authors guide and sample
-SCALE, SAMPLING = 6.0, SamplingParams(temperature=1.0, top_p=1.0, top_k=64_000)
 
 
 @dataclass(frozen=True)
@@ -34,15 +32,17 @@ class SimpleAR:
     first: int
 
     def images(
-        self, prompts: Sequence[Ids], side: int, negative: Ids | None = None, scale: float = SCALE
+        self, prompts: Sequence[Ids], side: int, negative: Ids | None = None, scale: float | None = None
     ) -> VideoModel:
         """The model of images of ``side`` x ``side`` cells, of a prompt each, guided against the prompt ``negative``.
 
         Both end with the token before the first cell. 64 cells are 1,024 pixels. ``scale`` 1 or no ``negative``: not
-        guided.
+        guided; None: the authors' own.
         """
         given = self._branch(prompts, side)
-        return given if negative is None else with_guidance(given, self._branch([negative], side), scale)
+        if negative is None:
+            return given
+        return with_guidance(given, self._branch([negative], side), guidance_of("simplear", "image", scale))
 
     def codes(self, tokens: Tokens) -> Tokens:
         """Codes of the Cosmos tokenizer DV8x16x16, one latent frame, of decided tokens."""

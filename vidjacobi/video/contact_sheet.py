@@ -49,11 +49,15 @@ def true_pictures(chosen: Iterable[int], context: int, truth: Truth | None) -> d
 
 
 def sheet_of(
-    pictures: Mapping[int, Picture], context: int, truth: Mapping[int, Picture] | None = None
+    pictures: Mapping[int, Picture],
+    context: int,
+    truth: Mapping[int, Picture] | None = None,
+    labels: Mapping[int, str] | None = None,
 ) -> Image.Image:
     """A contact sheet of chosen frames, given by their numbers in rising order.
 
     ``truth`` holds, by the same numbers, the frames that really followed: each is put below the predicted one.
+    ``labels``: what stands below a picture in place of its number, cut where it is wider than its cell.
     """
     below = truth or {}
     height, width = next(iter(pictures.values())).shape[:2]
@@ -78,6 +82,8 @@ def sheet_of(
         if number in below:
             bottom = _paste(sheet, below[number], size, (x, bottom), _TRUTH)
         label = f"{number}  context" if is_context else str(number)
+        if labels:
+            label = _cut(labels[number], cell - 4)
         _write(sheet, (x + 2, bottom + 2), label, _CONTEXT if is_context else _INK)
     if below:
         _write(sheet, (_GAP, sheet.height - _LABEL), _LEGEND, _INK)
@@ -146,6 +152,14 @@ def _paste(
 
 def _write(sheet: Image.Image, corner: tuple[int, int], words: str, ink: tuple[int, int, int]) -> None:
     ImageDraw.Draw(sheet).text(corner, words, fill=ink, font=_font())
+
+
+def _cut(words: str, width: int) -> str:
+    """As much of a label as a width of pixels holds."""
+    font = _font()
+    while words and font.getlength(words) > width:
+        words = words[:-2].rstrip() + "\u2026" if len(words) > 2 else ""
+    return words
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -1,0 +1,376 @@
+"""``vidjacobi image``, as a user runs it, on small random checkpoints in the layouts of the releases."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_pictures as tiny
+import torch
+from PIL import Image
+
+import vidjacobi
+from vidjacobi.cli.main import main
+from vidjacobi.config.model_facts import preset
+from vidjacobi.errors import BadOutput
+from vidjacobi.families.painters.contract import PainterOptions, Subject
+from vidjacobi.families.painters.opening import open_painter
+from vidjacobi.pictures import files
+from vidjacobi.runtime import choose
+
+BARN, DOG = "a red barn in snow", "a blue dog"
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def janus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny.write_janus(tmp_path_factory.mktemp("janus"))
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny.write_llamagen(tmp_path_factory.mktemp("llamagen"), "class")
+
+
+@pytest.fixture
+def image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the command in OUT; its exit status, last line and errors."""
+
+    def run(*words: str, out: str = "out") -> tuple[int, dict[str, Any], str]:
+        status = main(
+            ["image", *words, "--out", str(tmp_path / out), "--device", "cpu", "--dtype", "float32"]
+        )
+        said = capsys.readouterr()
+        return status, json.loads(said.out.splitlines()[-1]) if status == 0 else {}, said.err
+
+    return run
+
+
+def record_of(out: Path) -> dict[str, Any]:
+    return json.loads((out / "image.json").read_text())
+
+
+def hashes(out: Path) -> dict[str, str]:
+    return {one["name"]: one["tokens_sha256"] for one in record_of(out)["pictures"]}
+
+
+def test_pictures_of_two_prompts(image: Any, janus: str, tmp_path: Path) -> None:
+    status, line, _ = image(BARN, DOG, "--model", janus, "--samples", "2", "--tokens", "--seed", "5")
+    assert (status, line["new"], line["there"], len(line["outputs"])) == (0, 4, 0, 4)
+    out = tmp_path / "out"
+    found = record_of(out)
+    assert [one["name"] for one in found["pictures"]] == [
+        *("0000-0_a-red-barn-in-snow", "0000-1_a-red-barn-in-snow", "0001-0_a-blue-dog", "0001-1_a-blue-dog")
+    ]
+    assert found["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": None, "guidance": 5.0}
+    assert found["config"]["seed"] == 5
+    assert found["made_with"]["weights"]["model.safetensors"]["sha256"]
+    one = found["pictures"][0]
+    assert one["text"] == f"<|User|>: {BARN}\n\n<|Assistant|>:<begin_of_image>"
+    assert one["guarantee"].startswith("identical")
+    assert one["new_tokens"] == sum(one["acceptance_lengths"]) == 16
+    assert one["nfe"] == len(one["acceptance_lengths"]) < 16
+    assert (one["latent_grid"], one["picture_size"]) == ([4, 4], [8, 8])
+    assert len(set(hashes(out).values())) == 4
+    with Image.open(out / "pictures" / f"{one['name']}.png") as picture:
+        assert (picture.size, picture.mode) == ((8, 8), "RGB")
+    assert np.load(out / "pictures" / f"{one['name']}.npy").shape == (4, 4)
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.width > 300
+
+
+def test_tokens_are_those_of_the_library(image: Any, janus: str, tmp_path: Path) -> None:
+    """The whole way of the command, one by one: template, ids, guidance, sampling, noise, hash."""
+    image(BARN, "--model", janus, "--decoder", "ar", "--seed", "2")
+    painter = open_painter("janus", Path(janus.partition(":")[2]), choose("cpu", "float32"), PainterOptions())
+    words = painter.words.tokenizer  # type: ignore[attr-defined]
+    ids = words(f"<|User|>: {BARN}\n\n<|Assistant|>:<begin_of_image>").input_ids
+    assert ids[-1] == 7
+    model = painter.family.images([ids], 1, 7, 3, 5.0)  # type: ignore[attr-defined]
+    from dataclasses import replace
+
+    sampling = replace(preset("janus", "image").sampling, seed=2)
+    context = torch.tensor([[model.vocab_size]])
+    clip = (f"prompt {BARN}", 0, 0, 0)
+    found = vidjacobi.decode(model, context, 16, "ar", sampling=sampling, clip_ids=[clip])
+    from vidjacobi.decoding.trace import hash_tokens
+
+    assert list(hashes(tmp_path / "out").values()) == [hash_tokens([found.tokens[0]])]
+
+
+def test_pictures_depend_on_neither_rows_nor_shards_nor_interruptions(
+    image: Any, janus: str, tmp_path: Path
+) -> None:
+    """Prompts of other lengths in one batch, two of them equal, and a list with a mark and an empty line."""
+    (tmp_path / "list.txt").write_bytes(f"\ufeff{BARN}\n\n{DOG}\r\n{BARN}\nsnow\n".encode())
+    wanted = ["--prompts", str(tmp_path / "list.txt"), "--model", janus]
+    status, line, said = image(*wanted, "--rows", "1", out="alone")
+    assert (status, line["new"]) == (0, 4)
+    assert "1 empty line passed by" in said
+    assert "prompts 2 are equal to earlier ones" in said
+    alone = hashes(tmp_path / "alone")
+    assert len(set(alone.values())) == 4
+    image(*wanted, "--rows", "4", out="together")
+    assert hashes(tmp_path / "together") == alone
+    for shard in ("1/2", "0/2"):
+        status, line, _ = image(*wanted, "--shard", shard, out="shards")
+        assert (status, line["new"]) == (0, 2)
+    assert hashes(tmp_path / "shards") == alone
+    place = tmp_path / "shards" / "pictures"
+    (place / "0001-0_a-blue-dog.png").unlink()
+    (place / "0003-0_snow.json").write_text('{"files"')
+    status, line, said = image(*wanted, out="shards")
+    assert (status, line["new"], line["there"]) == (0, 2, 2)
+    assert "resumes: 2 pictures done" in said
+    assert hashes(tmp_path / "shards") == alone
+
+
+def test_a_run_goes_on_after_an_interruption(
+    image: Any, janus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = files.PictureFolder.write, []
+
+    def interrupted(self: Any, name: str, *rest: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(self, name, *rest)
+
+    words = [BARN, DOG, "snow", "--model", janus, "--rows", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(files.PictureFolder, "write", interrupted)
+        assert image(*words)[0] == 130
+    assert len(record_of(tmp_path / "out")["pictures"]) == 1
+    status, line, _ = image(*words)
+    assert (status, line["new"], line["there"]) == (0, 2, 1)
+    image(*words, out="whole")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_full_disk_loses_nothing_that_is_done(
+    image: Any, janus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Image.Image.save
+
+    def full(self: Any, path: Any, **options: Any) -> None:
+        if len(list((tmp_path / "out" / "pictures").glob("*.json"))) == 1:
+            raise OSError(28, "No space left on device")
+        save(self, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        status, _, said = image(BARN, DOG, "--model", janus)
+    assert status == 2
+    assert "0001-0_a-blue-dog.png: cannot be written: No space left on device" in said
+    assert len(record_of(tmp_path / "out")["pictures"]) == 1
+    assert image(BARN, DOG, "--model", janus)[1]["new"] == 1
+
+
+def test_another_run_is_not_mixed_in(image: Any, janus: str, tmp_path: Path) -> None:
+    words = [BARN, "--model", janus]
+    image(*words)
+    first = hashes(tmp_path / "out")
+    for other, said in (
+        (["--seed", "1"], "holds another run of pictures (config.seed: 0 there, 1 here)"),
+        (["--guidance", "2"], "sampling.guidance: 5.0 there, 2.0 here"),
+        (["--decoder", "ar"], "decoder.name: pathwise there, ar here"),
+        (["--no-resume"], "give another --out, --resume or --overwrite"),
+    ):
+        status, _, error = image(*words, *other)
+        assert status == 2
+        assert said in error
+    status, _, error = image(DOG, "--model", janus)
+    assert status == 2
+    assert "another picture stands here" in error
+    assert hashes(tmp_path / "out") == first
+    status, line, _ = image(*words, "snow")  # a list may grow
+    assert (status, line["new"], line["there"]) == (0, 1, 1)
+    status, line, _ = image(DOG, "--model", janus, "--overwrite")
+    assert (status, line["new"]) == (0, 1)
+    assert list(hashes(tmp_path / "out")) == ["0000-0_a-blue-dog"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    status, _, error = image(*words, out="mine")
+    assert status == 2
+    assert "holds something else (notes.txt)" in error
+
+
+def test_classes_by_number_and_name(image: Any, classes: str, tmp_path: Path) -> None:
+    pixels = str(tiny.write_vq(tmp_path / "vq"))
+    words = ["--model", classes, "--tokenizer", pixels, "--size", "8x8"]
+    status, line, _ = image("--label", "3", "--label", "goldfish", *words)
+    assert (status, line["new"]) == (0, 2)
+    found = record_of(tmp_path / "out")
+    assert found["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 2000, "guidance": 4.0}
+    assert [one["class"] for one in found["pictures"]] == [3, 1]
+    assert [one["class_name"] for one in found["pictures"]] == ["tiger shark", "goldfish"]
+    image("--label", "1", "--label", "tiger shark", *words, out="names")
+    sha = hashes(tmp_path / "out"), hashes(tmp_path / "names")
+    assert sorted(sha[0].values()) == sorted(sha[1].values())  # a class is one class, however it is called
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--label", "goldfsh"], "no class of ImageNet is called 'goldfsh' (did you mean 'goldfish'?)"),
+        (
+            ["--label", "Crane"],
+            "class 517: this model has the numbers 0 to 9",
+        ),
+        (["--label", "11"], "class 11: this model has the numbers 0 to 9"),
+        ([BARN], "was trained on classes and reads no text: --label in place of 'a red barn in snow'"),
+        (["--label", "1", "--negative", "bad"], "llamagen has no use for --negative"),
+        (["--label", "1", "--size", "250x250"], "both sides must be multiples of 16"),
+        (["--label", "1", "--size", "big"], "size is written WIDTHxHEIGHT in pixels"),
+        (["--label", "1", "--decoder", "none"], "unknown decoder 'none'"),
+        (["--label", "1", "--shard", "2/2"], "shard: i/n with i from 0 to n - 1 is needed"),
+        ([], "nothing is asked for: give a prompt, --label, or a list with --prompts"),
+        (["  "], "a prompt is empty"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_no_folder(
+    image: Any, classes: str, tmp_path: Path, words: list[str], said: str
+) -> None:
+    status, _, error = image(*words, "--model", classes)
+    assert status == 2
+    assert said in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_and_files_that_are_not_there(image: Any, janus: str, tmp_path: Path) -> None:
+    for model, said in (
+        ("janus", "name a family and its weights, NAME:PATH"),
+        ("janus:", "says no path: name the weights too, janus:FOLDER"),
+        ("januss:x", "name a family and its weights, NAME:PATH (did you mean 'janus'?)"),
+        ("mineworld:x", "unknown family that makes pictures 'mineworld'"),
+        (f"janus:{tmp_path / 'none'}", "has no text tokenizer (tokenizer.json or tokenizer.model"),
+    ):
+        status, _, error = image(BARN, "--model", model)
+        assert status == 2, model
+        assert said in error
+    assert "no such" in image("--prompts", str(tmp_path / "none.txt"), "--model", janus)[2].lower()
+    status, _, error = image("a <begin_of_image> dog", "--model", janus)
+    assert status == 2
+    assert "prompt 0: the prompt 'a <begin_of_image> dog' holds the special token <begin_of_image>" in error
+    folder = tmp_path / "no_words"
+    tiny.write_janus(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    status, _, error = image(BARN, "--model", f"janus:{folder}")
+    assert status == 2
+    assert "prompts need the one that is published beside the weights" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(image: Any, janus: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    status, _, error = image(BARN, "--model", janus)
+    assert status == 2
+    assert "cannot be written to" in error
+
+
+@slow
+def test_emu3(image: Any, tmp_path: Path) -> None:
+    """Its tiny image tokenizer makes a pixel of a cell."""
+    model = tiny.write_emu3(tmp_path / "emu3")
+    status, _, _ = image(BARN, "--model", model, "--size", "48x32")
+    found = record_of(tmp_path / "out")["pictures"][0]
+    assert status == 0
+    assert found["text"].endswith("masterpiece, film grained, best quality.<|image start|>4*6<|image token|>")
+    assert found["negative"].startswith("lowres, bad anatomy")
+    assert (found["guidance"], found["latent_grid"]) == (3.0, [4, 6])
+    status, _, _ = image(BARN, "--model", model, "--size", "48x32", "--negative", "bad", out="other")
+    assert record_of(tmp_path / "other")["pictures"][0]["negative"] == "bad"
+    assert hashes(tmp_path / "other") != hashes(tmp_path / "out")
+
+
+@slow
+@pytest.mark.parametrize("name", ["lumina", "simplear", "glm_image"])
+def test_families_without_pixels_write_codes_and_say_so(name: str, image: Any, tmp_path: Path) -> None:
+    model = getattr(tiny, f"write_{name}")(tmp_path / name)
+    status, _, said = image(BARN, "--model", model, "--size", "64x64")
+    assert status == 0
+    assert "note: no pictures, only codes (NAME.npy):" in said
+    (one,) = record_of(tmp_path / "out")["pictures"]
+    assert one["files"] == [f"{one['name']}.npy"]
+    assert one["picture_size"] is None
+    assert not (tmp_path / "out" / "sheet.png").exists()
+    codes = np.load(tmp_path / "out" / "pictures" / one["files"][0])
+    assert codes.shape == {"lumina": (4, 4), "simplear": (4, 4), "glm_image": (1, 256 + 4)}[name]
+    assert codes.min() >= 0
+    if name == "lumina":
+        assert one["text"] == (
+            f"Generate an image of 64x64 according to the following prompt:\n{BARN}<reserved08706>"
+        )
+    if name == "glm_image":
+        assert one["grids"] == {"preview": [16, 16], "picture": [2, 2]}
+        status, _, error = image(BARN, "--model", model, "--size", "64x64", "--guidance", "3", out="guided")
+        assert status == 2
+        assert "has no branch to guide against: leave --guidance 3 out" in error
+
+
+@slow
+def test_captions_by_an_encoder_and_by_their_features(image: Any, tmp_path: Path) -> None:
+    from transformers import T5EncoderModel
+
+    model = tiny.write_llamagen(tmp_path / "llamagen", "caption")
+    encoder = tiny.write_t5(tmp_path / "t5", 24)
+    assert isinstance(encoder, T5EncoderModel)
+    status, _, error = image(BARN, DOG, "--model", model)
+    assert status == 2
+    assert "name the folder of such an encoder with --text-encoder" in error
+    status, _, _ = image(BARN, DOG, "--model", model, "--text-encoder", str(tmp_path / "t5"))
+    assert status == 0
+    features, mask = np.zeros((2, 120, 24), np.float32), np.zeros((2, 120), bool)
+    from vidjacobi.families.painters.t5_features import T5Features
+
+    reader = T5Features(tmp_path / "t5", choose("cpu", "float32"))
+    for row, text in enumerate((BARN, DOG)):
+        found, there = reader.of([Subject(text)])
+        features[row], mask[row] = found[0], there[0]
+    np.savez(tmp_path / "captions.npz", features=features, mask=mask)
+    image(BARN, DOG, "--model", model, "--features", str(tmp_path / "captions.npz"), out="file")
+    assert hashes(tmp_path / "file") == hashes(tmp_path / "out")
+    status, _, error = image(
+        BARN, DOG, "snow", "--model", model, "--features", str(tmp_path / "captions.npz"), out="three"
+    )
+    assert status == 2
+    assert "has features of 2 captions, none of prompt 2" in error
+
+
+def test_lists_are_json_lines_too(image: Any, janus: str, tmp_path: Path) -> None:
+    lines = [json.dumps(BARN), json.dumps({"prompt": DOG, "id": "d1", "source": "me"})]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    image("--prompts", str(tmp_path / "list.jsonl"), "--model", janus)
+    found = record_of(tmp_path / "out")["pictures"]
+    assert [(one["prompt"], one.get("id"), one["facts"]) for one in found] == [
+        (BARN, None, {}),
+        (DOG, "d1", {"source": "me"}),
+    ]
+    for text, said in (
+        ('{"prompt": "a", "label": 3}', "line 1: give prompt or label, one of the two"),
+        ('{"prompt": 3}', "line 1: a prompt is a text, not 3"),
+        ("{prompt: a}", "line 1: not valid JSON"),
+        ('"a"\n7', "line 2: write a text"),
+        ("\n \n", "no prompt stands in this list"),
+    ):
+        (tmp_path / "list.jsonl").write_text(text)
+        status, _, error = image("--prompts", str(tmp_path / "list.jsonl"), "--model", janus, out="x")
+        assert status == 2, text
+        assert said in error
+    (tmp_path / "list.txt").write_text('{"prompt": "a"}')
+    assert (
+        "rename the list to list.jsonl" in image("--prompts", str(tmp_path / "list.txt"), "--model", janus)[2]
+    )
+
+
+def test_a_run_at_work_is_not_joined(janus: str, tmp_path: Path) -> None:
+    folder = files.PictureFolder(tmp_path / "out", {"made_with": {}, "config": {}})
+    with folder.opened("0/2", True, False):
+        with pytest.raises(BadOutput, match="another run is at work here"), folder.opened("0/2", True, False):
+            pass
+        with pytest.raises(BadOutput, match="another run is at work here"), folder.opened("1/2", True, True):
+            pass

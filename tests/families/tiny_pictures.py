@@ -1,0 +1,125 @@
+"""Folders as the families are published: tiny random networks beside text tokenizers whose ids fit them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tiny_nets as nets
+import torch
+
+VQ_NAMES = {
+    "encoder.down.": "encoder.conv_blocks.",
+    "decoder.up.": "decoder.conv_blocks.",
+    ".block.": ".res.",
+    "mid.block_1.": "mid.0.",
+    "mid.attn_1.": "mid.1.",
+    "mid.block_2.": "mid.2.",
+}
+WORDS = ("a", "red", "barn", "blue", "dog", "in", "snow", "bad", "highly", "realistic", "image", "of")
+
+
+def write_words(folder: Path, names: Mapping[str, int], attributes: Mapping[str, str], size: int) -> None:
+    """A tokenizer of ``size`` ids: the special tokens ``names``, some words, and fillers."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab, words = dict(names), iter(WORDS)
+    for index in range(size):
+        if index not in vocab.values():
+            vocab[next(words, f"filler{index}")] = index
+    made = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", **attributes).save_pretrained(folder)
+
+
+def write_janus(folder: Path) -> str:
+    nets.janus().float().save_pretrained(folder)
+    names = {"<unk>": 0, "<s>": nets.BEGIN, "</s>": 2, "<pad>": nets.PAD, "<begin_of_image>": nets.IMAGE}
+    attributes = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    write_words(folder, names, attributes, 60)
+    return f"janus:{folder}"
+
+
+def write_emu3(folder: Path) -> str:
+    nets.emu3().float().save_pretrained(folder)
+    ids = nets.EMU3
+    names = {"<unk>": 0, "<|extra_203|>": ids["bos"], "<|image start|>": ids["boi"], "<pad>": ids["pad"]}
+    names |= {"<|image token|>": ids["img"], "<eos>": ids["eos"]}
+    write_words(folder, names, {"bos_token": "<|extra_203|>", "pad_token": "<pad>"}, 50)
+    return f"emu3:{folder}"
+
+
+def write_lumina(folder: Path) -> str:
+    nets.chameleon().float().save_pretrained(folder)
+    names = {"<unk>": 0, "<s>": 1, "<racm3:break>": 91, "<reserved08706>": 68, "<reserved08799>": 69}
+    write_words(folder, names | {"<reserved08800>": 70}, {"bos_token": "<s>"}, 100)
+    return f"chameleon:{folder}"
+
+
+def write_simplear(folder: Path) -> str:
+    nets.qwen2().float().save_pretrained(folder)
+    write_words(folder, {"<unk>": 0, "<|t2i|>": 1, "<|soi|>": 2}, {}, nets.SIMPLEAR_FIRST)
+    return f"simplear:{folder}"
+
+
+def write_glm_image(folder: Path) -> str:
+    nets.glm_image().float().save_pretrained(folder)
+    names = {"<unk>": 0, "<sop>": 1, "<eop>": 2, "<|dit_token_16384|>": 91}
+    write_words(folder, names, {"bos_token": "<|dit_token_16384|>"}, 60)
+    return f"glm_image:{folder}"
+
+
+def write_llamagen(folder: Path, kind: str, classes: int = 10, width: int = 24) -> str:
+    """A transformer in the authors' names, of ``classes`` or of captions with features of ``width``; 4x4 cells."""
+    from safetensors.torch import save_file
+
+    generator, dim, codes, ffn = torch.Generator().manual_seed(0), 32, nets.JANUS_CODES, 64
+
+    def noise(*shape: int) -> torch.Tensor:
+        return 0.3 * torch.randn(*shape, generator=generator)
+
+    state = {"tok_embeddings.weight": noise(codes, dim), "norm.weight": torch.ones(dim)}
+    state["output.weight"] = noise(codes, dim)
+    for layer in range(2):
+        own = {"attention.wqkv": noise(3 * dim, dim), "attention.wo": noise(dim, dim)}
+        own |= {f"feed_forward.w{number}": noise(ffn, dim) for number in (1, 3)}
+        own |= {"feed_forward.w2": noise(dim, ffn)}
+        own |= {f"{name}_norm": torch.ones(dim) for name in ("attention", "ffn")}
+        state |= {f"layers.{layer}.{name}.weight": tensor for name, tensor in own.items()}
+    if kind == "class":
+        state["cls_embedding.embedding_table.weight"] = noise(classes + 1, dim)
+    else:
+        state["cls_embedding.cap_proj.fc1.weight"] = noise(dim, width)
+        state["cls_embedding.cap_proj.fc2.weight"] = noise(dim, dim)
+        state["cls_embedding.uncond_embedding"] = noise(120, width)
+    folder.mkdir(exist_ok=True)
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"n_head": 4, "block_size": 16}')
+    return f"llamagen:{folder}"
+
+
+def write_vq(folder: Path) -> Path:
+    """LlamaGen's image tokenizer, which is that of the tiny Janus under other names; 2 pixels a cell."""
+    network = nets.janus().model.vqmodel.float()
+    state = {"quantize.codebook_used": torch.zeros(3)}
+    for name, part in network.state_dict().items():
+        own = name
+        for old, new in VQ_NAMES.items():
+            own = own.replace(old, new)
+        state[own] = part
+    folder.mkdir(exist_ok=True)
+    torch.save({"model": state}, folder / "vq.pt")
+    return folder / "vq.pt"
+
+
+def write_t5(folder: Path, width: int) -> Any:
+    """A T5 encoder of this width and its tokenizer."""
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    network = T5EncoderModel(T5Config(**sizes)).eval()
+    network.save_pretrained(folder)
+    write_words(folder, {"<pad>": 0, "</s>": 1, "<unk>": 2}, {"pad_token": "<pad>", "eos_token": "</s>"}, 60)
+    return network

@@ -1,0 +1,251 @@
+"""The work of ``vidjacobi image``: check the whole request, load the model, decode rows of pictures, write each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vidjacobi.batch.settings import parse_shard
+from vidjacobi.cli.rollout_clips import ProgressBar
+from vidjacobi.config.decoder import DecoderConfig
+from vidjacobi.config.image import ImageConfig
+from vidjacobi.decoding.api import decode, strategies_of
+from vidjacobi.errors import BadOutput, InvalidArgument, number_of
+from vidjacobi.loading import resolve
+from vidjacobi.models.codec import to_uint8
+from vidjacobi.output.run_folder import removed_if_empty
+from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder
+from vidjacobi.pictures.prompt_list import Entry
+from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
+from vidjacobi.provenance import files_at, made_with
+from vidjacobi.registry import lookup, suggest
+from vidjacobi.runtime import Runtime, choose, versions
+
+if TYPE_CHECKING:
+    from vidjacobi.families.painters.contract import Painter, Subject
+
+FAMILY_NAME = "vidjacobi.families.opening:family_name"
+OPEN, PAINTERS, OPTIONS, SUBJECT = (
+    f"vidjacobi.families.painters.{name}"
+    for name in ("opening:open_painter", "opening:PAINTERS", "contract:PainterOptions", "contract:Subject")
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the results go, and which.
+
+    Attributes:
+        folder: of the run.
+        resume, overwrite: what is done with an earlier run there.
+        tokens: write codes of pictures too.
+        quiet: no lines on the console.
+    """
+
+    folder: Path
+    resume: bool
+    overwrite: bool
+    tokens: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One picture of this run."""
+
+    entry: Entry
+    sample: int
+    subject: "Subject"
+    described: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return self.entry.file_name(self.sample)
+
+
+def make_pictures(
+    config: ImageConfig,
+    decoder: DecoderConfig,
+    entries: Sequence[Entry],
+    output: Output,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Decode every picture of this shard that the folder does not hold yet; a summary of the new ones.
+
+    Raises VidjacobiError, before anything is loaded where the request alone shows that it cannot be done.
+    """
+    strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
+    runtime, shard = choose(config.device, config.dtype), parse_shard(config.shard)
+    family, path = named(config.model)
+    mine = list(shard.of(entries))
+    with removed_if_empty(output.folder), ProgressBar("image", config.rows, output.quiet) as bar:
+        for note in notes:
+            bar.say(f"note: {note}")
+        if not mine:
+            bar.say(f"no prompt falls to shard {shard}")
+        painter = resolve(OPEN)(family, path, runtime, _options(config))
+        for note in [*painter.notes, *_pixel_notes(painter)]:
+            bar.say(f"note: {note}")
+        sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
+        sampling.resolve(decoder.temperature).check_range(runtime.dtype)
+        wanted = list(_wanted(mine, painter, config.samples))
+        folder = PictureFolder(
+            output.folder,
+            _settings(config, decoder, painter, runtime, path),
+            config.other_versions,
+        )
+        drawer = Drawer(config, decoder, painter, runtime, sampling, scale, output.tokens)
+        with folder.opened(config.shard, output.resume, output.overwrite):
+            folder.check_names([one.name for one in wanted])
+            todo = [one for one in wanted if folder.record_of(one.name, one.described) is None]
+            if len(todo) < len(wanted):
+                bar.say(f"{output.folder}: resumes: {number_of(len(wanted) - len(todo), 'picture')} done")
+            with finishing(folder, bar):
+                outputs = list(drawer.draw(todo, folder, bar))
+    return {
+        "out": str(output.folder),
+        "new": len(outputs),
+        "there": len(wanted) - len(todo),
+        "outputs": outputs,
+    }
+
+
+def named(model: str) -> tuple[str, Path]:
+    """The family that a text NAME:PATH names, and where its weights are. A repository is fetched.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
+    found = resolve(FAMILY_NAME)(model)
+    if found is None:
+        near = suggest(model.partition(":")[0], dict.fromkeys(resolve(PAINTERS)))
+        raise InvalidArgument(
+            f"--model {model}: name a family and its weights, NAME:PATH{near}; `vidjacobi models` lists the families"
+        )
+    lookup("family that makes pictures", found.family, resolve(PAINTERS))
+    return found.family, found.weights
+
+
+def _options(config: ImageConfig) -> Any:
+    paths = {
+        name: None if getattr(config, name) is None else Path(getattr(config, name)).expanduser()
+        for name in ("tokenizer", "text_encoder", "features")
+    }
+    return resolve(OPTIONS)(**paths, size=config.pixels, negative=config.negative)
+
+
+def _pixel_notes(painter: "Painter") -> list[str]:
+    lacks = painter.lacks_pixels
+    return [] if lacks is None else [f"no pictures, only codes (NAME.npy): {lacks}"]
+
+
+def _wanted(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
+    """Every picture; what is asked of each is checked. Raises InvalidArgument, which names the prompt."""
+    for entry in entries:
+        subject = resolve(SUBJECT)(entry.prompt, entry.label, entry.index)
+        try:
+            described = painter.describe(subject)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"prompt {entry.index}: {error}") from error
+        told = {"prompt": entry.prompt, "label": entry.label, "id": entry.id, **described}
+        told = {name: value for name, value in told.items() if value is not None}
+        for sample in range(samples):
+            yield Wanted(entry, sample, subject, told)
+
+
+def _settings(
+    config: ImageConfig, decoder: DecoderConfig, painter: "Painter", runtime: Runtime, path: Path
+) -> dict[str, Any]:
+    """What ``image.json`` says of the whole run."""
+    files = files_at(path)
+    for name in ("tokenizer", "text_encoder", "features"):
+        if (given := getattr(config, name)) is not None:
+            files |= files_at(Path(given).expanduser(), f"{name}: ")
+    sampling = config.sampling(painter.preset)
+    return {
+        "config": {
+            name: getattr(config, name) for name in ("model", "tokenizer", "text_encoder", "size", "seed")
+        },
+        "decoder": asdict(decoder),
+        "sampling": {
+            **{name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")},
+            "guidance": config.scale(painter.preset),
+        },
+        "made_with": made_with(files, runtime.dtype),
+        "device": str(runtime.device),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "dtype_reason": runtime.reason,
+        "versions": versions(),
+    }
+
+
+@contextmanager
+def finishing(folder: PictureFolder, bar: ProgressBar) -> Iterator[None]:
+    """After the block, however it ends, write what is there; an error of the block is not lost over that."""
+    try:
+        yield
+    except BaseException:
+        try:
+            folder.finish(describe)
+        except BadOutput as error:
+            bar.say(f"vidjacobi: {error}")
+        raise
+    records = folder.finish(describe)
+    there = SHEET if any(file.endswith(".png") for record in records for file in record["files"]) else RECORD
+    bar.say_done(f"{folder.path}: {number_of(len(records), 'picture')} in all; {folder.path / there}")
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """Decodes pictures, some rows at a time."""
+
+    config: ImageConfig
+    decoder: DecoderConfig
+    painter: "Painter"
+    runtime: Runtime
+    sampling: Any
+    scale: float
+    tokens: bool
+
+    def draw(
+        self, wanted: Sequence[Wanted], folder: PictureFolder, bar: ProgressBar
+    ) -> Iterator[dict[str, Any]]:
+        """Decode and write all of them; the summary of each."""
+        for first in range(0, len(wanted), self.config.rows):
+            rows = wanted[first : first + self.config.rows]
+            model = self.painter.model([one.subject for one in rows], self.scale)
+            context = torch.tensor([model.prefix_tokens] * len(rows), device=model.device)
+            keys = [key_of(one.entry, one.described, one.sample) for one in rows]
+            found = decode(
+                model,
+                context,
+                self.painter.grid.tokens,
+                self.decoder,
+                sampling=self.sampling,
+                clip_ids=keys,
+                observe=bar,
+            )
+            for row, one in enumerate(rows):
+                drawn = Drawn.of(found, row, self.painter)
+                record = picture_record(
+                    one.entry, one.described, one.sample, drawn, self.decoder, self.config.seed, self.scale
+                )
+                picture = None if drawn.pixels is None else to_uint8(drawn.pixels[:, None])[0].cpu().numpy()
+                codes = drawn.codes if self.tokens or picture is None else None
+                written = folder.write(one.name, record, picture, codes)
+                place = folder.path / PICTURES
+                bar.say_done(f"{place / written['files'][-1]}: {describe_numbers(written)}")
+                yield summary_of(written, place)
+
+
+def describe_numbers(record: Mapping[str, Any]) -> str:
+    """What a picture cost, in a line."""
+    seconds = record["seconds"]
+    return (
+        f"{number_of(record['new_tokens'], 'token')} in {number_of(record['nfe'], 'pass')} "
+        f"({record['tokens_per_pass']:.1f} tokens a pass), decode {seconds['decode']:.1f} s, to pixels "
+        f"{seconds['to_pixels']:.1f} s; guarantee {record['guarantee'].split(':')[0]}"
+    )
