@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tiny_nets as nets
 import torch
@@ -113,7 +112,7 @@ def write_vq(folder: Path) -> Path:
     return folder / "vq.pt"
 
 
-def write_t5(folder: Path, width: int) -> Any:
+def write_t5(folder: Path, width: int) -> None:
     """A T5 encoder of this width and its tokenizer."""
     from transformers import T5Config, T5EncoderModel
 
@@ -122,4 +121,3 @@ def write_t5(folder: Path, width: int) -> Any:
     network = T5EncoderModel(T5Config(**sizes)).eval()
     network.save_pretrained(folder)
     write_words(folder, {"<pad>": 0, "</s>": 1, "<unk>": 2}, {"pad_token": "<pad>", "eos_token": "</s>"}, 60)
-    return network

@@ -14,7 +14,6 @@ from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
 from vidjacobi.decoding.api import decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
-from vidjacobi.loading import resolve
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
 from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder
@@ -26,12 +25,6 @@ from vidjacobi.runtime import Runtime, choose, versions
 
 if TYPE_CHECKING:
     from vidjacobi.families.painters.contract import Painter, Subject
-
-FAMILY_NAME = "vidjacobi.families.opening:family_name"
-OPEN, PAINTERS, OPTIONS, SUBJECT = (
-    f"vidjacobi.families.painters.{name}"
-    for name in ("opening:open_painter", "opening:PAINTERS", "contract:PainterOptions", "contract:Subject")
-)
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def make_pictures(
             bar.say(f"note: {note}")
         if not mine:
             bar.say(f"no prompt falls to shard {shard}")
-        painter = resolve(OPEN)(family, path, runtime, _options(config))
+        painter = opened(config, family, path, runtime)
         for note in [*painter.notes, *_pixel_notes(painter)]:
             bar.say(f"note: {note}")
         sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
@@ -119,22 +112,30 @@ def named(model: str) -> tuple[str, Path]:
 
     Raises InvalidArgument, BadCheckpoint.
     """
-    found = resolve(FAMILY_NAME)(model)
+    from vidjacobi.families.opening import family_name
+    from vidjacobi.families.painters.opening import PAINTERS
+
+    found = family_name(model)
     if found is None:
-        near = suggest(model.partition(":")[0], dict.fromkeys(resolve(PAINTERS)))
+        near = suggest(model.partition(":")[0], dict.fromkeys(PAINTERS))
         raise InvalidArgument(
             f"--model {model}: name a family and its weights, NAME:PATH{near}; `vidjacobi models` lists the families"
         )
-    lookup("family that makes pictures", found.family, resolve(PAINTERS))
+    lookup("family that makes pictures", found.family, PAINTERS)
     return found.family, found.weights
 
 
-def _options(config: ImageConfig) -> Any:
+def opened(config: ImageConfig, family: str, path: Path, runtime: Runtime) -> "Painter":
+    """The painter, asked as the settings say. Raises InvalidArgument, BadCheckpoint, BadInput."""
+    from vidjacobi.families.painters.contract import PainterOptions
+    from vidjacobi.families.painters.opening import open_painter
+
     paths = {
         name: None if getattr(config, name) is None else Path(getattr(config, name)).expanduser()
         for name in ("tokenizer", "text_encoder", "features")
     }
-    return resolve(OPTIONS)(**paths, size=config.pixels, negative=config.negative)
+    options = PainterOptions(**paths, size=config.pixels, negative=config.negative)
+    return open_painter(family, path, runtime, options)
 
 
 def _pixel_notes(painter: "Painter") -> list[str]:
@@ -144,8 +145,10 @@ def _pixel_notes(painter: "Painter") -> list[str]:
 
 def _wanted(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
     """Every picture; what is asked of each is checked. Raises InvalidArgument, which names the prompt."""
+    from vidjacobi.families.painters.contract import Subject
+
     for entry in entries:
-        subject = resolve(SUBJECT)(entry.prompt, entry.label, entry.index)
+        subject = Subject(entry.prompt, entry.label, entry.index)
         try:
             described = painter.describe(subject)
         except InvalidArgument as error:

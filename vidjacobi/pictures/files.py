@@ -83,9 +83,14 @@ class PictureFolder:
             raise BadOutput(f"{self.path} holds a {folder.kind}: give another --out, --resume or --overwrite")
         before = folder.resume(self._differences)
         if before is None:
-            folder.refuse_foreign({path.name for path in self.path.glob(".*")})
+            folder.refuse_foreign({path.name for path in self.path.glob(".*")} | self._emptied())
             (self.path / PICTURES).mkdir(exist_ok=True)
             write_json(self.path / RECORD, {**self.settings, "pictures": []})
+
+    def _emptied(self) -> set[str]:
+        """The folder of pictures, where an earlier run left it without any."""
+        place = self.path / PICTURES
+        return {PICTURES} if place.is_dir() and not any(place.iterdir()) else set()
 
     def _differences(self, record: dict[str, Any]) -> list[str]:
         made = {

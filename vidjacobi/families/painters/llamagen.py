@@ -95,7 +95,7 @@ class LlamaGenPainter:
 @cache
 def imagenet_names() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes by number, which torchvision keeps beside its weights."""
-    from torchvision.models import ResNet18_Weights  # type: ignore[import-untyped]
+    from torchvision.models import ResNet18_Weights
 
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
