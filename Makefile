@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-gpu nano-data nano-export clean
+.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-gpu nano-data nano-export nano-pusht clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
@@ -59,6 +59,17 @@ nano-export:
 	$(NANO) train-transformer --model micro --steps 1200 --variants plain
 	$(NANO) export --model micro
 	$(NANO) judge-tokenizer --tokenizer runs/nano/sharp/last.pt
+
+# nano-pusht, from nothing into out/nano-pusht: two cores for not quite two hours (docs/nano_pusht.md). Stopped or
+# killed, the same call resumes
+nano-pusht: $(STAMP)
+	$(BIN)/python -m pip install -q -e ".[pusht]" $(CONSTRAINTS)
+	$(NANO) pusht-data
+	$(NANO) pusht-tokenizer --minutes 30
+	$(NANO) pusht-transformer --minutes 62
+	$(NANO) pusht-export
+	$(NANO) judge-pusht
+	$(NANO) judge-pusht-policies
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

@@ -1,5 +1,6 @@
 """Grouped-query attention over a cache whose slots are addressed, and what all layers share in a pass."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -10,11 +11,24 @@ from torch import Tensor, nn
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import attend, product
+from vidjacobi.shapes import Positions, Slots, Tokens, Visible
 
 Hidden = Float[Tensor, "b n c"]
 Heads = Float[Tensor, "b n k d"]
 KVHeads = Float[Tensor, "b n m d"]  # fewer heads than the queries have
 ContextEntry = tuple[Tensor, Tensor]  # keys and values [b kv_heads context head_size] of one layer
+
+
+PREFILL_TILE = 128  # positions of a context that are fed at a time
+
+
+def tiles(tokens: Tokens) -> Iterator[tuple[Tokens, Positions, Slots, Visible]]:
+    """Whole sequences at positions and slots 0..n-1 as windows, one after the other, whose inputs see all before."""
+    for begin in range(0, tokens.shape[1], PREFILL_TILE):
+        tile = tokens[:, begin : begin + PREFILL_TILE]
+        places = torch.arange(begin, begin + tile.shape[1], device=tokens.device).expand_as(tile)
+        visible = torch.arange(begin + tile.shape[1], device=tokens.device) <= places.unsqueeze(-1)
+        yield tile, places, places, visible
 
 
 class PassInputs(NamedTuple):

@@ -19,6 +19,7 @@ from cosmos_adapter.transformer.attention import (
     Linear,
     PassInputs,
     RMSNorm,
+    tiles,
 )
 from cosmos_adapter.transformer.rope import PositionTables
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
@@ -35,8 +36,6 @@ from vidjacobi.invariance import (
     stacked,
 )
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
-
-PREFILL_TILE = 128  # positions of a context that are fed at a time
 
 
 def initialise(network: nn.Module, std: float = 0.02, seed: int = 0) -> None:
@@ -125,14 +124,15 @@ class CosmosTransformer(nn.Module):
         self.output = Linear(spec.dim, spec.vocab_size)
         self.shape = PLAIN
 
-    def settle(self, device: torch.device) -> PassShape:
+    def settle(self, device: torch.device, beside: Sequence[Linear] = ()) -> PassShape:
         """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
 
+        ``beside``: projections of the same passes that are not the network's own.
         Where none is found passes are not padded. Where there are no numbers they are padded as processors usually
         need it.
         """
         weight = self.tok_embeddings.weight
-        spec, linears = self.spec, [part for part in self.modules() if isinstance(part, Linear)]
+        spec, linears = self.spec, [*beside, *(part for part in self.modules() if isinstance(part, Linear))]
         products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
         sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
         # on the meta device, or in the mode of fake tensors, which says another device
@@ -159,7 +159,8 @@ class CosmosTransformer(nn.Module):
         entries = None if context is None else self.context_entries(context)
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         seen = None if context_mask is None else context_mask[:, None, None]
-        return self.head(self._run(tokens, self._pass_inputs(positions, context_mask=seen), None, entries))
+        h, shared = self.tok_embeddings(tokens), self._pass_inputs(positions, context_mask=seen)
+        return self.head(self._through(h, shared, None, entries))
 
     def prefill(
         self,
@@ -172,14 +173,7 @@ class CosmosTransformer(nn.Module):
         Windows one after the other: the entries are those that passes of any other width would have written.
         Raises InvalidArgument where the model cross-attends to a text and ``entries`` is None.
         """
-        tiles = []
-        for begin in range(0, tokens.shape[1], PREFILL_TILE):
-            tile = tokens[:, begin : begin + PREFILL_TILE]
-            end = begin + tile.shape[1]
-            places = torch.arange(begin, end, device=tokens.device).expand_as(tile)
-            visible = torch.arange(end, device=tokens.device) <= places.unsqueeze(-1)
-            tiles.append(self.window(tile, places, places, visible, cache, entries=entries))
-        return torch.cat(tiles, 1)
+        return torch.cat([self.window(*tile, cache, entries=entries) for tile in tiles(tokens)], 1)
 
     def window(
         self,
@@ -197,12 +191,32 @@ class CosmosTransformer(nn.Module):
         out, and each input's own entry is merged in last: a position has the same numbers in any pass.
         """
         b, n = tokens.shape
-        more, length = self.shape.padding(b, n), self.shape.length(visible.shape[-1])
-        mask = self._mask_of_others(visible, slots, n + more, length)
-        if more:
-            tokens, positions = F.pad(tokens, (0, more)), F.pad(positions, (0, more))
+        if more := self.shape.padding(b, n):
+            tokens = F.pad(tokens, (0, more))
+        h = self.tok_embeddings(tokens)
+        return self.window_of(h, positions, slots, visible, cache, entries=entries)
+
+    def window_of(
+        self,
+        h: Float[Tensor, "b m c"],
+        positions: Positions,
+        slots: Slots,
+        visible: Visible,
+        cache: tuple[LayerCache, ...],
+        *,
+        entries: tuple[ContextEntry | None, ...] | None = None,
+    ) -> Hidden:
+        """``window`` of inputs that are embedded already, with padding behind them as ``shape`` wants it."""
+        n, rows, length = positions.shape[1], h.shape[1], self.shape.length(visible.shape[-1])
+        mask = self._mask_of_others(visible, slots, rows, length)
+        if rows > n:
+            positions = F.pad(positions, (0, rows - n))
         shared = self._pass_inputs(positions, slots=slots, mask=mask)
-        return self._run(tokens, shared, cache, entries)[:, :n]
+        return self._through(h, shared, cache, entries)[:, :n]
+
+    def whole(self, h: Hidden, positions: Positions) -> Hidden:
+        """Hidden states of whole sequences that are embedded already; every input sees itself and all before it."""
+        return self._through(h, self._pass_inputs(positions), None, None)
 
     def hidden(
         self,
@@ -215,7 +229,7 @@ class CosmosTransformer(nn.Module):
 
         Raises InvalidArgument where the model cross-attends to a text and ``entries`` is None.
         """
-        return self._run(tokens, self._pass_inputs(positions), stores, entries)
+        return self._through(self.tok_embeddings(tokens), self._pass_inputs(positions), stores, entries)
 
     def head(self, hidden: Hidden) -> Logits:
         """Logits of the hidden states of the last layer."""
@@ -271,16 +285,15 @@ class CosmosTransformer(nn.Module):
         clips = None if slots is None else torch.arange(slots.shape[0], device=slots.device).unsqueeze(1)
         return PassInputs(*rows, clips, slots, mask, context_mask)
 
-    def _run(
+    def _through(
         self,
-        tokens: Tokens,
+        h: Hidden,
         shared: PassInputs,
         cache: Sequence[LayerCache | EntryStore] | None,
         entries: tuple[ContextEntry | None, ...] | None,
     ) -> Hidden:
         if self.spec.insert_cross_attn and entries is None:
             raise InvalidArgument("this model cross-attends to a text context: give one (see with_context)")
-        h = self.tok_embeddings(tokens)
         for index, layer in enumerate(self.layers):
             layer_cache = None if cache is None else cache[index]
             h = layer(h, shared, layer_cache, None if entries is None else entries[index])

@@ -1,4 +1,4 @@
-"""The command of this package: one stage of making and judging nano or micro.
+"""The command of this package: one stage of making and judging nano, micro or nano-pusht.
 
 python scripts/nano STAGE ...          from anywhere, by path
 python -m scripts.nano STAGE ...       from the root of the checkout
@@ -26,6 +26,15 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "clip-statistics": ("judge.clip_statistics", "how textured and restless clips are, rendered or real"),
     "judge-tokenizer": ("judge.judge_tokenizer", "PSNR, SSIM and FVD of a tokenizer"),
     "judge-transformer": ("judge.judge_transformer", "held-out loss of a transformer"),
+    # in the order of `make nano-pusht`
+    "pusht-data": ("pusht.record_pushes", "episodes of Push-T in the true simulator"),
+    "pusht-dataset": ("pusht.push_dataset", "held-out episodes as a LeRobot dataset"),
+    "pusht-tokenizer": ("pusht.train_patches", "nano-pusht's tokenizer"),
+    "pusht-encode": ("pusht.encode_pushes", "episodes to tokens; pusht-transformer does so itself"),
+    "pusht-transformer": ("pusht.train_push_world", "nano-pusht's transformer, which follows actions"),
+    "pusht-export": ("pusht.export_pusht", "the trained model as it ships"),
+    "judge-pusht": ("pusht.judge_pushes", "poses and FVD of its rollouts with given actions"),
+    "judge-pusht-policies": ("pusht.judge_push_policies", "policies ranked in it and in the simulator"),
 }
 
 

@@ -13,12 +13,17 @@ from scripts.nano.__main__ import STAGES, main
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scripts" / "nano"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = ("render", "train", "judge")  # a module imports from its own folder and from those before it
+LAYERS = (
+    "render",
+    "train",
+    "judge",
+    "pusht",
+)  # a module imports from its own folder and from those before it
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_imports_point_down(path: Path) -> None:
-    """judge -> train -> render -> vidjacobi, by whole names."""
+    """pusht -> judge -> train -> render -> vidjacobi, by whole names."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path.name}: relative imports hide the layer; write the whole name"

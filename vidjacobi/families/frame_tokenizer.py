@@ -1,8 +1,11 @@
 """An image tokenizer that codes each frame of a clip alone, as a ``vidjacobi.models.tokenizer.VideoTokenizer``."""
 
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from cosmos_adapter.checkpoint import field_values, load_strict, without_weights
 from vidjacobi.errors import BadCheckpoint, InvalidArgument, number_of
@@ -12,6 +15,30 @@ from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import GridTokens, Pixels
 
 FRAMES = 16  # that are in memory at once
+
+
+@runtime_checkable
+class FrameNetwork(Protocol):
+    """What a frame tokenizer asks of an image tokenizer, which is a module.
+
+    Attributes:
+        stride: pixels of a cell's side.
+        codes: how many there are.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def codes(self) -> int: ...
+
+    def codes_of(self, pixels: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b h w"]:
+        """The code of each cell of pixels in [-1, 1]."""
+        ...
+
+    def pixels_of(self, codes: Int[Tensor, "b h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Pixels, not clamped."""
+        ...
 
 
 class FrameTokenizer:
@@ -27,10 +54,12 @@ class FrameTokenizer:
 
     stride_t = 1
 
-    def __init__(self, network: VqNetwork, frame_size: tuple[int, int], max_frames: int) -> None:
-        if any(side < 1 or side % network.spec.stride for side in frame_size):
-            raise InvalidArgument(f"frames of {frame_size} are no multiples of {network.spec.stride} pixels")
-        self.network, self.frame_size, self.max_frames = network.eval(), frame_size, max_frames
+    def __init__(self, network: FrameNetwork, frame_size: tuple[int, int], max_frames: int) -> None:
+        if any(side < 1 or side % network.stride for side in frame_size):
+            raise InvalidArgument(f"frames of {frame_size} are no multiples of {network.stride} pixels")
+        assert isinstance(network, nn.Module)
+        self.module, self.network = network.eval(), network
+        self.frame_size, self.max_frames = frame_size, max_frames
 
     @torch.no_grad()
     def encode(self, pixels: Pixels) -> GridTokens:
@@ -39,7 +68,7 @@ class FrameTokenizer:
             raise InvalidArgument(
                 f"frames are {tuple(pixels.shape[3:])}, this tokenizer reads {self.frame_size}"
             )
-        own = self.network.quantize.embedding.weight
+        own = next(self.module.parameters())
         frames = pixels.transpose(1, 2).flatten(0, 1).to(own.device, own.dtype)
         codes = torch.cat([self.network.codes_of(part) for part in frames.split(FRAMES)])
         return codes.unflatten(0, (pixels.shape[0], pixels.shape[2]))
@@ -47,12 +76,12 @@ class FrameTokenizer:
     @torch.no_grad()
     def to_frames(self, tokens: GridTokens) -> Pixels:
         """Codes ``[b T h w]`` to pixels ``[b 3 T H W]`` in [0, 1]. Raises InvalidArgument for a code that is none."""
-        count = self.network.spec.num_vq_embeddings
+        count = self.network.codes
         if int(tokens.min()) < 0 or int(tokens.max()) >= count:
             raise InvalidArgument(
                 f"codes {int(tokens.min())}..{int(tokens.max())} are not among the {count} there are"
             )
-        frames = tokens.flatten(0, 1).to(self.network.quantize.embedding.weight.device)
+        frames = tokens.flatten(0, 1).to(next(self.module.parameters()).device)
         made = torch.cat([self.network.pixels_of(part) for part in frames.split(FRAMES)])
         pixels = (made.float() * 0.5 + 0.5).clamp(0, 1)
         return pixels.unflatten(0, tuple(tokens.shape[:2])).transpose(1, 2)

@@ -25,6 +25,7 @@ FAMILIES = {
     "janus": "vidjacobi.families.janus:load",
     "llamagen": "vidjacobi.families.llamagen:load",
     "mineworld": "vidjacobi.families.mineworld:load",
+    "pusht": "vidjacobi.families.pusht:load",
     "simplear": "vidjacobi.families.simplear:load",
 }
 # of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk

@@ -200,6 +200,7 @@ class VqNetwork(nn.Module):
     def __init__(self, spec: VqSpec) -> None:
         super().__init__()
         self.spec, width = spec, spec.width
+        self.stride, self.codes = spec.stride, spec.num_vq_embeddings
         self.encoder, self.decoder = Side(spec, up=False), Side(spec, up=True)
         self.quantize = Codebook(spec.num_vq_embeddings, width)
         self.quant_conv = nn.Conv2d(spec.latent_channels, width, 1)

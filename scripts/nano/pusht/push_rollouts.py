@@ -1,0 +1,70 @@
+"""Long rollouts of a model with given actions: in chunks, each behind the last frames of the one before."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+import vidjacobi
+from scripts.nano.pusht.pusht_sizes import CONTEXT
+from vidjacobi.families.pusht import SAMPLING, PushT
+from vidjacobi.models.codec import tokens_to_frames
+
+
+class PushRollouts:
+    """Clips that are continued frame by frame; one noise for each (clip, frame), so chunks may be of any length.
+
+    Args:
+        tokens: of the context ``[b f p]``, two frames or more.
+        actions: that led to the context's frames ``[b f-1 k]``.
+        clips: their names; what is drawn depends on them and the seed alone.
+    """
+
+    def __init__(
+        self,
+        family: PushT,
+        tokens: Int[Tensor, "b f p"],
+        actions: Float[Tensor, "b g k"],
+        clips: Sequence[str],
+        decoder: str = "pathwise",
+        seed: int = 0,
+    ) -> None:
+        self.family, self.tokens, self.actions, self.clips = family, tokens, actions, list(clips)
+        self.decoder, self.seed, self.passes, self.frames_made = decoder, seed, 0, 0
+
+    def advance(self, actions: Float[Tensor, "b g k"]) -> Int[Tensor, "b g p"]:
+        """Decode as many frames as there are actions; their tokens."""
+        most, made = self.family.network.grid.t - CONTEXT, []
+        for part in actions.split(most, 1):
+            made.append(self._chunk(part))
+        return torch.cat(made, 1)
+
+    def _chunk(self, actions: Float[Tensor, "b g k"]) -> Int[Tensor, "b g p"]:
+        context, told = (
+            self.tokens[:, -CONTEXT:],
+            self.actions[:, max(0, self.actions.shape[1] - CONTEXT + 1) :],
+        )
+        model = self.family.world(torch.cat([told, actions], 1))
+        new = actions.shape[1] * context.shape[2]
+        names = [f"{clip}/{self.frames_made}" for clip in self.clips]
+        sampling = vidjacobi.SamplingParams(SAMPLING.temperature, SAMPLING.top_p, seed=self.seed)
+        window = None if self.decoder == "ar" else context.shape[2]
+        found = vidjacobi.decode(
+            model, context.flatten(1), new, self.decoder, window, sampling, clip_ids=names
+        )
+        self.passes += int(found.stats.nfe)
+        self.frames_made += actions.shape[1]
+        tokens = found.tokens.unflatten(1, (actions.shape[1], -1))
+        self.tokens = torch.cat([self.tokens, tokens], 1)
+        self.actions = torch.cat([self.actions, actions], 1)
+        return tokens
+
+
+@torch.no_grad()
+def shown(family: PushT, tokens: Int[Tensor, "b f p"]) -> UInt8[np.ndarray, "b f s s 3"]:
+    """The pictures of tokens."""
+    grid = family.network.grid
+    clips = tokens.unflatten(2, (grid.h, grid.w))
+    return np.stack([tokens_to_frames(clip, family.tokenizer).numpy() for clip in clips])
