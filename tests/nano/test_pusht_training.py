@@ -40,7 +40,7 @@ SPEC = PushTSpec(
     near_width=4,
 )
 needs_simulator = pytest.mark.skipif(
-    importlib.util.find_spec("gym_pusht") is None, reason="the extra vidjacobi[pusht] is not installed"
+    importlib.util.find_spec("gym_pusht") is None, reason="the extra pusht is not installed"
 )
 
 

@@ -4,7 +4,7 @@ Policies see frames alone (poses are read off them) and act alike in both worlds
 each action held for the two steps that a frame stands for. Prints the mean over the starts of the largest coverage
 read off the frames, Spearman's rank correlation of the two worlds with its bootstrap interval over the starts, and
 its ceiling: two disjoint halves of the true episodes. Two worlds that are broken on purpose stand beside: frozen, and
-with the actions of another start. Needs ``vidjacobi[pusht]``.
+with the actions of another start. Needs the extra ``pusht``.
 
     python scripts/nano judge-pusht-policies                     # 7 policies, 30 starts, 24 frames: about 20 minutes
 """

@@ -1,6 +1,6 @@
 """Held-out episodes of Push-T as a LeRobot v3.0 dataset: frame, state and action of every step, 10 a second.
 
-Pictures are PNG in the table: in a video half of the colour would be lost. Needs ``vidjacobi[pusht]``.
+Pictures are PNG in the table: in a video half of the colour would be lost. Needs the extra ``pusht``.
 
     python scripts/nano pusht-dataset --episodes 64              # into runs/nano-pusht/lerobot
     vidjacobi batch runs/nano-pusht/lerobot --stride 2 --model ... --out futures

@@ -1,7 +1,7 @@
 """Record episodes of Push-T: shards of uint8 ``[n 41 64 64 3]`` and the actions and states beside them.
 
 A frame of a shard is two steps of the simulator. Train seeds start at 0, held-out seeds at 1,000,000. Shards already
-there are kept: a stopped run resumes, and a later call with a higher count adds episodes. Needs ``vidjacobi[pusht]``.
+there are kept: a stopped run resumes, and a later call with a higher count adds episodes. Needs the extra ``pusht``.
 
     python scripts/nano pusht-data                           # 4,096 + 256 episodes, 2 GB
 """

@@ -1,4 +1,4 @@
-"""The true Push-T of ``gym-pusht`` behind a few methods: set a state, step, draw. Needs ``vidjacobi[pusht]``."""
+"""The true Push-T of ``gym-pusht`` behind a few methods: set a state, step, draw. Needs the extra ``pusht``."""
 
 import os
 
@@ -25,7 +25,7 @@ class Simulator:
             from gym_pusht.envs import PushTEnv
         except ImportError as error:
             raise BadInput(
-                f'the true Push-T is not installed ({error}): pip install "vidjacobi[pusht]"'
+                f'the true Push-T is not installed ({error}): pip install -e ".[pusht]" in the checkout'
             ) from None
         self._env = PushTEnv(obs_type="state")
         self._env.reset(seed=0)
