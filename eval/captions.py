@@ -5,15 +5,19 @@ from typing import Any
 
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.errors import number_of
+from vidjacobi.eval.frame_metrics import MIRRORED, VALID
 from vidjacobi.eval.prediction import REFERENCES
 from vidjacobi.eval.results import Line
 from vidjacobi.eval.settings import EvalConfig
 
 METRICS = (
     "PSNR and SSIM: per frame in float64, means over frames and clips; frames that equal the ground truth are left "
-    "out of the mean PSNR and counted; SSIM with a Gaussian window (11x11, sigma 1.5) over the whole map, frames "
-    "mirrored at their borders"
+    "out of the mean PSNR and counted; SSIM with a Gaussian window (11x11, sigma 1.5) over "
 )
+BORDERS = {
+    MIRRORED: "the whole map, frames mirrored at their borders",
+    VALID: "the map without 5 pixels at each border",
+}
 
 
 def setting(config: EvalConfig, clips: int) -> str:
@@ -37,10 +41,10 @@ def conventions(config: EvalConfig, measured: Mapping[str, Any], label: str, dev
         "x fewer, x faster: AR's passes and seconds divided by the decoder's, geometric means over clips.",
         f"{label}: {protocol['features']} features of {protocol['frames']} {protocol['frames_shown']}, resize "
         f"{str(protocol.get('resize', 'none')).split(':')[0]}, weights sha256 {protocol['weights_sha256'][:12]}, "
-        f"covariances with ddof {protocol['covariance_ddof']}; it depends on the number of clips.",
+        f"{_formula(protocol)}; it depends on the number of clips.",
         f"{label} - AR's: difference over the same clips, with a paired bootstrap of {config.draws} draws (interval: "
         "1.96 standard deviations to either side). The other intervals are Student's t over clips; all are 95 %.",
-        f"{METRICS}.",
+        f"{METRICS}{BORDERS[config.ssim_borders]}.",
     ]
     if floor:
         found.append(
@@ -48,6 +52,13 @@ def conventions(config: EvalConfig, measured: Mapping[str, Any], label: str, dev
             f"({number_of(floor['clips_per_half'], 'clip')} each) of the real clips."
         )
     return found
+
+
+def _formula(protocol: Mapping[str, Any]) -> str:
+    """How the distance of the features is computed."""
+    if "kernel" in protocol:
+        return f"MMD with the kernel {protocol['kernel']}"
+    return f"covariances with ddof {protocol['covariance_ddof']}"
 
 
 def references() -> str:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vidjacobi.bench.duration import Guess, Pace, about
 from vidjacobi.datasets.contract import Episode
-from vidjacobi.eval.fvd import paired_difference
+from vidjacobi.eval.fvd import formula_of, paired_difference
 from vidjacobi.eval.measure import Measurer, compare
 from vidjacobi.eval.prediction import as_the_model_sees
 from vidjacobi.eval.quality import ROWS, read
@@ -66,7 +66,10 @@ def forecast(measurer: Measurer, clips: tuple[Episode, ...], decoding: Guess) ->
     # the ground truth of every clip has features too, which take most of the time
     left = max(0, (len(measurer.names) + 1) * len(clips) - done)
     sets = torch.randn(3, len(clips), feature.shape[1], generator=torch.Generator().manual_seed(0))
-    few, many = (timed(partial(paired_difference, sets[0], sets[1], sets[2], draws))[0] for draws in DRAWS)
+    difference = partial(
+        paired_difference, sets[0], sets[1], sets[2], kind=formula_of(measurer.extractor.protocol)
+    )
+    few, many = (timed(partial(difference, draws=draws))[0] for draws in DRAWS)
     draw = max(0.0, many - few) / (DRAWS[1] - DRAWS[0])
     return Forecast(decoding, each * left, draw * config.draws * len(measurer.names))
 

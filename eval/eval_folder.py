@@ -13,6 +13,7 @@ from vidjacobi.config.settings import differences
 from vidjacobi.errors import BadInput
 from vidjacobi.eval.clip_choice import Chosen, keep
 from vidjacobi.eval.duration import followed
+from vidjacobi.eval.frame_metrics import MIRRORED
 from vidjacobi.eval.prediction import encode
 from vidjacobi.eval.settings import EvalConfig
 from vidjacobi.models.protocol import VideoModel
@@ -44,7 +45,8 @@ def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
     def compare(before: dict[str, Any]) -> list[str]:
         made.update(made_with(config, before.get("made_with")))
         return [
-            *differences(config.settings(), before),
+            # folders of before there was a choice have the borders that were the only ones
+            *differences(config.settings(), {"ssim_borders": MIRRORED, **before}),
             *changes(made, before.get("made_with"), config.other_versions),
         ]
 

@@ -1,7 +1,7 @@
 """From frames to features, with a fixed network and a fixed way to show it the frames. Every report names both.
 
 Only "i3d" gives FVD. Distances of other networks have the name of the network in every output, because their values
-cannot be compared with any published FVD.
+cannot be compared with any published FVD or JEDi.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
-from vidjacobi.eval import i3d, i3d_weights
+from vidjacobi.eval import i3d, i3d_weights, vjepa2
 from vidjacobi.eval.pytorchvideo_nets import load_network
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
@@ -29,6 +29,22 @@ Square = Float[Tensor, "1 c s s"]
 Pixels = Float[Tensor, "c T s s"]  # s: the side of the network's input
 
 
+class Loaded(NamedTuple):
+    """A network with its weights.
+
+    Attributes:
+        network: from pixels [b c T s s] to features [b f].
+        facts: what the protocol says of it, the hash of its weights among them.
+        side: of its square input in pixels, where the weights decide it.
+        group: it takes frames in groups of so many.
+    """
+
+    network: nn.Module
+    facts: dict[str, Any]
+    side: int | None = None
+    group: int = 1
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """An entry of FEATURES: a network, and what it expects to see.
@@ -36,15 +52,15 @@ class FeatureSet:
     Attributes:
         label: name of the distance in every output.
         source: what the network is.
-        load: from the weights that the user named, or None, to (network, facts about its weights).
-        side: side of its square input in pixels.
+        load: from the weights that the user named, or None, to the network.
+        side: side of its square input in pixels, unless the weights decide it.
         least_frames: fewest frames that its poolings leave something of.
         mean, std: the network sees (value / 255 - mean) / std.
     """
 
     label: str
     source: str
-    load: Callable[[Path | None], tuple[nn.Module, dict[str, Any]]]
+    load: Callable[[Path | None], Loaded]
     side: int
     least_frames: int
     mean: float = 0.45
@@ -75,6 +91,20 @@ class Extractor:
         text = json.dumps(self.protocol, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def check_frames(self, count: int) -> None:
+        """Raise BadInput where clips of so many frames are none that the network takes."""
+        least, group = self.protocol["least_frames"], self.protocol.get("frames_in_groups_of", 1)
+        if count < least:
+            raise BadInput(
+                f"{self.label} needs clips of at least {number_of(least, 'frame')}, and these have {count}"
+            )
+        if count % group:
+            # its first convolution would leave the last frames out without a word
+            raise BadInput(
+                f"{self.label} takes frames in groups of {group}, and these clips have {count}: show "
+                f"{count - count % group}"
+            )
+
     @torch.no_grad()
     def __call__(self, frames: Clips) -> Float[Tensor, "b f"]:
         """Features (float32, on the CPU) of uint8 RGB clips, computed one by one, so that batches have no influence.
@@ -85,11 +115,7 @@ class Extractor:
             raise InvalidArgument(
                 f"clips must be uint8 [b T H W 3] and not empty, got {frames.dtype} {list(frames.shape)}"
             )
-        least = self.protocol["least_frames"]
-        if frames.shape[1] < least:
-            raise BadInput(
-                f"{self.label} needs clips of at least {number_of(least, 'frame')}, and these have {frames.shape[1]}"
-            )
+        self.check_frames(frames.shape[1])
         # TF32 convolutions would make the features of a GPU differ from those of a CPU in the third digit.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features = [self.network(self.prepare(clip.to(self.device))[None])[0].cpu() for clip in frames]
@@ -108,24 +134,25 @@ def load_extractor(
     """
     features = lookup("feature set", name, FEATURES)
     rule = lookup("resize rule", resize, RESIZES)
-    network, facts = features.load(weights)
+    network, facts, side, group = features.load(weights)
+    side = side or features.side
     # the range of what the network sees, from black to white: [-1, 1] for FVD
     low, high = ((value - features.mean) / features.std for value in (0.0, 1.0))
     protocol = {
         "distance": features.label,
         "features": name,
         "network": features.source,
-        **facts,
         "feature": f"{i3d.CLASSES} Kinetics logits before the softmax, averaged over time",
-        "resize": f"{resize}: {rule.text.format(side=features.side)}",
+        **facts,
+        "resize": f"{resize}: {rule.text.format(side=side)}",
         "range": f"[{low:.4g}, {high:.4g}]",
         "least_frames": features.least_frames,
         "dtype": "float32",
-    }
+    } | ({"frames_in_groups_of": group} if group > 1 else {})
 
     # Frame by frame, so that the float copy of a large clip is never in memory as a whole.
     def prepare(frames: Frames) -> Pixels:
-        pictures = [rule.apply(frame.permute(2, 0, 1)[None].float(), features.side)[0] for frame in frames]
+        pictures = [rule.apply(frame.permute(2, 0, 1)[None].float(), side)[0] for frame in frames]
         return (torch.stack(pictures, 1) / 255.0 - features.mean) / features.std
 
     chosen = torch.device(device)
@@ -171,17 +198,21 @@ RESIZES: dict[str, Resize] = {
 }
 
 
-def _load_i3d(weights: Path | None) -> tuple[nn.Module, dict[str, Any]]:
+def _load_i3d(weights: Path | None) -> Loaded:
     found = i3d_weights.load(weights)
     facts = {"weights": found.format, "weights_sha256": found.sha256, "bn_eps": found.bn_eps}
-    return found.network, facts
+    return Loaded(found.network, facts)
+
+
+def _load_vjepa2(weights: Path | None) -> Loaded:
+    return Loaded(*vjepa2.load_network(weights))
 
 
 # Distances of these networks are called FVD-pv_NAME, so that nobody takes them for FVD.
 def _pytorchvideo(name: str, side: int, least_frames: int) -> FeatureSet:
-    def load(weights: Path | None) -> tuple[nn.Module, dict[str, Any]]:
+    def load(weights: Path | None) -> Loaded:
         network, sha256 = load_network(name, weights)
-        return network, {"weights": "pytorchvideo", "weights_sha256": sha256}
+        return Loaded(network, {"weights": "pytorchvideo", "weights_sha256": sha256})
 
     return FeatureSet(f"FVD-pv_{name}", f"pytorchvideo {name}, all frames", load, side, least_frames)
 
@@ -196,6 +227,10 @@ FEATURES: dict[str, FeatureSet] = {
         i3d.LEAST_FRAMES,
         mean=0.5,
         std=0.5,
+    ),
+    # a folder of transformers; side and fewest frames are those of its configuration
+    "vjepa2": FeatureSet(
+        "MMD-vjepa2", "V-JEPA 2 of transformers, all frames", _load_vjepa2, 256, 2, mean=0.0, std=1.0
     ),
     "pv_i3d_r50": _pytorchvideo("i3d_r50", 224, 8),
     "pv_slow_r50": _pytorchvideo("slow_r50", 224, 8),

@@ -12,6 +12,7 @@ from vidjacobi.errors import BadInput, number_of
 from vidjacobi.eval import feature_cache
 from vidjacobi.eval import frame_metrics as per_frame
 from vidjacobi.eval.features import Extractor
+from vidjacobi.eval.frame_metrics import MIRRORED
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
 from vidjacobi.registry import lookup
@@ -39,6 +40,7 @@ class Options:
         per_frame: whether PSNR and SSIM of each clip against its real one are measured too.
         draws, seed: number of draws of the bootstrap, and the seed of bootstrap and floor.
         reader: of videos, an entry of ``vidjacobi.video.records.READERS``; all read the same frames.
+        ssim_borders: entry of ``vidjacobi.eval.frame_metrics.SSIM_BORDERS``.
     """
 
     start: int = 0
@@ -48,6 +50,7 @@ class Options:
     draws: int = 1000
     seed: int = 0
     reader: str = DEFAULT
+    ssim_borders: str = MIRRORED
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,13 @@ def measure(
 
     ``observe(clips done, clips in all)`` is called after each pair. Raises BadInput where the folders share no clip
     or a single one, and where clips are too short, unreadable or of different sizes; InvalidArgument for an unknown
-    reader.
+    reader or kind of borders.
     """
     options = options or Options()
     lookup("reader", options.reader, READERS)
+    lookup("kind of borders", options.ssim_borders, per_frame.SSIM_BORDERS)
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
+    extractor.check_frames(pairs[0].generated.count)
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
     scores: list[MeanScores] = []
     for done, pair in enumerate(pairs, 1):
@@ -119,7 +124,7 @@ def measure(
     made = record(
         *(first, second, extractor.protocol, Shown(count, which)), draws=options.draws, seed=options.seed
     )
-    made["per_frame"] = mean_scores(scores) if scores else None
+    made["per_frame"] = mean_scores(scores, options.ssim_borders) if scores else None
     return {**made, "generated": str(generated), "real": str(real), "notes": notes}
 
 
@@ -140,21 +145,21 @@ def measure_pair(
         check_finite(found[None], side.clip.source)
         features.append(found)
         remarks += [f"{side.clip.source}: {note}" for note in side.clip.notes]
-    scores = compare(readers[0](), readers[1]()) if options.per_frame else None
+    scores = compare(readers[0](), readers[1](), options.ssim_borders) if options.per_frame else None
     return (features[0], features[1]), scores, remarks
 
 
-def compare(frames: Frames, truth: Frames) -> MeanScores:
+def compare(frames: Frames, truth: Frames, ssim_borders: str = MIRRORED) -> MeanScores:
     """The means over the frames of one pair."""
     # The PSNR of identical frames is infinite, so they are counted apart.
     psnr = per_frame.psnr(frames, truth)
     finite = psnr[psnr.isfinite()]
     mean = float(finite.mean()) if len(finite) else None
-    ssim = float(per_frame.ssim(frames, truth).mean())
+    ssim = float(per_frame.ssim(frames, truth, ssim_borders).mean())
     return MeanScores(mean, ssim, len(psnr) - len(finite), len(psnr))
 
 
-def mean_scores(scores: list[MeanScores]) -> dict[str, Any]:
+def mean_scores(scores: list[MeanScores], ssim_borders: str = MIRRORED) -> dict[str, Any]:
     """The means over all frames of all pairs, with the conventions of both numbers."""
     # Each pair counts as many times as it has frames in the mean.
     psnr = [(score.psnr, score.frames - score.identical_frames) for score in scores if score.psnr is not None]
@@ -163,7 +168,9 @@ def mean_scores(scores: list[MeanScores]) -> dict[str, Any]:
         sum(getattr(score, name) for score in scores) for name in ("identical_frames", "frames")
     )
     mean = MeanScores(_weighted(psnr) if psnr else None, _weighted(ssim), identical, frames)
-    return {**asdict(mean), "conventions": {name: per_frame.CONVENTIONS[name] for name in ("psnr", "ssim")}}
+    said = per_frame.conventions(ssim_borders)
+    named = {name: said[name] for name in ("psnr", "ssim")}
+    return {**asdict(mean), "ssim_borders": ssim_borders, "conventions": named}
 
 
 def _weighted(values: list[tuple[float, int]]) -> float:

@@ -23,14 +23,31 @@ Picture = Float[Tensor, "1 3 H W"]  # 0-255, float64
 Others = UInt8[Tensor, "S h w k"]
 TRUNKS: dict[str, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 SSIM_WINDOW = 11  # side of the Gaussian window in pixels
-# metric -> how it is computed, as results.json, tables and LaTeX captions say it
+MIRRORED, VALID = "mirrored", "valid"
+# which part of SSIM's map is averaged -> (pixels left out at each border, how it is said)
+SSIM_BORDERS: dict[str, tuple[int, str]] = {
+    MIRRORED: (
+        0,
+        "the whole map, for which frames are mirrored at their borders (not the map cropped by 5 pixels)",
+    ),
+    VALID: (
+        SSIM_WINDOW // 2,
+        "the map without 5 pixels at each border, where the window would reach over it",
+    ),
+}
+# metric -> how it is computed; what is said of SSIM's borders belongs behind it
 CONVENTIONS = {
     "psnr": "float64, RGB 0 to 255, over all pixels of a frame; means are over frames in dB, and frames that equal "
     "the ground truth (infinite PSNR) are left out of them and counted",
     "ssim": "float64, RGB 0 to 255, Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03, population covariances; "
-    "the mean of the whole map, for which frames are mirrored at their borders (not the map cropped by 5 pixels)",
+    "the mean of ",
     "lpips": "AlexNet trunk, float32, RGB scaled to -1 to 1",
 }
+
+
+def conventions(borders: str = MIRRORED) -> dict[str, str]:
+    """Metric -> how it is computed, as results.json, tables and LaTeX captions say it."""
+    return {**CONVENTIONS, "ssim": CONVENTIONS["ssim"] + lookup("kind of borders", borders, SSIM_BORDERS)[1]}
 
 
 def psnr(frames: Frames, truth: Others) -> PerFrame:
@@ -43,22 +60,24 @@ def psnr(frames: Frames, truth: Others) -> PerFrame:
     return 10 * torch.log10(255.0**2 / torch.stack(squares))
 
 
-def ssim(frames: Frames, truth: Others) -> PerFrame:
+def ssim(frames: Frames, truth: Others, borders: str = MIRRORED) -> PerFrame:
     """Structural similarity of each frame (Wang et al. 2004), float64, at most 1, and 1 where it equals the truth.
 
     Convention: Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03, population covariances, each channel by
-    itself; the mean over the whole map, for which frames are mirrored at their borders. The original code and
-    scikit-image average the map without its outer 5 pixels instead, which gives slightly other values. Raises
-    BadInput for frames that are smaller than the window, and where the two clips do not belong together.
+    itself. ``borders``: "mirrored" averages the whole map, for which frames are mirrored at their borders, as
+    torchmetrics does; "valid" leaves 5 pixels out at each border, as the original code, piqa, pytorch-msssim and the
+    evaluations of iVideoGPT and StyleGAN-V's descendants do. Raises BadInput for frames that are smaller than the
+    window, and where the two clips do not belong together; InvalidArgument for other borders.
     """
+    crop, _ = lookup("kind of borders", borders, SSIM_BORDERS)
     if min(frames.shape[1:3]) < SSIM_WINDOW:
         raise BadInput(f"SSIM looks at {SSIM_WINDOW}x{SSIM_WINDOW} pixels, and frames are {_size(frames)}")
-    scores = [_ssim(a, b) for a, b in _pairs(frames, truth)]
+    scores = [_ssim(a, b, crop) for a, b in _pairs(frames, truth)]
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def _ssim(a: Picture, b: Picture) -> float:
-    """The structural similarity of two frames."""
+def _ssim(a: Picture, b: Picture, crop: int) -> float:
+    """The structural similarity of two frames, of the map without ``crop`` pixels at each border."""
     # SciPy's filter takes one axis after the other: 30 times as fast as a convolution in float64 with the whole
     # window, as torchmetrics does it. 3.5 standard deviations are its 5 pixels to either side.
     from scipy.ndimage import gaussian_filter
@@ -73,7 +92,8 @@ def _ssim(a: Picture, b: Picture) -> float:
     variances = mean(x * x + y * y) - mx**2 - my**2
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     found = (2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (variances + c2))
-    return min(1.0, float(found.mean()))  # it may lie above by a rounding of float64
+    inside = found[crop : found.shape[0] - crop, crop : found.shape[1] - crop]
+    return min(1.0, float(inside.mean()))  # it may lie above by a rounding of float64
 
 
 def lpips(frames: Frames, truth: Others, trunk: str = "alex") -> PerFrame:

@@ -1,4 +1,4 @@
-"""FVD of arrays of features, and how far it can be trusted: floor, bootstrap and warnings.
+"""Distances of arrays of features, FVD first, and how far they can be trusted: floor, bootstrap and warnings.
 
 With a hundred clips, FVD is far above zero even for two samples of the same distribution (the bias falls like 1/n),
 so a value alone says little. Three things say more: the floor, which is the distance of two disjoint halves of the
@@ -6,6 +6,7 @@ real clips; the difference of two decoders against the same real clips, with its
 clips.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
-from vidjacobi.eval.frechet import frechet_distance, trace_root_of_factors
-from vidjacobi.eval.moments import DDOF, check_finite, moments_of
+from vidjacobi.eval.distance_kinds import DISTANCES, FRECHET
+from vidjacobi.eval.moments import check_finite
 
 Features = Float[Tensor, "n f"]
 Other = Float[Tensor, "m g"]  # of another set; a message says so if its shape does not fit
@@ -26,7 +27,6 @@ USUAL = 2048  # clips that most published values use
 SPLITS = 10  # random halves whose distances make the floor
 NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
 BIAS = "resampled sets hold fewer different clips, so this mean lies above the value and is no estimate of it"
-SQUARE_ROOT = "symmetric eigendecomposition in float64, negative eigenvalues cut off"
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class ConfidenceInterval(NamedTuple):
     high: float
 
 
-def distance(generated: Features, real: Other) -> Distance:
-    """The Frechet distance of two sets of features.
+def distance(generated: Features, real: Other, kind: str = FRECHET) -> Distance:
+    """The distance of two sets of features; ``kind``: entry of ``DISTANCES``.
 
     Raises BadInput for fewer than two clips in a set and for features that are not finite, InvalidArgument for
     features of different networks.
@@ -86,17 +86,16 @@ def distance(generated: Features, real: Other) -> Distance:
         )
     check_finite(generated, "generated")
     check_finite(real, "real")
-    value = frechet_distance(moments_of(generated), moments_of(real))
-    return Distance(value, len(generated), len(real), warnings_for(fewest))
+    value = DISTANCES[kind].value(generated, real)
+    return Distance(value, len(generated), len(real), warnings_for(fewest, kind))
 
 
-def warnings_for(clips: int) -> tuple[str, ...]:
+def warnings_for(clips: int, kind: str = FRECHET) -> tuple[str, ...]:
     """The warnings that belong to a distance of so many clips."""
     if clips < SINGULAR:
         return (
-            f"WARNING: only {number_of(clips, 'clip')}. Below {SINGULAR} the covariances are singular "
-            "and the distance is "
-            "biased upwards by far: compare it with its floor, and with values at the same clips only",
+            f"WARNING: only {number_of(clips, 'clip')}. Below {SINGULAR} {DISTANCES[kind].below}: compare it with "
+            "its floor, and with values at the same clips only",
         )
     if clips < USUAL:
         return (
@@ -106,7 +105,7 @@ def warnings_for(clips: int) -> tuple[str, ...]:
     return ()
 
 
-def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
+def floor(real: Features, seed: int = 0, splits: int = SPLITS, kind: str = FRECHET) -> Floor:
     """The mean and standard deviation of the distances over random splits of ``real`` into disjoint halves.
 
     Raises BadInput for fewer than four clips.
@@ -120,13 +119,13 @@ def floor(real: Features, seed: int = 0, splits: int = SPLITS) -> Floor:
     values = []
     for _ in range(splits):
         order = torch.randperm(len(real), generator=generator)
-        values.append(distance(real[order[:half]], real[order[half : 2 * half]]).value)
+        values.append(distance(real[order[:half]], real[order[half : 2 * half]], kind).value)
     found = torch.tensor(values, dtype=torch.float64)
     return Floor(float(found.mean()), float(found.std()), half, splits)
 
 
 def paired_difference(
-    a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0
+    a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0, kind: str = FRECHET
 ) -> ConfidenceInterval:
     """distance(a, real) - distance(b, real), with a 95 % interval from a paired bootstrap over clips.
 
@@ -140,35 +139,23 @@ def paired_difference(
             "a paired comparison needs the same clips in all three sets, and their features are "
             f"{list(a.shape)}, {list(b.shape)} and {list(real.shape)}"
         )
-    value = distance(a, real).value - distance(b, real).value
-    sets = [features.double() for features in (a, b, real)]
-    found = []
-    for counts in _draws(len(real), draws, seed):
-        of_a, of_b, of_real = (_resampled(features, counts) for features in sets)
-        found.append(_between(of_a, of_real) - _between(of_b, of_real))
+    value = distance(a, real, kind).value - distance(b, real, kind).value
+    resampled = DISTANCES[kind].resampled
+    of_a, of_b = (resampled(features.double(), real.double()) for features in (a, b))
+    found = [of_a(counts) - of_b(counts) for counts in _draws(len(real), draws, seed)]
     reach = NORMAL_95 * float(torch.stack(found).std())
     return ConfidenceInterval(value - reach, value, value + reach)
 
 
-def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0) -> Spread:
+def spread(generated: Features, real: Other, draws: int = 1000, seed: int = 0, kind: str = FRECHET) -> Spread:
     """The bootstrap over clips of one distance. Row i of both sets belongs to one clip. Raises BadInput."""
     if generated.shape != real.shape:
         raise BadInput(
             f"a paired bootstrap needs the same clips on both sides, not {len(generated)} and {len(real)}"
         )
-    sets = (generated.double(), real.double())
-    values = torch.stack(
-        [_between(*(_resampled(x, counts) for x in sets)) for counts in _draws(len(real), draws, seed)]
-    )
+    of_draw = DISTANCES[kind].resampled(generated.double(), real.double())
+    values = torch.stack([of_draw(counts) for counts in _draws(len(real), draws, seed)])
     return Spread(float(values.std()), float(values.mean()), draws)
-
-
-class _Sample(NamedTuple):
-    """A resampled set: its mean, and a factor of its scatter with a row for each different clip."""
-
-    mean: Float[Tensor, " f"]
-    factor: Float[Tensor, "m f"]
-    clips: int
 
 
 def _draws(clips: int, draws: int, seed: int) -> list[Int[Tensor, " n"]]:
@@ -181,31 +168,17 @@ def _draws(clips: int, draws: int, seed: int) -> list[Int[Tensor, " n"]]:
     return [torch.bincount(pick, minlength=clips) for pick in picks]
 
 
-def _resampled(features: Features, counts: Int[Tensor, " n"]) -> _Sample:
-    """The set in which clip i occurs ``counts[i]`` times."""
-    # A clip that occurs twice is one row times sqrt(2) instead of two rows: the factor keeps the same product
-    # factor^T factor with fewer rows, about 63 % of the clips.
-    kept = counts > 0
-    weights = counts[kept].to(features.dtype)
-    rows, total = features[kept], int(counts.sum())
-    mean = weights @ rows / total
-    return _Sample(mean, weights.sqrt()[:, None] * (rows - mean), total)
-
-
-def _between(a: _Sample, b: _Sample) -> Float[Tensor, ""]:
-    """The Frechet distance of two resampled sets, computed from their factors."""
-    # A covariance is factor^T factor / (clips - 1), so its trace is the sum of squares of the factor divided by that.
-    scale = a.clips - DDOF
-    traces = a.factor.square().sum() + b.factor.square().sum()
-    return (a.mean - b.mean).square().sum() + (traces - 2 * trace_root_of_factors(a.factor, b.factor)) / scale
-
-
 @dataclass(frozen=True)
 class Shown:
     """Which frames were compared: their number in each clip, and in words which ones."""
 
     frames: int
     which: str
+
+
+def formula_of(protocol: Mapping[str, Any]) -> str:
+    """The entry of ``DISTANCES`` that a feature network's protocol asks for; Frechet unless it says so."""
+    return str(protocol.get("formula", FRECHET))
 
 
 def record(
@@ -220,21 +193,21 @@ def record(
 
     The record holds the value, the floor (None below four clips), the spread, warnings and the whole protocol.
     """
-    found = distance(generated, real)
+    kind = formula_of(protocol)
+    found = distance(generated, real, kind)
     return {
         "metric": protocol["distance"],
         "value": found.value,
         "clips": found.real,
-        "floor": asdict(floor(real, seed)) if found.real >= 4 else None,
-        "bootstrap": asdict(spread(generated, real, draws, seed)),
+        "floor": asdict(floor(real, seed, kind=kind)) if found.real >= 4 else None,
+        "bootstrap": asdict(spread(generated, real, draws, seed, kind)),
         "warnings": list(found.warnings),
         "protocol": {
             **protocol,
             "frames": shown.frames,
             "frames_shown": shown.which,
             "clips": found.real,
-            "covariance_ddof": DDOF,
-            "square_root": SQUARE_ROOT,
+            **DISTANCES[kind].facts,
             "seed": seed,
         },
     }

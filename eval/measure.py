@@ -115,12 +115,14 @@ def measure_clip(
         prediction = cache(lambda name=name: measurer.predicted(name, index, source))
         found[name] = features(name, shown(prediction))
         if (*name, index) not in done:
-            rows.append(compare(name, index, prediction(), future))
+            rows.append(compare(name, index, prediction(), future, config.ssim_borders))
     QUALITIES.append(measurer.out / ROWS, rows)
     return found
 
 
-def compare(name: Name, clip: int, prediction: Frames, future: Frames) -> Quality:
+def compare(
+    name: Name, clip: int, prediction: Frames, future: Frames, ssim_borders: str = per_frame.MIRRORED
+) -> Quality:
     """The distances of every predicted frame from the ground truth."""
     lpips = None if per_frame.lpips_missing() else per_frame.lpips(prediction, future)
     # rounded to what a difference means; a PSNR that is infinite is None in JSON
@@ -131,6 +133,6 @@ def compare(name: Name, clip: int, prediction: Frames, future: Frames) -> Qualit
             round(value, 4) if isfinite(value) else None
             for value in per_frame.psnr(prediction, future).tolist()
         ],
-        [round(value, 5) for value in per_frame.ssim(prediction, future).tolist()],
+        [round(value, 5) for value in per_frame.ssim(prediction, future, ssim_borders).tolist()],
         None if lpips is None else [round(value, 5) for value in lpips.tolist()],
     )

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.table import Estimate, markdown
+from vidjacobi.eval.distance_kinds import FRECHET
 from vidjacobi.eval.fvd import distance, paired_difference
 from vidjacobi.eval.measure import TRUTH, Name
 from vidjacobi.eval.prediction import REFERENCES
@@ -38,8 +39,12 @@ def results(
     quality: Mapping[QualityKey, Quality],
     draws: int,
     seed: int,
+    formula: str = FRECHET,
 ) -> list[Line]:
-    """A line for each reference, then for AR, then for the decoders in the order of the bench."""
+    """A line for each reference, then for AR, then for the decoders in the order of the bench.
+
+    ``formula``: of the distance, an entry of ``vidjacobi.eval.distance_kinds.DISTANCES``.
+    """
     decodes = {(line["decoder"], line["window"]): line for line in bench_lines}
     names: list[Name] = [(name, 0) for name in REFERENCES] + list(decodes)
     found = []
@@ -50,18 +55,20 @@ def results(
         line |= {key: decodes[name][key] if name in decodes else None for key in FROM_BENCH}
         line |= {
             "guarantee": line["guarantee"] or "reference",
-            **distances(name, features, draws, seed),
+            **distances(name, features, draws, seed, formula),
             **averages(mine),
         }
         found.append(line)
     return found
 
 
-def distances(name: Name, features: Features, draws: int, seed: int) -> Line:
+def distances(name: Name, features: Features, draws: int, seed: int, formula: str = FRECHET) -> Line:
     """The distance from the ground truth, and how much it exceeds AR's, with a paired bootstrap interval."""
-    line: Line = {"fvd": distance(features[name], features[TRUTH]).value, "fvd_above_ar": None}
+    line: Line = {"fvd": distance(features[name], features[TRUTH], formula).value, "fvd_above_ar": None}
     if name != AT_AR:
-        low, middle, high = paired_difference(features[name], features[AT_AR], features[TRUTH], draws, seed)
+        low, middle, high = paired_difference(
+            features[name], features[AT_AR], features[TRUTH], draws, seed, formula
+        )
         line["fvd_above_ar"] = {"mean": middle, "low": low, "high": high}
     return line
 

@@ -30,8 +30,8 @@ from vidjacobi.eval.clip_choice import Chosen, choose
 from vidjacobi.eval.duration import followed, forecast
 from vidjacobi.eval.eval_folder import CONTEXTS, DECODES, Tell, encode_contexts, folder_of, open_out
 from vidjacobi.eval.features import Extractor, load_extractor
-from vidjacobi.eval.frame_metrics import CONVENTIONS, lpips_missing
-from vidjacobi.eval.fvd import Shown, record, warnings_for
+from vidjacobi.eval.frame_metrics import conventions, lpips_missing
+from vidjacobi.eval.fvd import Shown, formula_of, record, warnings_for
 from vidjacobi.eval.latex import write_latex
 from vidjacobi.eval.measure import TRUTH, Measurer, Name, measure
 from vidjacobi.eval.plots import plots, write_figures
@@ -90,7 +90,7 @@ def evaluate_in(
     features = measure_all(measurer, chosen.clips, tell)
     tell(f"{config.draws} bootstrap draws for each of {len(measurer.names)} decoders and references")
     quality = {key: row for key, row in read(out / ROWS).items() if key[2] < len(chosen.clips)}
-    found = results(lines, features, quality, config.draws, config.seed)
+    found = results(lines, features, quality, config.draws, config.seed, formula_of(extractor.protocol))
     about = protocol(config, extractor, features, chosen)
     drawn = plots(found, about["label"])
     write(out, found, about)
@@ -110,6 +110,7 @@ def check_length(config: EvalConfig, extractor: Extractor) -> None:
             f"{extractor.label} needs clips of at least {number_of(least, 'frame')}, and {frames} "
             f"{words}: raise --frames{', or take the context in with --fvd-frames all' * (config.shown == 'pred')}"
         )
+    extractor.check_frames(frames)
 
 
 def clips_of(config: EvalConfig) -> Chosen:
@@ -182,7 +183,7 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
     measured = record(
         features[AT_AR], features[TRUTH], extractor.protocol, Shown(frames, words), config.draws, config.seed
     )
-    warnings = list(warnings_for(clips))
+    warnings = list(warnings_for(clips, formula_of(extractor.protocol)))
     if clips < config.clips:
         warnings.append(f"asked for {number_of(config.clips, 'clip')}, and {clips} are usable")
     if chosen.skipped:
@@ -194,7 +195,7 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         warnings.append(chosen.left_out)
     runtime = choose_runtime(config.device, config.dtype)
     device = f"{describe_device(runtime.device)}, {str(runtime.dtype).removeprefix('torch.')}"
-    base = measured["floor"]
+    base, said = measured["floor"], conventions(config.ssim_borders)
     facts = {
         "model": config.model,
         "dataset": f"{config.dataset}, {number_of(clips, 'clip')}, {len(chosen.skipped)} skipped",
@@ -205,14 +206,14 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         if base
         else "none below 4 clips",
         **{key.replace("_", " "): value for key, value in measured["protocol"].items() if key != "seed"},
-        "PSNR": CONVENTIONS["psnr"],
-        "SSIM": CONVENTIONS["ssim"],
+        "PSNR": said["psnr"],
+        "SSIM": said["ssim"],
     }
     return {
         "label": extractor.label,
         "setting": captions.setting(config, clips),
         "conventions": captions.conventions(config, measured, extractor.label, device),
-        "metrics": CONVENTIONS,
+        "metrics": said,
         "facts": facts,
         "warnings": warnings,
         "ar": measured,

@@ -10,6 +10,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 
 SHOWN = ("pred", "all")  # frames that a distance is computed from: the predicted ones, or the context too
+BORDERS = ("mirrored", "valid")  # of SSIM; see vidjacobi.eval.frame_metrics
 # Settings that may change when an evaluation is resumed: more clips are added at the end, and decoders and windows
 # beside the others. Features are kept by network and frames.
 MAY_CHANGE = (
@@ -50,6 +51,7 @@ class EvalConfig:
         weights: file with the weights of the network; None to find them.
         resize: how frames are made to fit the network; entry of ``vidjacobi.eval.features.RESIZES``.
         shown: frames that a distance is computed from: ``pred`` or ``all``.
+        ssim_borders: entry of ``vidjacobi.eval.frame_metrics.SSIM_BORDERS``.
         draws: number of draws of a bootstrap.
         videos: number of clips that the report plays.
         workers: processes that decode; latencies mean most with one.
@@ -80,6 +82,7 @@ class EvalConfig:
     weights: str | None = None
     resize: str = "squash"
     shown: str = "pred"
+    ssim_borders: str = "mirrored"
     draws: int = 1000
     videos: int = 6
     workers: int = 1
@@ -91,6 +94,7 @@ class EvalConfig:
         if not self.data:
             raise InvalidArgument("an evaluation needs --data: the dataset's folder")
         lookup("choice of frames", self.shown, dict.fromkeys(SHOWN))
+        lookup("kind of borders", self.ssim_borders, dict.fromkeys(BORDERS))
         for name in ("stride", "clips", "draws"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -13,6 +13,7 @@ from vidjacobi.eval.features import (
     RESIZES,
     Extractor,
     FeatureSet,
+    Loaded,
     load_extractor,
     short_side,
     squash,
@@ -35,6 +36,7 @@ def test_only_one_distance_is_called_fvd() -> None:
     labels = {name: entry.label for name, entry in FEATURES.items()}
     assert [name for name, label in labels.items() if label == "FVD"] == ["i3d"]
     assert len(set(labels.values())) == len(labels)
+    assert labels.pop("vjepa2") == "MMD-vjepa2"
     assert all(label == f"FVD-{name}" for name, label in labels.items() if name != "i3d")
 
 
@@ -143,7 +145,7 @@ def test_a_feature_set_is_one_registry_line(monkeypatch: pytest.MonkeyPatch) -> 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels.mean((2, 3, 4))
 
-    entry = FeatureSet("FVD-mean", "mean colour", lambda weights: (Mean(), {"weights": "none"}), 8, 1)
+    entry = FeatureSet("FVD-mean", "mean colour", lambda weights: Loaded(Mean(), {"weights": "none"}), 8, 1)
     monkeypatch.setitem(features.FEATURES, "mean", entry)
     extractor = load_extractor("mean")
     assert extractor(torch.full((1, 1, 4, 4, 3), 255, dtype=torch.uint8)).flatten().tolist() == pytest.approx(

@@ -9,7 +9,7 @@ import torch
 from tiny_features import clip
 
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.eval.frame_metrics import CONVENTIONS, lpips, lpips_missing, psnr, ssim
+from vidjacobi.eval.frame_metrics import conventions, lpips, lpips_missing, psnr, ssim
 
 
 def test_psnr_is_its_formula() -> None:
@@ -70,9 +70,14 @@ def test_ssim_is_the_mean_of_the_whole_mirrored_map() -> None:
     mx, my, c1, c2 = mean(x), mean(y), (0.01 * 255) ** 2, (0.03 * 255) ** 2
     cov, spread = mean(x * y) - mx * my, mean(x * x) - mx**2 + mean(y * y) - my**2
     whole = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (spread + c2))
+    inner = whole[5:-5, 5:-5]
     assert ssim(frames, truth)[0].item() == pytest.approx(whole.mean(), abs=1e-12)
-    assert abs(whole.mean() - whole[5:-5, 5:-5].mean()) > 1e-4
-    assert "mirrored" in CONVENTIONS["ssim"]
+    assert ssim(frames, truth, "valid")[0].item() == pytest.approx(inner.mean(), abs=1e-12)
+    assert abs(whole.mean() - inner.mean()) > 1e-4
+    assert "mirrored" in conventions()["ssim"]
+    assert "without 5 pixels" in conventions("valid")["ssim"]
+    with pytest.raises(InvalidArgument, match="did you mean 'mirrored'"):
+        ssim(frames, truth, "mirror")
 
 
 def test_frames_that_do_not_belong_together() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.eval import fvd
+from vidjacobi.eval import distance_kinds, fvd
+from vidjacobi.eval.extrapolation import extrapolated
 
 CLIPS, WIDTH = 40, 60  # fewer clips than features, as is usual
 
@@ -29,8 +30,10 @@ def decoded(real: Tensor, seed: int, noise: float = 0.5) -> Tensor:
 def test_a_distance_by_moments_is_that_by_factors(real: Tensor) -> None:
     generated = decoded(real, 1)
     once = torch.ones(CLIPS, dtype=torch.long)
-    samples = [fvd._resampled(x.double(), once) for x in (generated, real)]
-    assert float(fvd._between(*samples)) == pytest.approx(fvd.distance(generated, real).value, rel=1e-5)
+    samples = [distance_kinds._resampled(x.double(), once) for x in (generated, real)]
+    assert float(distance_kinds._between(*samples)) == pytest.approx(
+        fvd.distance(generated, real).value, rel=1e-5
+    )
 
 
 def test_repeats_as_weights_are_repeats(real: Tensor) -> None:
@@ -38,9 +41,9 @@ def test_repeats_as_weights_are_repeats(real: Tensor) -> None:
     counts = torch.bincount(
         torch.randint(CLIPS, (CLIPS,), generator=torch.Generator().manual_seed(5)), minlength=CLIPS
     )
-    samples = [fvd._resampled(x.double(), counts) for x in (generated, real)]
+    samples = [distance_kinds._resampled(x.double(), counts) for x in (generated, real)]
     repeated = [x.repeat_interleave(counts, 0) for x in (generated, real)]
-    assert float(fvd._between(*samples)) == pytest.approx(fvd.distance(*repeated).value, rel=1e-5)
+    assert float(distance_kinds._between(*samples)) == pytest.approx(fvd.distance(*repeated).value, rel=1e-5)
 
 
 def test_identical_sets_do_not_differ(real: Tensor) -> None:
@@ -133,3 +136,45 @@ def test_a_record_carries_its_protocol(real: Tensor) -> None:
     assert "square_root" in found["protocol"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert fvd.record(real[:3], real[:3], protocol, fvd.Shown(9, "all"), draws=5)["floor"] is None
+
+
+def test_the_mmd_is_the_difference_of_mean_products(real: Tensor) -> None:
+    """100 |E x x^T - E y y^T|^2 / f^2, by which JEDi is 100 times the kernel's three means too."""
+    a, b = decoded(real, 1)[:30].double(), real.double()
+    products = a.T @ a / len(a) - b.T @ b / len(b)
+    assert fvd.distance(a, b, "mmd").value == pytest.approx(100 * float(products.square().sum()) / WIDTH**2)
+    assert fvd.distance(real, real.clone(), "mmd").value == pytest.approx(0.0, abs=1e-12)
+    assert fvd.distance(real, -real, "mmd").value == pytest.approx(0.0, abs=1e-12), "as its docstring says"
+
+
+def test_the_mmd_of_resampled_sets_is_that_of_repeats(real: Tensor) -> None:
+    generated = decoded(real, 1).double()
+    counts = torch.bincount(torch.arange(CLIPS) // 3 * 2, minlength=CLIPS)
+    found = distance_kinds.resampled_mmd(generated, real.double())(counts)
+    repeated = [x.double().repeat_interleave(counts, 0) for x in (generated, real)]
+    assert float(found) == pytest.approx(fvd.distance(*repeated, "mmd").value)
+
+
+def test_a_record_of_an_mmd_names_its_kernel_and_no_covariance(real: Tensor) -> None:
+    protocol = {"distance": "MMD-tiny", "formula": "mmd"}
+    found = fvd.record(decoded(real, 1), real, protocol, fvd.Shown(24, "predicted"), draws=20)
+    assert "kernel" in found["protocol"]
+    assert "covariance_ddof" not in found["protocol"]
+    assert "singular" not in found["warnings"][0]
+    assert found["value"] == fvd.distance(decoded(real, 1), real, "mmd").value
+    low, mean, _ = fvd.paired_difference(
+        decoded(real, 2, noise=2.0), decoded(real, 1), real, draws=50, kind="mmd"
+    )
+    assert 0 < low < mean
+
+
+def test_an_extrapolation_takes_most_of_the_bias_away() -> None:
+    """Two samples of one distribution, whose distance is 0, with many more clips than features."""
+    pairs = [(draw(2 * seed, 64, 4), draw(2 * seed + 1, 64, 4)) for seed in range(12)]
+    plain = sum(fvd.distance(*pair).value for pair in pairs) / len(pairs)
+    better = sum(extrapolated(*pair) for pair in pairs) / len(pairs)
+    assert plain > 0.1
+    assert abs(better) < plain / 2
+    assert extrapolated(*pairs[0]) == extrapolated(*pairs[0])
+    with pytest.raises(BadInput, match="16 or more clips on both sides"):
+        extrapolated(draw(0, 15), draw(1, 15))

@@ -71,13 +71,18 @@ def _add_decoding(parser: ArgumentParser) -> None:
 def add_network(parser: ArgumentParser) -> None:
     """The flags of the network whose features FVD compares."""
     add = parser.add_argument_group("distance").add_argument
-    add("--network", metavar="NAME", help="i3d (FVD), or pytorchvideo's pv_slow_r50 ... (i3d)")
+    add("--network", metavar="NAME", help="i3d (FVD), pytorchvideo's pv_slow_r50 ..., or vjepa2 (i3d)")
     weights = (
-        "its weights; a TorchScript file is a program: only one you trust (i3d's are found, see eval setup)"
+        "its weights, of vjepa2 a folder; a TorchScript file is a program: only one you trust (i3d's are found, "
+        "see eval setup)"
     )
-    add("--weights", metavar="FILE", help=weights)
+    add("--weights", metavar="PATH", help=weights)
     resize = "to a square: squash (TF's way), or short side and crop"
     add("--resize", choices=("squash", "short_side"), help=resize)
+    borders = (
+        "what SSIM averages: the whole map of mirrored frames, or without 5 pixels at the borders (mirrored)"
+    )
+    add("--ssim-borders", choices=("mirrored", "valid"), help=borders)
     add("--draws", type=options.whole, metavar="N", help="resamplings of the bootstrap (1000)")
 
 

@@ -49,7 +49,7 @@ def parser() -> ArgumentParser:
     options.add_device(add, "auto")
     add_network(made)
     # these flags have no default of their own: `eval DATASET` takes it from its configuration
-    made.set_defaults(network="i3d", resize="squash", draws=1000)
+    made.set_defaults(network="i3d", resize="squash", draws=1000, ssim_borders="mirrored")
     cache = "keep features here, so that none is computed twice"
     add("--cache", metavar="DIR", type=Path, help=cache)
     add("--out", metavar="FILE", type=Path, help="write the record as JSON")
@@ -68,7 +68,13 @@ def run(args: Namespace) -> dict[str, Any]:
 
     weights = Path(args.weights) if args.weights else None
     extractor = load_extractor(args.network, weights, args.resize, choose(args.device, "auto").device)
-    how = Options(args.first, args.frames, args.cache, draws=args.draws, seed=args.seed, reader=args.reader)
+    how = Options(
+        *(args.first, args.frames, args.cache),
+        draws=args.draws,
+        seed=args.seed,
+        reader=args.reader,
+        ssim_borders=args.ssim_borders,
+    )
     pace = Pace("pairs of clips")
     with tqdm(desc="clips", unit="clip", disable=None) as bar:
 
@@ -106,6 +112,7 @@ def describe(record: Mapping[str, Any]) -> list[str]:
         psnr = "inf" if frames["psnr"] is None else f"{frames['psnr']:.2f}"
         same = frames["identical_frames"]
         lines.append(
-            f"  PSNR {psnr} dB, SSIM {frames['ssim']:.4f}" + (f", {same} identical frames" if same else "")
+            f"  PSNR {psnr} dB, SSIM {frames['ssim']:.4f} (borders {frames['ssim_borders']})"
+            + (f", {same} identical frames" if same else "")
         )
     return lines + [f"  {text}" for text in (*record["warnings"], *record["notes"])]
