@@ -49,7 +49,7 @@ NOT_RUN = {
     "docs/evaluation.md": 3,
     "docs/families.md": 1,
     "docs/memory_and_speed.md": 5,
-    "docs/pictures.md": 2,
+    "docs/pictures.md": 3,
     "docs/quickstart.md": 5,
     "docs/readers.md": 1,
     "docs/results.md": 2,

@@ -380,3 +380,26 @@ def test_a_run_at_work_is_not_joined(janus: str, tmp_path: Path) -> None:
             pass
         with pytest.raises(BadOutput, match="another run is at work here"), folder.opened("1/2", True, True):
             pass
+
+
+@slow
+@pytest.mark.unchecked
+def test_a_bench_of_pictures(janus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Identical decoders decide ar's tokens; the table has a line for each decoder and window."""
+    words = ["bench", "pictures", BARN, DOG, "--model", janus, "--device", "cpu", "--dtype", "float32"]
+    words += ["--decoders", "pathwise", "sjd", "zipar", "--windows", "4,16", "--out", str(tmp_path / "bench")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    found = {(one["decoder"], one["window"]): one for one in json.loads(out.splitlines()[-1])["summary"]}
+    assert [key for key in found if key[0] != "zipar"] == [
+        *(("ar", 1), ("pathwise", 4), ("pathwise", 16), ("sjd", 4), ("sjd", 16))
+    ]
+    assert found["ar", 1]["nfe"] == 16
+    assert found["pathwise", 4]["ar_agreement"] == found["pathwise", 16]["ar_agreement"] == 1.0
+    assert found["sjd", 16]["ar_agreement"] < 1.0
+    assert found["pathwise", 16]["tokens_per_pass"] > 1.0
+    record = json.loads((tmp_path / "bench" / "bench.json").read_text())
+    assert len(record["decodes"]) == 2 * len(found)
+    assert "| `sjd` | 16 | lossless |" in (tmp_path / "bench" / "bench.md").read_text()
+    assert main(words) == 2
+    assert "exists: give another --out, or --overwrite to replace it" in capsys.readouterr().err

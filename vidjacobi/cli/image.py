@@ -39,13 +39,15 @@ def parser() -> ArgumentParser:
     made = options.new_parser("image", TEXT, EXAMPLES)
     what = "texts of pictures; key=value settings may follow"
     made.add_argument("words", nargs="*", metavar="PROMPT", help=what)
-    _add_subjects(made)
-    _add_how(made)
+    add_subjects(made)
+    add_model(made)
+    _add_decoder(made)
     _add_output(made)
     return made
 
 
-def _add_subjects(parser: ArgumentParser) -> None:
+def add_subjects(parser: ArgumentParser) -> None:
+    """Prompts, classes, and what is asked of their pictures."""
     add = parser.add_argument_group("what is to be seen").add_argument
     add("--prompts", type=Path, metavar="FILE", help="a list, one a line, or JSON lines (.jsonl)")
     labels = "a class by name or number, for models of classes; may be given several times"
@@ -55,8 +57,9 @@ def _add_subjects(parser: ArgumentParser) -> None:
     add("--samples", type=options.whole, metavar="K", help="pictures of each prompt (1)")
 
 
-def _add_how(parser: ArgumentParser) -> None:
-    add = parser.add_argument_group("how").add_argument
+def add_model(parser: ArgumentParser) -> None:
+    """The model, and how it samples."""
+    add = parser.add_argument_group("model and sampling").add_argument
     add("--config", default="default", help="settings to start from: default or a YAML path")
     add("--model", metavar="NAME", help="NAME:PATH of a family, see `vidjacobi models` (nano-image)")
     pixels = "what turns tokens into pixels, where it does not come with the weights"
@@ -64,13 +67,16 @@ def _add_how(parser: ArgumentParser) -> None:
     add("--text-encoder", metavar="DIR", help="folder of a T5 encoder, for LlamaGen's captions")
     add("--features", metavar="FILE", help="npz of features and mask of the captions, in place of an encoder")
     add("--guidance", type=options.number, metavar="S", help="scale; 1 is none (the authors' own)")
-    options.add_decoder(add)
     add("--seed", type=options.whole, metavar="S", help="the same seed gives the same pictures (0)")
     add("--temperature", type=options.number, metavar="T", help=">= 0; 0 is greedy (the authors' own)")
     add("--top-p", type=options.number, metavar="P", help="nucleus mass in (0, 1] (the authors' own)")
     add("--top-k", type=options.whole, metavar="K", help="likeliest tokens that are kept (the authors' own)")
     options.add_device(add)
     options.add_dtype(add)
+
+
+def _add_decoder(parser: ArgumentParser) -> None:
+    options.add_decoder(parser.add_argument_group("how").add_argument)
 
 
 def _add_output(parser: ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """The work of ``vidjacobi image``: check the whole request, load the model, decode rows of pictures, write each."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from vidjacobi.batch.settings import parse_shard
 from vidjacobi.cli.rollout_clips import ProgressBar
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
-from vidjacobi.decoding.api import decode, strategies_of
+from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
@@ -59,6 +60,11 @@ class Wanted:
         """Of its files."""
         return self.entry.file_name(self.sample)
 
+    @property
+    def key(self) -> ClipId:
+        """Of its noise."""
+        return key_of(self.entry, self.described, self.sample)
+
 
 def make_pictures(
     config: ImageConfig,
@@ -85,7 +91,7 @@ def make_pictures(
             bar.say(f"note: {note}")
         sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
         sampling.resolve(decoder.temperature).check_range(runtime.dtype)
-        wanted = list(_wanted(mine, painter, config.samples))
+        wanted = list(wanted_pictures(mine, painter, config.samples))
         folder = PictureFolder(
             output.folder,
             _settings(config, decoder, painter, runtime, path),
@@ -130,6 +136,10 @@ def opened(config: ImageConfig, family: str, path: Path, runtime: Runtime) -> "P
     from vidjacobi.families.painters.contract import PainterOptions
     from vidjacobi.families.painters.opening import open_painter
 
+    if not sys.stderr.isatty():  # in a file transformers' bar of loading weights is noise
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     paths = {
         name: None if getattr(config, name) is None else Path(getattr(config, name)).expanduser()
         for name in ("tokenizer", "text_encoder", "features")
@@ -143,7 +153,7 @@ def _pixel_notes(painter: "Painter") -> list[str]:
     return [] if lacks is None else [f"no pictures, only codes (NAME.npy): {lacks}"]
 
 
-def _wanted(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
+def wanted_pictures(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
     """Every picture; what is asked of each is checked. Raises InvalidArgument, which names the prompt."""
     from vidjacobi.families.painters.contract import Subject
 
@@ -221,7 +231,7 @@ class Drawer:
             rows = wanted[first : first + self.config.rows]
             model = self.painter.model([one.subject for one in rows], self.scale)
             context = torch.tensor([model.prefix_tokens] * len(rows), device=model.device)
-            keys = [key_of(one.entry, one.described, one.sample) for one in rows]
+            keys = [one.key for one in rows]
             found = decode(
                 model,
                 context,

@@ -33,6 +33,10 @@ COMMANDS = {
         "vidjacobi.cli.bench_overhead",
         "the share of a pass outside the model's forward call, predicted and measured",
     ),
+    "bench pictures": (
+        "vidjacobi.cli.bench_pictures",
+        "passes and tokens per pass of several decoders and windows on pictures of prompts or classes",
+    ),
     "curve": (
         "vidjacobi.cli.curve",
         "pass times and tokens per pass by window, stored for the adaptive decoder",

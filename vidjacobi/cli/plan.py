@@ -15,6 +15,7 @@ are fitted to a published table (MC-SJD, table 2), and the errors of that fit ar
 EXAMPLES = """examples:
   vidjacobi plan --model 4b --gpu h100
   vidjacobi plan --model 12b --gpu a100 --window 64 128 --weights int8
+  vidjacobi plan --model janus-pro-7b --gpu h100      (pictures: janus-pro-7b and lumina-7b)
   vidjacobi plan --model 4b --gpu mine.yaml --bench out/bench/bench.json --curve mine_curve.yaml
   vidjacobi rollout --decoder adaptive decoder.lanes.curve=mine_curve.yaml clip.mp4
 """

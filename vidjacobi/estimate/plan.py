@@ -17,6 +17,7 @@ from vidjacobi.estimate.pass_seconds import (
     peak_flops,
     published,
 )
+from vidjacobi.estimate.pictures import is_picture_plan, plan_picture
 from vidjacobi.estimate.plan_lines import (
     answer_lines,
     best_lines,
@@ -51,6 +52,8 @@ SHOWN = (1, 16, 32, 64, 128, 256)
 def plan(args: Namespace) -> dict[str, Any]:
     """Predict and print; write the curve that was asked for. Raises InvalidArgument, BadCheckpoint or BadInput."""
     _check(args)
+    if is_picture_plan(args.model):
+        return plan_picture(args)
     table, gpu = published(), load_gpu(args.gpu)
     peak_flops(gpu, args.dtype)  # refuses a dtype that the GPU has no number for
     acceptance = acceptance_of_paper(table) if args.bench is None else acceptance_of_bench(args.bench)

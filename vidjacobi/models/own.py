@@ -106,11 +106,31 @@ class OwnModel:
             raise BadCheckpoint(f"{self.name} failed: {in_words(error)}") from error
 
 
+def refuse_family(name: str) -> None:
+    """Raise InvalidArgument for NAME:PATH of a family of other authors, which is no world model with a tokenizer."""
+    from vidjacobi.config.model_facts import (
+        load_facts,
+        model_names,
+    )  # names without a colon need nothing of it
+
+    family = name.partition(":")[0]
+    if ":" not in name or family not in model_names("family"):
+        return
+    facts = load_facts(family)
+    which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
+    if "world" in facts.presets:
+        which = f"in Python, vidjacobi.families.{family} makes a model of them"
+    raise InvalidArgument(
+        f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
+    )
+
+
 def find_own(name: str) -> OwnModel | None:
     """The model of the user's own that has this name, None if there is none. Its module is imported.
 
     Raises InvalidArgument for a module or function that is not there, BadCheckpoint for a module that fails.
     """
+    refuse_family(name)
     if TARGET.fullmatch(name):
         return OwnModel(name, _function(name, *name.split(":")))
     found = _installed().get(name, [])
