@@ -215,9 +215,9 @@ def lines_of(
         *columns(heads, rows),
         f"  paper: {plan.paper}, on {plan.gpu.name}, the authors' eager code.",
         *([f"  {plan.note}."] if plan.note else []),
-        f"  fitted: bytes and operations of a pass at {video.efficiency:.3f} of the data sheet (of the table of videos),",
-        f"  and {1e3 * overheads['ar']:.1f} ms a pass of ar and {1e3 * overheads['windows']:.1f} ms a pass of windows, of "
-        "these rows.",
+        f"  fitted: bytes and operations of a pass at {video.efficiency:.3f} of the data sheet (of the table of",
+        f"  videos), and {1e3 * overheads['ar']:.1f} ms a pass of ar and {1e3 * overheads['windows']:.1f} ms of",
+        "  windows, both fitted to these rows.",
         f"  error: {mean_error(rest):.1%} in the mean of {number_of(len(rest), 'row')}, "
         f"{max(abs(one.error) for one in rest):.1%} at worst; that of ar is 0, since its one row is fitted.",
         "  carried: with the overhead of the videos' table alone, that is without looking at these seconds.",
