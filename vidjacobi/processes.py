@@ -1,13 +1,19 @@
-"""Processes: stopped by signals, ended with their parent, the cores that they may use, the memory that they have."""
+"""Processes: stopped by signals, ended with their parent, with standard streams that may be closed or break.
 
+And the cores that they may use, the memory that they have.
+"""
+
+import errno
+import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
 from types import FrameType
+from typing import Any
 
 from vidjacobi.errors import InvalidArgument
 
@@ -53,6 +59,8 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 def end_with_parent() -> None:
     """From now on end this worker as soon as its parent ends: a run that was killed must not keep computing."""
+    from multiprocessing import parent_process  # which the processes of most commands do without
+
     parent = parent_process()
     if parent is None:
         raise RuntimeError("only a process that multiprocessing started has a parent to end with")
@@ -62,6 +70,62 @@ def end_with_parent() -> None:
         os._exit(1)  # at once: other threads may hang in a library
 
     Thread(target=wait, daemon=True).start()
+
+
+class _Output(io.FileIO):
+    """Standard output or error. What can no longer be written is dropped, and the work goes on.
+
+    Attributes:
+        failed: why something could not be written.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.failed: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """As that of a file, but for errors."""
+        if self.failed is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.failed = error
+        return memoryview(data).nbytes
+
+
+def keep_standard_streams() -> None:
+    """From now on this process works on where a standard stream is closed, its reader leaves, or its disk is full.
+
+    Call it before any file is opened: the first one would get the number of a stream that is closed, and what
+    libraries and other processes print would end up in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)  # its number is the lowest that is free
+            os.set_inheritable(null, True)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", closefd=False))
+        elif number:
+            setattr(sys, name, _kept(getattr(sys, name), number))
+
+
+def _kept(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
+    """A stream like this one, which never fails."""
+    raw = _Output(number)
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)  # python -u
+    return io.TextIOWrapper(
+        raw if unbuffered else io.BufferedWriter(raw),  # as Python itself does
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=unbuffered,
+    )
+
+
+def lost_output() -> str | None:
+    """Why a part of standard output could not be written, in words; a reader that left had what it wanted."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", getattr(sys.stdout, "buffer", None))
+    failed = raw.failed if isinstance(raw, _Output) else None
+    return None if failed is None or failed.errno == errno.EPIPE else failed.strerror or str(failed)
 
 
 def check_workers(workers: int) -> None:

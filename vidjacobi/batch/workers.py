@@ -35,7 +35,13 @@ from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import Pair, load, outline_to_load
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
-from vidjacobi.processes import Stopped, available_cores, end_with_parent, stoppable
+from vidjacobi.processes import (
+    Stopped,
+    available_cores,
+    end_with_parent,
+    keep_standard_streams,
+    stoppable,
+)
 from vidjacobi.runtime import choose
 from vidjacobi.video.timed_reader import TimedReader
 
@@ -184,6 +190,7 @@ class Workers:
 def work(job: BatchJob, shard: Shard, device: str, threads: int) -> None:
     """The process of one worker."""
     end_with_parent()
+    keep_standard_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which passes it on
     torch.set_num_threads(threads)
     status = OK

@@ -115,16 +115,22 @@ class Command(Protocol):
 def program() -> NoReturn:
     """What the shell runs: ``main`` with the words of this process, and then its end.
 
-    The interpreter and the libraries of torch are not taken apart, which would take 0.3 s of CPU and 160 MB.
+    The interpreter and the libraries of torch are not taken apart, which would take 0.3 s of CPU and 160 MB. A
+    command whose output nobody reads any more (``| head -1``, ``>&-``) does its work all the same, and ends with its
+    status.
     """
+    from vidjacobi.processes import keep_standard_streams, lost_output
+
+    keep_standard_streams()  # before any other file is opened
     ended: list[int] = []
 
     def leave() -> None:
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                return  # the interpreter says what could not be written, and exits with 120
+        sys.stdout.flush()
+        if ended and (lost := lost_output()):
+            told = f"standard output: {lost}; what the command writes to files is not concerned"
+            print(f"vidjacobi: error: {told}", file=sys.stderr)
+            ended[0] = ended[0] or 2
+        sys.stderr.flush()
         if ended:
             os._exit(ended[0])
 
@@ -166,9 +172,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except VidjacobiError as error:
         print(f"vidjacobi: error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `vidjacobi ... | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print("vidjacobi: interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -194,7 +197,7 @@ def json_line(line: dict[str, Any]) -> str:
     """One line of JSON that standard output can take, whatever names of files are in it."""
     text = json.dumps(line, ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that is not
         return json.dumps(line)
     return text
