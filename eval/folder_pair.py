@@ -98,18 +98,21 @@ def measure(
     extractor: Extractor,
     options: Options | None = None,
     observe: Callable[[int, int], None] = lambda done, total: None,
+    before: Callable[[list[ClipPair]], None] = lambda pairs: None,
 ) -> dict[str, Any]:
     """The record of the distance between two folders: value, floor, spread, means, warnings, protocol and notes.
 
-    ``observe(clips done, clips in all)`` is called after each pair. Raises BadInput where the folders share no clip
-    or a single one, and where clips are too short, unreadable or of different sizes; InvalidArgument for an unknown
-    reader or kind of borders.
+    ``before(pairs)`` is called once they are found, ``observe(clips done, clips in all)`` after each pair.
+
+    Raises BadInput where the folders share no clip or a single one, and where clips are too short, unreadable or of
+    different sizes; InvalidArgument for an unknown reader or kind of borders.
     """
     options = options or Options()
     lookup("reader", options.reader, READERS)
     lookup("kind of borders", options.ssim_borders, per_frame.SSIM_BORDERS)
     pairs, notes = find_pairs(generated, real, options, extractor.protocol["least_frames"])
     extractor.check_frames(pairs[0].generated.count)
+    before(pairs)
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
     scores: list[MeanScores] = []
     for done, pair in enumerate(pairs, 1):
@@ -120,10 +123,8 @@ def measure(
         observe(done, len(pairs))
     first, second = (torch.stack(column) for column in zip(*rows, strict=True))
     count = pairs[0].generated.count
-    which = f"{number_of(count, 'frame')} of each file from frame {options.start} on"
-    made = record(
-        *(first, second, extractor.protocol, Shown(count, which)), draws=options.draws, seed=options.seed
-    )
+    shown = Shown(count, f"{number_of(count, 'frame')} of each file from frame {options.start} on")
+    made = record(first, second, extractor.protocol, shown, options.draws, options.seed)
     made["per_frame"] = mean_scores(scores, options.ssim_borders) if scores else None
     return {**made, "generated": str(generated), "real": str(real), "notes": notes}
 

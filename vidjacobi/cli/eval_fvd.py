@@ -62,7 +62,8 @@ def run(args: Namespace) -> dict[str, Any]:
 
     from vidjacobi.bench.duration import Pace
     from vidjacobi.eval.features import load_extractor
-    from vidjacobi.eval.folder_pair import Options, measure
+    from vidjacobi.eval.folder_pair import ClipPair, Options, measure
+    from vidjacobi.eval.pair_duration import forecast
     from vidjacobi.output.atomic import write_json
     from vidjacobi.runtime import choose
 
@@ -78,15 +79,20 @@ def run(args: Namespace) -> dict[str, Any]:
     pace = Pace("pairs of clips")
     with tqdm(desc="clips", unit="clip", disable=None) as bar:
 
+        def before(pairs: list[ClipPair]) -> None:
+            nonlocal pace
+            tqdm.write(str(forecast(pairs, extractor, how)), file=sys.stderr)
+            pace = Pace("pairs of clips")  # without the seconds of the forecast
+
         def observe(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
-            # the first pair tells how long the others will take; a bar goes on telling it
+            # the first pair tells better how long the others will take; a bar goes on telling it
             if done == 1 or (bar.disable and done % TOLD == 0):
                 told = f"{pace.left(done, total)}, then a bootstrap of {args.draws} draws"
                 tqdm.write(told, file=sys.stderr)
 
-        record = measure(args.generated, args.real, extractor, how, observe)
+        record = measure(args.generated, args.real, extractor, how, observe, before)
     if args.out:
         write_json(args.out, record)
     print("\n".join(describe(record)))
