@@ -41,40 +41,48 @@ def test_a_run_and_its_report(flags: Flags, tmp_path: Path, capsys: pytest.Captu
     assert "4 futures of 2 episodes." in page
     assert page.count("<video") == 4
     assert "<h2" in page
-    damage_one_video_and_tokens(out, capsys)
+    damage_one_video_and_tokens(out, words_of(mine, out), capsys)
     capsys.readouterr()
     assert main.main(words_of(mine, out)) == 0
     told = capsys.readouterr()
     assert f"{out}: everything was done before: 4 futures" in told.out
     assert f"{out}: resumes: 4 futures done" in told.err
-    log = next((out / "log").glob("*.jsonl"))
-    line, *others = log.read_text().splitlines()
-    log.write_text("\n".join([json.dumps({**json.loads(line), "video": None}), *others]) + "\n")
+    log = min((out / "log").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    place = next(k for k, row in enumerate(rows) if (row["episode"], row["sample"]) == ("a", 1))
+    rows[place]["video"] = None
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main.main(words_of(mine, out)) == 0  # the files are whole, and get a line again
     told = capsys.readouterr()
-    assert f"{log}: line 1: no row of a batch" in told.err
+    assert f"{log}: line {place + 1}: no row of a batch" in told.err
     assert last(told.out) == {"out": str(out), "new": {"done": 1}, "all": {"done": 4}}
     assert main.main(words_of({**mine, "frames": 5}, out)) == 2
     assert "frames: 7 there, 5 here" in capsys.readouterr().err
 
 
-def damage_one_video_and_tokens(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The report goes on without the one, names both, and says so by its status; the whole files are put back."""
+def damage_one_video_and_tokens(out: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The report goes on without the one, names both, and says so by its status; they are made again."""
     video, tokens = out / "items" / "a" / "000000-0.mp4", out / "items" / "b" / "000000-0.npz"
-    whole = {path: path.read_bytes() for path in (video, tokens)}
-    for path in whole:
-        path.write_bytes(whole[path][:60])
+    content = video.read_bytes()
+    middle = len(content) // 2
+    video.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    tokens.write_bytes(tokens.read_bytes()[:60])
     capsys.readouterr()
     assert main.main(["report", str(out)]) == 1
     told = capsys.readouterr()
     page = (out / "report.html").read_text()
     for text in (told.err, page):
-        assert f"left out: {video}" in text
+        assert f"{video} is damaged" in text
         assert f"{tokens} is damaged" in text
     assert len(last(told.out)["damaged"]) == 2
     assert page.count("<video") == 3
-    for path, content in whole.items():
-        path.write_bytes(content)
+    assert main.main(words) == 0
+    told = capsys.readouterr()
+    for path in (video, tokens):
+        assert f"{path} is damaged" in told.err
+    assert f"gone or damaged ({video.name}) and are made again" in told.err
+    assert last(told.out)["new"] == {"done": 2}
+    assert main.main(["report", str(out)]) == 0
 
 
 def test_failures_are_told_and_change_the_status(

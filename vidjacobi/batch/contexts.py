@@ -142,12 +142,12 @@ def unfinished(
     """The entries of which something is to be done, futures whose files are gone or damaged included."""
     for entry in entries:
         if lost := files.lost(finished.items(entry.id)):
-            names = ", ".join(str(item.path(".npz")) for item in lost[:3]) + ", ..." * (len(lost) > 3)
+            names = ", ".join(path.name for path in [*lost.values()][:3]) + ", ..." * (len(lost) > 3)
             tell(
                 f"{entry.id}: files of {number_of(len(lost), 'finished future')} are gone or damaged ({names}) and "
                 "are made again"
             )
-            finished.forget(lost)
+            finished.forget([*lost])
         if not finished.complete(entry.id, samples):
             yield entry
 

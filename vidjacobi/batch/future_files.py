@@ -24,12 +24,12 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
+from vidjacobi.batch.damage import damaged_file, is_other_video, read_record, video_hash
 from vidjacobi.batch.devices import dtype_of
-from vidjacobi.batch.manifest import BESIDE, ITEMS, LOGS, ROWS, SETTINGS, Item, ManifestRow
+from vidjacobi.batch.manifest import BESIDE, ITEMS, LOGS, SETTINGS, Item, ManifestRow
 from vidjacobi.batch.manifest_table import FAILURES, MANIFEST
 from vidjacobi.batch.settings import BatchPlan
 from vidjacobi.config.settings import differences
-from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.output.atomic import (
     durable,
@@ -103,7 +103,7 @@ class FutureFiles:
                     write_video(partial, content.frames, content.fps)
             else:
                 write_pictures(beside, content.frames)
-            row = replace(row, video=str(beside.relative_to(self.out)))
+            row = replace(row, video=str(beside.relative_to(self.out)), video_sha256=video_hash(beside))
         spent = (row.seconds_frames or 0.0) + time.perf_counter() - began
         row = replace(
             row, tokens=str(tokens.relative_to(self.out)), seconds_frames=spent, finished=time.time()
@@ -134,61 +134,29 @@ class FutureFiles:
             return None
         if settings != self.digest or row.item != item:
             return None  # another batch's
+        if is_other_video(self.out, row):
+            tell(f"{self.out / str(row.video)} is damaged and is made again")
+            return None
         return row if row.video is None or (self.out / row.video).exists() else None
 
-    def lost(self, items: Sequence[Item]) -> list[Item]:
-        """Those of finished futures whose files are not there any more, or whose tokens are damaged."""
+    def lost(self, items: Sequence[Item]) -> dict[Item, Path]:
+        """Those of finished futures of which a file is not there any more, or is damaged, and that file.
+
+        Tokens and videos are read and compared with their hashes.
+        """
         names: dict[
             Path, set[str]
         ] = {}  # of each folder once: to ask for every file would take long on a network
         for folder in {self.path(item, ".npz").parent for item in items}:
             names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
         suffixes = [".npz", *([] if self.suffix is None else [self.suffix])]
-        return [
-            item
-            for item in items
-            if any(path.name not in names[path.parent] for path in (self.path(item, s) for s in suffixes))
-            or is_damaged(self.path(item, ".npz"))
-        ]
-
-
-def read_record(path: Path) -> tuple[str, ManifestRow]:
-    """The digest of the settings and the row that a future's npz was written with.
-
-    Raises BadInput where it is damaged: its tokens must be those whose hash the row has.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
-            record = json.loads(str(content["record"]))
-        settings, row = str(record.pop("settings")), ROWS.row_of(record)
-        if hash_tokens([tokens[latents:]]) != row.tokens_sha256:
-            raise ValueError("its tokens are not those that it was written with")
-    except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
-        raise BadInput(f"{path} is damaged ({error!r:.200})") from error
-    return settings, row
-
-
-def is_damaged(path: Path) -> bool:
-    """Whether a future's npz is there and cannot be what was written."""
-    try:
-        read_record(path)
-    except BadInput:
-        return path.exists()
-    return False
-
-
-def damaged_tokens(out: Path, rows: Sequence[ManifestRow]) -> list[str]:
-    """The files of finished futures that are damaged, in words; a file that is not there is none."""
-    found = []
-    for row in rows:
-        path = out / str(row.tokens)
-        try:
-            if path.exists() and read_record(path)[1].tokens_sha256 != row.tokens_sha256:
-                found.append(f"{path} is damaged (its tokens are not those of the log)")
-        except BadInput as error:
-            found.append(str(error))
-    return found
+        found = {}
+        for item in items:
+            paths = [self.path(item, suffix) for suffix in suffixes]
+            gone = (path for path in paths if path.name not in names[path.parent])
+            if trouble := next(gone, None) or damaged_file(self.out, paths[0]):
+                found[item] = trouble
+        return found
 
 
 def open_out(

@@ -46,6 +46,8 @@ class ManifestRow:
         starts: contexts of the episode, once it was opened.
         tokens, video: paths below the output folder; ``video`` may be a folder of frames.
         tokens_sha256: of the decided tokens (int32, little-endian, raster order, all chunks).
+        video_sha256: of the video's bytes, or of the names and contents of its pictures; None in rows from before
+            2026-11-29.
         nfe: passes that it took part in, the prefill included.
         new_tokens: tokens decided. tokens_per_pass: new_tokens / nfe.
         seconds: its share of the wall time of decoding.
@@ -63,6 +65,7 @@ class ManifestRow:
     tokens: str | None = None
     video: str | None = None
     tokens_sha256: str | None = None
+    video_sha256: str | None = None
     nfe: int | None = None
     new_tokens: int | None = None
     tokens_per_pass: float | None = None

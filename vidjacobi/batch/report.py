@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vidjacobi.batch.future_files import REPORT, damaged_tokens
+from vidjacobi.batch.damage import damaged_files, is_other_video
+from vidjacobi.batch.future_files import REPORT
 from vidjacobi.batch.manifest import DONE, FAILED, SETTINGS, SKIPPED, ManifestRow, merged
 from vidjacobi.errors import BadInput, number_of
 from vidjacobi.html_report.drawing import svg
@@ -57,7 +58,7 @@ def write_report(out: Path, clips: int) -> tuple[Path, list[str]]:
     if chosen:
         text = "The first frames are the context. One contact sheet per clip, of its first future."
         sections.append(Section("Futures", clip_parts(out, chosen, settings["context"]), text))
-    damaged = [f"{words}: {SEEN_TO}" for words in damaged_tokens(out, done)] + unreadable
+    damaged = [f"{words}: {SEEN_TO}" for words in damaged_files(out, done)] + unreadable
     troubles = [row for row in rows if row.status != DONE]
     if troubles:
         sections.append(Section("Not predicted", [trouble_table(troubles)]))
@@ -177,13 +178,17 @@ def without_pauses(finished: Sequence[float], before: float) -> list[float]:
 def clips_to_show(
     out: Path, done: Sequence[ManifestRow], clips: int
 ) -> tuple[list[list[ManifestRow]], list[str]]:
-    """The first clips of which a future's video can be read, as their futures; and which videos cannot, in words."""
+    """The first clips of which a future's video can be read, as their futures; and which videos cannot, in words.
+
+    Videos that are not those that were written are left out; ``damaged_files`` names them.
+    """
     chosen: list[list[ManifestRow]] = []
     unreadable: list[str] = []
     for _, group in groupby(done, key=lambda row: (row.episode, row.start)):
         if len(chosen) == clips:
             break
         there = [row for row in group if row.video and (out / row.video).exists()]
+        there = [row for row in there if not is_other_video(out, row)]
         readable = []
         for row in there:
             try:

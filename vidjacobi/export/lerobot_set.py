@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vidjacobi.batch.future_files import damaged_tokens
+from vidjacobi.batch.damage import damaged_files
 from vidjacobi.batch.manifest import DONE, ManifestRow, merged
 from vidjacobi.batch.report import MADE_AGAIN, SEEN_TO, settings_of
-from vidjacobi.errors import BadInput, BadOutput
+from vidjacobi.errors import BadInput, BadOutput, number_of
 from vidjacobi.export.layout import SetLayout, layout_of
 from vidjacobi.export.opening import open_source
 from vidjacobi.export.source import MARKS, Source, TextSource
@@ -74,8 +74,8 @@ def export_lerobot(
     rows = [row for row in merged(out) if row.status == DONE]
     if not rows:
         raise BadInput(f"{out}: no future is finished yet")
-    if damaged := damaged_tokens(out, rows):
-        more = f" (and {len(damaged) - 1} others)" if len(damaged) > 1 else ""
+    if damaged := damaged_files(out, rows):
+        more = f" (and {number_of(len(damaged) - 1, 'other')})" if len(damaged) > 1 else ""
         raise BadInput(f"{damaged[0]}{more}: {SEEN_TO}")
     infos = [info_of(out, row) for row in rows]
     shared = format_of(infos)
