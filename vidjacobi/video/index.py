@@ -55,6 +55,7 @@ class VideoIndex:
         counted: whether all frames were decompressed to number them, and not only packets were read.
         closed: whether no frame is predicted across a key frame.
         rate: frames per second, exact where the file declares a rate that it keeps.
+        step: as that of ``PacketScan``.
         size: (height, width) as displayed.
         container, codec, pixel_format: as FFmpeg calls them.
         fragmented: whether an mp4 or mov has no list of all its frames at one place.
@@ -71,6 +72,7 @@ class VideoIndex:
     counted: bool
     closed: bool
     rate: Fraction
+    step: Fraction | None
     size: tuple[int, int]
     container: str
     fragmented: bool
@@ -137,6 +139,7 @@ def index_video(path: Path, count: bool = False) -> VideoIndex:
         counted=counted,
         closed=packets.closed,
         rate=times.rate,
+        step=packets.step,
         size=(picture.width, picture.height) if orientation.transpose else (picture.height, picture.width),
         container=name,
         fragmented="mov" in name and promised < len(packets.stamps) + packets.discarded,

@@ -1,22 +1,27 @@
 """Pictures that may show traces of others, as a packet that they are predicted from is lost.
 
 A decoder fills the hole with an earlier picture and does not say so. H.264 numbers its reference pictures one after
-the other (frame_num), so that a missing number tells. H.265 leaves out what it cannot decompress; other codecs keep
-no count, and only a gap between the times of their frames hints at a loss.
+the other (frame_num), so that a missing number tells. Pictures of MPEG-1, MPEG-2 and MPEG-4 say their places
+(``anchors``). H.265 leaves out what it cannot decompress; other codecs keep no count, and only a gap between the
+times of their frames hints at a loss.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float
 
 from vidjacobi.errors import number_of
+from vidjacobi.video.anchors import AnchorCount, mark
 from vidjacobi.video.bitstream import Bitstream
 from vidjacobi.video.h264 import Sequence as ParameterSet
 from vidjacobi.video.h264 import Slice, first_slice, sequence
+from vidjacobi.video.mpeg import HEADS
 from vidjacobi.video.picture_order import LEFT, Place, Unwrapped
 from vidjacobi.video.units import Units
 
@@ -35,9 +40,15 @@ _RARE = 0.05  # share of the steps up to which long ones are gaps; above it the 
 
 
 class Losses:
-    """Looks at the packets that go to a decoder, and keeps the stamps of those that come after a loss."""
+    """Looks at the packets that go to a decoder, and marks those that come after a loss.
 
-    def __init__(self, stream: VideoStream) -> None:
+    Args:
+        stream: which is not decoded yet.
+        step: seconds from one picture to the next by the codec's own count; see ``VideoIndex``.
+    """
+
+    def __init__(self, stream: VideoStream, step: Fraction | None) -> None:
+        stream.codec_context.copy_opaque = True  # see ``mark``
         codec, extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b"")
         self._bitstream, self._units = Bitstream(codec, extradata), Units(codec, extradata)
         self._set: ParameterSet | None = None
@@ -45,19 +56,25 @@ class Losses:
         self._lost = False
         self._order = Unwrapped()
         self._whole_from: Place | None = None  # the picture behind a loss with which all is whole again
-        self._after: set[int | None] = set()
+        self._anchors: AnchorCount | None = None
+        if codec in HEADS:
+            self._anchors = AnchorCount(codec, extradata, step if codec == "mpeg4" else Fraction(1))
         self._take_sets(self._units.parameter_sets())
 
     def watch(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
         """The same packets."""
+        if self._anchors is not None:
+            yield from self._anchors.watch(packets)
+            return
         for packet in packets:
             if self._bitstream.codec == "h264":
                 self._take(packet)
             yield packet
 
-    def may_spoil(self, stamp: int | None) -> bool:
-        """Whether the picture with this stamp comes after a loss and before the next place to begin at."""
-        return stamp in self._after
+    @staticmethod
+    def may_spoil(frame: VideoFrame) -> bool:
+        """Whether a picture comes after a loss and before the next place to begin at."""
+        return frame.opaque is not None
 
     def _take(self, packet: av.Packet) -> None:
         data = memoryview(packet)
@@ -77,7 +94,7 @@ class Losses:
         # pictures that are shown before the key frame that is stored before them need what was lost
         leading = self._whole_from is not None and place < self._whole_from
         if self._lost or leading:
-            self._after.add(packet.pts)
+            mark(packet)
 
     def _take_sets(self, units: Iterable[bytes]) -> None:
         for unit in units:

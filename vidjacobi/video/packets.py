@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from vidjacobi.video.bitstream import MAY_REFRESH, Bitstream
 from vidjacobi.video.endings import WHOLE, Ending, State
-from vidjacobi.video.picture_order import hole_at_end, lost_at_end, places_of
+from vidjacobi.video.picture_order import hole_at_end, lost_at_end, places_of, usual_step
 from vidjacobi.video.stream import packets_of, promised_frames
 
 _HIGHEST = 240  # frames per second; what declares more counts ticks and not frames
@@ -58,6 +58,8 @@ class PacketScan:
         fields: whether a frame may be two packets, one for each field.
         closed: whether no frame is predicted across a key frame.
         believed: whether each packet is a frame and the stamps give their order, as far as packets can tell.
+        step: seconds from one picture to the next by the codec's own count (MPEG-4), where the container keeps no
+            times; else None.
     """
 
     stamps: list[int | None]
@@ -73,6 +75,7 @@ class PacketScan:
     fields: bool
     closed: bool
     believed: bool
+    step: Fraction | None
 
 
 def scan_packets(container: InputContainer, stream: VideoStream, ending: Ending = WHOLE) -> PacketScan:
@@ -87,7 +90,10 @@ def scan_packets(container: InputContainer, stream: VideoStream, ending: Ending 
         ending = WHOLE
     rate = max((r for r in (stream.average_rate, stream.guessed_rate) if r and r <= _HIGHEST), default=None)
     stored, end, left, if_torn = seen.stamps, None, 0, 0
-    if container.format.name in _UNTIMED or None in stored or not seen.in_time:
+    untimed, step = container.format.name in _UNTIMED, None
+    if untimed and context.name == "mpeg4":
+        step = usual_step(places_of(context.name, extradata, seen.heads))
+    if untimed or None in stored or not seen.in_time:
         if ending.state is not State.WHOLE:
             places = places_of(context.name, extradata, seen.heads)
             left, if_torn = (
@@ -117,6 +123,7 @@ def scan_packets(container: InputContainer, stream: VideoStream, ending: Ending 
         fields=seen.bitstream.fields,
         closed=seen.closed,
         believed=seen.believed(reorders),
+        step=step,
     )
 
 

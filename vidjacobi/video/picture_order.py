@@ -6,11 +6,13 @@ A file that was cut keeps later pictures than it has lost: I0 P3 B1 B2 P6 B4 B5 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from vidjacobi.video.h264 import first_slice, sequence
-from vidjacobi.video.units import Bits, Units, between_start_codes
+from vidjacobi.video.mpeg import HEADS
+from vidjacobi.video.units import Bits, Units
 
 LEFT = 4  # most frames of a group that are stored before one that is displayed before them all
 _LONG = 1.5  # times the step between two frames is more than rounding
@@ -81,6 +83,13 @@ def places_of(codec: str, extradata: bytes, packets: Sequence[bytes]) -> list[Pl
     if len(found) != len(packets):
         return [Place(0, Fraction(k)) for k in range(len(packets))]
     return found
+
+
+def usual_step(places: Sequence[Place | None]) -> Fraction | None:
+    """The median step from one of these pictures to the next in the order of display; None of fewer than two."""
+    known = sorted(place for place in places if place is not None)
+    steps = sorted(b.at - a.at for a, b in pairwise(known) if a.series == b.series and b.at > a.at)
+    return steps[len(steps) // 2] if steps else None
 
 
 def _step(places: Sequence[Place], codec: str, period: Fraction) -> Fraction:
@@ -177,59 +186,16 @@ def _take_hevc_set(unit: bytes, sets: dict[int, tuple[int, ...]]) -> None:
         sets[33] = (planes, bits.ue() + 4)
 
 
-def _mpeg12(extradata: bytes, packets: Iterable[bytes]) -> Iterator[Place]:
-    series = 0
+def _mpeg(codec: str, extradata: bytes, packets: Iterable[bytes]) -> Iterator[Place]:
+    heads = HEADS[codec](extradata)
     for packet in packets:
-        for unit in between_start_codes(packet):
-            series += unit[0] == 0xB8  # a group of pictures counts anew
-            if unit[0] == 0:
-                yield Place(series, Fraction(unit[1] << 2 | unit[2] >> 6))
-                break
-
-
-def _mpeg4(extradata: bytes, packets: Iterable[bytes]) -> Iterator[Place]:
-    """In seconds: those of the last anchor and of the one before it, and what a picture adds to them."""
-    second, before, rate = 0, 0, 0
-    for number, packet in enumerate([extradata, *packets]):
-        for unit in between_start_codes(packet):
-            if 0x20 <= unit[0] < 0x30:
-                rate = _mpeg4_rate(Bits(unit[1:]))
-            elif unit[0] == 0xB3:  # a group says its hour, minute and second
-                bits = Bits(unit[1:])
-                hour, minute = bits.u(5), bits.u(6)
-                bits.skip(1)
-                second = before = 3600 * hour + 60 * minute + bits.u(6)
-            elif unit[0] == 0xB6 and rate and number:
-                bits = Bits(unit[1:20])
-                between, more = bits.u(2) == 2, 0
-                while bits.u(1):
-                    more += 1
-                bits.skip(1)
-                part = Fraction(bits.u(max(1, (rate - 1).bit_length())), rate)
-                if between:
-                    yield Place(0, before + more + part)
-                else:
-                    before, second = second, second + more
-                    yield Place(0, second + part)
-                break
-
-
-def _mpeg4_rate(bits: Bits) -> int:
-    """vop_time_increment_resolution of a video object layer (MPEG-4 part 2, 6.2.3)."""
-    bits.skip(1 + 8)
-    bits.skip(7 if bits.u(1) else 0)
-    bits.skip(16 if bits.u(4) == 15 else 0)
-    if bits.u(1):  # vol_control_parameters
-        bits.skip(3)
-        bits.skip(79 if bits.u(1) else 0)
-    bits.skip(2 + 1)
-    return bits.u(16)
+        for picture in heads.pictures(packet):
+            yield Place(picture.series, picture.at)
+            break
 
 
 _KINDS: dict[str, Callable[[bytes, Iterable[bytes]], Iterator[Place]]] = {
     "h264": _h264,
     "hevc": _hevc,
-    "mpeg1video": _mpeg12,
-    "mpeg2video": _mpeg12,
-    "mpeg4": _mpeg4,
+    **{codec: partial(_mpeg, codec) for codec in HEADS},
 }

@@ -30,7 +30,7 @@ def read(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Picture
             with open_stream(path) as (container, stream):
                 if target is not None:
                     container.seek(target, stream=stream)
-                losses = Losses(stream)
+                losses = Losses(stream, index.step)
                 frames = decoded(stream, losses.watch(packets_of(container, stream)))
                 pictures, lost = _collect(_in_a_row(frames, index, first), index, picks, path, losses)
         except (DecodeFailed, av.FFmpegError):
@@ -76,7 +76,7 @@ def _in_a_row(frames: Iterable[VideoFrame], index: VideoIndex, first: int) -> Nu
 def _read_from_the_beginning(path: Path, index: VideoIndex, picks: Int[np.ndarray, " T"]) -> Pictures:
     damage: list[str] = []
     with open_stream(path, threads=False) as (container, stream):
-        losses = Losses(stream)
+        losses = Losses(stream, index.step)
         frames = shown_frames(container, stream, damage, losses.watch)
         numbered = _by_stamp(frames, index) if index.stamped else enumerate(frames)
         pictures, lost = _collect(numbered, index, picks, path, losses)
@@ -121,7 +121,7 @@ def _collect(
         if wanted := places.pop(number, None):
             frames[wanted] = _to_rgb(frame, index, path)
             incomplete += wanted if frame.is_corrupt else []
-            spoilt += wanted if losses.may_spoil(frame.pts) else []
+            spoilt += wanted if losses.may_spoil(frame) else []
         if not places:
             break
     return Pictures(frames, (), tuple(incomplete), tuple(spoilt)), sorted(places)
