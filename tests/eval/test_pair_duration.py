@@ -58,7 +58,7 @@ def test_parts_are_scaled_to_all_frames_of_all_pairs(
 
     reader = slow("reading", folder_pair.read_frames, lambda source, start, count: count)
     monkeypatch.setattr(folder_pair, "read_frames", reader)
-    compared = slow("means", pair_duration.compare, lambda frames, truth: len(frames))
+    compared = slow("means", pair_duration.compare, lambda frames, truth, borders: len(frames))
     monkeypatch.setattr(pair_duration, "compare", compared)
     measure(*folders, tiny_extractor, Options(draws=5), before=pairs.extend)
     assert {type(pair) for pair in pairs} == {ClipPair}
