@@ -24,13 +24,14 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
 COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
-# Slots that the probed queries see, more than one block of 512. Kernels cut blocks of 256, 320 and 448 slots in other
-# halves than blocks of 512; the first two show where 700 slots are seen, the last where 960 are.
+# Slots that the probed queries see, more than one block.
 PREFIXES = (700, 960)
 # The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
 ROWS = ((1, 256), (2, 256), (4, 256), (8, 256), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
-SLOTS = (64, 128, 256, 512)
+# Attention of a CPU sums in blocks of 512 slots. A last block that is shorter may be cut in other parts, which
+# depends on how short it is and on how much of it is seen: no few probes can tell that it never is. So all are whole.
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class PassShape:
 
 
 PLAIN = PassShape()
-USUAL = PassShape(rows=4, most=256, positions=1, slots=512)  # what probes of processors found, for estimates
-BLOCK = max(SLOTS)  # a cache has whole blocks of slots, so that any of these can be read
+USUAL = PassShape(
+    rows=4, most=256, positions=1, slots=BLOCK
+)  # what probes of processors found, for estimates
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def pass_shape(
         shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in ROWS)
         held = (shape for shape in shapes if products_are_invariant(shape, sizes, dtype, device))
         products = next(held, PLAIN)
-        shapes = (replace(products, positions=many, slots=slots) for slots in SLOTS for many in POSITIONS)
+        shapes = (replace(products, positions=many, slots=BLOCK) for many in POSITIONS)
         held = (shape for shape in shapes if attention_is_invariant(shape, sizes, dtype, device, attend))
         found = next(held, PLAIN) if products.most else PLAIN
         # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
