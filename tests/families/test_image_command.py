@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,26 +132,50 @@ def test_pictures_depend_on_neither_rows_nor_shards_nor_interruptions(
 
 @slow
 @pytest.mark.unchecked
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_goes_on_after_an_interruption(
-    image: Any, janus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, image: Any, janus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, calls = files.PictureFolder.write, []
 
     def interrupted(self: Any, name: str, *rest: Any) -> Any:
         calls.append(name)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         return write(self, name, *rest)
 
     words = [BARN, DOG, "snow", "--model", janus, "--rows", "1"]
     with monkeypatch.context() as patch:
         patch.setattr(files.PictureFolder, "write", interrupted)
-        assert image(*words)[0] == 130
+        status, _, said = image(*words)
+    assert status == 128 + number
+    assert f"stopped by {number.name}; what was finished is kept" in said
     assert len(record_of(tmp_path / "out")["pictures"]) == 1
     status, line, _ = image(*words)
     assert (status, line["new"], line["there"]) == (0, 2, 1)
     image(*words, out="whole")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+@slow
+@pytest.mark.unchecked
+def test_memory_that_runs_out_is_told(
+    image: Any, janus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what would take less, with what was decoded before kept."""
+    done: list[int] = []
+
+    def decoded(*rest: Any, **options: Any) -> Any:
+        done.append(1)
+        if len(done) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return vidjacobi.decode(*rest, **options)
+
+    monkeypatch.setattr("vidjacobi.cli.image_pictures.decode", decoded)
+    status, _, error = image(BARN, DOG, "snow", "--model", janus, "--rows", "2", "--samples", "2")
+    assert status == 2
+    assert "2 pictures at a time did not fit in memory: give fewer --rows than 2, a smaller --window" in error
+    assert len(record_of(tmp_path / "out")["pictures"]) == 2
 
 
 @slow

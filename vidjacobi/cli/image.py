@@ -96,8 +96,9 @@ def _add_output(parser: ArgumentParser) -> None:
     switch("--overwrite", help="begin anew in a folder that holds pictures")
 
 
-def run(args: Namespace) -> dict[str, Any]:
-    """Everything that can be checked is checked before the model is loaded. Raises VidjacobiError."""
+def run(args: Namespace) -> tuple[dict[str, Any], int]:
+    """What was made, and the exit status; all that can be checked is checked before the model is loaded. Raises
+    VidjacobiError."""
     from vidjacobi.cli.image_pictures import Output, make_pictures
     from vidjacobi.config.image import load_image
     from vidjacobi.pictures.prompt_list import read_entries

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidjacobi.batch.settings import parse_shard
+from vidjacobi.batch.threads import is_out_of_memory
 from vidjacobi.cli.rollout_clips import ProgressBar
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
@@ -20,6 +21,7 @@ from vidjacobi.output.run_folder import removed_if_empty
 from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder
 from vidjacobi.pictures.prompt_list import Entry
 from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
+from vidjacobi.processes import Stopped, stoppable
 from vidjacobi.provenance import files_at, made_with
 from vidjacobi.registry import lookup, suggest
 from vidjacobi.runtime import Runtime, choose, versions
@@ -72,11 +74,15 @@ def make_pictures(
     entries: Sequence[Entry],
     output: Output,
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """Decode every picture of this shard that the folder does not hold yet; a summary of the new ones.
 
-    Raises VidjacobiError, before anything is loaded where the request alone shows that it cannot be done.
+    The exit status stands beside it: 0, or 130 or 143 where a signal stopped the run. Raises VidjacobiError, before
+    anything is loaded where the request alone shows that it cannot be done.
     """
+    outputs: list[dict[str, Any]] = []
+    about: dict[str, Any] = {"out": str(output.folder)}
+    status = 0
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime, shard = choose(config.device, config.dtype), parse_shard(config.shard)
     family, path = named(config.model)
@@ -103,14 +109,15 @@ def make_pictures(
             todo = [one for one in wanted if folder.record_of(one.name, one.described) is None]
             if len(todo) < len(wanted):
                 bar.say(f"{output.folder}: resumes: {number_of(len(wanted) - len(todo), 'picture')} done")
-            with finishing(folder, bar):
-                outputs = list(drawer.draw(todo, folder, bar))
-    return {
-        "out": str(output.folder),
-        "new": len(outputs),
-        "there": len(wanted) - len(todo),
-        "outputs": outputs,
-    }
+            about["there"] = len(wanted) - len(todo)
+            try:
+                with stoppable(), finishing(folder, bar):
+                    for drawn in drawer.draw(todo, folder, bar):
+                        outputs.append(drawn)
+            except Stopped as signal:
+                bar.say(f"stopped by {signal}; what was finished is kept, the same command resumes")
+                status = signal.status
+    return {**about, "new": len(outputs), "outputs": outputs}, status
 
 
 def named(model: str) -> tuple[str, Path]:
@@ -196,6 +203,20 @@ def _settings(
 
 
 @contextmanager
+def told_where_memory_ran_out(rows: int) -> Iterator[None]:
+    """Raise InvalidArgument, which says what would take less, where the block ran out of memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = f"fewer --rows than {rows}, " if rows > 1 else ""
+        raise InvalidArgument(
+            f"{number_of(rows, 'picture')} at a time did not fit in memory: give {fewer}a smaller --window or --size"
+        ) from error
+
+
+@contextmanager
 def finishing(folder: PictureFolder, bar: ProgressBar) -> Iterator[None]:
     """After the block, however it ends, write what is there; an error of the block is not lost over that."""
     try:
@@ -232,15 +253,16 @@ class Drawer:
             model = self.painter.model([one.subject for one in rows], self.scale)
             context = torch.tensor([model.prefix_tokens] * len(rows), device=model.device)
             keys = [one.key for one in rows]
-            found = decode(
-                model,
-                context,
-                self.painter.grid.tokens,
-                self.decoder,
-                sampling=self.sampling,
-                clip_ids=keys,
-                observe=bar,
-            )
+            with told_where_memory_ran_out(len(rows)):
+                found = decode(
+                    model,
+                    context,
+                    self.painter.grid.tokens,
+                    self.decoder,
+                    sampling=self.sampling,
+                    clip_ids=keys,
+                    observe=bar,
+                )
             for row, one in enumerate(rows):
                 drawn = Drawn.of(found, row, self.painter)
                 record = picture_record(

@@ -107,14 +107,14 @@ class OwnModel:
 
 
 def refuse_family(name: str) -> None:
-    """Raise InvalidArgument for NAME:PATH of a family of other authors, which is no world model with a tokenizer."""
-    from vidjacobi.config.model_facts import (
-        load_facts,
-        model_names,
-    )  # names without a colon need nothing of it
+    """Raise InvalidArgument for a model that is given texts, classes or actions, which commands of clips have not.
 
-    family = name.partition(":")[0]
-    if ":" not in name or family not in model_names("family"):
+    That is NAME:PATH of a family of other authors, or the name of a bundled model of pictures.
+    """
+    from vidjacobi.config.model_facts import load_facts, model_names  # other names need nothing of it
+
+    family, colon, _ = name.partition(":")
+    if family not in model_names("family" if colon else "bundled"):
         return
     facts = load_facts(family)
     which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
