@@ -1,4 +1,4 @@
-"""The command of this package: one stage of making and judging nano, micro or nano-pusht.
+"""The command of this package: one stage of making and judging nano, micro, nano-image or nano-pusht.
 
 python scripts/nano STAGE ...          from anywhere, by path
 python -m scripts.nano STAGE ...       from the root of the checkout
@@ -23,6 +23,9 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "encode-clips": ("train.encode_clips", "rendered clips to tokens; train-transformer does so itself"),
     "train-transformer": ("train.train_transformer", "the transformer, on the tokens of the rendered clips"),
     "export": ("train.export", "the trained model as it ships"),
+    "encode-pictures": ("train.encode_pictures", "render pictures of named scenes, and their tokens"),
+    "train-image": ("train.train_image", "nano-image, on the tokens of these pictures"),
+    "export-image": ("train.export_image", "nano-image as it ships"),
     "clip-statistics": ("judge.clip_statistics", "how textured and restless clips are, rendered or real"),
     "judge-tokenizer": ("judge.judge_tokenizer", "PSNR, SSIM and FVD of a tokenizer"),
     "judge-transformer": ("judge.judge_transformer", "held-out loss of a transformer"),
@@ -35,6 +38,8 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "pusht-export": ("pusht.export_pusht", "the trained model as it ships"),
     "judge-pusht": ("pusht.judge_pushes", "poses and FVD of its rollouts with given actions"),
     "judge-pusht-policies": ("pusht.judge_push_policies", "policies ranked in it and in the simulator"),
+    "judge-image": ("judge.judge_image", "contact sheets and held-out loss of nano-image"),
+    "image-decoders": ("judge.image_decoders", "passes of every decoder on nano-image"),
 }
 
 

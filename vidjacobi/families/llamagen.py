@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vidjacobi.config.model_facts import guidance_of
@@ -20,7 +20,7 @@ from vidjacobi.families.layout import Condition, Layout, behind_prompt
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import with_guidance
 from vidjacobi.families.released import StateDict, llama_of, sizes_of, weights_of
-from vidjacobi.families.trunk import Trunk
+from vidjacobi.families.trunk import AngleTable, Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
@@ -36,25 +36,14 @@ TABLE, MLP, NULL = (
 )
 
 
-class CellAngles(nn.Module):
+def cell_angles(side: int, head: int, base: float) -> AngleTable:
     """Cosine and sine of a place: 0 is any condition, 1 + c is cell c of a square of ``side`` cells."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, side: int, head: int, base: float) -> None:
-        super().__init__()
-        half = head // 2
-        speed = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
-        turn = torch.arange(side).float()[:, None] * speed
-        angles = torch.cat([turn[:, None].expand(-1, side, -1), turn.expand(side, -1, -1)], -1).flatten(0, 1)
-        none = torch.zeros(1, angles.shape[1])
-        for name, part in (("cos", angles.cos()), ("sin", angles.sin())):
-            self.register_buffer(name, torch.cat([none, part]).repeat(1, 2), persistent=False)
-
-    def forward(self, x: Tensor, position_ids: Int[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
-        """Called by the network."""
-        return self.cos[position_ids].to(x.dtype), self.sin[position_ids].to(x.dtype)
+    half = head // 2
+    speed = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
+    turn = torch.arange(side).float()[:, None] * speed
+    angles = torch.cat([turn[:, None].expand(-1, side, -1), turn.expand(side, -1, -1)], -1).flatten(0, 1)
+    none = torch.zeros(1, angles.shape[1])
+    return AngleTable(torch.cat([none, angles.cos()]), torch.cat([none, angles.sin()]))
 
 
 @dataclass(frozen=True)
@@ -168,7 +157,7 @@ def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
         rms_norm_eps=sizes.get("norm_eps", 1e-5),
         max_position_embeddings=side**2 + 120,
     )
-    network.rotary_emb = CellAngles(side, dim // heads, float(sizes.get("rope_base", 10_000))).to(
+    network.rotary_emb = cell_angles(side, dim // heads, float(sizes.get("rope_base", 10_000))).to(
         runtime.device
     )
     table = network.embed_tokens

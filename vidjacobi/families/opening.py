@@ -26,6 +26,7 @@ FAMILIES = {
     "llamagen": "vidjacobi.families.llamagen:load",
     "mineworld": "vidjacobi.families.mineworld:load",
     "pusht": "vidjacobi.families.pusht:load",
+    "nano_image": "vidjacobi.families.nano_image:load",
     "simplear": "vidjacobi.families.simplear:load",
 }
 # of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk

@@ -21,8 +21,9 @@ class Trunk:
     """Layers that take embeddings, and what turns cells into embeddings and hidden states into logits.
 
     Attributes:
-        layers: a decoder of ``transformers`` (``LlamaModel``, ``Qwen2Model``, ``ChameleonModel``, ``Emu3TextModel``,
-            ``GlmImageTextModel``), called with ``inputs_embeds``, ``position_ids``, a 4-D mask and a cache.
+        layers: a decoder of ``transformers`` (``LlamaModel``, ``Qwen2Model``, ``Qwen3Model``, ``ChameleonModel``,
+            ``Emu3TextModel``, ``GlmImageTextModel``), called with ``inputs_embeds``, ``position_ids``, a 4-D mask and
+            a cache.
         embed: cells ``[b n]``, ids below ``vocab_size``, to embeddings ``[b n dim]``.
         head: hidden states to logits ``[b n v]`` of the ids that a cell may have.
         vocab_size: v, the number of those ids.
@@ -65,6 +66,25 @@ class Trunk:
             return visible[:, None]
         none = torch.zeros((), dtype=self.dtype, device=visible.device)
         return torch.where(visible, none, torch.finfo(self.dtype).min)[:, None]
+
+
+class AngleTable(nn.Module):
+    """In the place of a network's rotary embedding: cosine and sine of the angles of each place, from tables.
+
+    ``cos`` and ``sin`` are ``[places head/2]``; channel c of a head is turned with channel c + head/2.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, cos: Float[Tensor, "s half"], sin: Float[Tensor, "s half"]) -> None:
+        super().__init__()
+        for name, part in (("cos", cos), ("sin", sin)):
+            self.register_buffer(name, part.repeat(1, 2), persistent=False)
+
+    def forward(self, x: Tensor, position_ids: Int[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
+        """Called by the network."""
+        return self.cos[position_ids].to(x.dtype), self.sin[position_ids].to(x.dtype)
 
 
 def check_attention(config: Any) -> None:

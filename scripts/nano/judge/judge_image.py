@@ -1,0 +1,91 @@
+"""Contact sheets of nano-image as it ships, a row for each class, and its held-out loss beside that of frequencies.
+
+python scripts/nano judge-image                                 # out/nano_image/sheet_guidance_2.png and others
+python scripts/nano judge-image --tokens runs/nano_image        # and the losses, on the pictures of encode-pictures
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import vidjacobi
+from scripts.nano.render.preview import write_sheet
+from scripts.nano.train.encode_clips import load_tokens
+from scripts.nano.train.train_image import unigram_loss
+from scripts.nano.train.train_transformer import unigram_entropy
+from vidjacobi.families.nano_image import SAMPLING, NanoImage, load, load_bundled
+from vidjacobi.families.prompts import first_tokens
+from vidjacobi.runtime import choose
+
+AT_ONCE = 8  # pictures that are scored together
+
+
+def pictures_of(family: NanoImage, label: str, count: int, scale: float, seed: int) -> torch.Tensor:
+    """``count`` pictures of a class, uint8 ``[count H W 3]``."""
+    model = family.of_classes([label] * count, scale)
+    names = [f"{label} {number}" for number in range(count)]
+    sampling = vidjacobi.SamplingParams(SAMPLING.temperature, SAMPLING.top_p, seed=seed)
+    context = first_tokens(model, count)
+    found = vidjacobi.decode(model, context, family.grid.tokens, "pathwise", 32, sampling, clip_ids=names)
+    return (family.pixels(found.tokens) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def losses(family: NanoImage, pictures: Int[Tensor, "n p"], told: bool) -> Float[Tensor, " n"]:
+    """Nats a token of every picture, with its class or without. A picture is the id of its class and its tokens."""
+    parts = []
+    for part in pictures.split(AT_ONCE):
+        classes = (part[:, 0] - family.trunk.vocab_size).tolist()
+        model = family.of_classes(classes, 1.0 if told else 0.0)
+        tokens = torch.cat([first_tokens(model, len(part)), part[:, 1:]], 1)[:, :-1]
+        cache = model.make_cache(len(part), tokens.shape[1])
+        logits = torch.cat(list(model.prefill(tokens, cache, tokens.shape[1])), 1)
+        parts.append(F.cross_entropy(logits.float().mT, part[:, 1:], reduction="none").mean(1))
+    return torch.cat(parts)
+
+
+def print_losses(family: NanoImage, folder: Path) -> None:
+    """The table of losses, a line for each class."""
+    train, heldout = load_tokens(folder, "train"), load_tokens(folder, "heldout")
+    known, unknown = losses(family, heldout, told=True), losses(family, heldout, told=False)
+    alone = unigram_loss(train, heldout, family.trunk.vocab_size)
+    print(f"{len(heldout)} held-out pictures, {len(train)} to train on; nats a token")
+    entropy = unigram_entropy(heldout[:, 1:])
+    print(f"frequencies of the train tokens {alone:.3f}, entropy of the held-out ones {entropy:.3f}")
+    print(f"the model {known.mean():.3f}, without the class {unknown.mean():.3f}")
+    for number, name in enumerate(family.classes):
+        own = heldout[:, 0] == family.trunk.vocab_size + number
+        print(f"  {name:12} {known[own].mean():.3f} {unknown[own].mean():.3f} ({int(own.sum())} pictures)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this stage."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--model", type=Path, help="its folder; the one that ships by default")
+    options.add_argument("--tokens", type=Path, help="folder of encode-pictures")
+    options.add_argument("--guidance", type=float, nargs="*", default=[1.0, 2.0, 3.0])
+    options.add_argument("--columns", type=int, default=8)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--out", type=Path, default=Path("out/nano_image"))
+    return options
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the sheets, print the losses."""
+    runtime = choose("cpu", "float32")
+    family = load(arguments.model, runtime) if arguments.model else load_bundled(runtime)
+    if arguments.tokens:
+        print_losses(family, arguments.tokens)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for scale in arguments.guidance:
+        rows = [
+            pictures_of(family, label, arguments.columns, scale, arguments.seed) for label in family.classes
+        ]
+        path = arguments.out / f"sheet_guidance_{scale:g}.png"
+        write_sheet(rows, str(path))
+        print(f"{path}: from the top {', '.join(family.classes)}")
