@@ -23,6 +23,7 @@ prompt (or id), the sample's number, the seed, the decoder and its numbers: not 
 """
 
 EXAMPLES = """examples:
+  vidjacobi image --label kitchen --samples 4
   vidjacobi image "A red barn in snow." "A lighthouse." --model janus:Janus-Pro-1B
   vidjacobi image "A red barn in snow." --model emu3:Emu3-Gen-hf --size 512x512 --samples 4 --out barn
   vidjacobi image --label "golden retriever" --label 207 --model llamagen:c2i_B_384.pt --size 384x384 \\
@@ -61,7 +62,11 @@ def add_model(parser: ArgumentParser) -> None:
     """The model, and how it samples."""
     add = parser.add_argument_group("model and sampling").add_argument
     add("--config", default="default", help="settings to start from: default or a YAML path")
-    add("--model", metavar="NAME", help="NAME:PATH of a family, see `vidjacobi models` (nano-image)")
+    add(
+        "--model",
+        metavar="NAME",
+        help="NAME:PATH of a family, see `vidjacobi models`; or nano-image (the default)",
+    )
     pixels = "what turns tokens into pixels, where it does not come with the weights"
     add("--tokenizer", metavar="PATH", help=pixels)
     add("--text-encoder", metavar="DIR", help="folder of a T5 encoder, for LlamaGen's captions")

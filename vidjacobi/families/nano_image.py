@@ -19,6 +19,7 @@ from cosmos_adapter.tokenizer.model import CosmosTokenizer
 from cosmos_adapter.tokenizer.weights import load_tokenizer
 from cosmos_adapter.transformer.rope import rotary_angles
 from cosmos_adapter.transformer.spec import ModelSpec
+from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.layout import Condition, Layout, behind_prompt
 from vidjacobi.families.model import RiderModel
@@ -29,11 +30,9 @@ from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import Runtime
-from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Logits, Tokens
 
 WANTED = "config.json and model.safetensors as `python scripts/nano export-image` writes them"
-SCALE, SAMPLING = 2.0, SamplingParams(temperature=1.0, top_p=0.95)  # what the card's pictures are made with
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,14 @@ class NanoImage:
     vectors: Float[Tensor, "n dim"]
     tokenizer: CosmosTokenizer
 
-    def of_classes(self, classes: Sequence[str | int], scale: float = SCALE) -> VideoModel:
+    def of_classes(self, classes: Sequence[str | int], scale: float | None = None) -> VideoModel:
         """The model of pictures of a class each, by name or number, guided against no class.
 
-        ``scale`` 1: not guided. Raises InvalidArgument for a class that is not there.
+        ``scale`` 1: not guided; None: the card's. Raises InvalidArgument for a class that is not there.
         """
         given = self._branch([self.vectors[self.number(label)] for label in classes])
-        return with_guidance(given, self._branch([self.vectors[-1]]), scale)
+        guided = guidance_of("nano-image", "class", scale)
+        return with_guidance(given, self._branch([self.vectors[-1]]), guided)
 
     def number(self, label: str | int) -> int:
         """The number of a class. Raises InvalidArgument for one that is not there."""
@@ -150,12 +150,6 @@ def load(path: Path, runtime: Runtime) -> NanoImage:
         )
     trunk = Trunk(network.model, network.embed, network.logits, spec.vocab_size)
     return NanoImage(trunk, spec.grid, classes, network.classes, tokenizer)
-
-
-def load_bundled(runtime: Runtime) -> NanoImage:
-    """The model that ships with vidjacobi. Raises BadCheckpoint where its files are not there."""
-    with resources.as_file(resources.files("vidjacobi") / "assets" / "nano_image") as folder:
-        return load(folder, runtime)
 
 
 def nano_tokenizer(runtime: Runtime) -> CosmosTokenizer:

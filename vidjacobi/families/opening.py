@@ -2,11 +2,11 @@
 
 A model of a family is named ``NAME:PATH``, such as ``janus:weights/Janus-Pro-1B``, by ``--model`` and elsewhere.
 The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``), which is fetched
-because you named it.
+because you named it. ``nano-image`` alone names the weights that come with this package.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, resources
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ FAMILIES = {
     "janus": "vidjacobi.families.janus:load",
     "llamagen": "vidjacobi.families.llamagen:load",
     "mineworld": "vidjacobi.families.mineworld:load",
+    "nano-image": "vidjacobi.families.nano_image:load",
     "pusht": "vidjacobi.families.pusht:load",
-    "nano_image": "vidjacobi.families.nano_image:load",
     "simplear": "vidjacobi.families.simplear:load",
 }
+# family -> folder of ``assets`` with its weights, where no path is named
+BUNDLED = {"nano-image": "nano_image"}
 # of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -50,10 +52,13 @@ class FamilyName:
 
 
 def family_name(name: str) -> FamilyName | None:
-    """What ``NAME:PATH`` names; None for a name that does not begin with that of a family and a colon.
+    """What ``NAME:PATH`` names, or the name alone of a bundled family; None for what begins with no family's name.
 
     Raises InvalidArgument for a family without a path.
     """
+    if name in BUNDLED:
+        assets = Path(str(resources.files("vidjacobi"))) / "assets"
+        return FamilyName(name, str(assets / BUNDLED[name]))
     family, colon, path = name.partition(":")
     if not colon or family not in FAMILIES:
         return None

@@ -19,9 +19,10 @@ from torch import Tensor
 import vidjacobi
 from scripts.nano.judge.judge_image import losses
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
-from vidjacobi.families.nano_image import SAMPLING, SCALE, NanoImage, load, load_bundled
+from vidjacobi.config.model_facts import preset
+from vidjacobi.families.nano_image import NanoImage
+from vidjacobi.families.opening import open_named
 from vidjacobi.families.prompts import first_tokens
-from vidjacobi.runtime import choose
 
 DECODERS = (
     *("sjd", "mc_sjd", "gs_sjd", "sjd_pac", "pathwise", "fast", "mc_sjd+left", "mc_sjd+above"),
@@ -42,7 +43,7 @@ def measure(
 ) -> dict[str, object]:
     """NFE of every picture, and how likely its tokens are."""
     labels = [family.classes[number % len(family.classes)] for number in range(arguments.pictures)]
-    sampling = vidjacobi.SamplingParams(SAMPLING.temperature, SAMPLING.top_p, seed=arguments.seed)
+    sampling = replace(preset("nano-image", "class").sampling, seed=arguments.seed)
     nfe: list[int] = []
     nats: list[float] = []
     seconds, guarantee = 0.0, ""
@@ -100,11 +101,11 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--model", type=Path, help="its folder; the one that ships by default")
+    options.add_argument("--model", default="nano-image", help="or nano-image:FOLDER")
     options.add_argument("--decoders", nargs="+", default=list(DECODERS), metavar="NAME")
     options.add_argument("--windows", type=int, nargs="+", default=[16, 32, 64, 96])
     options.add_argument("--pictures", type=int, default=32)
-    options.add_argument("--guidance", type=float, default=SCALE)
+    options.add_argument("--guidance", type=float, default=preset("nano-image", "class").guidance)
     options.add_argument("--dtype", default="auto", help="as of the command")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=Path("out/nano_image"))
@@ -113,8 +114,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure what is missing, window by window, and print the table."""
-    runtime = choose("cpu", arguments.dtype)
-    family = load(arguments.model, runtime) if arguments.model else load_bundled(runtime)
+    family = open_named(arguments.model, "cpu", arguments.dtype)
     path = arguments.out / "decoders.jsonl"
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

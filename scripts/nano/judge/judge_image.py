@@ -5,6 +5,7 @@ python scripts/nano judge-image --tokens runs/nano_image        # and the losses
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,9 +18,10 @@ from scripts.nano.render.preview import write_sheet
 from scripts.nano.train.encode_clips import load_tokens
 from scripts.nano.train.train_image import unigram_loss
 from scripts.nano.train.train_transformer import unigram_entropy
-from vidjacobi.families.nano_image import SAMPLING, NanoImage, load, load_bundled
+from vidjacobi.config.model_facts import preset
+from vidjacobi.families.nano_image import NanoImage
+from vidjacobi.families.opening import open_named
 from vidjacobi.families.prompts import first_tokens
-from vidjacobi.runtime import choose
 
 AT_ONCE = 8  # pictures that are scored together
 
@@ -28,7 +30,7 @@ def pictures_of(family: NanoImage, label: str, count: int, scale: float, seed: i
     """``count`` pictures of a class, uint8 ``[count H W 3]``."""
     model = family.of_classes([label] * count, scale)
     names = [f"{label} {number}" for number in range(count)]
-    sampling = vidjacobi.SamplingParams(SAMPLING.temperature, SAMPLING.top_p, seed=seed)
+    sampling = replace(preset("nano-image", "class").sampling, seed=seed)
     context = first_tokens(model, count)
     found = vidjacobi.decode(model, context, family.grid.tokens, "pathwise", 32, sampling, clip_ids=names)
     return (family.pixels(found.tokens) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--model", type=Path, help="its folder; the one that ships by default")
+    options.add_argument("--model", default="nano-image", help="or nano-image:FOLDER")
     options.add_argument("--tokens", type=Path, help="folder of encode-pictures")
     options.add_argument("--guidance", type=float, nargs="*", default=[1.0, 2.0, 3.0])
     options.add_argument("--columns", type=int, default=8)
@@ -77,8 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the sheets, print the losses."""
-    runtime = choose("cpu", "float32")
-    family = load(arguments.model, runtime) if arguments.model else load_bundled(runtime)
+    family = open_named(arguments.model, "cpu", "float32")
     if arguments.tokens:
         print_losses(family, arguments.tokens)
     arguments.out.mkdir(parents=True, exist_ok=True)

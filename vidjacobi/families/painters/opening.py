@@ -15,6 +15,7 @@ PAINTERS = {
     "glm_image": "vidjacobi.families.painters.glm_image:open_painter",
     "janus": "vidjacobi.families.painters.janus:open_painter",
     "llamagen": "vidjacobi.families.painters.llamagen:open_painter",
+    "nano-image": "vidjacobi.families.painters.nano_image:open_painter",
     "simplear": "vidjacobi.families.painters.simplear:open_painter",
 }
 
