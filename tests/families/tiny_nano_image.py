@@ -10,7 +10,7 @@ from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.families.nano_image import Network
 
 CLASSES = ["cave", "kitchen", "meadow"]
-RANK = 6
+RANK, PROMPT = 6, 3
 SPEC = ModelSpec(
     dim=24,
     n_layers=2,
@@ -29,9 +29,9 @@ def write_checkpoint(folder: Path) -> Path:
     """Its files in a new folder."""
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    network = Network(SPEC, RANK, len(CLASSES))
+    network = Network(SPEC, RANK, len(CLASSES), PROMPT)
     state = {name: 0.5 * torch.randn(part.shape) for name, part in network.state_dict().items()}
     save_file({name: part.to(torch.bfloat16) for name, part in state.items()}, folder / "model.safetensors")
-    config = {**SPEC.to_config(), "rank": RANK, "classes": CLASSES}
+    config = {**SPEC.to_config(), "rank": RANK, "prompt": PROMPT, "classes": CLASSES}
     (folder / "config.json").write_text(json.dumps(config))
     return folder

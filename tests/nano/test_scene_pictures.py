@@ -53,4 +53,4 @@ def test_what_ships_is_what_was_trained(tmp_path: Path) -> None:
         with torch.no_grad():
             wanted = net(pictures[:, :-1])
             found = torch.cat(list(model.prefill(tokens, model.make_cache(2, 320), 320)), 1)
-        assert (found - wanted).abs().max() < 0.05  # vectors of the classes are rounded once more
+        assert (found - wanted).abs().max() < 1e-3

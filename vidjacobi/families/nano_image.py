@@ -1,7 +1,7 @@
 """nano-image: small pictures of a kind of scene, trained for this package so that picture decoding can be tried.
 
 A Qwen3 of ``transformers`` (a Llama whose queries and keys are normed) over one latent frame of nano's tokenizer. The
-prompt is the vector of a class. The weights ship with vidjacobi, with a model card in ``assets/nano_image``.
+prompt is vectors of a class. The weights ship with vidjacobi, with a model card in ``assets/nano_image``.
 """
 
 from collections.abc import Sequence
@@ -43,14 +43,14 @@ class NanoImage:
         trunk: over the tokenizer's codes.
         grid: one latent frame.
         classes: their names, by number.
-        vectors: of each class, then that of no class.
+        vectors: prompts of each class, then that of no class.
         tokenizer: nano's.
     """
 
     trunk: Trunk
     grid: Grid
     classes: tuple[str, ...]
-    vectors: Float[Tensor, "n dim"]
+    vectors: Float[Tensor, "n e dim"]
     tokenizer: CosmosTokenizer
 
     def of_classes(self, classes: Sequence[str | int], scale: float | None = None) -> VideoModel:
@@ -80,15 +80,17 @@ class NanoImage:
         frames = tokens.unflatten(1, (1, self.grid.h, self.grid.w))
         return torch.cat([self.tokenizer.to_frames(frame[None])[:, :, 0] for frame in frames])
 
-    def _branch(self, vectors: Sequence[Float[Tensor, " dim"]]) -> RiderModel:
-        layout = Layout(behind_prompt(1, torch.zeros(self.grid.tokens, dtype=torch.long)))
-        return RiderModel(self.trunk, self.grid, [Condition(layout, vector[None]) for vector in vectors])
+    def _branch(self, prompts: Sequence[Float[Tensor, "e dim"]]) -> RiderModel:
+        cells, count = torch.arange(1, 1 + self.grid.tokens), self.vectors.shape[1]
+        rope = torch.cat([torch.zeros(count, dtype=torch.long), cells])
+        layout = Layout(behind_prompt(count, torch.zeros_like(cells)), rope)
+        return RiderModel(self.trunk, self.grid, [Condition(layout, prompt) for prompt in prompts])
 
 
 class Network(nn.Module):
     """The layers, the tables of the tokens, which are products of two matrices, and the vectors of the classes."""
 
-    def __init__(self, spec: ModelSpec, rank: int, classes: int) -> None:
+    def __init__(self, spec: ModelSpec, rank: int, classes: int, prompt: int) -> None:
         from transformers import Qwen3Config, Qwen3Model
 
         super().__init__()
@@ -107,7 +109,7 @@ class Network(nn.Module):
         self.model = Qwen3Model(config)
         self.model.embed_tokens = nn.Identity()  # never called: it is given embeddings
         self.embedding, self.head = (Product(spec.vocab_size, rank, spec.dim) for _ in range(2))
-        self.classes = nn.Parameter(torch.empty(classes + 1, spec.dim))
+        self.classes = nn.Parameter(torch.empty(classes + 1, prompt, spec.dim))
 
     def embed(self, tokens: Tokens) -> Hidden:
         """Of cells."""
@@ -131,9 +133,9 @@ def load(path: Path, runtime: Runtime) -> NanoImage:
     state, config = weights_of(path, WANTED, ()), sizes_of(path)
     try:
         spec = ModelSpec(**field_values(ModelSpec, config))
-        rank, classes = config["rank"], tuple(str(name) for name in config["classes"])
+        classes = tuple(str(name) for name in config["classes"])
         with without_weights():
-            network = Network(spec, rank, len(classes))
+            network = Network(spec, config["rank"], len(classes), config["prompt"])
     except (KeyError, TypeError, RuntimeError, InvalidArgument) as error:
         raise BadCheckpoint(f"{path} is no nano-image ({error}): wanted {WANTED}") from None
     load_strict(network, state, str(path))

@@ -16,9 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cosmos_adapter.transformer.spec import ModelSpec
 from scripts.nano.render.scene_pictures import LABELS
-from scripts.nano.train.image_network import NO_CLASS
 from scripts.nano.train.training_run import trained_state
 
 NAMES = {  # of a layer: Cosmos', transformers'
@@ -36,13 +34,12 @@ NAMES = {  # of a layer: Cosmos', transformers'
 }
 
 
-def as_shipped(state: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:
-    """The weights under the names that ship. The vectors of the classes and of none are a table of their own."""
-    codes, into = state["tok_embeddings.codes"], state["tok_embeddings.map"]
+def as_shipped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names that ship."""
     made = {
-        "embedding.codes": codes[:vocab_size],
-        "embedding.map": into,
-        "classes": codes[vocab_size : NO_CLASS + 1] @ into,
+        "embedding.codes": state["tok_embeddings.codes"],
+        "embedding.map": state["tok_embeddings.map"],
+        "classes": state["classes"],
         "head.codes": state["output.codes"],
         "head.map": state["output.map"],
         "model.norm.weight": state["norm.weight"],
@@ -56,10 +53,10 @@ def as_shipped(state: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor
 
 def export(config: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path) -> None:
     """``folder/config.json`` and ``folder/model.safetensors``."""
-    spec = ModelSpec(**{key: value for key, value in config.items() if key in ModelSpec.__dataclass_fields__})
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(as_shipped(state, spec.vocab_size), folder / "model.safetensors")
-    said = {**config, "rank": state["output.map"].shape[0], "classes": list(LABELS)}
+    save_file(as_shipped(state), folder / "model.safetensors")
+    sizes = {"rank": state["output.map"].shape[0], "prompt": state["classes"].shape[1]}
+    said = {**config, **sizes, "classes": list(LABELS)}
     (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 

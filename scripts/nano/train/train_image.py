@@ -17,12 +17,28 @@ from torch import Tensor
 
 from scripts.nano.train.encode_clips import load_tokens
 from scripts.nano.train.image_network import NO_CLASS, ImageTransformer, start_network
-from scripts.nano.train.train_transformer import build_optimizer, token_losses, unigram_entropy
+from scripts.nano.train.train_transformer import CombinedOptimizer, token_losses, unigram_entropy
 from scripts.nano.train.training_run import Budget, TrainingRun, launch, training_arguments
 
 DROPPED = 0.1  # share of the pictures whose class is not told, for guidance
 FEW = 16  # held-out pictures that are looked at while it trains
 AT_ONCE = 8  # pictures that are judged together
+
+
+def build_optimizer(net: ImageTransformer) -> CombinedOptimizer:
+    """Muon for the layers' matrices; AdamW for the rest: slower for nano's tables, faster for the classes."""
+    layers = [p for p in net.layers.parameters() if p.ndim > 1]
+    tables = [*net.tok_embeddings.parameters(), *net.output.parameters()]
+    norms = [p for p in net.parameters() if p.ndim < 2]
+    groups = [
+        {"params": tables, "scale": 0.3},
+        {"params": norms},
+        {"params": [net.classes], "scale": 3.0},
+    ]
+    return CombinedOptimizer(
+        torch.optim.Muon(layers, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
+    )
 
 
 def without_classes(pictures: Int[Tensor, "b p"], dropped: Tensor) -> Int[Tensor, "b p"]:
@@ -95,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     options = training_arguments(__doc__)
     options.add_argument("--steps", type=int, default=1500, help="stop after so many steps")
     options.set_defaults(batch=8, out=Path("runs/nano_image"))
-    options.add_argument("--rate", type=float, default=1.5e-3)
+    options.add_argument("--rate", type=float, default=3e-3)
     options.add_argument("--warmup", type=int, default=30, help="steps")
     return options
 
