@@ -19,7 +19,7 @@ vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
-vidjacobi.html_report vidjacobi.rollouts vidjacobi.pictures
+vidjacobi.html_report vidjacobi.rollouts vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export
 vidjacobi vidjacobi.cli vidjacobi.__main__
