@@ -1,7 +1,6 @@
 """Sessions: stepped frames are those of one rollout, forks are replays, and clips do not depend on each other."""
 
 from functools import cache
-from itertools import product
 
 import pytest
 import torch

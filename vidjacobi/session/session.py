@@ -256,10 +256,9 @@ def _slots(chosen: Decoder, model: VideoModel) -> int:
     return 1 + (in_buckets(room) if chosen.parts is None else chosen.recipe(model, room).spare_slot)
 
 
-def _clips(context_frames: object) -> list[Frames]:
+def _clips(context_frames: Frames | Sequence[Frames]) -> list[Frames]:
     """The contexts one by one. Raises InvalidArgument for what are no frames, and for different lengths."""
-    several = isinstance(context_frames, Sequence) and not isinstance(context_frames, str)
-    clips = list(context_frames) if several else [context_frames]
+    clips = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
     if not clips:
         raise InvalidArgument("a session needs the frames of at least one clip")
     for clip in clips:
