@@ -101,6 +101,68 @@ def test_tokens_are_those_of_the_library(image: Any, janus: str, tmp_path: Path)
     assert list(hashes(tmp_path / "out").values()) == [hash_tokens([found.tokens[0]])]
 
 
+def tokens_of(folder: Path, **names: str) -> Any:
+    """The folder's tokenizer with the roles that a processor asks for."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, extra_special_tokens=names)
+
+
+def janus_ids(folder: Path) -> list[int]:
+    from transformers.models.janus.image_processing_janus import JanusImageProcessor
+    from transformers.models.janus.processing_janus import JanusProcessor
+
+    names = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>"}
+    words = tokens_of(folder, **names, eoi_token="<end_of_image>")
+    processor = JanusProcessor(JanusImageProcessor(), words)
+    return (
+        processor(text=f"<|User|>: {BARN}\n\n<|Assistant|>:", generation_mode="image").input_ids[0].tolist()
+    )
+
+
+def emu3_ids(folder: Path) -> list[int]:
+    from transformers.models.emu3.image_processing_emu3 import Emu3ImageProcessor
+    from transformers.models.emu3.processing_emu3 import Emu3Processor
+
+    names = {"image_token": "<image>", "boi_token": "<|image start|>", "eoi_token": "<|image end|>"}
+    words = tokens_of(folder, **names, image_wrapper_token="<|image token|>", eof_token="<|extra_201|>")
+    processor = Emu3Processor(Emu3ImageProcessor(), words)
+    text = f"{BARN} masterpiece, film grained, best quality."
+    return processor(text=text, return_for_image_generation=True, ratio="3:2", image_area=48 * 32).input_ids[
+        0
+    ]
+
+
+def glm_image_ids(folder: Path) -> list[int]:
+    from transformers.models.glm_image.image_processing_glm_image import GlmImageImageProcessor
+    from transformers.models.glm_image.processing_glm_image import GlmImageProcessor
+
+    words = tokens_of(folder, image_token="<img>", grid_bos_token="<sop>", grid_eos_token="<eop>")
+    return GlmImageProcessor(GlmImageImageProcessor(), words)(text=BARN, target_h=64, target_w=96).input_ids[
+        0
+    ]
+
+
+@slow
+@pytest.mark.parametrize(
+    ("name", "size", "wanted"),
+    [
+        ("janus", None, janus_ids),
+        ("emu3", (32, 48), emu3_ids),
+        ("glm_image", (64, 96), glm_image_ids),
+    ],
+)
+def test_prompts_are_those_of_the_processors(
+    name: str, size: tuple[int, int] | None, wanted: Callable[[Path], list[int]], tmp_path: Path
+) -> None:
+    """Of ``transformers``: the same ids, sizes and special tokens among them."""
+    getattr(tiny, f"write_{name}")(tmp_path)
+    painter = open_painter(name, tmp_path, choose("cpu", "float32"), PainterOptions(size=size))
+    ids = painter.words.ids(painter.describe(Subject(BARN))["text"])  # type: ignore[attr-defined]
+    assert ids == wanted(tmp_path)
+    assert ids.count(0) < 2 * len(ids) / 3  # there are words among them, not only what is unknown
+
+
 @slow
 @pytest.mark.unchecked
 def test_pictures_depend_on_neither_rows_nor_shards_nor_interruptions(

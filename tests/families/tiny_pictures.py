@@ -14,7 +14,23 @@ VQ_NAMES = {
     "mid.attn_1.": "mid.1.",
     "mid.block_2.": "mid.2.",
 }
-WORDS = ("a", "red", "barn", "blue", "dog", "in", "snow", "bad", "highly", "realistic", "image", "of")
+WORDS = (
+    "a",
+    "red",
+    "barn",
+    "blue",
+    "dog",
+    "in",
+    "snow",
+    "bad",
+    "highly",
+    "realistic",
+    "image",
+    "of",
+    *"2346*",
+    "13",
+    "19",
+)
 
 
 def write_words(folder: Path, names: Mapping[str, int], attributes: Mapping[str, str], size: int) -> None:
@@ -35,6 +51,7 @@ def write_words(folder: Path, names: Mapping[str, int], attributes: Mapping[str,
 def write_janus(folder: Path) -> str:
     nets.janus().float().save_pretrained(folder)
     names = {"<unk>": 0, "<s>": nets.BEGIN, "</s>": 2, "<pad>": nets.PAD, "<begin_of_image>": nets.IMAGE}
+    names |= {"<end_of_image>": 8, "<image_placeholder>": 9}
     attributes = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     write_words(folder, names, attributes, 60)
     return f"janus:{folder}"
@@ -44,7 +61,8 @@ def write_emu3(folder: Path) -> str:
     nets.emu3().float().save_pretrained(folder)
     ids = nets.EMU3
     names = {"<unk>": 0, "<|extra_203|>": ids["bos"], "<|image start|>": ids["boi"], "<pad>": ids["pad"]}
-    names |= {"<|image token|>": ids["img"], "<eos>": ids["eos"]}
+    names |= {"<|image token|>": ids["img"], "<eos>": ids["eos"], "<image>": ids["image"]}
+    names |= {"<|image end|>": ids["eoi"], "<|extra_201|>": ids["eof"]}
     write_words(folder, names, {"bos_token": "<|extra_203|>", "pad_token": "<pad>"}, 50)
     return f"emu3:{folder}"
 
@@ -64,7 +82,7 @@ def write_simplear(folder: Path) -> str:
 
 def write_glm_image(folder: Path) -> str:
     nets.glm_image().float().save_pretrained(folder)
-    names = {"<unk>": 0, "<sop>": 1, "<eop>": 2, "<|dit_token_16384|>": 91}
+    names = {"<unk>": 0, "<sop>": 1, "<eop>": 2, "<|dit_token_16384|>": 50, "<img>": 51}
     write_words(folder, names, {"bos_token": "<|dit_token_16384|>"}, 60)
     return f"glm_image:{folder}"
 
