@@ -30,5 +30,5 @@ class BadOutput(VidjacobiError):
 
 def number_of(number: int, noun: str) -> str:
     """A number of things in a message: ``1 frame``, ``24 frames``, ``1,200 passes``."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "ch")) else "s"
     return f"{number:,} {noun}{ending}"

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import Finished, Request, decode, decode_each, load, rollout
-from vidjacobi.decoding.recipe import has_free_rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.guidance import Guided
-from vidjacobi.models.protocol import RowModel, VideoModel
+from vidjacobi.models.protocol import RowModel, VideoModel, has_free_rows
 
 pytestmark = pytest.mark.unchecked
 

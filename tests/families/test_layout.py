@@ -25,7 +25,7 @@ def test_row_and_frame_ends() -> None:
 def test_no_pass_has_more_riders_than_the_bound() -> None:
     """Windows at any positions, and siblings that all stand where most riders are."""
     riders = torch.tensor([7, 0, 2, 0, 3, 1])
-    bound = RiderBound.of([Layout(riders)], specials=1)
+    bound = RiderBound.of(riders[1:])
     for inputs in range(1, 6):
         chains = [sum(chosen) for chosen in combinations(riders[1:].tolist(), inputs)]
         assert bound.of_pass(inputs) == max(chains) + inputs * 3

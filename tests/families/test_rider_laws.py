@@ -28,7 +28,7 @@ CHANCE, CAUGHT = 1e-4, 1e-6
 
 def model() -> RiderModel:
     """Its prompt has three tokens."""
-    return RiderModel(tiny_trunk(VOCAB), Grid(1, 2, 2), [condition(RIDERS, 3, size=3.0)])
+    return RiderModel(tiny_trunk(VOCAB), Grid(1, 2, 2), RIDERS, [condition(RIDERS, 3, size=3.0)])
 
 
 def decoder(name: str) -> DecoderConfig:

@@ -59,9 +59,8 @@ def test_it_keeps_the_promises_of_a_model(attention: str) -> None:
     dtype = torch.float64 if attention == "sdpa" else torch.float32
     check_model(rider_model(3, attention=attention, dtype=dtype))
     cells = after_rows(GRID, 1, 2)
-    check_model(
-        RiderModel(tiny_trunk(attention=attention, dtype=dtype), GRID, [condition(cells)], prompt=False)
-    )
+    trunk = tiny_trunk(attention=attention, dtype=dtype)
+    check_model(RiderModel(trunk, GRID, cells, [condition(cells)], prompt=False))
 
 
 @slow
@@ -168,7 +167,8 @@ def with_siblings(model: RiderModel, seed: int) -> Tensor:
 def test_riders_of_an_accepted_sibling_move_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And where they are not moved, tokens differ: the control."""
     grid = Grid(1, 18, 1)  # a rider behind every cell
-    model = RiderModel(tiny_trunk(), grid, [condition(after_rows(grid, 1), 2, size=0.3)])
+    cells = after_rows(grid, 1)
+    model = RiderModel(tiny_trunk(), grid, cells, [condition(cells, 2, size=0.3)])
     moved = 0
 
     def counted(rows: Any, source: Tensor, target: Tensor, places: Any) -> tuple[Tensor, Tensor]:
@@ -221,5 +221,5 @@ def test_what_a_model_does_not_cover_is_refused() -> None:
         tokens(model, "ar", clips=3)
     with pytest.raises(InvalidArgument, match="1 to 3 frames, not 4"):
         model.grid_for(4)
-    with pytest.raises(InvalidArgument, match="a layout of 7 positions for a grid of 19"):
-        RiderModel(model.trunk, GRID, [condition(after_rows(Grid(1, 2, 3), 1), 2)])
+    with pytest.raises(InvalidArgument, match="riders of 6 cells for a grid of 18"):
+        RiderModel(model.trunk, GRID, after_rows(Grid(1, 2, 3), 1))

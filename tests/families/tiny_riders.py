@@ -44,7 +44,7 @@ def rider_model(
     """A token behind each row, and two more behind each frame; a condition for each length of a prompt."""
     cells = after_rows(grid, 1, 2)
     conditions = [condition(cells, prompt, seed) for seed, prompt in enumerate(prompts)]
-    return RiderModel(tiny_trunk(attention=attention, **options), grid, conditions)
+    return RiderModel(tiny_trunk(attention=attention, **options), grid, cells, conditions)
 
 
 def plain_logits(model: RiderModel, tokens: Tensor, row: int = 0) -> Tensor:

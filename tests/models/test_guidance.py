@@ -12,7 +12,7 @@ from vidjacobi.kinds import Grid
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import TreeModel, VideoModel
 from vidjacobi.sampling.probs import SamplingParams
-from vidjacobi.testing import TinyVideoModel
+from vidjacobi.testing import TinyVideoModel, check_model
 
 GRID, VOCAB = Grid(4, 3, 4), 8
 MODELS = [TinyVideoModel(VOCAB, GRID, seed=seed, surprise=0.3, dtype=torch.float64) for seed in (0, 1)]
@@ -61,6 +61,61 @@ def test_a_scale_for_each_cell() -> None:
     )
     with pytest.raises(ValueError, match="3 guidance scales for"):
         Guided(*MODELS, scale=scales[:3])
+
+
+THREE = [TinyVideoModel(VOCAB, GRID, seed=seed, surprise=0.3, dtype=torch.float64) for seed in (0, 1, 2)]
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize("by_cell", [False, True])
+def test_three_branches_are_mixed_by_weight(by_cell: bool) -> None:
+    """Emu3.5: v + a * (u - v) + b * (c - u), in a prefill, in passes, and as AR decides."""
+    cells = MODELS[0].max_positions
+    ends = [5.0 if cell < 30 or not by_cell else 1.0 for cell in range(cells)]  # b; the guidance may end
+    weights: list[list[float]] = [ends, [2.0 - b for b in ends], [-1.0] * cells]  # a is 2
+    given = weights if by_cell else [5.0, -3.0, -1.0]
+    model = Guided.weighted(THREE, given, [None, None, torch.zeros_like])
+    c, u, v = (
+        whole(branch, tokens) for branch, tokens in zip(THREE, (CONTEXT, CONTEXT, 0 * CONTEXT), strict=True)
+    )
+    b = torch.tensor(ends, dtype=c.dtype)[1 : 1 + c.shape[1], None]
+    finite = c.isfinite() & u.isfinite() & v.isfinite()
+    found = whole(model, CONTEXT)
+    assert torch.allclose(found[finite], (v + 2 * (u - v) + b * (c - u))[finite])
+    assert torch.equal(found[~finite], c[~finite])
+    ar = decode(model, CONTEXT, 36, "ar").tokens
+    assert torch.equal(decode(model, CONTEXT, 36, "pathwise", window=9).tokens, ar)
+    check_model(Guided.weighted(THREE, given))
+
+
+def test_two_weights_are_a_scale() -> None:
+    weighted, scaled = Guided.weighted(MODELS, [1.7, 1 - 1.7]), Guided(*MODELS, 1.7)
+    assert torch.equal(whole(weighted, CONTEXT), whole(scaled, CONTEXT))
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1.0, 0.5, 0.5], "sum to 2: guidance is a mean of logits"),
+        ([1.0, 0.0], "2 weights and 3 blanks for 3 branches"),
+        ([1.0, float("nan"), 0.0], "the weight of a branch must be a finite number, not nan"),
+        ([1.0, "2", 0.0], "the weight of a branch must be a number"),
+        ([1.0, True, 0.0], "the weight of a branch must be a number"),
+        ([[1.0] * 3, [0.0] * 3, 0.0], "3 guidance scales for"),
+        ([[1.0] * 47 + [2.0], 0.0, 0.0], "sum to 2"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weights: list[float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Guided.weighted(THREE, weights, [None] * 3)
+
+
+def test_one_branch_is_no_guidance() -> None:
+    with pytest.raises(ValueError, match="1 weight and 1 blank for 1 branch"):
+        Guided.weighted(THREE[:1], [1.0])
+    with pytest.raises(ValueError, match="differ in vocab_size: 8 and 4"):
+        Guided.weighted([*THREE[:2], TinyVideoModel(4, GRID, dtype=torch.float64)], [1.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from torch import nn
 import vidjacobi
 from cosmos_adapter.pair import modules_of
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, ScriptCodec
-from vidjacobi.decoding.recipe import has_free_rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.offload import (
     MODEL,
@@ -22,7 +21,7 @@ from vidjacobi.models.offload import (
     SharedDevice,
     offload_pair,
 )
-from vidjacobi.models.protocol import RowModel, TreeModel
+from vidjacobi.models.protocol import RowModel, TreeModel, has_free_rows
 
 # Weights "on the device" are second copies in the same memory, so that a test can tell by their addresses where
 # they are.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
+from typing import Any
 
 from vidjacobi.batch.contexts import ContextTask, EncodedContext, Planner, encode_context, read_context
 from vidjacobi.batch.future_files import FutureFiles
@@ -59,6 +60,7 @@ class Tools:
         observe: is called with every new row.
         tell: prints a line for the user.
         encode, decode, to_frames: the step that each of the three threads does with a context or a future.
+        condition: makes the condition of a context's futures for a chunk (0, 1, ...), where the model takes one.
     """
 
     plan: BatchPlan
@@ -70,6 +72,7 @@ class Tools:
     encode: Callable[[ContextTask, ReadClip, VideoTokenizer], EncodedContext] = encode_context
     decode: Callable[..., Iterator[Finished | Failed]] = decode_each
     to_frames: Callable[[Future, Finished, BatchConfig, Pair], Request | None] = advance
+    condition: Callable[[EncodedContext, int], Any] | None = None
 
 
 class Pipeline:
@@ -126,7 +129,8 @@ class Pipeline:
                 context = self._rows.retrying(encode, "encoding frames", self._cancel)
                 look = partial(model_notes, config.model, clip.frames, tokenizer)
                 notes = tuple(self._rows.retrying(look, "looking at a context", self._cancel))
-                request = first_chunk(replace(context, notes=notes), config, self._pair)
+                context = replace(context, notes=notes)
+                request = self._conditioned(first_chunk(context, config, self._pair), context)
             except Cancelled:
                 raise
             except Exception as error:  # whatever is wrong with this episode, the others continue
@@ -139,6 +143,11 @@ class Pipeline:
         for entry in entries:
             self._cancel.check()
             yield entry
+
+    def _conditioned(self, request: Request, context: EncodedContext) -> Request:
+        """With the condition of its context and chunk."""
+        make = self._tools.condition
+        return request if make is None else replace(request, condition=make(context, request.chunk))
 
     def _decode(self) -> None:
         """The main thread: decode until nothing is left."""
@@ -196,7 +205,7 @@ class Pipeline:
                 turn = partial(self._tools.to_frames, future, finished, self._config, self._pair)
                 following = self._rows.retrying(turn, "turning tokens into frames", self._cancel)
                 if following is not None:
-                    self._feed.follow(following)
+                    self._feed.follow(self._conditioned(following, future.context))
                     continue
                 row = self._tools.files.write(future.row(), future.content(self._config))
             except (BadOutput, Cancelled):  # a full disk is not this future's fault: it stops the run

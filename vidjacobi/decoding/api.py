@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import autoregressive, jacobi
-from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch, has_free_rows
+from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import check_members, of_kind, tensor_words, value_words, whole
-from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.protocol import VideoModel, conditions_of, has_free_rows
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
@@ -41,6 +42,7 @@ def decode(
     sampling: SamplingParams = DEFAULT_SAMPLING,
     clip_ids: Sequence[ClipId] | None = None,
     *,
+    conditions: Sequence[Any] | None = None,
     measure: bool = False,
     observe: Callable[[Progress], None] | None = None,
     watch: Watch | None = None,
@@ -57,8 +59,11 @@ def decode(
         window: positions per pass, >= 1; None takes the decoder's own. What exceeds the tokens there are is not used.
         sampling: temperature, top-p, top-k and seed.
         clip_ids: one name per clip that its noise is keyed with, or (name, start, sample, chunk); by default
-            the sha256 of its context, so equal contexts get equal futures unless named apart. Equal contexts
-            share one prefill if the model can copy rows (``vidjacobi.models.protocol.RowModel``).
+            the sha256 of its context (and its condition), so equal ones get equal futures unless named apart. A
+            name is the whole key: clips of one name get the same noise whatever their conditions are. Equal
+            contexts of equal conditions share one prefill if the model can copy rows (``RowModel``).
+        conditions: one per clip, where the model takes them: prompts, actions; see
+            ``vidjacobi.models.protocol.ConditionedModel``. None: the model's own.
         measure: synchronise a GPU around every pass so that the trace's seconds mean something.
         observe: called once per pass with the progress.
         watch: called once per pass with the logits that decided tokens; see ``vidjacobi.decoding.recipe.Hooks``.
@@ -71,7 +76,8 @@ def decode(
         BadModelOutput: the model returned NaN or infinite logits, or logits of another shape.
     """
     chosen = choose_decoder(decoder, window, sampling)
-    return finish(decode_steps(model, context, new_tokens, chosen, clip_ids, Hooks(measure, observe, watch)))
+    hooks = Hooks(measure, observe, watch)
+    return finish(decode_steps(model, context, new_tokens, chosen, clip_ids, hooks, conditions))
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,7 @@ def decode_steps(
     decoder: Decoder,
     clip_ids: Sequence[ClipId] | None,
     hooks: Hooks,
+    conditions: Sequence[Any] | None = None,
 ) -> Steps:
     """A decode that is run pass by pass: ``decode`` takes all of them. Raises InvalidArgument at once."""
     check_members("the model", model, VideoModel)
@@ -162,7 +169,9 @@ def decode_steps(
             f"there are {number_of(len(contexts), 'clip')} but {len(counts)} numbers of new tokens"
         )
     check_clips(model, contexts, counts)
-    hashes = context_ids(contexts)
+    lengths = [len(row) + count for row, count in zip(contexts, counts, strict=True)]
+    found = conditions_of(model, conditions, lengths)
+    hashes = context_ids(contexts, found and found[1])
     ids = hashes if clip_ids is None else named(clip_ids)
     if len(ids) != len(contexts):
         raise InvalidArgument(
@@ -175,6 +184,7 @@ def decode_steps(
         [noise_key_of(clip) for clip in ids],
         model.device,
         sources=equal_contexts(hashes) if has_free_rows(model) else None,
+        conditions=found and found[0],
     )
     room = min(clips.context.shape[1] + clips.new_tokens, model.max_positions)
     return decoder.method(decoder.recipe(model, room), clips, hooks)
@@ -252,9 +262,13 @@ def noise_key_of(clip: ClipId) -> int:
     return noise_key(clip, 0, 0, 0) if isinstance(clip, str) else noise_key(*clip)
 
 
-def context_ids(contexts: Sequence[Int[Tensor, "_"]] | Tokens) -> list[str]:
-    """sha256 of each clip's context tokens."""
-    return [sha256(row.to("cpu", torch.int32).numpy().tobytes()).hexdigest() for row in contexts]
+def context_ids(
+    contexts: Sequence[Int[Tensor, "_"]] | Tokens, conditions: Sequence[str] | None = None
+) -> list[str]:
+    """sha256 of each clip's context tokens, and of the name of its condition where it has one."""
+    names = [b""] * len(contexts) if conditions is None else [name.encode() for name in conditions]
+    tokens = [row.to("cpu", torch.int32).numpy().tobytes() for row in contexts]
+    return [sha256(row + name).hexdigest() for row, name in zip(tokens, names, strict=True)]
 
 
 def equal_contexts(hashes: Sequence[str]) -> list[int] | None:

@@ -22,7 +22,7 @@ from vidjacobi.decoding.scheduler import Done, Job, Order, decode_orders
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, VidjacobiError, number_of
 from vidjacobi.kinds import check_members, of_kind, value_words, whole
-from vidjacobi.models.protocol import RowModel, VideoModel
+from vidjacobi.models.protocol import RowModel, VideoModel, conditions_of
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 
 
@@ -34,10 +34,11 @@ class Request:
         context: ``[c]`` token ids, c >= 1, special tokens of the model included.
         new_tokens: >= 1.
         name: of the clip, which its noise is keyed with (and ``start``, the sample's number and ``chunk``); by
-            default the sha256 of the context.
+            default the sha256 of the context and the condition.
         samples: how many futures (0, 1, ...), or their numbers, such as those that are still missing.
         start, chunk: where in the clip the context begins, and which chunk of a longer rollout this is.
         note: whatever the caller wants to find again.
+        condition: of all its futures, where the model takes one; see ``vidjacobi.decode``. None: the model's own.
     """
 
     context: Int[Tensor, " c"]
@@ -47,6 +48,7 @@ class Request:
     start: int = 0
     chunk: int = 0
     note: Any = None
+    condition: Any = None
 
     @property
     def numbers(self) -> list[int]:
@@ -165,11 +167,16 @@ def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
     count = len(numbers)
     if not numbers or len(set(numbers)) < count:
         raise InvalidArgument(f"samples must be at least 1, or different numbers, not {request.samples}")
-    name = context_ids([context])[0] if request.name is None else request.name
+    given = None if request.condition is None else [request.condition]
+    conditions = conditions_of(recipe.model, given, [longest])
+    name = request.name
+    if name is None:
+        name = context_ids([context], conditions and conditions[1])[0]
     clips = named([(name, request.start, sample, request.chunk) for sample in numbers])
     keys = [noise_key_of(clip) for clip in clips]
     counts, sources = [wanted] * count, [0] * count
-    return Order(request, Clips.of([context] * count, counts, seed, keys, recipe.model.device, sources))
+    own = None if conditions is None else conditions[0] * count
+    return Order(request, Clips.of([context] * count, counts, seed, keys, recipe.model.device, sources, own))
 
 
 def _handed(done: Done, keep_going: bool) -> Finished | Failed:

@@ -39,7 +39,10 @@ MODES = {
 }
 PREFIXES = 16  # most different prefixes that the passes of a clip read
 # what a model may offer beyond a VideoModel
-OPTIONAL = ("move", "copy_rows", "rows_alike", "recommended_top_p", "spec")
+OPTIONAL = (
+    *("move", "copy_rows", "rows_alike", "conditions", "condition_id", "set_conditions"),
+    *("recommended_top_p", "spec"),
+)
 
 
 def compiled(

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.decoding.prefill import start
-from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch, has_free_rows
+from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch
 from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
 from vidjacobi.decoding.step import (
     STEP,
@@ -34,7 +34,7 @@ from vidjacobi.decoding.trace import (
 )
 from vidjacobi.decoding.window import PassPlan, plan_window
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache
+from vidjacobi.models.protocol import Cache, has_free_rows
 from vidjacobi.shapes import RowIndex
 
 

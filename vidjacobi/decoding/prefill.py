@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vidjacobi.decoding.recipe import Clips, Recipe, has_free_rows
+from vidjacobi.decoding.recipe import Clips, Recipe
 from vidjacobi.decoding.state import DecodeState, Window, select_rows, to_host
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache, places_of
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.kinds import checked_chunks
-from vidjacobi.models.protocol import Cache
+from vidjacobi.models.protocol import Cache, ConditionedModel, has_free_rows
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
@@ -53,15 +53,23 @@ def feed_contexts(recipe: Recipe, clips: Clips, cache: Cache, keep: int) -> Iter
     """
     model, context = recipe.model, clips.context
     if clips.sources is None:
+        _set_conditions(recipe, clips, cache)
         yield from checked_chunks(model.prefill(context, cache, keep), model.vocab_size, len(context), keep)
         return
     if not has_free_rows(model):
         raise RuntimeError("only a model that can copy rows shares a prefill")
     first, places = different(clips.sources)
     own = model.make_cache(len(first), context.shape[1])
+    _set_conditions(recipe, clips.select(first), own)
     yield from checked_chunks(model.prefill(context[first], own, keep), model.vocab_size, len(first), keep)
     rows = torch.arange(len(clips), device=context.device)
     model.copy_rows(cache, rows, own, torch.tensor(places, device=context.device))
+
+
+def _set_conditions(recipe: Recipe, clips: Clips, cache: Cache) -> None:
+    if clips.conditions is not None:
+        assert isinstance(recipe.model, ConditionedModel)
+        recipe.model.set_conditions(cache, clips.conditions)
 
 
 def prefill(recipe: Recipe, clips: Clips, cache: Cache) -> Prefilled:

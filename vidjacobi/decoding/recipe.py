@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeGuard
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -22,7 +22,7 @@ from vidjacobi.decoding.strategies.parallel_lanes import LANES, FrameLanes, RowL
 from vidjacobi.decoding.strategies.verifiers import VERIFIERS, TreeVerifier, Verifier
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid, value_words
-from vidjacobi.models.protocol import ExactModel, RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import ExactModel, TreeModel, VideoModel
 from vidjacobi.registry import build
 from vidjacobi.sampling.noise import noise_roots
 from vidjacobi.sampling.probs import SamplingParams
@@ -30,6 +30,7 @@ from vidjacobi.shapes import Counts, Logits, Mask, Positions, Tokens
 
 ONE_LANE = RasterLane()
 BITWISE, ROUNDED = "identical (bitwise)", "identical up to rounding"
+NUMBERS = ("starts", "ends", "seeds", "noise_keys")  # of a clip, in Clips
 BUCKET = 64  # the prefix that attention reads is a multiple of this, so that shapes rarely change
 
 
@@ -161,11 +162,6 @@ def in_buckets(slots: int) -> int:
     return -(-slots // BUCKET) * BUCKET
 
 
-def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
-    """Whether a clip's row may be any row of any cache of this model."""
-    return isinstance(model, RowModel) and model.rows_alike
-
-
 @dataclass(frozen=True)
 class Clips:
     """The clips of a decode, a row each. The contexts are on the model's device, all else on the host.
@@ -178,6 +174,7 @@ class Clips:
         new_tokens: of the clip that gets most.
         shortest: length of the shortest context.
         sources: for each clip the first one of the same context, so that they share a prefill; None: none do.
+        conditions: of each clip; None where the model takes none.
     """
 
     context: Tokens
@@ -188,6 +185,7 @@ class Clips:
     new_tokens: int
     shortest: int
     sources: tuple[int, ...] | None = None
+    conditions: tuple[Any, ...] | None = None
 
     @classmethod
     def of(
@@ -198,6 +196,7 @@ class Clips:
         noise_keys: Sequence[int],
         device: torch.device,
         sources: Sequence[int] | None = None,
+        conditions: Sequence[Any] | None = None,
     ) -> "Clips":
         """Clips of contexts ``[c]`` that get ``counts`` new tokens each."""
         lengths = [len(context) for context in contexts]
@@ -214,6 +213,7 @@ class Clips:
             new_tokens=max(counts),
             shortest=min(lengths),
             sources=None if sources is None else tuple(sources),
+            conditions=None if conditions is None else tuple(conditions),
         )
 
     def __len__(self) -> int:
@@ -242,23 +242,24 @@ class Clips:
         ``new_tokens`` and ``shortest`` stay those of all clips: a bound, since no device is asked.
         """
         index = torch.tensor(rows, dtype=torch.long, device="cpu")
-        parts = {name: getattr(self, name)[index] for name in ("starts", "ends", "seeds", "noise_keys")}
+        parts: dict[str, Any] = {name: getattr(self, name)[index] for name in NUMBERS}
+        if self.conditions is not None:
+            parts["conditions"] = tuple(self.conditions[row] for row in rows)
         return replace(self, context=self.context[index.to(self.context.device)], **parts, sources=None)
 
     @staticmethod
     def cat(clips: Sequence["Clips"], sources: Sequence[int] | None) -> "Clips":
         """Clips of several records one below the other."""
         rows = [row for part in clips for row in part.context]
-        joined = {
-            name: torch.cat([getattr(part, name) for part in clips])
-            for name in ("starts", "ends", "seeds", "noise_keys")
-        }
+        conditions = [one for part in clips for one in part.conditions or ()]
+        joined = {name: torch.cat([getattr(part, name) for part in clips]) for name in NUMBERS}
         return Clips(
             context=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
             **joined,
             new_tokens=max(part.new_tokens for part in clips),
             shortest=min(part.shortest for part in clips),
             sources=None if sources is None else tuple(sources),
+            conditions=tuple(conditions) or None,
         )
 
 

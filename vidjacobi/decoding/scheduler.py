@@ -10,11 +10,11 @@ import torch
 from vidjacobi.decoding.api import METHODS
 from vidjacobi.decoding.jacobi import Retired, RowBatch
 from vidjacobi.decoding.prefill import Prefilled, first_state, prefill
-from vidjacobi.decoding.recipe import Clips, Hooks, Recipe, has_free_rows
+from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.step import PassCompiler
 from vidjacobi.decoding.trace import ClipGroup, Clock, Decoded, clip_of, finish
 from vidjacobi.errors import BadModelOutput, VidjacobiError
-from vidjacobi.models.protocol import Cache, VideoModel
+from vidjacobi.models.protocol import Cache, VideoModel, has_free_rows
 from vidjacobi.registry import lookup
 
 

@@ -55,7 +55,8 @@ class Chameleon:
 
         trunk = Trunk(layers, layers.embed_tokens, logits, head.out_features)
         cells = torch.zeros(length, dtype=torch.long)
-        return RiderModel(trunk, Grid(1, 1, length), [self._given(prompt, cells, ()) for prompt in prompts])
+        given = [self._given(prompt, cells, ()) for prompt in prompts]
+        return RiderModel(trunk, Grid(1, 1, length), cells, given)
 
     def images(
         self, prompts: Sequence[Ids], start: int, height: int, width: int, scale: float | None = None
@@ -78,7 +79,7 @@ class Chameleon:
         cells, ends = after_rows(grid, 1), [self.row_end] * height
         given = [self._given([*prompt, *opening], cells, ends) for prompt in prompts]
         blank = [self._given(opening, cells, ends)]
-        branches = RiderModel(trunk, grid, given), RiderModel(trunk, grid, blank)
+        branches = RiderModel(trunk, grid, cells, given), RiderModel(trunk, grid, cells, blank)
         return with_guidance(*branches, guidance_of("chameleon", "image", scale))
 
     def codes(self, tokens: Tokens) -> Tokens:

@@ -70,9 +70,8 @@ class Emu3:
         cells = after_rows(grid, 1)
         ends = [self.network.vocabulary_mapping.eol_token_id] * grid.h
         most = layers.config.max_position_embeddings
-        return RiderModel(
-            trunk, grid, [behind(layers.embed_tokens, own, cells, ends, most) for own in prompts]
-        )
+        given = [behind(layers.embed_tokens, own, cells, ends, most) for own in prompts]
+        return RiderModel(trunk, grid, cells, given)
 
 
 def load(path: Path, runtime: Runtime) -> Emu3:

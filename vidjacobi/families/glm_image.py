@@ -15,7 +15,7 @@ from torch import Tensor
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.layout import Condition, Layout, behind_prompt
 from vidjacobi.families.model import RiderModel
-from vidjacobi.families.prompts import Ids, embedded
+from vidjacobi.families.prompts import Ids, embedded, origin_of
 from vidjacobi.families.released import from_transformers
 from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
@@ -44,12 +44,11 @@ class GlmImage:
         cells = preview[0] * preview[1] + size[0] * size[1]
         # one shape of frame for both: drafts from above are right in the picture, where its rows fit
         rows = cells // size[1] if cells % size[1] == 0 else 1
-        conditions = []
+        riders, conditions = torch.zeros(cells, dtype=torch.long), []
         for prompt in prompts:
-            riders = behind_prompt(len(prompt), torch.zeros(cells, dtype=torch.long))
-            layout = Layout(riders, places(len(prompt), [preview, size]))
-            conditions.append(Condition(layout, embedded(inner.embed_tokens, prompt)))
-        return RiderModel(trunk, Grid(1, rows, cells // rows), conditions)
+            layout = Layout(behind_prompt(len(prompt), riders), places(len(prompt), [preview, size]))
+            conditions.append(Condition(layout, embedded(inner.embed_tokens, prompt), origin_of(prompt)))
+        return RiderModel(trunk, Grid(1, rows, cells // rows), riders, conditions, axes=3)
 
 
 def places(prompt: int, grids: Sequence[Size]) -> Int[Tensor, "3 s"]:

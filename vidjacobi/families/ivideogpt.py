@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.layout import Condition, Layout, behind_prompt
+from vidjacobi.families.layout import Condition, Layout, behind_prompt, bytes_of
 from vidjacobi.families.model import RiderModel
-from vidjacobi.families.prompts import behind, embedded
+from vidjacobi.families.prompts import behind, embedded, origin_of
 from vidjacobi.families.released import StateDict, linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
@@ -66,7 +66,7 @@ class IVideoGPT:
         table, most = self.layers.embed_tokens, self.layers.config.max_position_embeddings
         # the last delimiter is never fed
         conditions = [behind(table, row, cells, most=most + 1) for row in contexts.tolist()]
-        return RiderModel(self._trunk, Grid(frames, 1, FRAME + 1), conditions)
+        return RiderModel(self._trunk, Grid(frames, 1, FRAME + 1), cells, conditions)
 
     def acted(self, contexts: Int[Tensor, "b n"], actions: Float[Tensor, "b f a"]) -> RiderModel:
         """The model of frames that follow actions, one for each new frame.
@@ -90,8 +90,9 @@ class IVideoGPT:
             given = embedded(table, [*row, *[self.delimiter] * (frames - 1)])
             moved = F.linear(own.to(given.device, given.dtype), self.actions["weight"], self.actions["bias"])
             given[len(row) - 1 :] += moved
-            conditions.append(Condition(layout, given))
-        return RiderModel(self._trunk, Grid(frames, SIDE, SIDE), conditions)
+            origin = origin_of(row) + bytes_of(own.float())
+            conditions.append(Condition(layout, given, origin))
+        return RiderModel(self._trunk, Grid(frames, SIDE, SIDE), riders.flatten(), conditions)
 
     def frame_codes(self, tokens: Tokens) -> Tokens:
         """Codes of the tokenizer of new frames, of decided tokens of ``acted``; other ids count as the nearest."""

@@ -74,7 +74,7 @@ class Janus:
         cells = torch.zeros(grid.tokens, dtype=torch.long)
         most = layers.config.max_position_embeddings
         conditions = [behind(layers.embed_tokens, prompt, cells, most=most) for prompt in prompts]
-        return RiderModel(trunk, grid, conditions)
+        return RiderModel(trunk, grid, cells, conditions)
 
 
 def load(path: Path, runtime: Runtime) -> Janus:

@@ -13,9 +13,9 @@ Example, a prompt of two tokens and 2x2 cells with an end token behind each row:
     place        0      2   3      5   6        in the sequence
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 import torch
 from jaxtyping import Float, Int
@@ -76,11 +76,20 @@ class Layout:
 class Condition:
     """What is given to one clip: where, and the embeddings ``[g dim]`` of all given tokens in sequence order.
 
-    They are the first token of the prompt, if there is one, and all riders.
+    They are the first token of the prompt, if there is one, and all riders. ``origin``: what they were made of, such
+    as token ids, so that a condition has one name in every dtype; empty: it is named by the embeddings themselves.
     """
 
     layout: Layout
     given: Float[Tensor, "g dim"]
+    origin: bytes = b""
+
+    @cached_property
+    def name(self) -> str:
+        """sha256 of all that makes it differ from others of one model."""
+        parts = [self.layout.riders, self.layout.places.contiguous()]
+        said = self.origin or bytes_of(self.given)
+        return sha256(b"".join([*(bytes_of(part) for part in parts), said])).hexdigest()
 
     def check(self, specials: int) -> None:
         """Raise InvalidArgument unless there is an embedding for each given token, ``specials`` of them no riders."""
@@ -89,6 +98,11 @@ class Condition:
             raise InvalidArgument(
                 f"{number_of(len(self.given), 'embedding')} for {number_of(wanted, 'given token')}"
             )
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """The numbers of a tensor, for a hash: what its dtype and shape are is not told."""
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def after_rows(grid: Grid, row_end: int, frame_end: int = 0) -> Int[Tensor, " c"]:
@@ -119,11 +133,10 @@ class RiderBound:
     of_cell: int
 
     @classmethod
-    def of(cls, layouts: Sequence[Layout], specials: int) -> "RiderBound":
-        """Of clips with these layouts. Position 0 of a clip with a prompt is fed by the prefill alone."""
-        cells = torch.stack([layout.riders[specials:].sort(descending=True).values for layout in layouts])
-        window = cells.cumsum(1).amax(0).tolist()
-        return cls(tuple(window), int(cells.amax()))
+    def of(cls, cells: Int[Tensor, " c"]) -> "RiderBound":
+        """Of clips with these riders behind cells. What rides on the prompt is fed by the prefill alone."""
+        window = cells.sort(descending=True).values.cumsum(0).tolist()
+        return cls(tuple(window), window[0])
 
     def of_pass(self, inputs: int) -> int:
         """Of ``inputs`` inputs, whatever their positions are.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.layout import Condition, Layout, behind_prompt
+from vidjacobi.families.layout import Condition, Layout, behind_prompt, bytes_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import with_guidance
 from vidjacobi.families.released import StateDict, llama_of, sizes_of, weights_of
@@ -82,9 +82,9 @@ class LlamaGen:
         table = self._tensor(TABLE, "classes")
         if wrong := [label for label in classes if not 0 <= label < len(table) - 1]:
             raise InvalidArgument(f"classes {wrong[:4]}: this model has 0 to {len(table) - 2}")
-        given = self._branch([table[label][None] for label in classes])
-        guided = guidance_of("llamagen", "class", scale)
-        return with_guidance(given, self._branch([table[-1][None]]), guided, cells)
+        given = self._branch([(b"%d" % label, table[label][None]) for label in classes])
+        none = self._branch([(b"none", table[-1][None])])
+        return with_guidance(given, none, guidance_of("llamagen", "class", scale), cells)
 
     def of_captions(
         self,
@@ -105,10 +105,13 @@ class LlamaGen:
                 f"two that has a place for each, not {list(features.shape)} and {list(mask.shape)}"
             )
         kept = [places.to(self.trunk.device) for places in mask]
-        moved = features.to(self.trunk.device, self.trunk.dtype)
-        given = self._branch([self._project(row[own]) for row, own in zip(moved, kept, strict=True)])
-        blank = self._branch([self._project(null[own]) for own in kept])
-        return with_guidance(given, blank, guidance_of("llamagen", "caption", scale), cells)
+        moved, origins = features.to(self.trunk.device, self.trunk.dtype), []
+        for row, places in zip(features.float().cpu(), mask.cpu(), strict=True):
+            origins.append(bytes_of(row[places]))
+        made = [self._project(row[own]) for row, own in zip(moved, kept, strict=True)]
+        blank = [(bytes_of(own), self._project(null[own])) for own in kept]
+        given = self._branch(list(zip(origins, made, strict=True)))
+        return with_guidance(given, self._branch(blank), guidance_of("llamagen", "caption", scale), cells)
 
     def _tensor(self, name: str, what: str) -> Tensor:
         if name not in self.condition:
@@ -119,14 +122,15 @@ class LlamaGen:
         first, second = (self.condition[f"{MLP}fc{number}.weight"] for number in (1, 2))
         return F.linear(F.gelu(F.linear(features, first), approximate="tanh"), second)
 
-    def _branch(self, given: Sequence[Float[Tensor, "_ dim"]]) -> RiderModel:
+    def _branch(self, given: Sequence[tuple[bytes, Float[Tensor, "_ dim"]]]) -> RiderModel:
+        """Of embeddings, each beside what it was made of."""
         grid = Grid(1, self.side, self.side)
         cells = torch.zeros(grid.tokens, dtype=torch.long)
         conditions = []
-        for vectors in given:
+        for origin, vectors in given:
             rope = torch.cat([torch.zeros(len(vectors), dtype=torch.long), 1 + torch.arange(grid.tokens)])
-            conditions.append(Condition(Layout(behind_prompt(len(vectors), cells), rope), vectors))
-        return RiderModel(self.trunk, grid, conditions)
+            conditions.append(Condition(Layout(behind_prompt(len(vectors), cells), rope), vectors, origin))
+        return RiderModel(self.trunk, grid, cells, conditions)
 
 
 def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:

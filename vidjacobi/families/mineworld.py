@@ -15,10 +15,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families.action_files import numbers_of
 from vidjacobi.families.frame_tokenizer import FrameTokenizer, load_vq
 from vidjacobi.families.layout import Condition, Layout
 from vidjacobi.families.model import RiderModel
-from vidjacobi.families.prompts import embedded
+from vidjacobi.families.prompts import embedded, origin_of
 from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid, real
@@ -31,6 +32,7 @@ PUBLISHED = (
 PIXELS = "vae.ckpt and its config.json, which were published with the weights alone"
 HEAD_SIZE, PLACES, BASE, EPSILON = 64, 5552, 10_000.0, 1e-5  # of all released sizes; 16 frames
 VISUAL, BUTTONS = 8192, 8192  # ids below are cells; the first id of a button
+ACTION = 11  # ids of an action
 NAMES = (
     *("use", "attack", "forward", "back", "left", "right", "jump", "sneak", "sprint", "drop", "swapHands"),
     *("pickItem", "inventory", "ESC", *(f"hotbar.{number}" for number in range(1, 10))),
@@ -60,32 +62,47 @@ class MineWorld:
     frame: tuple[int, int] = (14, 24)
     visual: int = VISUAL
 
-    def world(self, actions: Sequence[Int[Tensor, "f a"]] | Int[Tensor, "b f a"]) -> RiderModel:
+    def world(
+        self, actions: Sequence[Int[Tensor, "_ _"]] | Int[Tensor, "b f a"], frames: int | None = None
+    ) -> RiderModel:
         """The model of clips that follow actions: one sequence ``[f a]`` for all clips, or one for each.
 
-        Row i leads from frame i to frame i + 1, so a clip has f + 1 frames; its context is one frame or more, as
-        tokens in raster order. Raises InvalidArgument for actions of other shapes or ids, and for too many frames.
+        Row i leads from frame i to frame i + 1, so such a clip has f + 1 frames; its context is one frame or more, as
+        tokens in raster order.
+
+        Args:
+            actions: ids, as many a frame as the network was trained on (``action_ids`` makes them); none where each
+                clip is given some as its condition.
+            frames: of the longest clip; None: of the longest of these.
+
+        Raises InvalidArgument for actions of other shapes or ids, and for too many frames.
         """
-        shapes = {tuple(one.shape) for one in actions}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
+        shapes = [tuple(one.shape) for one in actions]
+        wide = (
+            any(len(shape) != 2 or 0 in shape for shape in shapes) or len({shape[-1] for shape in shapes}) > 1
+        )
+        if wide or not (shapes or frames):
             raise InvalidArgument(
-                f"actions must be id tensors [frames, tokens] of one shape, not {sorted(shapes)}"
+                f"actions must be id tensors [frames, tokens] of one width, not {sorted(set(shapes))}"
             )
-        steps, width = next(iter(shapes))
-        grid = Grid(steps + 1, *self.frame)
+        width = shapes[0][1] if shapes else ACTION
+        grid = Grid(frames or 1 + max(shape[0] for shape in shapes), *self.frame)
         riders = torch.zeros(grid.t, grid.frame_tokens, dtype=torch.long)
         riders[:-1, -1] = width
-        layout = Layout(riders.flatten())
-        most = self.layers.config.max_position_embeddings
-        if layout.length > most:
-            raise InvalidArgument(
-                f"{grid.t} frames are {layout.length} tokens, more than this model's {most}"
-            )
-        table = self.layers.embed_tokens
-        conditions = [Condition(layout, embedded(table, one.flatten().tolist())) for one in actions]
+        cells, most = riders.flatten(), self.layers.config.max_position_embeddings
+        if (length := Layout(cells).length) > most:
+            raise InvalidArgument(f"{grid.t} frames are {length} tokens, more than this model's {most}")
         ids = torch.arange(self.visual)
-        trunk = Trunk(self.layers, ids_of(table, ids), rows_of(self.head, ids), self.visual)
-        return RiderModel(trunk, grid, conditions, prompt=False)
+        trunk = Trunk(
+            self.layers, ids_of(self.layers.embed_tokens, ids), rows_of(self.head, ids), self.visual
+        )
+        return RiderModel(trunk, grid, cells, [self._given(one) for one in actions], prompt=False)
+
+    def _given(self, actions: Int[Tensor, "f a"]) -> Condition:
+        riders = torch.zeros(len(actions) + 1, self.frame[0] * self.frame[1], dtype=torch.long)
+        riders[:-1, -1] = actions.shape[1]
+        ids = actions.flatten().tolist()
+        return Condition(Layout(riders.flatten()), embedded(self.layers.embed_tokens, ids), origin_of(ids))
 
 
 def load(path: Path, runtime: Runtime) -> MineWorld:
@@ -119,6 +136,25 @@ def load(path: Path, runtime: Runtime) -> MineWorld:
 def load_tokenizer(path: Path, runtime: Runtime, frames: int = 16) -> FrameTokenizer:
     """The image tokenizer of 224x384 frames in ``vae.ckpt`` beside its ``config.json``. Raises BadCheckpoint."""
     return FrameTokenizer(load_vq(path, runtime, PIXELS), (224, 384), frames)
+
+
+def ids_of_row(row: object, where: str, ids: range) -> list[int]:
+    """The ids of an action: a dictionary of MineRL, or ids already. Raises InvalidArgument, which says ``where``."""
+    if isinstance(row, Mapping):
+        try:
+            found = action_ids(row)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{where}: {error}") from None
+    else:
+        numbers = numbers_of(row, ACTION, where)
+        found = [round(number) for number in numbers]
+        if found != numbers:
+            raise InvalidArgument(f"{where} must be whole numbers, the ids of its tokens, not {row}")
+    if wrong := [one for one in found if one not in ids]:
+        raise InvalidArgument(
+            f"{where}: {wrong[:4]} are no ids of actions, which are {ids.start} to {ids.stop - 1}"
+        )
+    return found
 
 
 def action_ids(action: Mapping[str, object]) -> list[int]:

@@ -1,44 +1,27 @@
 """A network of ``transformers`` behind vidjacobi's protocol: positions are cells, given tokens ride on them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.families.condition_rows import ConditionRows
 from vidjacobi.families.layout import SIBLINGS, Condition, RiderBound
+from vidjacobi.families.ridden_cache import RiddenCache
 from vidjacobi.families.seats import Places, Ranks, Seen, cells_see, moved_riders, seat_riders
 from vidjacobi.families.trunk import Hidden, Trunk
-from vidjacobi.kinds import Grid
+from vidjacobi.kinds import Grid, value_words
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
-
-if TYPE_CHECKING:
-    from vidjacobi.families.slot_cache import SlotCache
 
 # Logits that are in memory at once during the prefill, as in the Cosmos adapter.
 HEAD_CHUNK = 1 << 24
 
 
-@dataclass(frozen=True)
-class RiddenCache:
-    """Keys and values, and the condition of each row."""
-
-    entries: "SlotCache"
-    places: Places
-    rows: ConditionRows
-
-    def zero_(self) -> None:
-        """Wipe keys and values where they are. The conditions stay: they are those of the model."""
-        for layer in self.entries.layers:
-            layer.reset()
-
-
 class RiderModel:
-    """A trunk behind one condition for all clips, or one for each; see ``vidjacobi.models.protocol``.
+    """A trunk behind clips of one grid, with a condition each; see ``vidjacobi.models.protocol.ConditionedModel``.
 
     With a prompt, position 0 is a special token of the id ``vocab_size`` that stands for it: the context of a clip is
     ``[[vocab_size]]``, and cells after it where some are given.
@@ -46,29 +29,32 @@ class RiderModel:
     Args:
         trunk: the network.
         grid: of the longest clip; a frame of the protocol is one ``h x w`` frame of it.
-        conditions: one for all clips, or one for each clip of a batch.
+        cells: riders behind each cell of the grid, whatever the condition is.
+        conditions: of clips for which none are given: one for all, or one for each clip of a batch.
         prompt: whether the clips begin with a prompt.
+        axes: numbers that each place tells the rotary embedding: 1, or 3 for M-RoPE.
 
     Raises InvalidArgument for conditions that do not fit the grid.
     """
 
     def __init__(
-        self, trunk: Trunk, grid: Grid, conditions: Sequence[Condition], prompt: bool = True
+        self,
+        trunk: Trunk,
+        grid: Grid,
+        cells: Int[Tensor, " c"],
+        conditions: Sequence[Condition] = (),
+        prompt: bool = True,
+        axes: int = 1,
     ) -> None:
-        self.trunk, self._grid, self.conditions = trunk, grid, tuple(conditions)
-        self.vocab_size = trunk.vocab_size
+        if len(cells) != grid.tokens:
+            raise InvalidArgument(f"riders of {number_of(len(cells), 'cell')} for a grid of {grid.tokens}")
+        self.trunk, self.conditions, self._grid, self._cells = trunk, tuple(conditions), grid, cells
+        self.vocab_size, self._axes = trunk.vocab_size, axes
         self.prefix_tokens: tuple[int, ...] = (trunk.vocab_size,) if prompt else ()
         self.max_positions = len(self.prefix_tokens) + grid.tokens
-        if not self.conditions:
-            raise InvalidArgument("there is no condition: give one for each clip, or one for all")
+        self._bound = RiderBound.of(cells)
         for condition in self.conditions:
-            condition.check(len(self.prefix_tokens))
-            if (found := len(condition.layout.riders)) != self.max_positions:
-                raise InvalidArgument(
-                    f"a layout of {number_of(found, 'position')} for a grid of {self.max_positions}"
-                )
-        layouts = [condition.layout for condition in self.conditions]
-        self._bound = RiderBound.of(layouts, len(self.prefix_tokens))
+            self._check(condition)
 
     @property
     def device(self) -> torch.device:
@@ -82,8 +68,61 @@ class RiderModel:
 
     @property
     def rows_alike(self) -> bool:
-        """Whether all clips have one condition."""
-        return len(self.conditions) == 1
+        """Beside their conditions, which are copied with them."""
+        return True
+
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """See ``vidjacobi.models.protocol.ConditionedModel``. Raises InvalidArgument."""
+        if not isinstance(condition, Condition):
+            raise InvalidArgument(
+                "a condition of this model is one of those that its family makes (family.images(prompts).conditions, "
+                f"say), not {value_words(condition)}"
+            )
+        self._check(condition)
+        if positions > (found := len(condition.layout.riders)):
+            raise InvalidArgument(
+                f"a condition of {number_of(found, 'position')} for a clip of {positions}: give what rides on all"
+            )
+        return condition.name
+
+    def set_conditions(self, cache: RiddenCache, conditions: Sequence[Condition]) -> None:
+        """See ``vidjacobi.models.protocol.ConditionedModel``. Raises InvalidArgument where a row cannot have room."""
+        different = {id(one): one for one in conditions}
+        place = {key: row for row, key in enumerate(different)}
+        source = ConditionRows.of(list(different.values()), self._like)
+        cache.make_room(source.owner.shape[1])
+        rows = torch.arange(len(conditions), device=self.device)
+        cache.rows.copy_rows(
+            rows, source, torch.tensor([place[id(one)] for one in conditions], device=self.device)
+        )
+
+    def _check(self, condition: Condition) -> None:
+        """Raise InvalidArgument for a condition of another grid or another network."""
+        specials, layout = len(self.prefix_tokens), condition.layout
+        condition.check(specials)
+        riders, found = layout.riders[specials:], len(layout.riders)
+        # behind the last cell of a shorter clip nothing need ride
+        if (
+            not specials <= found <= self.max_positions
+            or (riders[:-1] != self._cells[: len(riders)][:-1]).any()
+        ):
+            raise InvalidArgument(
+                f"a condition of {number_of(found, 'position')} does not fit a model of {self.max_positions}: its "
+                "tokens ride on other cells"
+            )
+        if len(riders) and riders[-1] not in (0, self._cells[len(riders) - 1]):
+            raise InvalidArgument("more rides on the last cell of a condition than this model has room for")
+        axes, dim = layout.places[..., 0].numel(), self._like.shape[1]
+        if condition.given.shape[1] != dim or axes != self._axes:
+            raise InvalidArgument(
+                f"a condition of {condition.given.shape[1]} numbers an embedding and {axes} rotary a place: the "
+                f"model has {dim} and {self._axes}"
+            )
+
+    @property
+    def _like(self) -> Float[Tensor, "_ dim"]:
+        """An embedding."""
+        return torch.zeros(1, self.trunk.config.hidden_size, dtype=self.dtype, device=self.device)
 
     def grid_for(self, frames: int) -> Grid:
         """The grid of a clip of ``frames`` frames. Raises InvalidArgument for none, and for more than there are."""
@@ -92,18 +131,23 @@ class RiderModel:
         return Grid(frames, self._grid.h, self._grid.w)
 
     def make_cache(self, batch: int, slots: int) -> RiddenCache:
-        """A cache of the decoder's slots and those of all riders. Raises InvalidArgument for too many clips."""
+        """A cache of the decoder's slots and those of riders. Its rows have the model's condition, if it has one."""
         from vidjacobi.families.slot_cache import SlotCache
 
-        rows = ConditionRows.of(self.conditions, batch, self.device, self.dtype)
-        places = Places(rows.owner.shape[1], self._bound.of_cell, slots)
-        return RiddenCache(SlotCache(self.trunk.depth, batch, places.total), places, rows)
+        rows = ConditionRows.blank(batch, self.max_positions, self._axes, len(self.prefix_tokens), self._like)
+        places = Places(0, self._bound.of_cell, slots)
+        cache = RiddenCache(SlotCache(self.trunk.depth, batch, places.total), places, rows)
+        cache.make_room(max((one.layout.total for one in self.conditions), default=0))
+        if len(self.conditions) == 1:
+            self.set_conditions(cache, self.conditions * batch)
+        return cache
 
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: RiddenCache, keep: int) -> Iterator[Logits]:
         """Feed whole contexts and what rides on them; clips whose given tokens lie elsewhere on their own.
 
-        Raises InvalidArgument if ``keep`` is not in 1..n or the context has more positions than the model.
+        Raises InvalidArgument if ``keep`` is not in 1..n, the context has more positions than the model, or a row has
+        no condition.
         """
         n = tokens.shape[1]
         if not 1 <= keep <= n:
@@ -114,6 +158,8 @@ class RiderModel:
             raise InvalidArgument(
                 f"{number_of(n, 'token')} are more than the {number_of(self.max_positions, 'position')} of this model"
             )
+        if not cache.rows.there[: len(tokens)].all():
+            raise InvalidArgument("a row of the cache has no condition: set_conditions gives each clip one")
         riders = cache.rows.riders[: len(tokens), :n]
         _, group = torch.unique(riders, dim=0, return_inverse=True)
         hidden: Hidden | None = None
@@ -192,15 +238,8 @@ class RiderModel:
     def copy_rows(
         self, cache: RiddenCache, rows: RowIndex, source: RiddenCache, source_rows: RowIndex
     ) -> None:
-        """Copy rows with their conditions; see ``vidjacobi.models.protocol.RowModel.copy_rows``.
-
-        Loose riders are those of one pass: they are wiped, since a masked NaN would stay one.
-        """
-        mine, other = cache.places, source.places
-        cache.entries.wipe(rows, mine.riders, mine.core)
-        regions = [(0, 0, other.riders), (mine.core, other.core, other.slots)]
-        cache.entries.copy_rows(rows, source.entries, source_rows, regions)
-        cache.rows.copy_rows(rows, source.rows, source_rows)
+        """Copy rows with their conditions; see ``vidjacobi.models.protocol.RowModel.copy_rows``."""
+        cache.copy_rows(rows, source, source_rows)
 
     def _embed(self, tokens: Tokens) -> Hidden:
         """Of cells. The special token, and what pads, has an embedding that is not looked at."""

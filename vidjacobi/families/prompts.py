@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.families.layout import Condition, Layout, behind_prompt
+from vidjacobi.families.layout import Condition, Layout, behind_prompt, bytes_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.models.guidance import Guided
 from vidjacobi.models.protocol import VideoModel
@@ -23,6 +23,11 @@ def embedded(table: nn.Embedding, ids: Ids) -> Tensor:
         raise InvalidArgument(f"token ids {wrong[:4]} lie outside the {table.num_embeddings} of this model")
     with torch.no_grad():
         return table(torch.tensor(list(ids), dtype=torch.long, device=table.weight.device))
+
+
+def origin_of(ids: Ids) -> bytes:
+    """What embeddings of ids were made of, which names them."""
+    return bytes_of(torch.tensor(list(ids), dtype=torch.long))
 
 
 def behind(
@@ -44,7 +49,8 @@ def behind(
             f"a prompt of {len(prompt)} tokens and a clip of {layout.length - len(prompt)} are more than the "
             f"{most} places of this model"
         )
-    return Condition(layout, embedded(table, [*prompt, *between]))
+    ids = [*prompt, *between]
+    return Condition(layout, embedded(table, ids), origin_of(ids))
 
 
 def first_tokens(model: VideoModel, clips: int) -> Tokens:

@@ -53,7 +53,7 @@ class SimpleAR:
         trunk = Trunk(layers, layers.embed_tokens, head, head.out_features)
         cells, most = torch.zeros(side * side, dtype=torch.long), layers.config.max_position_embeddings
         conditions = [behind(layers.embed_tokens, prompt, cells, most=most) for prompt in prompts]
-        return RiderModel(trunk, Grid(1, side, side), conditions)
+        return RiderModel(trunk, Grid(1, side, side), cells, conditions)
 
 
 def load(path: Path, runtime: Runtime, first: int | None = None) -> SimpleAR:

@@ -98,6 +98,19 @@ class SlotCache(Cache):
                 layer.keys[rows, :, first:end] = 0
                 layer.values[rows, :, first:end] = 0
 
+    def grow(self, slots: int, regions: list[tuple[int, int, int]]) -> None:
+        """Have ``slots`` slots and keep what is in runs of them: (first slot then, first slot now, count)."""
+        for layer in self.layers:
+            layer.slots = slots
+            if not layer.is_initialized:
+                continue
+            for name in ("keys", "values"):
+                old = getattr(layer, name)
+                new = old.new_zeros(*old.shape[:2], slots, old.shape[3])
+                for then, now, count in regions:
+                    new[:, :, then : then + count] = old[:, :, now : now + count]
+                setattr(layer, name, new)
+
     def copy_rows(
         self, rows: RowIndex, source: "SlotCache", source_rows: RowIndex, regions: list[tuple[int, int, int]]
     ) -> None:

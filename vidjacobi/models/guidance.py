@@ -9,17 +9,30 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.kinds import Grid, check_members, checked_chunks, checked_logits, real
-from vidjacobi.models.protocol import ExactModel, RowModel, TreeModel, VideoModel
+from vidjacobi.kinds import Grid, check_members, checked_chunks, checked_logits, real, value_words
+from vidjacobi.models.logits_buffer import LogitsBuffer
+from vidjacobi.models.protocol import (
+    ExactModel,
+    RowModel,
+    TreeModel,
+    VideoModel,
+    conditions_of,
+    takes_conditions,
+)
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
+
+Caches = tuple[Any, ...]  # one for each branch
 
 
 class Guided:
     """A model with the logits u + scale * (c - u) of a conditional branch c and an unconditional branch u.
 
-    Both branches are fed the same drafts. Guidance changes the distribution that AR decoding samples from, for every
-    decoder alike, so a decoder's guarantee holds with respect to the guided distribution. A pass calls both branches
+    All branches are fed the same drafts. Guidance changes the distribution that AR decoding samples from, for every
+    decoder alike, so a decoder's guarantee holds with respect to the guided distribution. A pass calls all branches
     and counts once in NFE.
+
+    Where a branch takes conditions (``vidjacobi.models.protocol.ConditionedModel``), the condition of a guided clip
+    is a sequence with one for each branch; None for a branch that takes none, or has one of its own.
 
     Args:
         conditional, unconditional: models of one vocabulary and grid, each with a cache of its own; for instance
@@ -40,30 +53,77 @@ class Guided:
         scale: float | Sequence[float],
         blank: Callable[[Tokens], Tokens] | None = None,
     ) -> None:
-        for branch in (conditional, unconditional):
-            check_members("a branch of guidance", branch, VideoModel)
-        for what in ("vocab_size", "prefix_tokens", "device", "dtype"):
-            ours, theirs = getattr(conditional, what), getattr(unconditional, what)
-            if ours != theirs:
-                raise InvalidArgument(f"the branches of guidance differ in {what}: {ours} and {theirs}")
-        if conditional.grid_for(1) != unconditional.grid_for(1):
-            raise InvalidArgument("the branches of guidance have different grids")
-        # Both branches may be the same object: what differs is their contexts, and each has a cache of its own.
-        self.branches, self.scale, self.blank = (conditional, unconditional), scale, blank
-        self.vocab_size = conditional.vocab_size
-        self.max_positions = min(conditional.max_positions, unconditional.max_positions)
-        self.prefix_tokens = conditional.prefix_tokens
-        self._by_cell: Float[Tensor, " c"] | None = None
-        if isinstance(scale, Sequence) and not isinstance(scale, str):
-            cells = self.max_positions - len(self.prefix_tokens)
-            if len(scale) != cells:
+        own = numbers_of("the guidance scale", scale)
+        rest = [1 - one for one in own] if isinstance(own, list) else 1 - own
+        self._of((conditional, unconditional), [own, rest], (None, blank))
+
+    @classmethod
+    def weighted(
+        cls,
+        branches: Sequence[VideoModel],
+        weights: Sequence[float | Sequence[float]],
+        blanks: Sequence[Callable[[Tokens], Tokens] | None] | None = None,
+    ) -> "Guided":
+        """A model with the weighted sum of the logits of two branches or more, whose weights sum to 1.
+
+        The first branch is the conditional one: it decides alone about tokens to which a branch gives an infinite
+        logit. Emu3.5's v + a * (u - v) + b * (c - u) has the branches c, u, v and the weights b, a - b, 1 - a.
+
+        Args:
+            branches: as in ``Guided``.
+            weights: of each branch, a number or one for each cell of the longest clip.
+            blanks: of each branch, as in ``Guided``, None for contexts that stay as they are.
+
+        Raises InvalidArgument for one branch, another number of weights or blanks, and for weights that are not
+        finite or do not sum to 1.
+        """
+        own = [numbers_of("the weight of a branch", weight) for weight in weights]
+        blanks = (None,) * len(branches) if blanks is None else blanks
+        if len(branches) < 2 or not len(branches) == len(own) == len(blanks):
+            raise InvalidArgument(
+                f"{number_of(len(own), 'weight')} and {number_of(len(blanks), 'blank')} for "
+                f"{number_of(len(branches), 'branch')}: there must be one each for two branches or more"
+            )
+        for parts in zip(*by_cell(own, 1), strict=False):
+            if not math.isclose(math.fsum(parts), 1, abs_tol=1e-6):
                 raise InvalidArgument(
-                    f"{number_of(len(scale), 'guidance scale')} for {number_of(cells, 'cell')}"
+                    f"the weights of the branches {list(parts)} sum to {math.fsum(parts):g}: guidance is a mean of "
+                    "logits, so they must sum to 1"
                 )
-            own = [finite_scale(number) for number in scale]
-            self._by_cell = torch.tensor(own, dtype=torch.float64, device=self.device)
-        else:
-            finite_scale(scale)
+        made = cls.__new__(cls)
+        made._of(tuple(branches), own, tuple(blanks))
+        return made
+
+    def _of(
+        self,
+        branches: tuple[VideoModel, ...],
+        weights: list[float | list[float]],
+        blanks: tuple[Callable[[Tokens], Tokens] | None, ...],
+    ) -> None:
+        for branch in branches:
+            check_members("a branch of guidance", branch, VideoModel)
+        first = branches[0]
+        for other in branches[1:]:
+            for what in ("vocab_size", "prefix_tokens", "device", "dtype"):
+                ours, theirs = getattr(first, what), getattr(other, what)
+                if ours != theirs:
+                    raise InvalidArgument(f"the branches of guidance differ in {what}: {ours} and {theirs}")
+            if first.grid_for(1) != other.grid_for(1):
+                raise InvalidArgument("the branches of guidance have different grids")
+        # Branches may be one object: what differs is their contexts, and each has a cache of its own.
+        self.branches, self.blanks = branches, blanks
+        self.vocab_size, self.prefix_tokens = first.vocab_size, first.prefix_tokens
+        self.max_positions = min(branch.max_positions for branch in branches)
+        cells = self.max_positions - len(self.prefix_tokens)
+        self._weights = weights
+        self._by_cell: Float[Tensor, "k c"] | None = None
+        if several := [len(part) for part in weights if isinstance(part, list)]:
+            if wrong := [count for count in several if count != cells]:
+                raise InvalidArgument(
+                    f"{number_of(wrong[0], 'guidance scale')} for {number_of(cells, 'cell')}"
+                )
+            self._by_cell = torch.tensor(by_cell(weights, cells), dtype=torch.float64, device=self.device)
+        self.conditions = conditions_of_branches(branches)
 
     @property
     def device(self) -> torch.device:
@@ -79,47 +139,45 @@ class Guided:
         """Latent grid of a clip of ``frames`` frames."""
         return self.branches[0].grid_for(frames)
 
-    def make_cache(self, batch: int, slots: int) -> tuple[Any, Any]:
+    def make_cache(self, batch: int, slots: int) -> Caches:
         """A cache for each branch."""
         return tuple(branch.make_cache(batch, slots) for branch in self.branches)
 
-    def prefill(self, tokens: Tokens, cache: tuple[Any, Any], keep: int) -> Iterator[Logits]:
-        """Feed the contexts to both branches and yield the guided logits of the last ``keep`` inputs in chunks."""
-        blank = tokens if self.blank is None else self.blank(tokens)
-        if blank.shape != tokens.shape:
-            raise InvalidArgument(
-                f"blank made {list(blank.shape)} tokens of {list(tokens.shape)}: give the null prompt one length"
-            )
-        with_condition, without = (
-            LogitsBuffer(
-                checked_chunks(branch.prefill(fed, part, keep), branch.vocab_size, len(tokens), keep)
-            )
-            for branch, fed, part in zip(self.branches, (tokens, blank), cache, strict=True)
-        )
+    def prefill(self, tokens: Tokens, cache: Caches, keep: int) -> Iterator[Logits]:
+        """Feed the contexts to all branches and yield the guided logits of the last ``keep`` inputs in chunks."""
+        buffers = []
+        for branch, blank, part in zip(self.branches, self.blanks, cache, strict=True):
+            fed = tokens if blank is None else blank(tokens)
+            if fed.shape != tokens.shape:
+                raise InvalidArgument(
+                    f"blank made {list(fed.shape)} tokens of {list(tokens.shape)}: give the null prompt one length"
+                )
+            chunks = checked_chunks(branch.prefill(fed, part, keep), branch.vocab_size, len(tokens), keep)
+            buffers.append(LogitsBuffer(chunks))
         # Each branch chooses the sizes of its chunks. With chunks of 4, 4 and of 3, 5 inputs, the guided ones have
-        # 3, 1 and 4: always as many as both branches have at hand.
+        # 3, 1 and 4: always as many as all branches have at hand.
         left = keep
         while left:
-            count = min(with_condition.available(), without.available())
+            count = min(buffer.available() for buffer in buffers)
             positions = tokens.shape[1] - left + torch.arange(count, device=tokens.device)
-            yield self._mix(with_condition.take(count), without.take(count), positions)
+            yield self._mix([buffer.take(count) for buffer in buffers], positions)
             left -= count
-        with_condition.close()
-        without.close()
+        for buffer in buffers:
+            buffer.close()
 
     def forward(
-        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: tuple[Any, Any]
+        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: Caches
     ) -> Logits:
-        """One pass of both branches over the same inputs."""
+        """One pass of all branches over the same inputs."""
         inputs = (tokens, positions, slots, visible)
-        conditional, unconditional = (
+        logits = [
             checked_logits(branch.forward(*inputs, part), (*tokens.shape, branch.vocab_size), "forward")
             for branch, part in zip(self.branches, cache, strict=True)
-        )
-        return self._mix(conditional, unconditional, positions)
+        ]
+        return self._mix(logits, positions)
 
-    def move(self, cache: tuple[Any, Any], source: Slots, target: Slots) -> None:
-        """Move entries in both caches. Raises InvalidArgument for a branch that cannot."""
+    def move(self, cache: Caches, source: Slots, target: Slots) -> None:
+        """Move entries in all caches. Raises InvalidArgument for a branch that cannot."""
         for branch, part in zip(self.branches, cache, strict=True):
             if not isinstance(branch, TreeModel):
                 raise InvalidArgument("a decoder with a draft tree needs branches with a move method")
@@ -127,33 +185,63 @@ class Guided:
 
     @property
     def rows_alike(self) -> bool:
-        """Whether both branches can copy rows, and neither has rows with conditions of their own."""
+        """Whether all branches can copy rows, and none has rows that differ in more than conditions."""
         return all(isinstance(branch, RowModel) and branch.rows_alike for branch in self.branches)
 
-    def copy_rows(
-        self, cache: tuple[Any, Any], rows: RowIndex, source: tuple[Any, Any], source_rows: RowIndex
-    ) -> None:
-        """Copy rows in both caches."""
+    def copy_rows(self, cache: Caches, rows: RowIndex, source: Caches, source_rows: RowIndex) -> None:
+        """Copy rows in all caches."""
         for branch, part, other in zip(self.branches, cache, source, strict=True):
             assert isinstance(branch, RowModel)
             branch.copy_rows(part, rows, other, source_rows)
 
-    def _mix(self, conditional: Logits, unconditional: Logits, positions: Int[Tensor, "*b n"]) -> Logits:
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """Of the conditions of all branches. Raises InvalidArgument."""
+        if isinstance(condition, str | bytes) or not isinstance(condition, Sequence):
+            raise InvalidArgument(
+                f"the condition of a guided clip must be a sequence with one for each of the {len(self.branches)} "
+                f"branches, not {value_words(condition)}"
+            )
+        if len(condition) != len(self.branches):
+            raise InvalidArgument(
+                f"{number_of(len(condition), 'condition')} of a guided clip for "
+                f"{number_of(len(self.branches), 'branch')}: there must be one for each"
+            )
+        names = []
+        for branch, part in zip(self.branches, condition, strict=True):
+            found = conditions_of(branch, None if part is None else [part], [positions])
+            names.append(found[1][0] if found else "")
+        return "/".join(names)
+
+    def set_conditions(self, cache: Caches, conditions: Sequence[Any]) -> None:
+        """Give the rows of each branch's cache the conditions of that branch."""
+        for index, (branch, part) in enumerate(zip(self.branches, cache, strict=True)):
+            if takes_conditions(branch):
+                own = [condition[index] for condition in conditions]
+                branch.set_conditions(
+                    part, [(branch.conditions or ())[0] if one is None else one for one in own]
+                )
+
+    def _mix(self, logits: list[Logits], positions: Int[Tensor, "*b n"]) -> Logits:
         """The guided logits of inputs at some positions, in float32 or float64.
 
         A token to which a branch gives the logit -inf or +inf keeps the logit of the conditional branch.
         """
-        wide = torch.float64 if conditional.dtype == torch.float64 else torch.float32
-        c, u = conditional.to(wide), unconditional.to(wide)
-        # inf - inf would be NaN. This is u + scale * (c - u), exact at scale 0 and 1, in separate operations: lerp
-        # rounds otherwise in the tail of a kernel, so that a row's numbers would depend on its place.
-        both = c.isfinite() & u.isfinite()
-        scale: Any = self.scale
+        wide = torch.float64 if logits[0].dtype == torch.float64 else torch.float32
+        conditional, *_ = parts = [part.to(wide) for part in logits]
+        # inf - inf would be NaN. Of two branches this is u + scale * (c - u), exact at scale 0 and 1, in separate
+        # operations: lerp rounds otherwise in the tail of a kernel, so that a row's numbers would depend on its
+        # place.
+        finite = conditional.isfinite()
+        for part in parts[1:]:
+            finite = finite & part.isfinite()
+        weights: Sequence[Any] = self._weights
         if self._by_cell is not None:
-            cells = (positions + 1 - len(self.prefix_tokens)).clamp(0, len(self._by_cell) - 1)
-            scale = self._by_cell[cells][..., None].to(wide)
-        mixed = u.masked_fill(~both, 0) * (1 - scale) + c.masked_fill(~both, 0) * scale
-        return torch.where(both, mixed, c)
+            cells = (positions + 1 - len(self.prefix_tokens)).clamp(0, self._by_cell.shape[1] - 1)
+            weights = [own[cells][..., None].to(wide) for own in self._by_cell]
+        mixed: Any = 0
+        for part, weight in zip(parts[::-1], weights[::-1], strict=True):
+            mixed = mixed + part.masked_fill(~finite, 0) * weight
+        return torch.where(finite, mixed, conditional)
 
     @property
     def bitwise(self) -> bool:
@@ -167,34 +255,41 @@ class Guided:
         return branch.padding if isinstance(branch, ExactModel) else "nothing"
 
 
-def finite_scale(number: object) -> float:
-    """A scale as a float. Raises InvalidArgument for what is no finite number."""
-    scale = real("the guidance scale", number)
-    if not math.isfinite(scale):
-        raise InvalidArgument(f"the guidance scale must be a finite number, not {number}")
-    return scale
+def numbers_of(what: str, value: float | Sequence[float]) -> float | list[float]:
+    """A float, or one for each cell. Raises InvalidArgument for what is no finite number."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(what, one) for one in value]
+    return finite(what, value)
 
 
-class LogitsBuffer:
-    """Logits of one branch that arrive in chunks and are taken in portions of other sizes."""
+def finite(what: str, value: object) -> float:
+    """A float. Raises InvalidArgument for what is no finite number."""
+    number = real(what, value)
+    if not math.isfinite(number):
+        raise InvalidArgument(f"{what} must be a finite number, not {value}")
+    return number
 
-    def __init__(self, chunks: Iterator[Logits]) -> None:
-        self._chunks = iter(chunks)
-        self._rest: Logits | None = None
 
-    def available(self) -> int:
-        """The number of inputs whose logits are at hand, at least one; fetches the next chunk if there are none."""
-        if self._rest is None or not self._rest.shape[1]:
-            self._rest = next(self._chunks)
-        return self._rest.shape[1]
+def by_cell(weights: Sequence[float | list[float]], cells: int) -> list[list[float]]:
+    """The weights of each branch for each of ``cells`` cells, or of as many as a branch has."""
+    count = max([cells, *(len(part) for part in weights if isinstance(part, list))])
+    return [part if isinstance(part, list) else [part] * count for part in weights]
 
-    def close(self) -> None:
-        """Nothing more is wanted. Raises BadModelOutput where the branch has more."""
-        for _ in self._chunks:
-            pass
 
-    def take(self, count: int) -> Logits:
-        """The logits ``[b count v]`` of the next ``count`` inputs, which must be at hand."""
-        assert self._rest is not None
-        taken, self._rest = self._rest[:, :count], self._rest[:, count:]
-        return taken
+def conditions_of_branches(branches: Sequence[VideoModel]) -> tuple[tuple[Any, ...], ...] | None:
+    """The branches' own conditions, clip by clip; empty where one has none, None where none takes any.
+
+    Raises InvalidArgument where they are of different numbers of clips.
+    """
+    own = [branch.conditions if takes_conditions(branch) else None for branch in branches]
+    if all(part is None for part in own):
+        return None
+    counts = sorted({len(part) for part in own if part is not None} - {1}) or [1]
+    if counts[0] == 0:
+        return ()
+    if len(counts) > 1:
+        raise InvalidArgument(
+            f"the branches of guidance have conditions of {counts[0]} and {counts[1]} clips"
+        )
+    columns = [(None,) if part is None else part for part in own]
+    return tuple(zip(*(part * counts[0] if len(part) == 1 else part for part in columns), strict=True))

@@ -5,17 +5,17 @@ begins; ``OffloadedModel`` and ``OffloadedTokenizer`` look like the originals an
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Condition
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid
-from vidjacobi.models.protocol import Cache, ExactModel, RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import Cache, ConditionedModel, ExactModel, RowModel, TreeModel, VideoModel
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
 from vidjacobi.runtime import give_back
 from vidjacobi.shapes import GridTokens, Logits, Pixels, Positions, RowIndex, Slots, Tokens, Visible
@@ -173,6 +173,22 @@ class OffloadedModel:
     def copy_rows(self, cache: Cache, rows: RowIndex, source: Cache, source_rows: RowIndex) -> None:
         """Copy rows of cache entries, without the weights."""
         self._inner.copy_rows(cache, rows, source, source_rows)
+
+    @property
+    def conditions(self) -> tuple[Any, ...] | None:
+        """The model's own, None where it takes none; see ``ConditionedModel``."""
+        return self._inner.conditions if isinstance(self._inner, ConditionedModel) else None
+
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """The name of a condition, without the weights. Raises InvalidArgument."""
+        assert isinstance(self._inner, ConditionedModel)
+        return self._inner.condition_id(condition, positions)
+
+    def set_conditions(self, cache: Cache, conditions: Sequence[Any]) -> None:
+        """Give rows of a cache their conditions, on the device."""
+        assert isinstance(self._inner, ConditionedModel)
+        with self._shared.turn(MODEL):
+            self._inner.set_conditions(cache, conditions)
 
 
 class OffloadedTokenizer:

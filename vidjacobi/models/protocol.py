@@ -26,14 +26,15 @@ Say that the draft at 5 is accepted and the one at 6 is replaced by another toke
 token at position 6. Slots 4 and 5 are right already; slots 6 and 7 are overwritten.
 """
 
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.kinds import Grid
+from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.kinds import Grid, value_words
 from vidjacobi.shapes import GridTokens, Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 Cache = Any  # the model makes it and reads it; the decoder only passes it on
@@ -133,6 +134,34 @@ class RowModel(VideoModel, Protocol):
 
 
 @runtime_checkable
+class ConditionedModel(RowModel, Protocol):
+    """A model of clips that have a condition each: a prompt, a class, actions, or whatever else it may be given.
+
+    Conditions live in the rows of its caches, and ``copy_rows`` copies them with the rows. Beside them its rows are
+    alike, so clips of one batch may have different conditions, and a free row takes a clip of another condition.
+    """
+
+    @property
+    def conditions(self) -> tuple[Any, ...] | None:
+        """Those of clips for which none are given: one for all, or one for each clip of a decode.
+
+        Empty: each clip must be given one. None: this model takes no conditions.
+        """
+        ...
+
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """A name for a condition, by which it is told from others: equal ones give equal logits.
+
+        Raises InvalidArgument for what is no condition of this model, or of a clip of so many positions.
+        """
+        ...
+
+    def set_conditions(self, cache: Cache, conditions: Sequence[Any]) -> None:
+        """Give the first rows of a cache a condition each, before their prefill. Room is made where there is none."""
+        ...
+
+
+@runtime_checkable
 class ExactModel(VideoModel, Protocol):
     """A model that knows whether its passes are width-invariant."""
 
@@ -150,6 +179,49 @@ class ExactModel(VideoModel, Protocol):
     def padding(self) -> str:
         """What passes are padded to for it, in words."""
         ...
+
+
+def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
+    """Whether a clip's row may be any row of any cache of this model."""
+    return isinstance(model, RowModel) and model.rows_alike
+
+
+def takes_conditions(model: VideoModel) -> TypeGuard[ConditionedModel]:
+    """Whether clips of this model may have conditions of their own."""
+    return isinstance(model, ConditionedModel) and model.conditions is not None
+
+
+def conditions_of(
+    model: VideoModel, given: object, positions: Sequence[int]
+) -> tuple[list[Any], list[str]] | None:
+    """The condition of each clip and its name: those that are given, else the model's own; None where it takes none.
+
+    Args:
+        given: a list with one for each clip; None: the model's own.
+        positions: of each clip, context and new tokens.
+
+    Raises InvalidArgument for a model that takes none, another number of them, and what is no condition.
+    """
+    if not takes_conditions(model):
+        if given is not None:
+            raise InvalidArgument(f"conditions are given, and {type(model).__name__} takes none")
+        return None
+    clips, own = len(positions), model.conditions or ()
+    if given is None:
+        if not own:
+            raise InvalidArgument(
+                "each clip of this model needs a condition: give conditions=[...], one a clip"
+            )
+        found = list(own * clips if len(own) == 1 else own)
+    elif isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise InvalidArgument(f"conditions must be a list with one for each clip, not {value_words(given)}")
+    else:
+        found = list(given)
+    if len(found) != clips:
+        raise InvalidArgument(
+            f"{number_of(len(found), 'condition')} for a batch of {number_of(clips, 'clip')}: give one for each clip"
+        )
+    return found, [model.condition_id(one, count) for one, count in zip(found, positions, strict=True)]
 
 
 def flatten(model: VideoModel, grid: GridTokens) -> Int[Tensor, "b n"]:

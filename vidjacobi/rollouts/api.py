@@ -22,7 +22,7 @@ from vidjacobi.models.codec import (
 )
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
-from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, RolloutRequest
+from vidjacobi.rollouts.chunks import Chunk, ChunkedRollout, Conditions, RolloutRequest
 from vidjacobi.rollouts.stream import RolloutStream, RolloutSummary, streaming
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.shapes import Frames, GridTokens
@@ -71,6 +71,7 @@ class RolloutOptions(TypedDict, total=False):
     start: int
     measure: bool
     observe: Callable[[Progress], None] | None
+    conditions: Conditions | None
 
 
 @overload
@@ -121,9 +122,12 @@ def rollout(
         decoder: a shipped decoder's name, a YAML path or a DecoderConfig ("pathwise").
         window: positions per pass, >= 1 (None: the decoder's own).
         sampling: temperature, top-p, top-k and seed.
-        clip_id, start: they key the noise (None: the sha256 of the context's tokens; 0).
+        clip_id, start: they key the noise (None: the sha256 of the context's tokens and the condition; 0).
         measure: synchronise a GPU around every pass so that the trace's seconds mean something (False).
         observe: called once per pass with the progress (None).
+        conditions: one for each sample, where the model takes them (``vidjacobi.decode``), or a function that returns
+            those of a ``vidjacobi.rollouts.chunks.Chunk``, which a rollout in several chunks needs (None: the
+            model's own).
 
     Raises:
         InvalidArgument: a number or name is out of range or of the wrong type, or (with ``stream``) the tokenizer

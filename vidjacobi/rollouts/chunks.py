@@ -7,10 +7,11 @@ A tokenizer takes at most ``max_frames`` frames at once. A longer rollout is dec
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -22,7 +23,7 @@ from vidjacobi.decoding.recipe import Hooks, Progress
 from vidjacobi.decoding.trace import Decoded, PartialDecode, Steps
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.models.codec import Detokenizer, as_seen, frames_to_tokens
-from vidjacobi.models.protocol import VideoModel, flatten
+from vidjacobi.models.protocol import VideoModel, conditions_of, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.rollouts.stream import FrameGroup, Groups, RolloutSummary
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
@@ -46,6 +47,9 @@ class Chunk:
     first: int
     count: int
     latents: int
+
+
+Conditions = Sequence[Any] | Callable[[Chunk], Sequence[Any]]  # one for each sample
 
 
 def plan_chunks(context: int, new_frames: int, tokenizer: VideoTokenizer) -> list[Chunk]:
@@ -95,6 +99,7 @@ class RolloutRequest:
     sampling: SamplingParams = DEFAULT_SAMPLING
     measure: bool = False
     observe: Callable[[Progress], None] | None = None
+    conditions: Conditions | None = None
 
     def __post_init__(self) -> None:
         _ = self.chosen  # refuses a decoder that does not exist before anything is decoded
@@ -104,19 +109,33 @@ class RolloutRequest:
         """The decoder at its window, with its sampling parameters. Raises InvalidArgument."""
         return choose_decoder(self.decoder, self.window, self.sampling)
 
-    def steps(self, chunk: Chunk, contexts: GridTokens, name: str) -> Steps:
+    def conditions_of(self, chunk: Chunk) -> Sequence[Any] | None:
+        """Those of a chunk, one for each sample."""
+        return self.conditions(chunk) if callable(self.conditions) else self.conditions
+
+    def names(self, chunk: Chunk, contexts: GridTokens) -> list[str]:
+        """What keys the noise of each sample, from the first chunk. Raises InvalidArgument for other conditions."""
+        if self.clip_id:
+            return [self.clip_id] * self.samples
+        tokens = flatten(self.model, contexts).expand(self.samples, -1)
+        length = tokens.shape[1] + chunk.latents * contexts[0, 0].numel()
+        found = conditions_of(self.model, self.conditions_of(chunk), [length] * self.samples)
+        return context_ids(tokens, found and found[1])
+
+    def steps(self, chunk: Chunk, contexts: GridTokens, names: Sequence[str]) -> Steps:
         """The passes of one chunk, of all samples together.
 
         Args:
             contexts: a grid for each sample, or one for all.
-            name: of the clip; it keys the noise.
+            names: of the clip, for each sample; they key the noise.
         """
         # the key of each sample's noise; with the token's position it fixes every draw
-        ids = [(name, self.start, sample, chunk.number) for sample in range(self.samples)]
+        ids = [(name, self.start, sample, chunk.number) for sample, name in enumerate(names)]
         tokens = flatten(self.model, contexts).expand(self.samples, -1)
         new_tokens = chunk.latents * contexts[0, 0].numel()
         hooks = Hooks(self.measure, self.observe)
-        return decode_steps(self.model, tokens, new_tokens, self.chosen, ids, hooks)
+        conditions = self.conditions_of(chunk)
+        return decode_steps(self.model, tokens, new_tokens, self.chosen, ids, hooks, conditions)
 
 
 class Timer:
@@ -158,6 +177,11 @@ class ChunkedRollout:
         self._request, self._detokenizer_of = request, detokenizer_of
         self._timer, self.seen = Timer(), as_seen(request.context)
         self._chunks = plan_chunks(len(self.seen), request.new_frames, request.tokenizer)
+        if len(self._chunks) > 1 and not (request.conditions is None or callable(request.conditions)):
+            raise InvalidArgument(
+                f"conditions of a rollout in {number_of(len(self._chunks), 'chunk')}: give a function of the chunk "
+                "that returns those of each sample, since a chunk begins where the last one ended"
+            )
         # of each sample the last frames so far, which are the next chunk's context
         self._tails = [next_context(self.seen, request.tokenizer)] * request.samples
 
@@ -170,9 +194,9 @@ class ChunkedRollout:
             with timer("encode"):
                 contexts = self._encode(chunk)
             if chunk.number == 0:
-                name = request.clip_id or context_ids(flatten(request.model, contexts))[0]
+                names = request.names(chunk, contexts)
                 grids.append(contexts.expand(request.samples, -1, -1, -1).cpu())
-            decoded = yield from self._decode(chunk, contexts, name)
+            decoded = yield from self._decode(chunk, contexts, names)
             grids.append(decoded.tokens.cpu().unflatten(1, (-1, *contexts.shape[2:])))
             results.append(decoded)
         return RolloutSummary(self.seen, request.new_frames, torch.cat(grids, 1), results, timer.seconds)
@@ -184,13 +208,15 @@ class ChunkedRollout:
             return request.tokenizer.encode(request.context[None])  # of the pixels: ``seen`` is rounded
         return frames_to_tokens(self._tails, request.tokenizer)
 
-    def _decode(self, chunk: Chunk, contexts: GridTokens, name: str) -> Generator[FrameGroup, None, Decoded]:
+    def _decode(
+        self, chunk: Chunk, contexts: GridTokens, names: Sequence[str]
+    ) -> Generator[FrameGroup, None, Decoded]:
         """Make the passes of a chunk, and its frames between them or after them."""
         request, timer = self._request, self._timer
         with timer("to_frames"):
             detokenizer = self._detokenizer_of(contexts, chunk)
         frames = ChunkFrames(chunk, contexts, detokenizer, request.tokenizer.stride_t)
-        with closing(request.steps(chunk, contexts, name)) as steps:
+        with closing(request.steps(chunk, contexts, names)) as steps:
             while True:
                 try:
                     with timer("decode"):

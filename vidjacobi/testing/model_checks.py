@@ -1,43 +1,59 @@
 """``check_model``: whether a model keeps the promises of ``vidjacobi.models.protocol``. A broken one is named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from vidjacobi.decoding.api import decode
-from vidjacobi.errors import BadModelOutput
+from vidjacobi.errors import BadModelOutput, InvalidArgument, number_of
 from vidjacobi.kinds import Grid, check_members, whole
-from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel
+from vidjacobi.models.protocol import RowModel, TreeModel, VideoModel, conditions_of, takes_conditions
 from vidjacobi.sampling.probs import SamplingParams, is_finite, probs_dtype
-from vidjacobi.testing.model_trial import READ, SPARE, ModelTrial
+from vidjacobi.testing.model_trial import MOST, READ, SPARE, ModelTrial
 
 EXACT = (torch.float32, torch.float64)  # elsewhere rounding turns near-ties
 
 
 @torch.inference_mode()
-def check_model(model: VideoModel, seed: int = 0) -> None:
+def check_model(model: VideoModel, seed: int = 0, conditions: Sequence[Any] | None = None) -> None:
     """Run a model on two made-up clips of at most 24 tokens, and raise for the first promise that it breaks.
 
     In this order: members, shapes, dtype and finite logits; equal calls give equal logits; ``keep``; no input sees a
     later one; ``visible`` hides entries; windows and one input at a time give what prefill gives; slots are
     overwritten; inputs need not be neighbours, and their slots need not be their positions; clips do not touch each
-    other; padding is harmless; ``move`` and ``copy_rows``, where they are offered; ``pathwise`` decides the tokens of
-    ``ar``.
+    other; padding is harmless; ``move`` and ``copy_rows``, where they are offered; conditions are read, replaced and
+    copied with their rows; ``pathwise`` decides the tokens of ``ar``.
 
     Logits are compared up to rounding, tokens in float32 and float64 only: check an adapter in one of these.
 
     Args:
         model: anything that should satisfy ``vidjacobi.VideoModel``.
         seed: of the made-up tokens.
+        conditions: two different ones, for a model that takes them; None: the model's own.
 
     Raises:
-        InvalidArgument: a member is missing or of another type, or there is no room for 6 positions.
+        InvalidArgument: a member is missing or of another type, there is no room for 6 positions, or conditions do
+            not fit.
         BadModelOutput: a promise is broken; the message says which.
     """
     check_attributes(model)
-    trial = ModelTrial(model, whole("seed", seed))
+    trial = ModelTrial(model, whole("seed", seed), conditions=two_conditions(model, conditions))
     for check in CHECKS:
         check(trial)
+
+
+def two_conditions(model: VideoModel, given: Sequence[Any] | None) -> Sequence[Any] | None:
+    """Those of the clips of a trial; None where the model takes none. Raises InvalidArgument."""
+    if takes_conditions(model):
+        own = model.conditions or ()
+        given = given or (own * 2 if len(own) == 1 else own[:2]) or None
+        if given is not None and len(given) != 2:
+            raise InvalidArgument(
+                f"a trial has two clips, and there are {number_of(len(given), 'condition')}"
+            )
+    conditions_of(model, given, [min(model.max_positions, MOST)] * 2)
+    return given
 
 
 def check_attributes(model: VideoModel) -> None:
@@ -192,7 +208,7 @@ def check_rows(trial: ModelTrial) -> None:
         alone = trial.of(clip)
         trial.same(alone.window(alone.filled()), together[clip : clip + 1], words)
     if not trial.unlike_rows:
-        cache = trial.model.make_cache(3, SPARE + 1)
+        cache = trial.cache_of([0, 1, 0])
         trial.prefill(trial.tokens[[0, 1, 0], : trial.context], 1, cache)
         trial.same(trial.window(cache), together, words)
 
@@ -230,10 +246,10 @@ def check_copied_rows(trial: ModelTrial) -> None:
     if not isinstance(model, RowModel) or trial.unlike_rows:
         return
     clip = trial.of(1)
-    source = model.make_cache(1, place)
+    source = clip.cache_of([0], place)
     clip.prefill(clip.tokens[:, :place], 1, source)
     first = trial.of(0)
-    cache = model.make_cache(3, SPARE + 1)
+    cache = first.cache_of([0, 0, 0])
     first.prefill(first.tokens[:, :place].expand(3, -1), 1, cache)
     index = torch.tensor([1], device=model.device)
     model.copy_rows(cache, index, source, torch.zeros_like(index))
@@ -243,15 +259,33 @@ def check_copied_rows(trial: ModelTrial) -> None:
     trial.same(found, trial.wanted[[0, 1, 0], place : place + 1], words)
 
 
+def check_conditions(trial: ModelTrial) -> None:
+    """They are named, read, and replaced by later ones. Clips of others are looked at with the rows."""
+    model, own, tokens = trial.model, trial.conditions, trial.tokens
+    if own is None or not takes_conditions(model):
+        return
+    names, again = ([model.condition_id(one, trial.end) for one in own] for _ in range(2))
+    trial.require(names == again, "`condition_id` gives one condition two names")
+    cache = trial.cache_of([1, 0])
+    turned = trial.prefill(tokens, 1, cache)
+    if names[0] != names[1]:
+        words = "`set_conditions` is ignored: clips of other conditions have the same logits"
+        trial.require(not trial.alike(turned, trial.wanted[:, -1:]), words)
+    model.set_conditions(cache, own)
+    words = "`set_conditions` leaves something of the conditions that were in the rows before"
+    trial.same(trial.prefill(tokens, 1, cache), trial.wanted[:, -1:], words)
+
+
 def check_tokens(trial: ModelTrial) -> None:
     """The default decoder decides the tokens of one-by-one decoding."""
     model, context = trial.model, trial.tokens[:, : trial.context]
     if model.dtype not in EXACT:
         return
     new, sampling = trial.end - trial.context, SamplingParams(1.0, 0.9, seed=trial.seed)
-    wanted = decode(model, context, new, "ar", sampling=sampling).tokens
+    own = trial.conditions
+    wanted = decode(model, context, new, "ar", sampling=sampling, conditions=own).tokens
     for window in (3, 16):
-        found = decode(model, context, new, "pathwise", window, sampling).tokens
+        found = decode(model, context, new, "pathwise", window, sampling, conditions=own).tokens
         words = (
             f"`pathwise` at window {window} decides other tokens than `ar`, although the logits look alike"
         )
@@ -261,5 +295,5 @@ def check_tokens(trial: ModelTrial) -> None:
 CHECKS: tuple[Callable[[ModelTrial], None], ...] = (
     *(check_shapes, check_equal_calls, check_keep, check_causality, check_visible, check_windows),
     *(check_one_by_one, check_rewritten, check_gaps, check_slots, check_rows, check_padding),
-    *(check_move, check_copied_rows, check_tokens),
+    *(check_move, check_copied_rows, check_conditions, check_tokens),
 )

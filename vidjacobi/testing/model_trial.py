@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -10,7 +10,7 @@ from vidjacobi.decoding.recipe import BUCKET
 from vidjacobi.errors import BadModelOutput
 from vidjacobi.kinds import checked_chunks, checked_logits
 from vidjacobi.models.contents import trained_in
-from vidjacobi.models.protocol import Cache, RowModel, VideoModel
+from vidjacobi.models.protocol import Cache, RowModel, VideoModel, takes_conditions
 from vidjacobi.shapes import Logits, Tokens, Visible
 
 MOST = 24  # positions of the clips
@@ -29,10 +29,17 @@ class ModelTrial:
         context: tokens of the context.
         end: tokens of a clip, at least 6.
         seed: of the tokens.
+        conditions: of each clip; None where the model takes none.
     """
 
-    def __init__(self, model: VideoModel, seed: int, tokens: Tokens | None = None) -> None:
-        self.model, self.seed = model, seed
+    def __init__(
+        self,
+        model: VideoModel,
+        seed: int,
+        tokens: Tokens | None = None,
+        conditions: Sequence[Any] | None = None,
+    ) -> None:
+        self.model, self.seed, self.conditions = model, seed, conditions
         self.end = min(model.max_positions, MOST)
         self.context = self.end // 2
         if tokens is None:
@@ -46,7 +53,15 @@ class ModelTrial:
 
     def of(self, clip: int) -> "ModelTrial":
         """The trial with one of its clips."""
-        return ModelTrial(self.model, self.seed, self.tokens[clip : clip + 1])
+        own = None if self.conditions is None else self.conditions[clip : clip + 1]
+        return ModelTrial(self.model, self.seed, self.tokens[clip : clip + 1], own)
+
+    def cache_of(self, clips: Sequence[int], slots: int = SPARE + 1) -> Cache:
+        """An empty cache with the condition of a clip in each row."""
+        cache = self.model.make_cache(len(clips), slots)
+        if self.conditions is not None and takes_conditions(self.model):
+            self.model.set_conditions(cache, [self.conditions[clip] for clip in clips])
+        return cache
 
     @property
     def unlike_rows(self) -> bool:
@@ -66,7 +81,7 @@ class ModelTrial:
 
     def prefill(self, tokens: Tokens, keep: int, cache: Cache = None) -> Logits:
         """Logits of the last ``keep`` inputs of a prefill, all chunks."""
-        cache = self.model.make_cache(len(tokens), SPARE + 1) if cache is None else cache
+        cache = self.cache_of(range(len(tokens))) if cache is None else cache
         chunks = checked_chunks(
             self.model.prefill(tokens, cache, keep), self.model.vocab_size, len(tokens), keep
         )
@@ -75,7 +90,7 @@ class ModelTrial:
     def filled(self, count: int | None = None) -> Cache:
         """A cache with the entries of the first ``count`` tokens; None: of the context."""
         length = self.context if count is None else count
-        cache = self.model.make_cache(len(self.tokens), SPARE + 1)
+        cache = self.cache_of(range(len(self.tokens)))
         self.prefill(self.tokens[:, :length], 1, cache)
         return cache
 
