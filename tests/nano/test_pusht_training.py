@@ -1,6 +1,8 @@
 """What trains nano-pusht, on made-up tokens and pictures; the simulator where it is installed."""
 
 import importlib.util
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from cosmos_adapter.transformer.spec import ModelSpec
 from scripts.nano.pusht import encode_pushes, push_store, train_patches
 from scripts.nano.pusht.encode_pushes import TokenStore
 from scripts.nano.pusht.push_store import load_store, mirrored_pictures, mirrored_places
+from scripts.nano.pusht.pushers import CONTACTS
 from scripts.nano.pusht.record_pushes import shard_files
+from scripts.nano.pusht.simulator import distance_to_tee
 from scripts.nano.pusht.train_push_world import (
     PushWindows,
     WindowDraws,
@@ -21,6 +25,7 @@ from scripts.nano.pusht.train_push_world import (
     token_losses,
     training_loss,
 )
+from scripts.nano.train.train_transformer import build_optimizer
 from vidjacobi.errors import BadInput
 from vidjacobi.families.pusht_network import PushTNetwork, PushTSpec
 from vidjacobi.families.pusht_pixels import PatchNetwork, PatchSpec
@@ -127,6 +132,65 @@ def test_held_out_losses_are_told() -> None:
     words = heldout_words(net, WindowDraws(token_store(), LEVELS, frames=4), 6)
     assert "true actions" in words
     assert "shuffled actions" in words
+
+
+def test_distances_to_the_tee() -> None:
+    points = np.array([[0.0, 15.0], [0.0, -7.0], [90.0, 70.0], [10.0, 130.0]])
+    still = np.zeros(3)
+    assert distance_to_tee(points, still) == pytest.approx([0, 7, np.hypot(30, 40), 10])
+    turned = np.array([100.0, 50.0, np.pi / 2])  # (x, y) of the T's own frame becomes (100 - y, 50 + x)
+    moved = np.stack([100 - points[:, 1], 50 + points[:, 0]], 1)
+    assert distance_to_tee(moved, np.stack([turned] * 4)) == pytest.approx([0, 7, 50, 10], abs=1e-9)
+
+
+def test_there_is_a_push_against_every_edge() -> None:
+    assert len(CONTACTS) >= 12
+    for point, inward in CONTACTS:
+        assert distance_to_tee(point, np.zeros(3)) > 15
+        assert distance_to_tee(point + 20 * inward, np.zeros(3)) == 0
+
+
+class DiscWorld:
+    """A disc that is where its action's last point said: the patch it is in has the code of its place in it."""
+
+    def __init__(self, episodes: int, side: int = 4, parts: int = 4, frames: int = 4) -> None:
+        rng = np.random.default_rng(0)
+        points = rng.uniform(0, 512, (episodes, frames - 1, 4)).astype(np.float32)
+        first = rng.uniform(0, 512, (episodes, 1, 2))
+        cells = np.concatenate([first, points[..., 2:]], 1) / 512 * side * parts
+        cells = cells.astype(int)  # x, y in parts of a patch
+        places = cells[..., 1] // parts * side + cells[..., 0] // parts
+        codes = 1 + cells[..., 1] % parts * parts + cells[..., 0] % parts
+        tokens = np.zeros((episodes, frames, side**2), np.int64)
+        np.put_along_axis(tokens, places[..., None], codes[..., None], 2)
+        self.store = TokenStore(
+            torch.from_numpy(tokens),
+            torch.from_numpy(points),
+            np.zeros((episodes, frames, 5), np.float32),
+            np.zeros((episodes, frames), bool),
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.unchecked
+def test_actions_are_learned_in_a_few_hundred_steps() -> None:
+    """What changes is told by the action alone, so a frame that is paired with another's action shows at once."""
+    levels = (5, 4)  # 20 codes, of which 17 occur
+    trunk = replace(SPEC.trunk, dim=48, ffn_hidden_size=96, vocab_size=20, video_latent_shape=(4, 4, 4))
+    net = build_push_network(PushTSpec(trunk, near_width=8), levels, seed=0)
+    draws = WindowDraws(DiscWorld(512).store, levels, frames=4)
+    optimizer, rng = build_optimizer(net), np.random.default_rng(0)
+    for step in range(300):
+        loss = training_loss(net, draws.draw(16, rng), rng)
+        optimizer.zero_grad()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 6e-3 * min(1, (step + 1) / 20) * min(1, (300 - step) / 100)
+        optimizer.step()
+    words = heldout_words(net, draws, 128)
+    true, shuffled = (float(found) for found in re.findall(r"changed tokens ([\d.]+)", words))
+    assert true < 0.5, words
+    assert shuffled > 3, words
 
 
 def test_the_mirror_is_its_own_inverse_and_moves_points_with_pictures() -> None:

@@ -73,7 +73,7 @@ def token_file(folder: Path, shard: int, variant: str) -> Path:
 @torch.inference_mode()
 def encode(net: PatchNetwork, shard: UInt8[np.ndarray, "n f s s 3"], variant: str) -> np.ndarray:
     """Tokens of a shard's frames, uint16 ``[n f p]``."""
-    pictures = torch.from_numpy(np.ascontiguousarray(shard)).flatten(0, 1)
+    pictures = torch.from_numpy(np.array(shard)).flatten(0, 1)
     if variant == "mirrored":
         pictures = mirrored_pictures(pictures)
     codes = []

@@ -185,6 +185,8 @@ def run(arguments: argparse.Namespace) -> None:
             "seconds_a_frame_of_all_clips": seconds / arguments.frames,
         }
         print(name, json.dumps(found[name], indent=1), flush=True)
+    found["one_clip"] = {name: speed_of(family, tokens[:4], actions[:4], name) for name in ("ar", "pathwise")}
+    print(json.dumps(found["one_clip"]), flush=True)
     shown_of["tokenizer"] = shown(family, tokens)[:, CONTEXT - 1 :]
     found["tokenizer"] = {
         "at": [errors_at(read_clips(shown_of["tokenizer"]), states, ahead) for ahead in AT[:1]]
@@ -200,6 +202,24 @@ def run(arguments: argparse.Namespace) -> None:
         found["fvd"] = judge_fvd(cut, pictures[:count, CONTEXT:])
         print(json.dumps(found["fvd"]), flush=True)
     (arguments.out / "judged.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def speed_of(family: PushT, tokens: torch.Tensor, actions: torch.Tensor, decoder: str) -> dict[str, float]:
+    """Passes and seconds a frame, prefills and pixels included, of clips that are decoded one at a time."""
+    frames, passes, begun = 0, 0, time.time()
+    for number in range(len(tokens)):
+        row = slice(number, number + 1)
+        context, told = tokens[row, :CONTEXT], actions[row, : CONTEXT - 1]
+        rollouts = PushRollouts(family, context, told, [f"clip-{number}"], decoder)
+        new = rollouts.advance(actions[row, CONTEXT - 1 : CONTEXT + 7])
+        shown(family, new)
+        frames, passes = frames + new.shape[1], passes + rollouts.passes
+    seconds = time.time() - begun
+    return {
+        "passes_a_frame": passes / frames,
+        "seconds_a_frame": seconds / frames,
+        "simulator_steps_a_second": STRIDE * frames / seconds,
+    }
 
 
 def write_rollouts(pictures: np.ndarray, predicted: np.ndarray, folder: Path) -> None:

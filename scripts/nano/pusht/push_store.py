@@ -60,12 +60,11 @@ def load_store(data: Path, split: str) -> PushStore:
     moves = [np.load(path) for path, _ in files]
     states = np.concatenate([part["states"] for part in moves])[:, ::STRIDE]
     actions = np.concatenate([part["actions"] for part in moves])
-    near = np.array([[distance_to_tee(s[:2], s[2:]) < TOUCH for s in episode] for episode in states])
     return PushStore(
         shards=tuple(np.load(path, mmap_mode="r") for _, path in files),
         actions=actions.reshape(len(actions), -1, STRIDE * 2),
         states=states,
-        touching=near,
+        touching=distance_to_tee(states[..., :2], states[..., 2:]) < TOUCH,
         kinds=np.concatenate([part["kinds"] for part in moves]),
     )
 

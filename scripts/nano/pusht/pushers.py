@@ -126,7 +126,7 @@ class Pusher:
             self._push = None
             return agent + self.rng.normal(0, 30, 2)
         between = np.linspace(agent, push.start, 24)
-        if min(distance_to_tee(point, pose) for point in between) > 16.5:
+        if distance_to_tee(between, pose).min() > 16.5:
             return push.start
         centre = centre_of(pose)
         here, there = (math.atan2(*(point - centre)[::-1]) for point in (agent, push.start))

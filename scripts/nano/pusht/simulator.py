@@ -87,11 +87,18 @@ class Simulator:
         return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def distance_to_tee(point: np.ndarray, pose: np.ndarray) -> float:
-    """From a point of the world to the T; 0 inside."""
-    x, y = (np.asarray(point) - pose[:2]) @ turned(float(pose[2]))
-    sides = [np.hypot(max(x0 - x, 0, x - x1), max(y0 - y, 0, y - y1)) for x0, x1, y0, y1 in BOXES]
-    return float(min(sides))
+def distance_to_tee(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """From points of the world ``[*n 2]`` to Ts ``[*n 3]``, or to one ``[3]``; 0 inside."""
+    across, down = np.moveaxis(np.asarray(points) - poses[..., :2], -1, 0)
+    cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
+    x, y = cos * across + sin * down, cos * down - sin * across
+    sides = [
+        np.hypot(
+            (abs(x - (x0 + x1) / 2) - (x1 - x0) / 2).clip(0), (abs(y - (y0 + y1) / 2) - (y1 - y0) / 2).clip(0)
+        )
+        for x0, x1, y0, y1 in BOXES
+    ]
+    return np.minimum(*sides)
 
 
 def centre_of(pose: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from vidjacobi.families.pusht_pixels import PatchNetwork
 
 FADE = 0.12  # first share of the budget, in which ever fewer pictures are drawn from latents that are not rounded
 CONTACT = 0.45  # share of the pictures in which the agent is at the T
-LOOKED_AT = 160  # held-out pictures whose poses are read
+LOOKED_AT = 96  # held-out pictures whose poses are read
 
 
 def initialise(net: PatchNetwork, seed: int) -> None:

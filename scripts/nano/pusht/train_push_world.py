@@ -1,7 +1,7 @@
 """Train the transformer of nano-pusht on the tokens of the recorded episodes, windows of 8 frames with their actions.
 
 First encodes what is not yet encoded, then trains. Held-out losses with the true actions and with those of other
-clips, on tokens that change and that stay, go to ``log.txt`` every three minutes, the weights to ``last.pt`` every
+clips, on tokens that change and that stay, go to ``log.txt`` every five minutes, the weights to ``last.pt`` every
 minute; the same call resumes where a stopped one was.
 
     python scripts/nano pusht-transformer --minutes 65         # two cores
@@ -34,7 +34,7 @@ OWN_SCALE = 0.02  # of what each row has for itself
 NO_ACTIONS = 0.05  # share of the windows whose actions are not told
 NOISE = 0.06  # share of moving tokens of the past that are fed as a neighbouring code
 QUIET, NEAR = 0.1, 0.5  # how often a token that stays is judged, and one beside a token that changes
-WATCHED = 96  # held-out windows
+WATCHED = 48  # held-out windows
 
 
 class SharedByDigits(nn.Module):
@@ -215,12 +215,12 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
             training.save()
             reported = since = time.time()
             begun = budget.step
-        if training.writes and time.time() - evaluated > 180:
+        if training.writes and time.time() - evaluated > 300:
             training.log(f"held-out: {heldout_words(training.average, heldout, WATCHED)}")
             evaluated = time.time()
     training.save()
     if training.writes:
-        training.log(f"FINAL held-out: {heldout_words(training.average, heldout, 4 * WATCHED)}")
+        training.log(f"FINAL held-out: {heldout_words(training.average, heldout, 8 * WATCHED)}")
 
 
 def parser() -> argparse.ArgumentParser:
