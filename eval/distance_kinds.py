@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.eval.frechet import frechet_distance, trace_root_of_factors
-from vidjacobi.eval.moments import DDOF, moments_of
+from vidjacobi.eval.frechet import trace_root_of_factors
+from vidjacobi.eval.moments import DDOF
 
 Features = Float[Tensor, "n f"]
 Other = Float[Tensor, "m f"]
@@ -35,8 +36,9 @@ class DistanceKind:
 
 
 def frechet(generated: Features, real: Other) -> float:
-    """The Frechet distance with unbiased covariances. Raises BadInput for fewer than 2 clips."""
-    return frechet_distance(moments_of(generated), moments_of(real))
+    """The Frechet distance with unbiased covariances, of at least 2 clips in a set."""
+    a, b = (_resampled(x.double(), torch.ones(len(x), dtype=torch.long)) for x in (generated, real))
+    return max(0.0, float(_between(a, b)))
 
 
 def resampled_frechet(generated: Features, real: Features) -> Resampled:
@@ -64,11 +66,12 @@ def _resampled(features: Features, counts: Int[Tensor, " n"]) -> _Sample:
 
 
 def _between(a: _Sample, b: _Sample) -> Scalar:
-    """The Frechet distance of two resampled sets, computed from their factors."""
+    """The Frechet distance of two sets, computed from their factors."""
     # A covariance is factor^T factor / (clips - 1), so its trace is the sum of squares of the factor divided by that.
-    scale = a.clips - DDOF
-    traces = a.factor.square().sum() + b.factor.square().sum()
-    return (a.mean - b.mean).square().sum() + (traces - 2 * trace_root_of_factors(a.factor, b.factor)) / scale
+    # By way of the covariances, the eigenvalues that are 0 would add the square roots of their rounding errors.
+    first, second = (sample.factor / (sample.clips - DDOF) ** 0.5 for sample in (a, b))
+    within = first.square().sum() + second.square().sum() - 2 * trace_root_of_factors(first, second)
+    return (a.mean - b.mean).square().sum() + within
 
 
 MMD_TIMES = 100.0  # as JEDi reports it
@@ -102,7 +105,7 @@ def _kernel(a: Features, b: Other) -> Float[Tensor, "n m"]:
 
 
 FRECHET = "frechet"
-SQUARE_ROOT = "symmetric eigendecomposition in float64, negative eigenvalues cut off"
+SQUARE_ROOT = "trace from the singular values of the product of the centred features, float64"
 DISTANCES: dict[str, DistanceKind] = {
     FRECHET: DistanceKind(
         frechet,

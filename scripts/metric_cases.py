@@ -33,6 +33,7 @@ class Window:
         unbiased: whether covariances are divided by one less than the pixels of the window.
         stride: from one window to the next.
         shrink: whether large pictures are first averaged down to about 256 pixels.
+        first: SSIM's constant C1 is divided by this.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Window:
     unbiased: bool = False
     stride: int = 1
     shrink: bool = False
+    first: float = 1.0
 
 
 WINDOWS = {
@@ -53,7 +55,12 @@ WINDOWS = {
     "uniform 7": Window("equal weights 7x7, without 3 pixels, unbiased covariances", 0, 7, unbiased=True),
     "uniform 11": Window("equal weights 11x11, without 5 pixels", 0),
     "uniform 8": Window(
-        "equal weights 8x8, every 4 pixels, unbiased covariances", 0, 8, unbiased=True, stride=4
+        "equal weights 8x8, every 4 pixels, unbiased covariances, C1 / 64",
+        0,
+        8,
+        unbiased=True,
+        stride=4,
+        first=64,
     ),
 }
 
@@ -114,6 +121,7 @@ def pairs() -> dict[str, tuple[Frame, Frame]]:
     large, ramp = natural(480, 640), deep_ramp()
     return {
         "equal": (here, here),
+        "flat 0, 3": (flat(3), flat(0)),
         "flat 254, 255": (flat(254), flat(255)),
         "flat 250, 255": (flat(250), flat(255)),
         "natural, noise 5": (noisy(here, 5, 1), here),
@@ -169,7 +177,7 @@ def exact_ssim(a: np.ndarray, b: np.ndarray, window: Window, top: int = 255) -> 
     ax, ay = mean(cx), mean(cy)
     covariance = wider * (mean(cx * cy) - ax * ay)
     variances = wider * (mean(cx * cx) - ax**2 + mean(cy * cy) - ay**2)
-    c1, c2 = (0.01 * top) ** 2, (0.03 * top) ** 2
+    c1, c2 = (0.01 * top) ** 2 / window.first, (0.03 * top) ** 2
     return float(
         ((2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (variances + c2))).mean()
     )
@@ -193,50 +201,53 @@ def feature_sets() -> dict[str, tuple[Set, Set]]:
         scales = 3 / np.sqrt(1 + np.arange(width))
         return (rng.standard_normal((clips, width)) * scales).astype(np.float32)
 
-    few, many = draw(48, 400), draw(256, 16)
+    few, many = draw(24, 100), draw(256, 16)
     return {
         "256 clips, 16 features": (draw(256, 16) + np.float32(0.1), draw(256, 16)),
-        "48 clips, 400 features": (draw(48, 400), draw(48, 400)),
+        "24 clips, 100 features": (draw(24, 100), draw(24, 100)),
         "rank 5 of 16": (draw(256, 16, 5), draw(256, 16, 5)),
         "equal, 256 of 16": (many, many),
-        "equal, 48 of 400": (few, few),
+        "equal, 24 of 100": (few, few),
         "offset 1e4": (draw(256, 16) + np.float32(1e4), draw(256, 16) + np.float32(1e4)),
-        "one side constant": (np.ones((48, 400), np.float32), few),
-        "both constant": (np.ones((48, 400), np.float32), np.zeros((48, 400), np.float32)),
-        "2 clips": (draw(2, 400), draw(2, 400)),
-        "1 clip": (draw(1, 400), draw(1, 400)),
+        "one side constant": (np.ones((24, 100), np.float32), few),
+        "both constant": (np.ones((24, 100), np.float32), np.zeros((24, 100), np.float32)),
+        "2 clips": (draw(2, 100), draw(2, 100)),
+        "1 clip": (draw(1, 3), draw(1, 3)),
     }
 
 
-def exact_frechet(a: Set, b: Set, ddof: int = 1) -> float | None:
-    """The distance with 50 digits, with the eigenvalues of the smaller product. None for a single clip and ddof 1."""
+def exact_frechet(a: Set, b: Set) -> tuple[float, float | None]:
+    """The distance with many digits for ddof 0 and, of at least two clips each, ddof 1. Both have as many clips."""
     import mpmath
 
-    if min(len(a), len(b)) <= ddof:
-        return None
+    clips = len(a)
     with mpmath.workdps(DIGITS):
-        (ma, xa, ta), (mb, xb, tb) = (_centred(features, ddof) for features in (a, b))
+        (ma, xa, ta), (mb, xb, tb) = (_centred(features) for features in (a, b))
         between = mpmath.fsum((p - q) ** 2 for p, q in zip(ma, mb, strict=True))
         # the trace of sqrt(Sa Sb) is the sum of the singular values of Xa Xb^T, of as many rows as there are clips
-        if max(len(a), len(b)) > a.shape[1]:
-            return float(between + ta + tb - 2 * _root_of_covariances(xa, xb))
-        cross = xa * xb.T
-        return float(between + ta + tb - 2 * mpmath.fsum(mpmath.svd_r(cross, compute_uv=False)))
+        if clips > a.shape[1]:
+            root = _root_of_covariances(xa, xb)
+        else:
+            root = mpmath.fsum(mpmath.svd_r(xa * xb.T, compute_uv=False))
+        within = ta + tb - 2 * root
+        return float(between + within / clips), float(between + within / (clips - 1)) if clips > 1 else None
 
 
-def _centred(features: Set, ddof: int) -> tuple:
-    """The mean, the centred features divided by sqrt(n - ddof), and their sum of squares, in many digits."""
+def _centred(features: Set) -> tuple:
+    """The mean, the centred features, and their sum of squares, in many digits."""
     import mpmath
 
     rows = [[mpmath.mpf(float(value)) for value in row] for row in features]
     mean = [mpmath.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
-    scale = 1 / mpmath.sqrt(len(rows) - ddof)
-    centred = mpmath.matrix([[(v - m) * scale for v, m in zip(row, mean, strict=True)] for row in rows])
+    centred = mpmath.matrix([[v - m for v, m in zip(row, mean, strict=True)] for row in rows])
     return mean, centred, mpmath.fsum(value**2 for value in centred)
 
 
 def _root_of_covariances(xa: object, xb: object) -> object:
-    """tr sqrt(Sa Sb) by way of the features' covariances, where there are fewer features than clips."""
+    """tr sqrt(Sa Sb) by way of the features' covariances, where there are fewer features than clips.
+
+    X is not divided by the clips.
+    """
     import mpmath
 
     sa, sb = xa.T * xa, xb.T * xb  # type: ignore[attr-defined]

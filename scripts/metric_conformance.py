@@ -44,10 +44,10 @@ PINS = (
     "lightning-utilities==0.15.3",
     "loguru==0.7.3",
     "requests==2.34.2",
-    "urllib3==2.6.3",
-    "certifi==2026.10.22",
-    "charset-normalizer==3.4.4",
-    "idna==3.11",
+    "urllib3==2.8.0",
+    "certifi==2026.10.19.post1",
+    "charset-normalizer==3.5.3",
+    "idna==3.20",
 )
 Found = dict[str, dict[str, float | str]]  # line of a table -> case -> number, or why there is none
 
@@ -88,16 +88,16 @@ def number(value: float | str | None, digits: int) -> str:
 
 
 def off(pairs: list[tuple[float | str, float | None]], relative: bool = False) -> str:
-    """The largest distance from exact values."""
-    found = 0.0
+    """The largest distance from exact values, and what is finite that should not be, or the other way round."""
+    found, odd = 0.0, set()
     for value, exact in pairs:
-        if exact is None or isinstance(value, str):
+        if exact is None or isinstance(value, str) or value == exact:
             continue
         if not (math.isfinite(value) and math.isfinite(exact)):
-            found = found if value == exact else math.inf
+            odd.add(f"{number(value, 0)} for {number(exact, 0)}")
             continue
         found = max(found, abs(value - exact) / (max(1.0, abs(exact)) if relative else 1.0))
-    return "no number" if math.isinf(found) else "0" if not found else f"{found:.1e}"
+    return ", ".join([f"{found:.1e}" if found else "0", *sorted(odd)])
 
 
 def frames_tables(packages: Path, folder: Path) -> dict[str, str]:
@@ -135,7 +135,8 @@ def frames_tables(packages: Path, folder: Path) -> dict[str, str]:
 def distances_table(packages: Path, folder: Path) -> str:
     """The table of Frechet distances."""
     sets = cases.feature_sets()
-    exact = {ddof: {case: cases.exact_frechet(*both, ddof) for case, both in sets.items()} for ddof in (0, 1)}
+    both = {case: cases.exact_frechet(*pair) for case, pair in sets.items()}
+    exact = {ddof: {case: values[ddof] for case, values in both.items()} for ddof in (0, 1)}
     head = ["package", "ddof", *sets, "root", "off its exact value by"]
     lines = [_row(head), "|---" * len(head) + "|"]
     for ddof in (1, 0):
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument(
         "--packages", type=Path, help="a folder with the packages, instead of a temporary one"
     )
+    parser.add_argument("--only", choices=("frames", "distances"), help="a part of the tables")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -170,7 +172,11 @@ def main() -> None:
             install(packages)
         sys.path.insert(0, str(packages))  # mpmath, for the exact values
         cases.write_cases(folder)
-        tables = {**frames_tables(packages, folder), "distances": distances_table(packages, folder)}
+        tables = {}
+        if options.only != "distances":
+            tables |= frames_tables(packages, folder)
+        if options.only != "frames":
+            tables["distances"] = distances_table(packages, folder)
     own = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     for name, table in tables.items():
         text = f"{table}\n\nMeasured with {', '.join(pin.replace('==', ' ') for pin in PINS)}, {own}."

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from distance_bias import extrapolated
 from metric_page import write_part
 from PIL import Image
 from tqdm import tqdm
@@ -29,7 +30,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python knows only this folder
 from scripts.make_realestate10k import SEEDS
 from scripts.nano.render.scenes import draw_kind, render_clip
-from vidjacobi.eval.extrapolation import extrapolated
 from vidjacobi.eval.feature_cache import cached
 from vidjacobi.eval.features import Extractor, load_extractor, short_side, squash
 from vidjacobi.eval.fvd import distance, floor

@@ -241,8 +241,22 @@ def all_metrics() -> dict[str, Tried]:
         Tried(
             "PSNR", "peak_signal_noise_ratio", "scikit-image", skimage_psnr, clip=skimage_psnr, note=pooled
         ),
-        Tried("PSNR", "psnr", "piq", piq_psnr, clip=piq_psnr, note="a clip: mean of the dB of all frames"),
-        Tried("PSNR", "PSNR", "piqa", piqa_psnr, clip=piqa_psnr, note="a clip: mean of the dB of all frames"),
+        Tried(
+            "PSNR",
+            "psnr",
+            "piq",
+            piq_psnr,
+            clip=piq_psnr,
+            note="1e-8 added to the mean square; a clip: mean of the dB of all frames",
+        ),
+        Tried(
+            "PSNR",
+            "PSNR",
+            "piqa",
+            piqa_psnr,
+            clip=piqa_psnr,
+            note="1e-8 added to the mean square; a clip: mean of the dB of all frames",
+        ),
         Tried("PSNR", "psnr", "sewar", sewar_psnr, clip=sewar_psnr, note=pooled),
         Tried(
             "PSNR",

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.eval import distance_kinds, fvd
-from vidjacobi.eval.extrapolation import extrapolated
+from vidjacobi.eval.frechet import frechet_distance
+from vidjacobi.eval.moments import moments_of
 
 CLIPS, WIDTH = 40, 60  # fewer clips than features, as is usual
 
@@ -27,13 +28,29 @@ def decoded(real: Tensor, seed: int, noise: float = 0.5) -> Tensor:
     return real + noise * draw(seed)
 
 
-def test_a_distance_by_moments_is_that_by_factors(real: Tensor) -> None:
+def test_a_distance_by_factors_is_that_by_covariances(real: Tensor) -> None:
     generated = decoded(real, 1)
-    once = torch.ones(CLIPS, dtype=torch.long)
-    samples = [distance_kinds._resampled(x.double(), once) for x in (generated, real)]
-    assert float(distance_kinds._between(*samples)) == pytest.approx(
-        fvd.distance(generated, real).value, rel=1e-5
-    )
+    for first in (generated, generated[:25], draw(7, 100)):
+        by_moments = frechet_distance(moments_of(first), moments_of(real))
+        assert fvd.distance(first, real).value == pytest.approx(by_moments, rel=1e-5)
+
+
+def test_what_has_a_simple_answer(real: Tensor) -> None:
+    """Equal sets, two clips, constant features and a large offset: right to about 12 digits, and nothing else."""
+    assert 0.0 <= fvd.distance(real, real.clone()).value < 1e-9
+    assert 0.0 <= fvd.distance(draw(0, 300, 5), draw(0, 300, 5)).value < 1e-9
+    constant = torch.full((CLIPS, WIDTH), 3.0)
+    assert fvd.distance(constant, constant - 1).value == pytest.approx(WIDTH, rel=1e-12)
+    spread = real.double() - real.double().mean(0)
+    total = float(spread.square().sum()) / (CLIPS - 1)
+    assert fvd.distance(torch.zeros(CLIPS, WIDTH), spread).value == pytest.approx(total, rel=1e-12)
+    # of two clips each: |m1 - m2|^2 + (s1 - s2)^2 for deviations s along one common line
+    line = draw(3, 1).double()
+    a, b = torch.cat([line, -line]), torch.cat([3 * line, -line])
+    expected = float(line.square().sum()) * (1 + 2 * (2 - 1) ** 2)
+    assert fvd.distance(a, b).value == pytest.approx(expected, rel=1e-9)
+    far = 1e4 + real.double()
+    assert fvd.distance(far, 1.0 + far).value == pytest.approx(WIDTH, rel=1e-9)
 
 
 def test_repeats_as_weights_are_repeats(real: Tensor) -> None:
@@ -166,15 +183,3 @@ def test_a_record_of_an_mmd_names_its_kernel_and_no_covariance(real: Tensor) -> 
         decoded(real, 2, noise=2.0), decoded(real, 1), real, draws=50, kind="mmd"
     )
     assert 0 < low < mean
-
-
-def test_an_extrapolation_takes_most_of_the_bias_away() -> None:
-    """Two samples of one distribution, whose distance is 0, with many more clips than features."""
-    pairs = [(draw(2 * seed, 64, 4), draw(2 * seed + 1, 64, 4)) for seed in range(12)]
-    plain = sum(fvd.distance(*pair).value for pair in pairs) / len(pairs)
-    better = sum(extrapolated(*pair) for pair in pairs) / len(pairs)
-    assert plain > 0.1
-    assert abs(better) < plain / 2
-    assert extrapolated(*pairs[0]) == extrapolated(*pairs[0])
-    with pytest.raises(BadInput, match="16 or more clips on both sides"):
-        extrapolated(draw(0, 15), draw(1, 15))
