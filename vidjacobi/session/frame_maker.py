@@ -1,13 +1,11 @@
-"""Frames of latent frames as they are decided, after any rewind."""
+"""Frames of one clip's latent frames as they are decided, after any rewind."""
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from vidjacobi.models.codec import frames_of, to_uint8, tokens_to_frames
 from vidjacobi.models.tokenizer import FrameStream, StreamingTokenizer, VideoTokenizer
-from vidjacobi.session.record import ChunkRecord
-from vidjacobi.shapes import GridTokens
+from vidjacobi.session.record import ChunkRecord, Latents
+from vidjacobi.shapes import Frames
 
 
 class FrameMaker:
@@ -19,41 +17,32 @@ class FrameMaker:
 
     def __init__(self, tokenizer: VideoTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._streams: list[FrameStream] = []
-        self._read: GridTokens | None = None  # what the streams have read
+        self._stream: FrameStream | None = None
+        self._read: Latents | None = None  # what the stream has read
 
-    def newest(self, chunk: ChunkRecord, latents: int) -> UInt8[Tensor, "b n H W c"]:
-        """Frames of the last ``latents`` latent frames of every clip, those beyond ``max_frames`` cut off."""
-        grid = chunk.grid
-        begin = grid.shape[1] - latents
-        made = (self._streamed if isinstance(self._tokenizer, StreamingTokenizer) else self._whole)(
-            grid, begin
-        )
-        first = frames_of(begin, self._tokenizer)
-        return made[:, : self._tokenizer.max_frames - first]
+    def newest(self, chunk: ChunkRecord, latents: int) -> Frames:
+        """Frames of the last ``latents`` latent frames, those beyond ``max_frames`` cut off."""
+        grid, tokenizer = chunk.grid, self._tokenizer
+        begin = len(grid) - latents
+        first = frames_of(begin, tokenizer)
+        if isinstance(tokenizer, StreamingTokenizer):
+            made = self._streamed(tokenizer, grid, begin)
+        else:
+            made = tokens_to_frames(grid, tokenizer, first)
+        return made[: tokenizer.max_frames - first]
 
-    def fork(self, copies: int) -> "FrameMaker":
-        """For ``copies`` of each clip, one below the other."""
+    def fork(self) -> "FrameMaker":
+        """For a copy of the clip."""
         other = FrameMaker(self._tokenizer)
-        if self._read is not None:
-            other._streams = [stream.fork() for stream in self._streams for _ in range(copies)]
-            other._read = self._read.repeat_interleave(copies, 0)
+        if self._stream is not None:
+            other._stream, other._read = self._stream.fork(), self._read
         return other
 
-    def _streamed(self, grid: GridTokens, begin: int) -> UInt8[Tensor, "b n H W c"]:
-        if self._read is None or not torch.equal(self._read, grid[:, :begin]):
-            assert isinstance(self._tokenizer, StreamingTokenizer)
-            self._streams = [self._tokenizer.frame_stream() for _ in range(len(grid))]
-            for stream, clip in zip(self._streams, grid.split(1), strict=True):
-                for latent in clip[:, :begin].split(1, 1):
-                    stream.add(latent)
+    def _streamed(self, tokenizer: StreamingTokenizer, grid: Latents, begin: int) -> Frames:
+        if self._stream is None or self._read is None or not torch.equal(self._read, grid[:begin]):
+            self._stream = tokenizer.frame_stream()
+            for latent in grid[None, :begin].split(1, 1):
+                self._stream.add(latent)
         self._read = grid
-        made = [
-            torch.cat([to_uint8(stream.add(latent)[0]).cpu() for latent in clip[:, begin:].split(1, 1)])
-            for stream, clip in zip(self._streams, grid.split(1), strict=True)
-        ]
-        return torch.stack(made)
-
-    def _whole(self, grid: GridTokens, begin: int) -> UInt8[Tensor, "b n H W c"]:
-        first = frames_of(begin, self._tokenizer)
-        return torch.stack([tokens_to_frames(clip, self._tokenizer, first) for clip in grid])
+        made = [self._stream.add(latent)[0] for latent in grid[None, begin:].split(1, 1)]
+        return torch.cat([to_uint8(pixels).cpu() for pixels in made])

@@ -9,11 +9,12 @@ Example, frames of 4 tokens (x: in the cache, o: fed by the prefill of this step
     step 1      x x x x   x x x o | . . . .         the last token of a step was never fed
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid
@@ -21,6 +22,7 @@ from vidjacobi.models.protocol import Cache, ExactModel, RowModel, TreeModel, Vi
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 PIECE = 128  # inputs that are fed at once: their logits are in memory together
+NOTHING = -1  # no token
 BUCKET = 64  # slots that are read are a multiple of it (``VideoModel.forward``)
 
 
@@ -75,15 +77,19 @@ class KeptCache:
             self._cache = self.model.make_cache(self.rows, self.slots)
         return self._cache
 
-    def hold(self, tokens: Tokens) -> None:
-        """The entries of these tokens are in the cache, at slots 0, 1, ... What lies behind them is not known."""
-        self._held = tokens.to("cpu", torch.long)
+    def hold(self, clips: Sequence[Int[Tensor, "_"]]) -> None:
+        """Of each clip, the tokens whose entries are in slots 0, 1, ... What lies behind them is not known."""
+        rows = [clip.to("cpu", torch.long) for clip in clips]
+        self._held = pad_sequence(rows, batch_first=True, padding_value=NOTHING)
 
     def prefill(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
-        """Feed what is not in the cache, and at least the last ``keep`` inputs; see ``VideoModel.prefill``."""
+        """Feed what is not in the cache, and at least the last ``keep`` inputs; see ``VideoModel.prefill``.
+
+        Clips are fed from one place on: where their contexts differ in length, much of a longer one is fed again.
+        """
         count = tokens.shape[1]
         first = min(common_prefix(self._held, tokens.cpu()), count - keep)
-        self.hold(tokens[:, :first])  # in case that the caller stops half-way
+        self._held = self._held[:, :first]  # the caller says what there is when its decode has ended well
         if first == 0:
             yield from self._prefill_all(tokens, cache, keep)
         else:
@@ -92,7 +98,6 @@ class KeptCache:
                 logits = self._feed(tokens, cache, begin, end)
                 if (wanted := min(end - (count - keep), end - begin)) > 0:
                     yield logits[:, -wanted:]
-        self.hold(tokens)
 
     def _prefill_all(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
         """A prefill; clips of one context share it where the model can copy rows."""
@@ -130,7 +135,7 @@ class KeptCache:
             source = torch.arange(self.rows, device=self.device).repeat_interleave(copies)
             rows = torch.arange(len(source), device=self.device)
             model.copy_rows(other.make_cache(other.rows, other.slots), rows, self._cache, source)
-            other.hold(self._held.repeat_interleave(copies, 0))
+            other.hold(list(self._held.repeat_interleave(copies, 0)))
         return other
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
@@ -22,7 +21,7 @@ from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, latent_fra
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.session.frame_maker import FrameMaker
 from vidjacobi.session.kept_cache import KeptCache, kept_cache
-from vidjacobi.session.record import ChunkRecord, Snapshot
+from vidjacobi.session.record import ChunkRecord, ClipRecord, Latents, Snapshot
 from vidjacobi.shapes import Frames, GridTokens
 
 
@@ -32,14 +31,14 @@ class Step:
 
     Attributes:
         tokens: the new latent frames ``[b t h w]``.
-        frames: uint8 RGB ``[b n H W 3]``; None where no pixels were asked for.
-        decoded: passes, acceptance and trace, as ``vidjacobi.decode`` returns them. What is fed again at the start of
-            a step counts as one pass, as a prefill does.
+        frames: uint8 RGB ``[n H W 3]`` of each clip; none where no pixels were asked for.
+        decoded: passes, acceptance and trace, as of ``vidjacobi.decode``. What is fed at the
+            start of a step counts as one pass, as a prefill does.
         seconds: wall time of decoding and of the pixels.
     """
 
     tokens: GridTokens
-    frames: UInt8[Tensor, "b n H W c"] | None
+    frames: tuple[Frames, ...]
     decoded: Decoded
     seconds: float
 
@@ -61,13 +60,13 @@ class Session:
     one ``vidjacobi.rollout``: bit for bit where passes are exact (``Step.guarantee``). Other exact decoders draw from
     the same distribution. A clip's tokens do not depend on the other clips of its session.
 
-    Beyond the length of the model it *slides*: the last frames (two latent frames) are encoded as a new context, as
-    in a long rollout.
+    Beyond the length of the model a clip *slides*: its last frames (two latent frames) are encoded as a new context,
+    as in a long rollout.
 
     Args:
         model, tokenizer: from ``vidjacobi.load``, or your own; not compiled.
         context_frames: the frames given, uint8 RGB ``[T H W 3]``, T = 1 + stride_t * k; or one such tensor for each
-            clip, all equally long.
+            clip.
         samples: futures of each context, each with noise of its own; row ``clip * samples + sample``.
         seed: of the noise; None: that of ``sampling``.
         decoder, window, sampling: as for ``vidjacobi.rollout``.
@@ -76,8 +75,7 @@ class Session:
         start: a part of the key.
 
     Raises:
-        InvalidArgument: a number or name is out of range or of the wrong kind, a lossy decoder's window is too large
-            for the cache, or the model is compiled.
+        InvalidArgument: a number or name is out of range or of the wrong kind, or the model is compiled.
         BadModelOutput: the model returned NaN or infinite values.
     """
 
@@ -102,63 +100,72 @@ class Session:
         if seed is not None:
             sampling = replace(of_kind("sampling", sampling, SamplingParams, "a SamplingParams"), seed=seed)
         self._tokenizer, self._chosen = tokenizer, choose_decoder(decoder, window, sampling)
-        clips = _clips(context_frames)
-        check_lengths(len(clips[0]), 1, samples, tokenizer)
-        pixels = [fit(clip, tokenizer.frame_size) for clip in clips]
-        grids = torch.cat([tokenizer.encode(own[None]) for own in pixels])
-        ids = context_ids(flatten(model, grids)) if names is None else _names(names, len(clips))
         whole("start", start)
-        seen = torch.stack([as_seen(own) for own in pixels])
-        chunk = _begun(0, seen, grids, tokenizer).repeat(samples)
-        rows = len(clips) * samples
-        self._at = Snapshot(
-            tuple(name for name in ids for _ in range(samples)),
-            (*range(samples),) * len(clips),
-            start,
-            (chunk,),
-        )
-        self._kept: KeptCache = kept_cache(model, rows, _slots(self._chosen, model))
-        self._maker = FrameMaker(tokenizer)
+        given = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
+        if not given:
+            raise InvalidArgument("a session needs the frames of at least one clip")
+        for clip in given:
+            check_frames(clip)
+            check_lengths(len(clip), 1, samples, tokenizer)
+        named = [None] * len(given) if names is None else _names(names, len(given))
+        begun = [self._begun(model, clip, name, start) for clip, name in zip(given, named, strict=True)]
+        self._clips = [replace(clip, sample=sample) for clip in begun for sample in range(samples)]
+        self._kept: KeptCache = kept_cache(model, len(self._clips), _slots(self._chosen, model))
+        self._makers = [FrameMaker(tokenizer) for _ in self._clips]
 
     def __len__(self) -> int:
         """Clips."""
-        return len(self._at.names)
+        return len(self._clips)
 
     @property
-    def tokens(self) -> GridTokens:
-        """The whole latent grid of each clip: the first context's, then all latent frames decided."""
-        return self._at.tokens
+    def tokens(self) -> list[Latents]:
+        """The whole latent grid ``[t h w]`` of each clip: the first context's, then all latent frames decided."""
+        return [clip.tokens for clip in self._clips]
 
     @property
-    def latents(self) -> int:
-        """Latent frames decided so far."""
-        return self._at.latents
+    def latents(self) -> list[int]:
+        """Latent frames of each clip decided so far."""
+        return [clip.latents for clip in self._clips]
 
     def step(self, latents: int = 1, *, pixels: bool = True) -> Step:
         """Decide the next latent frames of every clip.
 
         Args:
-            latents: how many, >= 1. They are decoded together, so that windows may reach from one into the next.
+            latents: how many, >= 1. They are decided together, so that windows may reach from one into the next.
             pixels: whether to make their frames.
 
-        Raises InvalidArgument for fewer than one, and for more than fit behind the context before it slides.
+        Raises InvalidArgument for fewer than one, and for more than fit behind a clip's context before it slides.
         """
         began = time.perf_counter()
         whole("latents", latents, 1)
-        if latents > (room := self._room):
-            most = latent_frames(self._tokenizer.max_frames, self._tokenizer) - 2
-            if room > 0 or latents > most:
+        sliding = [self._room(clip) == 0 for clip in self._clips]
+        most = latent_frames(self._tokenizer.max_frames, self._tokenizer) - 2
+        for clip, slides in zip(self._clips, sliding, strict=True):
+            if latents > (room := most if slides else self._room(clip)):
                 raise InvalidArgument(
                     f"{number_of(latents, 'latent frame')} do not fit: before the context slides there is room for "
-                    f"{room or most}"
+                    f"{room}"
                 )
-            self._slide()
-        chunk = self._at.chunks[-1]
-        decoded = self._decode(chunk, latents)
-        new = decoded.tokens.cpu().unflatten(1, (latents, *chunk.context.shape[2:]))
-        self._at = self._at.last(chunk.add(new))
-        frames = self._maker.newest(self._at.chunks[-1], latents) if pixels else None
+        clips = [
+            self._slid(clip) if slides else clip for clip, slides in zip(self._clips, sliding, strict=True)
+        ]
+        decoded = self._decode(clips, latents)
+        new = decoded.tokens.cpu().unflatten(1, (latents, *clips[0].chunk.context.shape[1:]))
+        self._clips = [clip.add(own) for clip, own in zip(clips, new, strict=True)]
+        frames = tuple(
+            maker.newest(clip.chunk, latents)
+            for maker, clip in zip(self._makers if pixels else (), self._clips, strict=False)
+        )
         return Step(new, frames, decoded, time.perf_counter() - began)
+
+    def begin(self, clip: int, context_frames: Frames, name: str | None = None, start: int = 0) -> None:
+        """Give a row to another clip, as the constructor would. Raises InvalidArgument; the row stays as it was."""
+        if not 0 <= whole("clip", clip) < len(self):
+            raise InvalidArgument(f"there is no clip {clip}: this session has {len(self)}")
+        check_frames(context_frames)
+        check_lengths(len(context_frames), 1, 1, self._tokenizer)
+        own = None if name is None else _names([name], 1)[0]
+        self._clips[clip] = self._begun(self._kept, context_frames, own, whole("start", start))
 
     def fork(self, copies: int, *, crn: bool = True) -> "Session":
         """A new session with ``copies`` of each clip, one below the other; this one stays as it is.
@@ -171,18 +178,18 @@ class Session:
         whole("copies", copies, 1)
         other = object.__new__(Session)
         other._tokenizer, other._chosen = self._tokenizer, self._chosen
-        at, rows = self._at, [row for row in range(len(self)) for _ in range(copies)]
-        names = tuple(at.names[row] for row in rows)
-        if not crn:
-            names = tuple(f"{name}/{at.latents}.{index % copies}" for index, name in enumerate(names))
-        chunks = tuple(chunk.repeat(copies) for chunk in at.chunks)
-        other._at = Snapshot(names, tuple(at.samples[row] for row in rows), at.start, chunks)
-        other._kept, other._maker = self._kept.fork(copies), self._maker.fork(copies)
+        other._clips = [
+            clip if crn else replace(clip, name=f"{clip.name}/{clip.latents}.{index}")
+            for clip in self._clips
+            for index in range(copies)
+        ]
+        other._kept = self._kept.fork(copies)
+        other._makers = [maker.fork() for maker in self._makers for _ in range(copies)]
         return other
 
     def snapshot(self) -> Snapshot:
         """Where the session stands: a small record that ``restore`` goes back to, here or in another process."""
-        return self._at
+        return Snapshot(tuple(self._clips))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of a session of as many clips, with the noise that it had.
@@ -190,64 +197,65 @@ class Session:
         Raises InvalidArgument for a snapshot of another number of clips or of another grid.
         """
         of_kind("the snapshot", snapshot, Snapshot, "what Session.snapshot returns")
-        there, here = (
-            [*at.chunks[-1].before.shape, *at.chunks[-1].context.shape[2:]] for at in (snapshot, self._at)
-        )
-        if len(snapshot.names) != len(self) or there[2:] != here[2:]:
+        shapes = [
+            [*clips[0].chunk.before.shape[1:], *clips[0].chunk.context.shape[1:]]
+            for clips in (snapshot.clips, self._clips)
+        ]
+        if len(snapshot.clips) != len(self) or shapes[0] != shapes[1]:
             raise InvalidArgument(
-                f"the snapshot is of {number_of(len(snapshot.names), 'clip')} of {there[2:]}, this session has "
-                f"{len(self)} of {here[2:]}"
+                f"the snapshot is of {number_of(len(snapshot.clips), 'clip')} of {shapes[0]}, this session has "
+                f"{len(self)} of {shapes[1]}"
             )
-        self._at = snapshot
+        self._clips = list(snapshot.clips)
 
     def rewind(self, latents: int = 1) -> None:
-        """Forget the last latent frames. Raises InvalidArgument for more than were decided."""
-        if not 0 <= whole("latents", latents) <= self.latents:
+        """Forget the last latent frames of every clip. Raises InvalidArgument for more than were decided."""
+        fewest = min(self.latents)
+        if not 0 <= whole("latents", latents) <= fewest:
             raise InvalidArgument(
-                f"{number_of(latents, 'latent frame')} cannot be taken back: {self.latents} were decided"
+                f"{number_of(latents, 'latent frame')} cannot be taken back: {fewest} were decided"
             )
-        self._at = self._at.rewound(latents)
+        self._clips = [clip.rewound(latents) for clip in self._clips]
 
-    @property
-    def _room(self) -> int:
+    def _room(self, clip: ClipRecord) -> int:
         """Latent frames that fit before the context slides."""
-        return latent_frames(self._tokenizer.max_frames, self._tokenizer) - self._at.chunks[-1].grid.shape[1]
+        return latent_frames(self._tokenizer.max_frames, self._tokenizer) - len(clip.chunk.grid)
 
-    def _decode(self, chunk: ChunkRecord, latents: int) -> Decoded:
+    def _decode(self, clips: Sequence[ClipRecord], latents: int) -> Decoded:
         model = self._kept
-        context = flatten(model, chunk.grid.to(model.device))
-        ids = [
-            (name, self._at.start, sample, chunk.number)
-            for name, sample in zip(self._at.names, self._at.samples, strict=True)
-        ]
-        count = latents * chunk.grid[0, 0].numel()
-        decoded = finish(decode_steps(model, context, count, self._chosen, ids, Hooks()))
+        contexts = [flatten(model, clip.chunk.grid[None].to(model.device))[0] for clip in clips]
+        count = latents * clips[0].chunk.grid[0].numel()
+        decoded = finish(
+            decode_steps(model, contexts, count, self._chosen, [clip.key for clip in clips], Hooks())
+        )
         # One lane ends with every entry but the last token's; others may leave some that drafts wrote.
-        parts = self._chosen.parts
+        parts, held = self._chosen.parts, contexts
         one_lane = parts is None or isinstance(parts.lanes, RasterLane)
         if one_lane and (parts is None or parts.draft_tree is None or isinstance(model, TreeModel)):
-            model.hold(torch.cat([context, decoded.tokens], 1)[:, :-1])
+            new = zip(contexts, decoded.tokens, strict=True)
+            held = [torch.cat([context, own])[:-1] for context, own in new]
+        model.hold(held)
         return decoded
 
-    def _slide(self) -> None:
-        """Begin a chunk with the last frames as its context."""
-        tokenizer, chunk = self._tokenizer, self._at.chunks[-1]
-        first = frames_of(chunk.context.shape[1], tokenizer)
-        predicted = torch.stack(
-            [tokens_to_frames(clip, tokenizer, first, tokenizer.max_frames - first) for clip in chunk.grid]
-        )
-        tail = torch.cat([chunk.before, predicted], 1)[:, -(1 + tokenizer.stride_t) :]
-        grids = torch.cat([frames_to_tokens([clip], tokenizer).cpu() for clip in tail])
-        self._at = replace(
-            self._at, chunks=(*self._at.chunks, _begun(chunk.number + 1, tail, grids, tokenizer))
-        )
+    def _begun(self, model: VideoModel, frames: Frames, name: str | None, start: int) -> ClipRecord:
+        """A clip at its start. Clips are encoded one by one, so that none depends on its neighbours."""
+        pixels = fit(frames, self._tokenizer.frame_size)
+        grid = self._tokenizer.encode(pixels[None])
+        own = context_ids(flatten(model, grid))[0] if name is None else name
+        return ClipRecord(own, start, 0, (self._chunk(0, as_seen(pixels), grid[0]),))
 
+    def _chunk(self, number: int, frames: Frames, grid: Latents) -> ChunkRecord:
+        grid = grid.cpu()
+        return ChunkRecord(number, frames[-(1 + self._tokenizer.stride_t) :].cpu(), grid, grid[:0])
 
-def _begun(
-    number: int, frames: UInt8[Tensor, "b n H W c"], grids: GridTokens, tokenizer: VideoTokenizer
-) -> ChunkRecord:
-    before = frames[:, -(1 + tokenizer.stride_t) :].cpu()
-    return ChunkRecord(number, before, grids.cpu(), grids[:, :0].cpu())
+    def _slid(self, clip: ClipRecord) -> ClipRecord:
+        """With another chunk begun, whose context are the last frames."""
+        tokenizer, chunk = self._tokenizer, clip.chunk
+        first = frames_of(len(chunk.context), tokenizer)
+        predicted = tokens_to_frames(chunk.grid, tokenizer, first, tokenizer.max_frames - first)
+        tail = torch.cat([chunk.before, predicted])[-(1 + tokenizer.stride_t) :]
+        grid = frames_to_tokens([tail], tokenizer)[0]
+        return replace(clip, chunks=(*clip.chunks, self._chunk(chunk.number + 1, tail, grid)))
 
 
 def _slots(chosen: Decoder, model: VideoModel) -> int:
@@ -256,26 +264,13 @@ def _slots(chosen: Decoder, model: VideoModel) -> int:
     return 1 + (in_buckets(room) if chosen.parts is None else chosen.recipe(model, room).spare_slot)
 
 
-def _clips(context_frames: Frames | Sequence[Frames]) -> list[Frames]:
-    """The contexts one by one. Raises InvalidArgument for what are no frames, and for different lengths."""
-    clips = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
-    if not clips:
-        raise InvalidArgument("a session needs the frames of at least one clip")
-    for clip in clips:
-        check_frames(clip)
-    lengths = sorted({len(clip) for clip in clips})
-    if len(lengths) > 1:
-        raise InvalidArgument(f"the contexts of a session are equally long, not {lengths} frames")
-    return clips
-
-
 def _names(names: object, clips: int) -> list[str]:
     if (
         isinstance(names, str)
         or not isinstance(names, Sequence)
         or not all(isinstance(n, str) for n in names)
     ):
-        raise InvalidArgument("names must be a list of strings, one for each context")
+        raise InvalidArgument("names must be strings, one for each context")
     if len(names) != clips:
         raise InvalidArgument(f"{number_of(len(names), 'name')} for {number_of(clips, 'context')}")
     return list(names)
