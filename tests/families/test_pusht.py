@@ -56,12 +56,12 @@ def contexts(clips: int, frames: int = 1) -> Tensor:
 
 @pytest.mark.unchecked
 def test_it_keeps_the_promises_of_a_model() -> None:
-    check_model(PushTModel(network(), actions(1)))
+    check_model(PushTModel(network(), list(actions(1))))
 
 
 @pytest.mark.parametrize("decoder", EXACT)
 def test_decoders_decide_the_tokens_of_one_by_one_decoding(decoder: str) -> None:
-    model = PushTModel(network(), actions(2))
+    model = PushTModel(network(), list(actions(2)))
     new = GRID.tokens - GRID.frame_tokens
     wanted = vidjacobi.decode(model, contexts(2), new, "ar", sampling=SAMPLING).tokens
     for window in (4, 16):
@@ -71,9 +71,10 @@ def test_decoders_decide_the_tokens_of_one_by_one_decoding(decoder: str) -> None
 def test_windows_give_what_the_plain_pass_gives() -> None:
     """The features that a window reads from the ids in the cache are those of whole clips."""
     net, told = network(), actions(2)
-    model, tokens = PushTModel(net, told), contexts(2, GRID.t)
+    model, tokens = PushTModel(net, list(told)), contexts(2, GRID.t)
     wanted = net.head(net(tokens, told.double()))[:, :-1]
     cache = model.make_cache(2, GRID.tokens)
+    model.set_conditions(cache, list(told))
     first = torch.cat(list(model.prefill(tokens[:, :7], cache, 7)), 1)
     rest = torch.arange(7, GRID.tokens - 1).expand(2, -1)
     visible = torch.arange(64) <= rest[..., None]
@@ -104,63 +105,65 @@ def test_what_an_input_may_not_see_is_nothing() -> None:
 
 def test_rows_follow_their_own_actions_alone() -> None:
     net, told = network(), actions(2)
-    both = vidjacobi.decode(
-        PushTModel(net, told), contexts(2), 18, sampling=SAMPLING, clip_ids=["a", "b"]
-    ).tokens
+    model, names = PushTModel(net), ["a", "b"]
+
+    def decoded(rows: slice, of: Tensor) -> Tensor:
+        return vidjacobi.decode(
+            model, contexts(2)[rows], 18, sampling=SAMPLING, clip_ids=names[rows], conditions=list(of[rows])
+        ).tokens
+
+    both = decoded(slice(0, 2), told)
+    assert vidjacobi.decode(
+        PushTModel(net, list(told)), contexts(2), 18, sampling=SAMPLING, clip_ids=names
+    ).tokens.equal(both)
     for row in range(2):
-        model = PushTModel(net, told[row : row + 1])
-        alone = vidjacobi.decode(
-            model, contexts(2)[row : row + 1], 18, sampling=SAMPLING, clip_ids=["ab"[row]]
-        )
-        assert alone.tokens.equal(both[row : row + 1])
+        assert decoded(slice(row, row + 1), told).equal(both[row : row + 1])
     later = told.clone()
     later[:, 2] = 512 - later[:, 2]
-    other = vidjacobi.decode(
-        PushTModel(net, later), contexts(2), 18, sampling=SAMPLING, clip_ids=["a", "b"]
-    ).tokens
+    other = decoded(slice(0, 2), later)
     assert other[:, :12].equal(both[:, :12])  # frames 1 and 2 come before the action that differs
     assert not other.equal(both)
 
 
 def test_an_action_may_be_given_when_its_frame_begins() -> None:
-    net, told = network(), actions(2)
-    model = PushTModel(net, told)
-    wanted = model.make_cache(2, GRID.tokens).acted
-    free = PushTModel(net)
-    cache = free.make_cache(2, GRID.tokens)
-    assert not cache.acted.equal(wanted)
-    for frame in range(1, GRID.t):
-        free.act(cache, frame, told[:, frame - 1])
-    assert cache.acted.equal(wanted)
-    assert (
-        PushTModel(net, torch.full_like(told, torch.nan))
-        .make_cache(2, 24)
-        .acted.equal(free.make_cache(2, 24).acted)
-    )
+    """What a frame is told is read when it is decoded, and equal actions have equal names."""
+    net, told = network(), actions(1)[0]
+    model = PushTModel(net, [told])
+    cache, free = model.make_cache(1, GRID.tokens), PushTModel(net, [told[:0]])
+    later, frame = free.make_cache(1, GRID.tokens), GRID.frame_tokens
+    unknown = later.acted.clone()
+    free.set_conditions(later, [told[:1]])
+    assert later.acted[:, : 2 * frame].equal(cache.acted[:, : 2 * frame])
+    assert later.acted[:, 2 * frame :].equal(unknown[:, 2 * frame :])
+    free.set_conditions(later, [told])
+    assert later.acted.equal(cache.acted)
+    free.set_conditions(later, [torch.full_like(told, torch.nan)])
+    assert later.acted.equal(unknown)
+    assert model.condition_id(told, 24) == free.condition_id(told.clone(), 24)
+    assert model.condition_id(told, 24) != model.condition_id(told[:2], 24)
 
 
 @pytest.mark.unchecked
 def test_actions_that_do_not_fit_are_refused() -> None:
     net = network()
     for wrong, words in (
-        (torch.zeros(1, 3, 2), r"\[clips, frames, 4\]"),
-        (torch.zeros(1, 4, 4), "a clip of this model has 4"),
-        (torch.full((1, 3, 4), 513.0), "0 to 512, and one is 513"),
-        (torch.zeros(1, 3, 4, dtype=torch.long), "floating-point"),
-        (torch.zeros(0, 3, 4), "no actions"),
+        (torch.zeros(3, 2), r"\[frames, 4\]"),
+        (torch.zeros(4, 4), "a clip of this model has 4"),
+        (torch.full((3, 4), 513.0), "0 to 512, and one is 513"),
+        (torch.zeros(3, 4, dtype=torch.long), "floating-point"),
+        ("left", "a tensor"),
     ):
         with pytest.raises(InvalidArgument, match=words):
-            PushTModel(net, wrong)
-    model = PushTModel(net, actions(2))
-    with pytest.raises(InvalidArgument, match="2 clips for a batch of 3 clips"):
-        vidjacobi.decode(model, contexts(3), 6)
-    with pytest.raises(InvalidArgument, match="not to 0"):
-        model.act(model.make_cache(2, 24), 0, torch.zeros(2, 4))
+            PushTModel(net, [wrong])  # type: ignore[list-item]
+    with pytest.raises(InvalidArgument, match="2 conditions for a batch of 3 clips"):
+        vidjacobi.decode(PushTModel(net, list(actions(2))), contexts(3), 6)
+    with pytest.raises(InvalidArgument, match="needs a condition"):
+        vidjacobi.decode(PushTModel(net), contexts(1), 6)
 
 
 def test_passes_are_width_invariant_where_a_probe_says_so() -> None:
     spec = PushTSpec(replace(TRUNK, dim=32, head_dim=16), near_width=8)
-    model = PushTModel(network(spec, torch.float32), actions(1))
+    model = PushTModel(network(spec, torch.float32), list(actions(1)))
     if not model.bitwise:
         pytest.skip("no padding is enough on this processor")
     tokens = contexts(1, GRID.t)

@@ -1,13 +1,15 @@
 """nano-pusht: a small world model of Push-T that follows actions; see docs/nano_pusht.md for how it is made.
 
 A frame stands for two steps of the simulator; its action is the two targets (x, y) that the agent was pulled to, in
-the simulator's units. Actions are no tokens: what they say to each position lies in the rows of the cache, so rows
-have conditions of their own and an action may be given when its frame is about to be decoded.
+the simulator's units. Actions are no tokens: they are the condition of a clip, and what they say to each position
+lies in the rows of the cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,29 +27,31 @@ from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 WANTED = "a folder that scripts/nano pusht-export writes, with transformer and tokenizer in it"
+Actions = Float[Tensor, "_ k"]  # of one clip, a row a frame
 SAMPLING = SamplingParams(temperature=1.0, top_p=0.8)
 
 
 class PushTModel:
-    """The network behind one action for each frame, of all clips or of each; see ``vidjacobi.models.protocol``.
+    """The network; the condition of a clip is its actions. See ``vidjacobi.models.protocol.ConditionedModel``.
+
+    Actions ``[g k]`` lead to the frames 1 to g; NaN, and frames after them, have none: their actions are not known.
 
     Args:
         network: in eval mode from here on.
-        actions: ``[1 or b g k]`` of the frames 1 to g; NaN, and frames after them, have none. None: no frame has.
+        conditions: of clips for which none are given: those of each, or one for all; none: each clip must be given
+            one.
 
     Raises InvalidArgument for actions of another shape or out of the world.
     """
 
     prefix_tokens: tuple[int, ...] = ()
+    rows_alike = True  # beside their actions, which are copied with them
 
-    def __init__(self, network: PushTNetwork, actions: Float[Tensor, "b g k"] | None = None) -> None:
+    def __init__(self, network: PushTNetwork, conditions: Sequence[Actions] = ()) -> None:
         self.network, self.spec = network.eval(), network.spec
-        if actions is None:
-            actions = torch.zeros(1, 0, 2 * self.spec.action_points)
-        check_actions(actions, self.spec)
-        if not len(actions):
-            raise InvalidArgument("there are no actions: give those of each clip, or one row for all")
-        self.actions = actions
+        for actions in conditions:
+            check_actions(actions, self.spec)
+        self.conditions: tuple[Actions, ...] = tuple(conditions)
         self.vocab_size, self.max_positions = self.spec.trunk.vocab_size, self.spec.trunk.positions
 
     @property
@@ -59,11 +63,6 @@ class PushTModel:
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.network.unacted.dtype
-
-    @property
-    def rows_alike(self) -> bool:
-        """Whether all clips have the same actions."""
-        return len(self.actions) == 1
 
     @property
     def bitwise(self) -> bool:
@@ -82,33 +81,30 @@ class PushTModel:
             raise InvalidArgument(f"a clip of this model has 1 to {whole.t} frames, not {frames}")
         return Grid(frames, whole.h, whole.w)
 
-    @torch.no_grad()
     def make_cache(self, batch: int, slots: int) -> PushTCache:
-        """A cache whose rows have the clips' actions. Raises InvalidArgument for another number of clips."""
-        if len(self.actions) not in (1, batch):
-            raise InvalidArgument(
-                f"actions of {number_of(len(self.actions), 'clip')} for a batch of {number_of(batch, 'clip')}: give "
-                "those of each clip, or one row for all"
-            )
+        """A cache whose rows have the model's own actions, where it has one row of them for all."""
         self.network.settle(self.device)
         cache = self.network.make_cache(batch, slots)
-        rows = [self.network.acted_rows(clip.to(self.device)) for clip in self.actions]
-        cache.acted.copy_(torch.stack(rows).expand(batch, -1, -1))
+        if len(self.conditions) == 1:
+            self.set_conditions(cache, self.conditions * batch)
         return cache
 
-    @torch.no_grad()
-    def act(self, cache: PushTCache, frame: int, actions: Float[Tensor, "b k"]) -> None:
-        """Give the first rows of a cache the actions that lead to a frame, before any of its tokens is decoded.
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """The sha256 of actions. Raises InvalidArgument for what are none of this model's."""
+        check_actions(condition, self.spec)
+        return sha256(condition.detach().cpu().double().contiguous().numpy().tobytes()).hexdigest()
 
-        Raises InvalidArgument for a frame that no action leads to, and for actions that do not fit.
+    @torch.no_grad()
+    def set_conditions(self, cache: PushTCache, conditions: Sequence[Actions]) -> None:
+        """Give the first rows of a cache their actions.
+
+        Frames that are decoded already are not read anew, so an action may be given when its frame is about to be.
         """
-        grid = self.network.grid
-        if not 1 <= frame < grid.t:
-            raise InvalidArgument(f"actions lead to the frames 1 to {grid.t - 1}, not to {frame}")
-        check_actions(actions[:, None], self.spec)
-        first = frame * grid.frame_tokens
-        for row, action in enumerate(actions.to(self.device)):  # alone, as in acted_rows
-            cache.acted[row, first : first + grid.frame_tokens] = self.network.acted(action[None, None])[0]
+        made: dict[int, Tensor] = {}
+        for row, actions in enumerate(conditions):
+            if id(actions) not in made:
+                made[id(actions)] = self.network.acted_rows(actions.to(self.device))
+            cache.acted[row] = made[id(actions)]
 
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: PushTCache, keep: int) -> Iterator[Logits]:
@@ -163,13 +159,16 @@ class PushT:
     network: PushTNetwork
     tokenizer: FrameTokenizer
 
-    def world(self, actions: Float[Tensor, "b g k"]) -> PushTModel:
-        """The model of clips that follow actions: row i leads from frame i to frame i + 1. Raises InvalidArgument."""
-        return PushTModel(self.network, actions)
+    def world(self, actions: Sequence[Actions] | Float[Tensor, "b g k"] = ()) -> PushTModel:
+        """The model of clips that follow actions: those of each clip, or one row for all; none: given to ``decode``.
+
+        Row i leads from frame i to frame i + 1. Raises InvalidArgument.
+        """
+        return PushTModel(self.network, list(actions))
 
     def free(self) -> PushTModel:
         """The model of clips whose actions nobody knows."""
-        return PushTModel(self.network)
+        return PushTModel(self.network, [torch.zeros(0, 2 * self.network.spec.action_points)])
 
 
 def load(path: Path, runtime: Runtime) -> PushT:

@@ -29,7 +29,7 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.invariance import BLOCK, PassShape
-from vidjacobi.kinds import Grid
+from vidjacobi.kinds import Grid, tensor_words, value_words
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 PAST = 2  # frames before the target's that are looked at
@@ -214,18 +214,17 @@ def _middles(h: int, w: int, device: torch.device) -> Float[Tensor, "c 2"]:
         return torch.stack([x.repeat(h), y.repeat_interleave(w)], 1).to(device)
 
 
-def check_actions(actions: Tensor, spec: PushTSpec) -> None:
-    """Raise InvalidArgument unless actions ``[b g k]`` fit the model and lie in the world; NaN is none."""
+def check_actions(actions: object, spec: PushTSpec) -> None:
+    """Raise InvalidArgument unless actions ``[g k]`` of a clip fit the model and lie in the world; NaN is none."""
     width, most = 2 * spec.action_points, spec.trunk.grid.t - 1
-    if actions.ndim != 3 or actions.shape[2] != width or not actions.is_floating_point():
+    if not isinstance(actions, Tensor):
+        raise InvalidArgument(f"actions must be a tensor [frames, {width}], not {value_words(actions)}")
+    if actions.ndim != 2 or actions.shape[1] != width or not actions.is_floating_point():
         raise InvalidArgument(
-            f"actions must be floating-point numbers [clips, frames, {width}], not {list(actions.shape)} of "
-            f"{actions.dtype}"
+            f"actions must be floating-point numbers [frames, {width}], not {tensor_words(actions)}"
         )
-    if actions.shape[1] > most:
-        raise InvalidArgument(
-            f"actions for {actions.shape[1]} frames, and a clip of this model has {most + 1}"
-        )
+    if len(actions) > most:
+        raise InvalidArgument(f"actions for {len(actions)} frames, and a clip of this model has {most + 1}")
     wrong = ~actions.isnan() & ~((actions >= 0) & (actions <= WORLD))
     if wrong.any():
         value = actions[wrong][0].item()

@@ -220,7 +220,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
             evaluated = time.time()
     training.save()
     if training.writes:
-        training.log(f"FINAL held-out: {heldout_words(training.average, heldout, 8 * WATCHED)}")
+        training.log(f"FINAL held-out: {heldout_words(training.average, heldout, 4 * WATCHED)}")
 
 
 def parser() -> argparse.ArgumentParser:
