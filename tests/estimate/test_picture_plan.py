@@ -98,7 +98,9 @@ def test_commands_of_clips_refuse_a_family_of_pictures(
     words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*words, "--model", "janus:weights"]) == 2
-    error = capsys.readouterr().err
-    assert "makes images of a text, which this command has no way to give: `vidjacobi image`" in error
+    for model, what in (("janus:weights", "images of a text"), ("nano-image", "images of a kind of room")):
+        assert main([*words, "--model", model]) == 2
+        error = capsys.readouterr().err
+        assert f"makes {what}" in error
+        assert "which this command has no way to give: `vidjacobi image`" in error
     assert list(tmp_path.iterdir()) == []

@@ -339,6 +339,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
 def test_models_and_files_that_are_not_there(image: Any, janus: str, tmp_path: Path) -> None:
     for model, said in (
         ("janus", "name a family and its weights, NAME:PATH"),
+        ("nano", "nano makes frames that follow a clip: `vidjacobi rollout` takes it"),
         ("janus:", "says no path: name the weights too, janus:FOLDER"),
         ("januss:x", "name a family and its weights, NAME:PATH (did you mean 'janus'?)"),
         ("mineworld:x", "unknown family that makes pictures 'mineworld'"),
@@ -490,3 +491,16 @@ def test_a_bench_of_pictures(janus: str, tmp_path: Path, capsys: pytest.CaptureF
     assert "| `sjd` | 16 | lossless |" in (tmp_path / "bench" / "bench.md").read_text()
     assert main(words) == 2
     assert "exists: give another --out, or --overwrite to replace it" in capsys.readouterr().err
+
+
+def test_a_folder_is_refused_before_the_model_is_loaded(image: Any, tmp_path: Path) -> None:
+    """There is no model here at all."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    status, _, error = image(BARN, "--model", "janus:none", out="mine")
+    assert status == 2
+    assert "holds something else (notes.txt)" in error
+    (tmp_path / "file").write_text("mine")
+    status, _, error = image(BARN, "--model", "janus:none", out="file")
+    assert status == 2
+    assert "cannot be written to" in error

@@ -14,11 +14,12 @@ from vidjacobi.batch.threads import is_out_of_memory
 from vidjacobi.cli.rollout_clips import ProgressBar
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
+from vidjacobi.config.model_facts import load_facts, model_names
 from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
-from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder
+from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder
 from vidjacobi.pictures.prompt_list import Entry
 from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
 from vidjacobi.processes import Stopped, stoppable
@@ -92,6 +93,7 @@ def make_pictures(
             bar.say(f"note: {note}")
         if not mine:
             bar.say(f"no prompt falls to shard {shard}")
+        check_folder(output.folder, output.resume, output.overwrite)
         painter = opened(config, family, path, runtime)
         for note in [*painter.notes, *_pixel_notes(painter)]:
             bar.say(f"note: {note}")
@@ -130,6 +132,8 @@ def named(model: str) -> tuple[str, Path]:
 
     found = family_name(model)
     if found is None:
+        if model in model_names("bundled"):
+            raise InvalidArgument(f"{model} makes {load_facts(model).makes}: `vidjacobi rollout` takes it")
         near = suggest(model.partition(":")[0], dict.fromkeys(PAINTERS))
         raise InvalidArgument(
             f"--model {model}: name a family and its weights, NAME:PATH{near}; `vidjacobi models` lists the families"

@@ -114,9 +114,12 @@ def refuse_family(name: str) -> None:
     from vidjacobi.config.model_facts import load_facts, model_names  # other names need nothing of it
 
     family, colon, _ = name.partition(":")
-    if family not in model_names("family" if colon else "bundled"):
+    if family not in model_names():
         return
     facts = load_facts(family)
+    takes_clips = "world" in facts.presets if facts.kind == "bundled" else not colon
+    if takes_clips:
+        return
     which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
     if "world" in facts.presets:
         which = f"in Python, vidjacobi.families.{family} makes a model of them"

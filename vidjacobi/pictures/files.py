@@ -46,19 +46,14 @@ class PictureFolder:
     settings: Mapping[str, Any]
     other_versions: bool = False
 
-    @property
-    def run_folder(self) -> RunFolder:
-        """How such a folder is known."""
-        return run_folder(self.path)
-
     @contextmanager
     def opened(self, shard: str, resume: bool, overwrite: bool) -> Iterator[None]:
         """Hold this shard's lock while the block runs; the folder is checked, or emptied of an earlier run.
 
         Raises BadOutput where a run of the same shard is at work, or what lies there is another run.
         """
-        folder, own = self.run_folder, self.path / f"{AT_WORK}{shard.replace('/', '-of-')}"
-        folder.create()
+        own = self.path / f"{AT_WORK}{shard.replace('/', '-of-')}"
+        check_folder(self.path, resume, overwrite)
         with locked(self.path / OPENING, wait=True):
             others = [path for path in self.path.glob(f"{AT_WORK}*") if path != own and is_locked(path)]
             if overwrite and others:
@@ -66,7 +61,7 @@ class PictureFolder:
             lock = locked(own, wait=False)
             lock.__enter__()
             try:
-                self._begin(resume, overwrite)
+                self._begin(overwrite)
             except BaseException:
                 lock.__exit__(None, None, None)
                 raise
@@ -75,22 +70,14 @@ class PictureFolder:
         finally:
             lock.__exit__(None, None, None)
 
-    def _begin(self, resume: bool, overwrite: bool) -> None:
-        folder = self.run_folder
+    def _begin(self, overwrite: bool) -> None:
+        folder = run_folder(self.path)
         if overwrite:
             folder.overwrite()
-        elif folder.is_ours and not resume:
-            raise BadOutput(f"{self.path} holds a {folder.kind}: give another --out, --resume or --overwrite")
-        before = folder.resume(self._differences)
-        if before is None:
-            folder.refuse_foreign({path.name for path in self.path.glob(".*")} | self._emptied())
+        if folder.resume(self._differences) is None:
+            refuse_foreign(self.path)
             (self.path / PICTURES).mkdir(exist_ok=True)
             write_json(self.path / RECORD, {**self.settings, "pictures": []})
-
-    def _emptied(self) -> set[str]:
-        """The folder of pictures, where an earlier run left it without any."""
-        place = self.path / PICTURES
-        return {PICTURES} if place.is_dir() and not any(place.iterdir()) else set()
 
     def _differences(self, record: dict[str, Any]) -> list[str]:
         made = {
@@ -183,6 +170,22 @@ def _changed(place: Path, how: str) -> str:
         f"{place}: another picture stands here ({how}): a list of prompts may grow at its end, and nothing "
         "else of it may change; give another --out, or --overwrite to begin anew"
     )
+
+
+def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
+    """Make the folder and refuse what could not be begun in it, before a model is loaded for it. Raises BadOutput."""
+    folder = run_folder(out)
+    folder.create()
+    if folder.is_ours and not (resume or overwrite):
+        raise BadOutput(f"{out} holds a {folder.kind}: give another --out, --resume or --overwrite")
+    refuse_foreign(out)
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise BadOutput where the folder holds anything that no run of pictures left."""
+    place = out / PICTURES
+    emptied = {PICTURES} if place.is_dir() and not any(place.iterdir()) else set()
+    run_folder(out).refuse_foreign({path.name for path in out.glob(".*")} | emptied)
 
 
 def _png(record: Mapping[str, Any]) -> str | None:
