@@ -30,12 +30,14 @@ def test_a_picture_of_a_class(tiny: NanoImage) -> None:
     assert tiny.classes == tuple(CLASSES)
     model = tiny.of_classes(["kitchen", 2], scale=3.0)
     context = first_tokens(model, 2)
-    wanted = vidjacobi.decode(model, context, 12, "ar", sampling=sampling).tokens
-    found = vidjacobi.decode(tiny.of_classes([1, "meadow"], 3.0), context, 12, "pathwise", 5, sampling).tokens
+    wanted = vidjacobi.decode(model, context, 12, "ar", None, sampling, ["a", "a"]).tokens
+    found = vidjacobi.decode(
+        tiny.of_classes([1, "meadow"], 3.0), context, 12, "pathwise", 5, sampling, ["a", "a"]
+    ).tokens
     assert torch.equal(found, wanted)
     assert not torch.equal(found[0], found[1])  # the same noise: what differs is the class
     alone = vidjacobi.decode(
-        tiny.of_classes(["kitchen"], 1.0), context[:1], 6, "ar", sampling=sampling
+        tiny.of_classes(["kitchen"], 1.0), context[:1], 6, "ar", None, sampling, ["a"]
     ).tokens
     assert not torch.equal(alone[0], wanted[0, :6])  # the guidance tells
 

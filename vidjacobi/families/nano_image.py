@@ -58,9 +58,9 @@ class NanoImage:
 
         ``scale`` 1: not guided; None: the card's. Raises InvalidArgument for a class that is not there.
         """
-        given = self._branch([self.vectors[self.number(label)] for label in classes])
+        given = self._branch([self.number(label) for label in classes])
         guided = guidance_of("nano-image", "class", scale)
-        return with_guidance(given, self._branch([self.vectors[-1]]), guided)
+        return with_guidance(given, self._branch([len(self.classes)]), guided)
 
     def number(self, label: str | int) -> int:
         """The number of a class. Raises InvalidArgument for one that is not there."""
@@ -80,11 +80,13 @@ class NanoImage:
         frames = tokens.unflatten(1, (1, self.grid.h, self.grid.w))
         return torch.cat([self.tokenizer.to_frames(frame[None])[:, :, 0] for frame in frames])
 
-    def _branch(self, prompts: Sequence[Float[Tensor, "e dim"]]) -> RiderModel:
-        cells, count = torch.arange(1, 1 + self.grid.tokens), self.vectors.shape[1]
-        rope = torch.cat([torch.zeros(count, dtype=torch.long), cells])
-        layout = Layout(behind_prompt(count, torch.zeros_like(cells)), rope)
-        return RiderModel(self.trunk, self.grid, [Condition(layout, prompt) for prompt in prompts])
+    def _branch(self, numbers: Sequence[int]) -> RiderModel:
+        places, count = torch.arange(1, 1 + self.grid.tokens), self.vectors.shape[1]
+        rope = torch.cat([torch.zeros(count, dtype=torch.long), places])
+        cells = torch.zeros_like(places)
+        layout = Layout(behind_prompt(count, cells), rope)
+        conditions = [Condition(layout, self.vectors[number], b"%d" % number) for number in numbers]
+        return RiderModel(self.trunk, self.grid, cells, conditions)
 
 
 class Network(nn.Module):

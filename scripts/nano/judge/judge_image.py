@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from scripts.nano.render.preview import write_sheet
 from scripts.nano.train.encode_clips import load_tokens
 from scripts.nano.train.train_image import unigram_loss
 from scripts.nano.train.train_transformer import unigram_entropy
+from vidjacobi.bench.likelihood import score
 from vidjacobi.config.model_facts import preset
 from vidjacobi.families.nano_image import NanoImage
 from vidjacobi.families.opening import open_named
@@ -38,15 +38,18 @@ def pictures_of(family: NanoImage, label: str, count: int, scale: float, seed: i
 
 def losses(family: NanoImage, pictures: Int[Tensor, "n p"], told: bool) -> Float[Tensor, " n"]:
     """Nats a token of every picture, with its class or without. A picture is the id of its class and its tokens."""
-    parts = []
-    for part in pictures.split(AT_ONCE):
-        classes = (part[:, 0] - family.trunk.vocab_size).tolist()
-        model = family.of_classes(classes, 1.0 if told else 0.0)
-        tokens = torch.cat([first_tokens(model, len(part)), part[:, 1:]], 1)[:, :-1]
-        cache = model.make_cache(len(part), tokens.shape[1])
-        logits = torch.cat(list(model.prefill(tokens, cache, tokens.shape[1])), 1)
-        parts.append(F.cross_entropy(logits.float().mT, part[:, 1:], reduction="none").mean(1))
-    return torch.cat(parts)
+    found, whole = torch.zeros(len(pictures)), vidjacobi.SamplingParams(top_p=1.0)
+    for number in range(len(family.classes)):
+        own = pictures[:, 0] == family.trunk.vocab_size + number
+        model = family.of_classes([number], 1.0 if told else 0.0)
+        parts = [
+            score(
+                model, torch.cat([first_tokens(model, len(part)), part[:, 1:]], 1), family.grid.tokens, whole
+            )
+            for part in pictures[own].split(AT_ONCE)
+        ]
+        found[own] = torch.cat([part.nll for part in parts]) if parts else found[own]
+    return found
 
 
 def print_losses(family: NanoImage, folder: Path) -> None:
