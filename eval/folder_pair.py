@@ -15,6 +15,7 @@ from vidjacobi.eval.features import Extractor
 from vidjacobi.eval.frame_metrics import MIRRORED
 from vidjacobi.eval.fvd import Shown, record
 from vidjacobi.eval.moments import check_finite
+from vidjacobi.eval.pair_notes import differing
 from vidjacobi.registry import lookup
 from vidjacobi.shapes import Frames
 from vidjacobi.video.images import frame_files
@@ -23,10 +24,6 @@ from vidjacobi.video.records import DEFAULT, READERS, ClipInfo, Kind
 from vidjacobi.video.timed_reader import open_clip, read_frames
 
 LISTED = 5  # most names in a message
-CODEC = (
-    "the two folders hold clips that were written differently ({0} against {1}): compression alone changes the "
-    "distance; compare files that were written in the same way, or folders of png images"
-)
 
 
 @dataclass(frozen=True)
@@ -202,10 +199,7 @@ def find_pairs(generated: Path, real: Path, options: Options, least: int) -> tup
     for folder, clips, others in ((generated, made, true), (real, true, made)):
         alone = [name for name in clips if name not in others]
         notes += [f"left out, in {folder} only: {_some(alone)}"] if alone else []
-    written = [_written([getattr(pair, side) for pair in pairs]) for side in ("generated", "real")]
-    if written[0] != written[1]:
-        notes.append(CODEC.format(*written))
-    return pairs, notes
+    return pairs, notes + differing([(pair.generated.clip, pair.real.clip) for pair in pairs])
 
 
 def clips_in(folder: Path) -> dict[str, Path]:
@@ -267,16 +261,6 @@ def _pair(name: str, generated: Path, real: Path, options: Options) -> ClipPair:
             )
         sides.append(Side(clip, options.start, count))
     return ClipPair(name, *sides)
-
-
-def _written(sides: list[Side]) -> str:
-    """The codecs or kinds of images of some clips, for messages."""
-    found = {side.clip.codec if side.clip.kind is Kind.VIDEO else _image_kinds(side) for side in sides}
-    return ", ".join(sorted(found))
-
-
-def _image_kinds(side: Side) -> str:
-    return "/".join(sorted({file.suffix.lower()[1:] for file in frame_files(side.clip.source)}))
 
 
 def _check_lengths(pairs: list[ClipPair], least: int) -> None:

@@ -44,14 +44,14 @@ def ours(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _numpys(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance as pytorch-fid and its relatives take them."""
-    return a.mean(0), np.cov(a, rowvar=False)
+    """Mean and covariance as pytorch-fid takes them."""
+    return a.astype(np.float64).mean(0), np.cov(a.astype(np.float64), rowvar=False)
 
 
 def pytorch_fid(a: np.ndarray, b: np.ndarray) -> float:
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    return float(calculate_frechet_distance(*_numpys(a), *_numpys(b)))
+    return float(calculate_frechet_distance(*_numpys(a), *_numpys(b)))  # its own arrays are float64 too
 
 
 def clean_fid(a: np.ndarray, b: np.ndarray) -> float:
@@ -119,7 +119,7 @@ def fvmd(a: np.ndarray, b: np.ndarray) -> float:
 
 
 ALL = {
-    "ours": Tried("vidjacobi", ours, 1, "eigenvalues of R S2 R, float64"),
+    "ours": Tried("vidjacobi", ours, 1, "singular values of X1 X2^T, float64"),
     "torchmetrics": Tried("torchmetrics", torchmetrics, 1, "eigenvalues of S1 S2, from raw sums"),
     "torch-fidelity": Tried("torch-fidelity", torch_fidelity, 1, "eigenvalues of S1 S2"),
     "pytorch-fid": Tried("pytorch-fid", pytorch_fid, 1, "scipy's sqrtm"),

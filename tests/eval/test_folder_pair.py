@@ -77,6 +77,16 @@ def test_pairs_count_by_their_frames_that_differ() -> None:
     assert mean_scores(scores)["identical_frames"] == 8
 
 
+def test_the_borders_of_ssim_are_said(folders: tuple[Path, Path], tiny_extractor: Extractor) -> None:
+    plain, valid = (
+        measure(*folders, tiny_extractor, Options(draws=5, ssim_borders=borders))["per_frame"]
+        for borders in ("mirrored", "valid")
+    )
+    assert (plain["ssim_borders"], valid["ssim_borders"]) == ("mirrored", "valid")
+    assert plain["ssim"] != valid["ssim"]
+    assert "without 5 pixels" in valid["conventions"]["ssim"]
+
+
 def test_features_are_kept(folders: tuple[Path, Path], tiny_extractor: Extractor, tmp_path: Path) -> None:
     options = Options(draws=5, cache=tmp_path / "cache", per_frame=False)
     first = measure(*folders, tiny_extractor, options)
@@ -167,3 +177,17 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", clip(1), 10)
     with pytest.raises(BadInput, match=r"both a and a\.mp4 would be clip 'a'"):
         clips_in(tmp_path)
+
+
+def test_videos_of_other_rates_are_compared_by_number_and_said(
+    tiny_extractor: Extractor, tmp_path: Path
+) -> None:
+    for folder, fps in (("generated", 10.0), ("real", 25.0)):
+        (tmp_path / folder).mkdir()
+        for seed in range(2):
+            write_video(tmp_path / folder / f"{seed}.mp4", clip(seed), fps)
+    found = measure(tmp_path / "generated", tmp_path / "real", tiny_extractor, QUICK)
+    assert found["per_frame"]["psnr"] is None or found["per_frame"]["psnr"] > 30
+    (note,) = found["notes"]
+    assert "10 against 25 frames a second" in note
+    assert "by their numbers" in note

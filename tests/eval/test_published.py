@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_up_results import MANY, made_up
 
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.eval import captions
 from vidjacobi.eval.latex import escaped, latex
 from vidjacobi.eval.plots import plots, write_figures
@@ -106,6 +107,15 @@ def test_no_caption_promises_what_the_numbers_can_contradict() -> None:
     for text in (table.note, *REFERENCES.values(), *sentences(lines, ar)):
         assert not re.search(r"\b(best|cannot|no decoder|always|never)\b", text)
     assert "SSIM with a Gaussian window (11x11, sigma 1.5) over the whole map" in table.note
+
+
+def test_the_caption_names_the_borders_that_ssim_was_computed_with() -> None:
+    _, ar = made_up(clips=6)
+    said = " ".join(captions.conventions(replace(CONFIG, ssim_borders="valid"), ar, "FVD", "a CPU"))
+    assert "over the map without 5 pixels at each border" in said
+    assert "mirrored" not in said
+    with pytest.raises(InvalidArgument, match="did you mean 'valid'"):
+        replace(CONFIG, ssim_borders="valud").check()
 
 
 def test_frames_that_equal_the_truth_are_counted_and_left_out() -> None:
