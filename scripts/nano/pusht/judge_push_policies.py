@@ -105,18 +105,18 @@ def run_policy(name: str, world: World, starts: int, frames: int) -> Float[np.nd
     policies = [JUDGED[name](np.random.default_rng([FIRST, number])) for number in range(starts)]
     for policy in policies:
         policy.reset()
-    reading = read_pictures(world.pictures())
-    agents = reading.agent.copy()
-    rows = [[coverage(pose) for pose in reading.tee]]
+    start = read_pictures(TrueWorld(starts).pictures())  # of the true frame that both worlds begin with
+    agents, tees = start.agent, start.tee
+    rows = [[coverage(pose) for pose in read_pictures(world.pictures()).tee]]
     for _ in range(frames):
         targets = [
-            policy.act(agent, pose) for policy, agent, pose in zip(policies, agents, reading.tee, strict=True)
+            policy.act(agent, pose) for policy, agent, pose in zip(policies, agents, tees, strict=True)
         ]
         world.step(np.stack(targets))
-        before = reading.tee
-        reading = track_pictures(world.pictures(), before)
+        reading = track_pictures(world.pictures(), tees)
         # what is lost from sight is where it was
         agents = np.where(reading.lost[:, None], agents, reading.agent)
+        tees = np.where(np.isnan(reading.tee), tees, reading.tee)
         rows.append([coverage(pose) for pose in reading.tee])
     return np.array(rows).T
 

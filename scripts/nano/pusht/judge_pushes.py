@@ -206,7 +206,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def speed_of(family: PushT, tokens: torch.Tensor, actions: torch.Tensor, decoder: str) -> dict[str, float]:
     """Passes and seconds a frame, prefills and pixels included, of clips that are decoded one at a time."""
-    frames, passes, begun = 0, 0, time.time()
+    frames, passes, begun = 0, 0.0, time.time()
     for number in range(len(tokens)):
         row = slice(number, number + 1)
         context, told = tokens[row, :CONTEXT], actions[row, : CONTEXT - 1]

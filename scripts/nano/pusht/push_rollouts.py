@@ -32,7 +32,8 @@ class PushRollouts:
         seed: int = 0,
     ) -> None:
         self.family, self.tokens, self.actions, self.clips = family, tokens, actions, list(clips)
-        self.decoder, self.seed, self.passes, self.frames_made = decoder, seed, 0, 0
+        self.decoder, self.seed, self.frames_made = decoder, seed, 0
+        self.passes = 0.0  # of a clip, prefills included
 
     def advance(self, actions: Float[Tensor, "b g k"]) -> Int[Tensor, "b g p"]:
         """Decode as many frames as there are actions; their tokens."""
@@ -54,7 +55,7 @@ class PushRollouts:
         found = vidjacobi.decode(
             model, context.flatten(1), new, self.decoder, window, sampling, clip_ids=names
         )
-        self.passes += int(found.stats.nfe)
+        self.passes += sum(found.stats.nfe) / len(found.stats.nfe)
         self.frames_made += actions.shape[1]
         tokens = found.tokens.unflatten(1, (actions.shape[1], -1))
         self.tokens = torch.cat([self.tokens, tokens], 1)

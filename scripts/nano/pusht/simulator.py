@@ -22,11 +22,13 @@ class Simulator:
             os.environ.setdefault(driver, "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
+            import cv2
             from gym_pusht.envs import PushTEnv
         except ImportError as error:
             raise BadInput(
                 f'the true Push-T is not installed ({error}): pip install -e ".[pusht]" in the checkout'
             ) from None
+        cv2.setNumThreads(1)  # of one of several workers
         self._env = PushTEnv(obs_type="state")
         self._env.reset(seed=0)
 
