@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as attend
 
-from cosmos_adapter.transformer.attention import LayerCache
+from cosmos_adapter.transformer.attention import LayerCache, entry_places
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec
 
@@ -32,9 +32,9 @@ def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) 
     keys, values = cache.keys[:, :, :slots], cache.values[:, :, :slots]
     positions = torch.arange(slots - n, slots, device=keys.device)[None]
     visible = torch.arange(slots, device=keys.device) <= positions[..., None]
-    mask = network._fold_mask(visible)
+    mask = network._mask_of_others(visible, positions, n, slots)
     folded, plain = queries.reshape(1, kv_heads, -1, SPEC.head_size), mask[:, :, :n]
-    shared = network._pass_inputs(positions, slots=positions, mask=mask)
+    shared = network._pass_inputs(positions, entry_places(positions, cache.keys), mask)
     hidden = cache.keys.new_empty(1, n, SPEC.dim).normal_()
     # "repeated" copies keys and values for every query head; "mask" is the time to make the mask, once for all
     # layers.
@@ -45,7 +45,7 @@ def works_of(network: CosmosTransformer, n: int, slots: int, cache: LayerCache) 
         "repeated": lambda: attend(
             queries, keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1), plain
         ),
-        "mask": lambda: network._fold_mask(visible),
+        "mask": lambda: network._mask_of_others(visible, positions, n, slots),
         "layer": lambda: network.layers[0](hidden, shared, cache, None),
     }
     return {(name, slots): way for name, way in ways.items()}

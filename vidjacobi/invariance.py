@@ -81,10 +81,7 @@ USUAL = PassShape(
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a probe has to know of a model: (inputs, outputs) of its products, and its attention heads.
-
-    Products are in the order of inputs * outputs: the cheapest are probed first.
-    """
+    """What a probe has to know of a model: (inputs, outputs) of its products, the cheapest first, and its heads."""
 
     products: tuple[tuple[int, int], ...]
     kv_heads: int
@@ -126,15 +123,20 @@ def zero_sum(
     """A matrix and a vector whose product is exactly 0 in every row, but for rounding."""
     half = inputs // 2
     order = torch.randperm(half, generator=generator)
-    # Of a vocabulary of 64,000 rows only the first 1,024 differ: kernels choose by size, not by content.
+    # only the first 1,024 rows of a vocabulary differ: kernels choose by size, not by content
     u = torch.randn(min(outputs, 1024), half, generator=generator).mul_(0.02)
     v = torch.randn(half, generator=generator)
-    one = torch.zeros(len(u), inputs)
-    one[:, :half], one[:, half : 2 * half] = u, -u[:, order]
+    one = torch.cat([u, -u[:, order], torch.zeros(len(u), inputs - 2 * half)], 1)
     vector = torch.zeros(inputs)
     vector[:half], vector[half : 2 * half] = v, v[order]
-    repeated = one.to(device, dtype).repeat(-(-outputs // len(u)), 1)[:outputs].contiguous()
-    return repeated, vector.to(device, dtype)
+    whole = one.to(device, dtype).repeat(-(-outputs // len(u)), 1)[:outputs].contiguous()
+    return by_inputs(whole), vector.to(device, dtype)
+
+
+def by_inputs(weight: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
+    """The same matrix, stored input by input where that makes its products faster (docs/log/exact.md)."""
+    wide = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    return weight.t().contiguous().t() if wide else weight
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,10 +193,8 @@ def product_is_invariant(
 
 
 def silu_is_invariant(columns: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a row of SiLU has the same bits in any number of rows and at any place among them.
-
-    The kernel has another exp in the tail of a vector and of each thread's share.
-    """
+    """Whether a row of SiLU has the same bits in any number of rows and at any place among them."""
+    # The kernel has another exp in the tail of a vector and of each thread's share.
     rows = max(COUNTS)
     some = 4 * torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     wanted = torch.cat([F.silu(row) for row in some.split(1)])
@@ -205,7 +205,7 @@ def silu_is_invariant(columns: int, dtype: torch.dtype, device: torch.device) ->
 def attention_is_invariant(
     shape: PassShape, sizes: Sizes, dtype: torch.dtype, device: torch.device, attend: Attend
 ) -> bool:
-    """Whether a query has the same bits among any number of queries and clips, and whatever length is read."""
+    """Whether a query has the same bits among any number of queries and clips, whatever length is read."""
     for prefix in PREFIXES:
         probe = AttentionProbe(shape, sizes, prefix, dtype, device, attend)
         wanted = None
@@ -267,7 +267,7 @@ class AttentionProbe:
         folded = queries.flatten(1, 2).expand(clips, -1, -1, -1)
         keys, values = (part[:, :, :length].expand(clips, -1, -1, -1) for part in (self.keys, self.values))
         mixed, norm = self.attend(folded, keys, values, mask.expand(clips, -1, -1, -1))
-        # [kv_heads group positions d + 1] of the last clip, then the probed places in front
+        # [kv_heads group positions d + 1] of the last clip
         both = torch.cat([mixed.to(norm.dtype), norm.unsqueeze(-1)], -1)[-1].unflatten(1, (-1, count))
         return both[:, :, places].movedim(2, 0).flatten(1)
 

@@ -5,12 +5,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
-from vidjacobi.invariance import attend, product
+from vidjacobi.invariance import attend, by_inputs, product
 from vidjacobi.shapes import Positions, Slots, Tokens, Visible
 
 Hidden = Float[Tensor, "b n c"]
@@ -34,11 +34,12 @@ def tiles(tokens: Tokens) -> Iterator[tuple[Tokens, Positions, Slots, Visible]]:
 class PassInputs(NamedTuple):
     """What all layers share in one pass. It is a tuple, so that accelerate's hooks can move it between devices."""
 
-    cos: Tensor  # [b n head_size/2]
-    sin: Tensor  # [b n head_size/2]
+    cos: Tensor  # [b n 1 head_size], and
+    sin: Tensor  # [b n 1 head_size] as ``rotate`` takes them
     absolute: Tensor | None  # [b n dim], added to the hidden states at the start of every layer
-    clips: Tensor | None  # [b 1] with 0..b-1, beside the slots
-    slots: Tensor | None  # [b m] where the first m inputs write; those after them are padding. None: no cache
+    # [b*k*m] where the keys and values of the first m inputs are written, counted through clips and heads; those of
+    # the inputs after them, padding, are not. None: no cache
+    places: Tensor | None
     mask: (
         Tensor | None
     )  # additive [b 1 group*n l], without the inputs' own slots; None: causal over the inputs
@@ -90,13 +91,20 @@ def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
 class Linear(nn.Linear):
     """A projection without bias (the architecture has none), in matrix products of at most ``most_rows`` rows."""
 
-    most_rows = 0  # 0: any number; ``CosmosTransformer.settle`` sets it
+    most_rows = 0  # 0: any number
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"]:
         return product(x, self.weight, self.most_rows)
+
+    def settle(self, most_rows: int, fake: bool) -> None:
+        """Compute products of so many rows from now on, and unless it is ``fake`` store the weight for them."""
+        self.most_rows = most_rows
+        if not fake:
+            with torch.inference_mode(False):  # else it could not be trained any more
+                self.weight.data = by_inputs(self.weight.data)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -130,16 +138,16 @@ class GroupedQueryAttention(nn.Module):
         # Keys are stored rotated: a slot's entry stays right as long as its token stays at its position.
         queries, (keys, values) = self.queries(x), self.keys_values(x)
         counts = [queries.shape[2], keys.shape[2]]
-        both = rotate(
-            torch.cat([queries, keys], 2), shared.cos, shared.sin
-        )  # fewer operations than one by one
+        # fewer operations than one by one
+        both = rotate(torch.cat([queries, keys], 2), shared.cos, shared.sin)
         queries, keys = both.split(counts, 2)
         if cache is not None and not isinstance(cache, LayerCache):
             return self.wo(cache.attend(queries, keys, values))
         if shared.mask is None:
             return self.wo(_causal(queries, keys, values))
         assert cache is not None
-        _write(cache, keys, values, shared)
+        assert shared.places is not None
+        _write(cache, keys, values, shared.places)
         # The mask is as long as the prefix that is in use, in whole blocks, while the cache has room for the whole
         # clip. A slice of a tensor is a view, so nothing is copied.
         rows, length = len(x), shared.mask.shape[-1]
@@ -152,14 +160,21 @@ class GroupedQueryAttention(nn.Module):
         return self.wo(_masked(queries, keys, values, mask))
 
 
-def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, shared: PassInputs) -> None:
-    """Write the entry of input (b, i) at slot ``slots[b, i]``, over whatever is there."""
-    assert shared.slots is not None
-    used = shared.slots.shape[1]
+def entry_places(slots: Int[Tensor, "b m"], keys: Float[Tensor, "r k l d"]) -> Int[Tensor, " p"]:
+    """Where in a cache's ``keys`` the entries of all heads go that are written at slot ``slots[b, i]``."""
+    # With 2 heads and 512 slots, slot 4 of clip 0 is row 4 of head 0 and 516 of head 1; of clip 1 1028, 1540.
+    heads, length = keys.shape[1:3]
+    first = torch.arange(0, len(slots) * heads * length, length, device=slots.device)
+    return (first.view(-1, heads, 1) + slots.unsqueeze(1)).flatten()
+
+
+def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, places: Tensor) -> None:
+    """Write the entries of the inputs at ``places``, over whatever is there."""
+    b, _, heads, size = keys.shape
+    used = len(places) // (b * heads)
     for stored, new in ((cache.keys, keys), (cache.values, values)):
-        # ``clips`` [b 1] and ``slots`` [b m] broadcast to pairs (clip, slot): with two clips and slots
-        # [[4, 5, 6], [9, 10, 99]] the entries [b m k d] go to (0, 4), (0, 5), (0, 6), (1, 9), (1, 10), (1, 99).
-        stored[shared.clips, :, shared.slots] = new[:, :used].to(stored.dtype)
+        rows = new[:, :used].transpose(1, 2).reshape(-1, size)
+        stored.view(-1, size).index_copy_(0, places, rows.to(stored.dtype))
 
 
 def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:

@@ -19,9 +19,10 @@ from cosmos_adapter.transformer.attention import (
     Linear,
     PassInputs,
     RMSNorm,
+    entry_places,
     tiles,
 )
-from cosmos_adapter.transformer.rope import PositionTables
+from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.invariance import (
@@ -129,19 +130,18 @@ class CosmosTransformer(nn.Module):
 
         ``beside``: projections of the same passes that are not the network's own.
         Where none is found passes are not padded. Where there are no numbers they are padded as processors usually
-        need it.
+        need it. Weights are stored from now on as products are fastest (``by_inputs``).
         """
         weight = self.tok_embeddings.weight
         spec, linears = self.spec, [*beside, *(part for part in self.modules() if isinstance(part, Linear))]
         products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
         sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
         # on the meta device, or in the mode of fake tensors, which says another device
-        if weight.is_meta or isinstance(weight.new_empty(0), FakeTensor):
-            self.shape = USUAL
-        else:
-            self.shape = pass_shape(sizes, weight.dtype, device, torch.get_num_threads(), attend)
+        fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
+        threads = torch.get_num_threads()
+        self.shape = USUAL if fake else pass_shape(sizes, weight.dtype, device, threads, attend)
         for part in linears:
-            part.most_rows = self.shape.most
+            part.settle(self.shape.most, fake)
         for layer in self._typed_layers():
             layer.feed_forward.plain_silu = self.shape.plain_silu
         return self.shape
@@ -211,7 +211,7 @@ class CosmosTransformer(nn.Module):
         mask = self._mask_of_others(visible, slots, rows, length)
         if rows > n:
             positions = F.pad(positions, (0, rows - n))
-        shared = self._pass_inputs(positions, slots=slots, mask=mask)
+        shared = self._pass_inputs(positions, entry_places(slots, cache[0].keys), mask)
         return self._through(h, shared, cache, entries)[:, :n]
 
     def whole(self, h: Hidden, positions: Positions) -> Hidden:
@@ -276,14 +276,12 @@ class CosmosTransformer(nn.Module):
     def _pass_inputs(
         self,
         positions: Positions,
-        slots: Int[Tensor, "b m"] | None = None,
+        places: Int[Tensor, " p"] | None = None,
         mask: Tensor | None = None,
         context_mask: Tensor | None = None,
     ) -> PassInputs:
-        rows = self.tables.rows(positions, self.tok_embeddings.weight.dtype)
-        # All layers write at the same pairs (clip, slot), so the clips' indices are made here once.
-        clips = None if slots is None else torch.arange(slots.shape[0], device=slots.device).unsqueeze(1)
-        return PassInputs(*rows, clips, slots, mask, context_mask)
+        cos, sin, absolute = self.tables.rows(positions, self.tok_embeddings.weight.dtype)
+        return PassInputs(*spread(cos, sin), absolute, places, mask, context_mask)
 
     def _through(
         self,

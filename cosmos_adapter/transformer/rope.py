@@ -113,13 +113,18 @@ class PositionTables:
         return sum(table.nbytes for table in self._tables(device, dtype) if table is not None)
 
 
+def spread(
+    cos: Float[Tensor, "b n half"], sin: Float[Tensor, "b n half"]
+) -> tuple[Float[Tensor, "b n 1 d"], Float[Tensor, "b n 1 d"]]:
+    """What ``rotate`` multiplies each channel and its partner by: made once a pass, for all layers and heads."""
+    return torch.cat([cos, cos], -1).unsqueeze(2), torch.cat([-sin, sin], -1).unsqueeze(2)
+
+
 def rotate(
-    x: Float[Tensor, "b n k d"], cos: Float[Tensor, "b n half"], sin: Float[Tensor, "b n half"]
+    x: Float[Tensor, "b n k d"], own: Float[Tensor, "b n 1 d"], partner: Float[Tensor, "b n 1 d"]
 ) -> Float[Tensor, "b n k d"]:
-    """Rotate each pair of channels (c, c + d/2) of every head by angle c of its position."""
+    """Rotate each pair of channels (c, c + d/2) of every head by angle c of its position, given by ``spread``."""
     # With d = 4 and angles a, b the vector (x0, x1, x2, x3) becomes (x0 cos a - x2 sin a, x1 cos b - x3 sin b,
     # x2 cos a + x0 sin a, x3 cos b + x1 sin b). A product of a query and a key then depends on the difference of
-    # their positions only.
-    cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    # their positions only. Rolled by d/2 it is (x2, x3, x0, x1): the partners.
+    return (x * own).add_(x.roll(x.shape[-1] // 2, -1).mul_(partner))

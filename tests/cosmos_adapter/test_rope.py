@@ -15,6 +15,7 @@ from cosmos_adapter.transformer.rope import (
     inverse_frequencies,
     rotary_angles,
     rotate,
+    spread,
 )
 from cosmos_adapter.transformer.spec import PRESETS
 from cosmos_adapter.transformer.weights import load_model
@@ -111,7 +112,7 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
 
     def turned(v: torch.Tensor, position: int) -> torch.Tensor:
         cos, sin, _ = tables.rows(torch.tensor([[position]]), torch.float64)
-        return rotate(v, cos, sin)
+        return rotate(v, *spread(cos, sin))
 
     assert turned(x, 30).norm().item() == pytest.approx(x.norm().item())
     near = (turned(x, 2) * turned(y, 1)).sum().item()  # one step along w

@@ -60,7 +60,7 @@ def test_a_sort_takes_several_trips() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decoder", "most"), [("pathwise", 250), ("fast", 350), ("mc_sjd", 150), ("gs_sjd", 190)]
+    ("decoder", "most"), [("pathwise", 250), ("fast", 350), ("mc_sjd", 150), ("gs_sjd", 150)]
 )
 def test_operations_of_a_4b_pass_stay_few(decoder: str, most: int) -> None:
     """Outside the forward call, on a device: each is a launch. Counted where no sibling is accepted."""

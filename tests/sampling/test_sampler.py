@@ -11,6 +11,7 @@ from sample_checks import truncated
 from torch import Tensor
 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Gumbel, Maximal
+from vidjacobi.decoding.strategies.verifiers import Pathwise, RejectionSampler
 from vidjacobi.sampling import dense, sampler
 from vidjacobi.sampling.noise import Noise, Purpose, noise_roots
 from vidjacobi.sampling.probs import (
@@ -140,6 +141,33 @@ def test_verdicts_are_those_of_the_plain_form(
         assert torch.equal(
             evidence.draw(Gumbel()).tokens, gumbel_max(p, noise.exponential(Purpose.GUMBEL, size))
         )
+
+
+def test_one_race_draws_a_correction_and_the_redrafts_after_it(to_probs: ToProbs) -> None:
+    """Where there is one lane; slots that the pass does not read may hold anything."""
+    seen = 0
+    for kind in KINDS:
+        logits, noise = logits_of(kind, 60, torch.float32, 3), noise_of(torch.float32)
+        drawn, q = draft_probs_of(to_probs, 60, torch.float32, 5, 0.0)
+        drafts = gumbel_max(q, noise.exponential(Purpose.FRESH, 60))
+        evidence = DraftEvidence(drafts, drawn, to_probs(logits, SamplingParams()), noise)
+        valid = torch.ones_like(drafts, dtype=torch.bool)
+        valid[:, 0] = False  # an input that decides nothing
+        apart = [evidence.draw(RejectionSampler()), evidence.draw(Gumbel())]
+        verdict, redraft = evidence.judge(RejectionSampler(), Gumbel(), valid, True)
+        assert torch.equal(verdict.kept, apart[0].kept)
+        rejected = valid & ~verdict.kept
+        first = rejected & (rejected.cumsum(-1) == 1)
+        after = (rejected.cumsum(-1) > 0) & ~first
+        assert torch.equal(verdict.tokens[first], apart[0].tokens[first])
+        assert torch.equal(redraft[after], apart[1].tokens[after])
+        assert torch.equal(verdict.tokens[verdict.kept], drafts[verdict.kept])
+        seen += int(after.sum() > 0)
+        for rules in ((RejectionSampler(), Gumbel(), valid, False), (Pathwise(), Gumbel(), valid, True)):
+            verdict, redraft = evidence.judge(*rules)
+            assert torch.equal(verdict.tokens, evidence.draw(rules[0]).tokens)
+            assert torch.equal(redraft, apart[1].tokens)
+    assert seen > 0
 
 
 def test_where_nothing_is_left_the_target_is_drawn_from(to_probs: ToProbs) -> None:

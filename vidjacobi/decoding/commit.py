@@ -18,7 +18,7 @@ from vidjacobi.decoding.state import DecodeState, Window, to_host, with_fields, 
 from vidjacobi.decoding.strategies.couplings import DraftEvidence, Redraft
 from vidjacobi.decoding.strategies.draft_tree import RejectedDraft, TreeBranch
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache
-from vidjacobi.decoding.strategies.lanes import StatefulLanes
+from vidjacobi.decoding.strategies.lanes import AdaptiveLane, RasterLane, StatefulLanes
 from vidjacobi.decoding.strategies.verifiers import AcceptedPrefix, TreeVerifier
 from vidjacobi.decoding.trace import PassRecord
 from vidjacobi.models.protocol import Cache, TreeModel
@@ -42,7 +42,7 @@ class Judged:
 
     evidence: DraftEvidence
     verdict: Redraft
-    redraft: Redraft
+    redraft: Tokens
     branch: TreeBranch | None
     finite: Bool[Tensor, "b m"]
 
@@ -82,11 +82,11 @@ def verify(recipe: Recipe, inputs: DeviceInputs, logits: Logits, verify_tree: Tr
     tables, parts, width = inputs.tables, recipe.strategies, inputs.drafts.shape[1]
     # 1. Target probs p, from the logits of the chain; those of the siblings come after them.
     target_probs = to_truncated_probs(logits[:, :width], recipe.sampling, recipe.fused)
-    # 2. The evidence: drafts, their q, p, and the noise of their positions in this pass (design rule 6 says which
-    #    purpose may use which part of it).
+    # 2. The evidence: drafts, their q, p, and the noise of this pass (design rule 6: which purpose may use which).
     evidence = DraftEvidence(inputs.drafts, inputs.draft_probs, target_probs, tables.noise)
     # 3. The verifier says which drafts may be accepted, and corrects the others; the coupling redrafts.
-    verdict, redraft = evidence.draw(parts.verifier), evidence.draw(parts.coupling)
+    single = isinstance(parts.lanes, RasterLane | AdaptiveLane)
+    verdict, redraft = evidence.judge(parts.verifier, parts.coupling, tables.valid, single)
     largest = target_probs.peak[..., 0]
     # 4. A sibling may take the place of the first rejected draft.
     if inputs.siblings is None:

@@ -20,6 +20,7 @@ acceptance length   tokens decided per pass and clip, the corrected one included
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,10 +72,10 @@ class Window:
             corrects=zeros(torch.bool),
         )
 
-    @property
+    @cached_property
     def targets(self) -> Positions:
         """Position whose probs each slot gives."""
-        return self.inputs + 1
+        return torch.from_numpy(self.inputs.numpy() + 1)
 
     @property
     def width(self) -> int:

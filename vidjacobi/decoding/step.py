@@ -104,7 +104,7 @@ def evaluate(
         inputs.siblings.exist if inputs.siblings else None,
         judged.verdict.kept,
         judged.verdict.tokens,
-        judged.redraft.tokens,
+        judged.redraft,
         judged.finite,
         judged.branch,
         inputs=None if recipe.fused else inputs,
@@ -148,8 +148,10 @@ def read(recipe: Recipe, state: DecodeState, window: Window, found: Evaluated) -
     if branch:
         exist, position, level, token, hit, next_token = rest
         branch = TreeBranch(position, level, token, hit, branch.node, branch.probs, next_token)
-    used = window.used if exist is None else torch.cat([window.used, exist.flatten(1)], 1)
-    finite = (finite | ~used).all(-1)
+    used = window.used.numpy()
+    if exist is not None:
+        used = np.concatenate([used, exist.numpy().reshape(len(used), -1)], 1)
+    finite = torch.from_numpy((finite.numpy() | ~used).all(-1))
     prefix = accept_prefix(kept, window.valid, window.lane, window.corrects)
     tokens = torch.from_numpy(np.where(prefix.decided.numpy(), tokens.numpy(), redraft.numpy()))
     drafted = with_fields(state, tokens=write(state.tokens, window.targets, drafts, window.valid))

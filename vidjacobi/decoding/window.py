@@ -162,74 +162,97 @@ def pass_tables(
     recipe: Recipe, state: DecodeState, window: Window, source: Callable[..., Noise] = Noise
 ) -> PassTables:
     """All that a pass needs to know of the state."""
-    inputs, used, valid = (part.numpy() for part in (window.inputs, window.used, window.valid))
-    decided, tokens, ends = state.decided.numpy(), state.tokens.numpy(), state.ends.numpy()[:, None]
-    every, targets = np.arange(len(inputs))[:, None], inputs + 1
+    # what is on a device, or compiled, wants the same shapes in every pass
+    fixed = recipe.fused or recipe.model.device.type != "cpu"
     carried = carried_slots(state, window).numpy()
-    fresh = valid & (carried < 0)
-    known = decided.copy()
-    known[every, targets] |= carried >= 0
-    known[:, : len(recipe.model.prefix_tokens)] = False
-    fed = fed_positions(recipe, state, window)
-    slot_of = np.full(tokens.shape, -1)
-    row, slot = fresh.nonzero()
-    slot_of[row, targets[row, slot]] = slot
-    draft = slot_of[every, fed]
-    # by cache slot; padding is written beyond all of them
-    room = max(tokens.shape[1], recipe.spare_slot) + 1
-    place = np.where(used, inputs, room - 1)
-    has_decided, home = np.zeros((len(inputs), room), bool), np.full((len(inputs), room), -1)
-    has_decided[:, : tokens.shape[1]] = decided & state.cached.numpy()
-    has_decided[every, place] = used & decided[every, inputs]
-    home[every, place] = window.home.numpy()
-    some = column = None
-    stacked = recipe.fused or recipe.model.device.type != "cpu"
-    if (
-        not stacked
-    ):  # elsewhere a few more rows cost less than to choose some, and compiled code keeps its shapes
-        some = np.flatnonzero(fresh.any(0)) if fresh.any() else np.zeros(1, int)
-        column = np.searchsorted(some, np.arange(inputs.shape[1])).clip(max=len(some) - 1)
-    tree = recipe.strategies.draft_tree
-    depth = min(tree.levels(recipe.window), inputs.shape[1]) if tree else 0
-    of_targets = torch.from_numpy(targets)
-    dtype = probs_dtype(recipe.model.dtype)
-    noise, noise_after = (
-        state.noise(positions, dtype, source) for positions in (of_targets, of_targets[:, :depth] + 1)
-    )
+    fresh = window.valid.numpy() & (carried < 0)
+    own = positions_of(recipe, state, window)
+    made: dict[str, np.ndarray | None] = {
+        **own,
+        **slots_of(recipe, state, window),
+        **fed_tokens(recipe, state, window, fresh),
+        **drafts_of(recipe, state, window, carried),
+        "fresh": fresh,
+        "carried": carried,
+        "some": None,
+        "column": None,
+    }
+    if not fixed:  # on a device a few more rows cost less than to choose some
+        made["some"] = some = np.flatnonzero(fresh.any(0)) if fresh.any() else np.zeros(1, int)
+        made["column"] = np.searchsorted(some, np.arange(window.width)).clip(max=len(some) - 1)
+    depth = own["siblings"].shape[1]
+    noise, after = noise_of(recipe, state, window, depth, source)
+    tables: dict[str, Any] = {
+        name: None if array is None else torch.from_numpy(array) for name, array in made.items()
+    }
+    if fixed:
+        noise, after = noise.stack(), after.stack()
+    return PassTables(**tables, noise=noise, noise_after=after)
 
-    made = {
+
+def positions_of(recipe: Recipe, state: DecodeState, window: Window) -> dict[str, np.ndarray]:
+    """The window itself, and where siblings may stand."""
+    inputs, used, valid = (part.numpy() for part in (window.inputs, window.used, window.valid))
+    targets, ends = inputs + 1, state.ends.numpy()[:, None]
+    tree = recipe.strategies.draft_tree
+    depth = min(tree.levels(recipe.window), window.width) if tree else 0
+    return {
         "inputs": inputs,
         "targets": targets,
         "lane": window.lane.numpy(),
         "used": used,
         "valid": valid,
-        "slots": np.where(used, inputs, recipe.spare_slot),
-        "place": place,
         "end": np.minimum(inputs, ends),
-        "decided": has_decided,
-        "home": home,
-        "tokens": tokens[every, fed],
-        "is_draft": draft >= 0,
-        "draft": draft.clip(min=0),
-        "drafts": tokens[every, targets],
-        "fresh": fresh,
-        "carried": carried,
-        "some": some,
-        "column": column,
-        "table": tokens,
-        "known": known,
         "remembered": places_of(targets, valid, recipe.grid.frame_tokens),
         "siblings": valid[:, :depth] & (targets[:, :depth] < ends - 1),
         "sibling_slot": inputs[:, :1] + used.sum(-1, keepdims=True),
     }
-    tables: dict[str, Any] = {
-        name: None if array is None else torch.from_numpy(array) for name, array in made.items()
-    }
-    return PassTables(
-        **tables,
-        noise=noise.stack() if stacked else noise,
-        noise_after=noise_after.stack() if stacked else noise_after,
-    )
+
+
+def slots_of(recipe: Recipe, state: DecodeState, window: Window) -> dict[str, np.ndarray]:
+    """Where the inputs are written, and what is in each cache slot; padding is written beyond all of them."""
+    inputs, used, decided = window.inputs.numpy(), window.used.numpy(), state.decided.numpy()
+    every, columns = np.arange(len(inputs))[:, None], decided.shape[1]
+    room = max(columns, recipe.spare_slot) + 1
+    place = np.where(used, inputs, room - 1)
+    has_decided, home = np.zeros((len(inputs), room), bool), np.full((len(inputs), room), -1)
+    has_decided[:, :columns] = decided & state.cached.numpy()
+    has_decided[every, place] = used & decided[every, inputs]
+    home[every, place] = window.home.numpy()
+    slots = np.where(used, inputs, recipe.spare_slot)
+    return {"slots": slots, "place": place, "decided": has_decided, "home": home}
+
+
+def fed_tokens(
+    recipe: Recipe, state: DecodeState, window: Window, fresh: Bool[np.ndarray, "b n"]
+) -> dict[str, np.ndarray]:
+    """What is fed, as far as it is known: an input may be a draft that this pass makes in a slot."""
+    tokens, every = state.tokens.numpy(), np.arange(len(fresh))[:, None]
+    fed = fed_positions(recipe, state, window)
+    slot_of = np.full(tokens.shape, -1)
+    row, slot = fresh.nonzero()
+    slot_of[row, window.inputs.numpy()[row, slot] + 1] = slot
+    draft = slot_of[every, fed]
+    return {"tokens": tokens[every, fed], "is_draft": draft >= 0, "draft": draft.clip(min=0)}
+
+
+def drafts_of(
+    recipe: Recipe, state: DecodeState, window: Window, carried: Int[np.ndarray, "b n"]
+) -> dict[str, np.ndarray]:
+    """The drafts at hand, and what new ones may look at."""
+    tokens, known = state.tokens.numpy(), state.decided.numpy().copy()
+    every, targets = np.arange(len(carried))[:, None], window.inputs.numpy() + 1
+    known[every, targets] |= carried >= 0
+    known[:, : len(recipe.model.prefix_tokens)] = False
+    return {"drafts": tokens[every, targets], "table": tokens, "known": known}
+
+
+def noise_of(
+    recipe: Recipe, state: DecodeState, window: Window, depth: int, source: Callable[..., Noise]
+) -> tuple[Noise, Noise]:
+    """Of the targets, and of the positions after the first ``depth`` of them."""
+    dtype, targets = probs_dtype(recipe.model.dtype), window.targets
+    return state.noise(targets, dtype, source), state.noise(targets[:, :depth] + 1, dtype, source)
 
 
 def fed_positions(recipe: Recipe, state: DecodeState, window: Window) -> np.ndarray:

@@ -24,7 +24,7 @@ from vidjacobi.sampling.probs import (
     total_of,
     weights_of,
 )
-from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs, from_tensors
+from vidjacobi.sampling.truncated_probs import DraftProbs, Residual, TruncatedProbs, from_tensors
 from vidjacobi.shapes import Probs, Tokens
 
 DIGIT = 3  # bits of a logit that a pass over the logits settles
@@ -154,17 +154,30 @@ def in_order(pattern: Int[Tensor, "*s"], bits: int) -> Int[Tensor, "*s"]:
     return pattern ^ (pattern >> (bits - 1) & (1 << (bits - 1)) - 1)
 
 
-def draw(target: TruncatedProbs, noise: Noise, purpose: Purpose, drawn: DraftProbs | None) -> Tokens:
-    """As ``vidjacobi.sampling.sampler.draw``."""
-    count, parts = len(target.tensors), [*target.tensors, noise.keys(purpose)[..., None]]
+def draw(
+    target: TruncatedProbs,
+    noise: Noise,
+    purpose: Purpose,
+    drawn: DraftProbs | None,
+    residual: Residual | None = None,
+) -> Tokens:
+    """As ``vidjacobi.sampling.sampler.draw``; with a ``residual`` only its rows are drawn from one."""
+    count, keys = len(target.tensors), noise.keys(purpose)
+    if residual is not None:
+        keys = torch.where(residual.rows, noise.keys(residual.noise), keys)
+    parts = [*target.tensors, keys[..., None]]
     if drawn is not None:
         parts += [source_of(drawn), drawn.fresh.ids, drawn.fresh.probs]
+    if residual is not None:
+        parts.append(residual.rows[..., None])
     tokens = []
     for rows in in_blocks(parts, None if target.fused else AT_A_TIME):
         row, key = from_tensors(part[None] for part in rows[:count]), rows[count]
         weights = row.dense()
         if drawn is not None:
-            weights = rest_of(weights, draft_rows(drawn, *rows[count + 1 :]))
+            draft = draft_rows(drawn, *rows[count + 1 : count + 4])
+            # of p without anything taken off, p is left
+            weights = rest_of(weights, draft if residual is None else draft.mul_(rows[-1]))
         spread = spread_of_all(row.vocab_size, key.device)
         tokens.append(gumbel_max(weights, exponential_of(key[None], spread, row.dtype))[0])
     return joined(tokens).view(target.logits.shape[:2])

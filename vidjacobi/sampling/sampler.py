@@ -29,6 +29,7 @@ from vidjacobi.sampling.probs import (
 from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
 from vidjacobi.sampling.truncated_probs import (
     DraftProbs,
+    Residual,
     SparseRows,
     TruncatedProbs,
     from_tensors,
@@ -125,6 +126,21 @@ def draw(
         return draw_sparse(target, noise, purpose, drawn, wanted)
     drawn_tokens: Tokens = whole().draw(target, noise, purpose, drawn)
     return drawn_tokens
+
+
+def draw_mixed(target: TruncatedProbs, noise: Noise, purpose: Purpose, residual: Residual) -> Tokens:
+    """``draw`` from p, and in some rows from the residual: one race over the vocabulary where it is not sparse.
+
+    Rows before the first of those may return anything.
+    """
+    if not is_sparse(target):
+        mixed: Tokens = whole().draw(target, noise, purpose, residual.drafts, residual)
+        return mixed
+    rows = residual.rows.numpy()
+    after = torch.from_numpy(np.logical_or.accumulate(rows, -1) & ~rows)
+    rest = draw_sparse(target, noise, purpose, None, after)
+    corrected = draw_sparse(target, noise, residual.noise, residual.drafts, residual.rows)
+    return torch.where(residual.rows, corrected, rest)
 
 
 def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:

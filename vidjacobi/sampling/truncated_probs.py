@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidjacobi.sampling.noise import Purpose
 from vidjacobi.sampling.probs import SparseProbs, weights_of
 from vidjacobi.shapes import Logits, Probs, Tokens
 
@@ -215,3 +216,12 @@ class DraftProbs:
         rows = torch.arange(len(slots), device=slots.device)[:, None]
         fresh = SparseProbs(self.fresh.ids[rows, slots], self.fresh.probs[rows, slots], self.fresh.floor)
         return DraftProbs(self.last, self.slot[rows, slots], fresh, self.vocab_size)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Rows of a window that are drawn from max(0, p - q) instead of p, with noise of another purpose."""
+
+    drafts: DraftProbs
+    rows: Bool[Tensor, "b n"]
+    noise: Purpose

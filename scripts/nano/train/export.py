@@ -42,7 +42,7 @@ def export_tokenizer(run: Path, size: tuple[int, int], folder: Path) -> None:
 def export_transformer(run: Path, spec: ModelSpec, folder: Path) -> None:
     """``folder/config.json`` and ``folder/model.safetensors`` with the official ``model.`` prefix."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {f"model.{name}": tensor for name, tensor in trained(run).items()}
+    state = {f"model.{name}": tensor.contiguous() for name, tensor in trained(run).items()}
     save_file(state, folder / "model.safetensors")
     config = json.dumps(spec.to_config(), indent=2) + "\n"
     (folder / "config.json").write_text(config, encoding="utf-8")

@@ -12,8 +12,8 @@ import torch
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import Noise, Purpose
-from vidjacobi.sampling.sampler import draw
-from vidjacobi.sampling.truncated_probs import DraftProbs, TruncatedProbs
+from vidjacobi.sampling.sampler import draw, draw_mixed
+from vidjacobi.sampling.truncated_probs import DraftProbs, Residual, TruncatedProbs
 from vidjacobi.shapes import Mask, Tokens
 
 
@@ -32,6 +32,28 @@ class RedraftRule(Protocol):
     def __call__(self, evidence: "DraftEvidence") -> Redraft: ...
 
     def __hash__(self) -> int: ...
+
+
+@runtime_checkable
+class RejectionRule(Protocol):
+    """A rule that tests each draft, and draws from the residual in place of one that fails."""
+
+    @property
+    def noise(self) -> Purpose:
+        """Of that draw."""
+        ...
+
+    def keeps(self, evidence: "DraftEvidence") -> Mask: ...
+
+
+@runtime_checkable
+class FreeRule(Protocol):
+    """A rule that draws from p, whatever the drafts are."""
+
+    @property
+    def free_noise(self) -> Purpose:
+        """Of that draw."""
+        ...
 
 
 class DraftEvidence:
@@ -68,6 +90,23 @@ class DraftEvidence:
         if rule not in self._memo:
             self._memo[rule] = rule(self)
         return self._memo[rule]
+
+    def judge(
+        self, verifier: RedraftRule, coupling: RedraftRule, valid: Mask, one_lane: bool
+    ) -> tuple[Redraft, Tokens]:
+        """What the verifier makes of this pass, and the coupling's redrafts.
+
+        Corrections are read at the first rejected slot of a lane, and redrafts after it. So where there is one lane,
+        and the redrafts come from p whatever the drafts are, one race draws both, each slot from its own probs with
+        its own noise.
+        """
+        if not (one_lane and isinstance(verifier, RejectionRule) and isinstance(coupling, FreeRule)):
+            return self.draw(verifier), self.draw(coupling).tokens
+        kept = verifier.keeps(self)
+        rejected = valid & ~kept
+        first = Residual(self.draft_probs, rejected & (rejected.cumsum(-1) == 1), verifier.noise)
+        tokens = draw_mixed(self.target_probs, self.noise, coupling.free_noise, first)
+        return Redraft(torch.where(kept, self.drafts, tokens), kept), tokens
 
     def from_target(self, purpose: Purpose) -> Tokens:
         """Draws from p."""
@@ -108,11 +147,12 @@ class Independent:
     """Redraft from p with noise of this pass; it agrees with the draft by chance only (SJD, Teng et al. 2024)."""
 
     draft_noise: ClassVar[Purpose] = Purpose.FRESH
+    free_noise: ClassVar[Purpose] = Purpose.REDRAW
     reads_draft_probs: ClassVar[bool] = False
     guarantee: ClassVar[str] = "lossless"
 
     def __call__(self, evidence: DraftEvidence) -> Redraft:
-        tokens = evidence.from_target(Purpose.REDRAW)
+        tokens = evidence.from_target(self.free_noise)
         return Redraft(tokens, tokens == evidence.drafts)
 
 
@@ -127,11 +167,15 @@ class Maximal:
     reads_draft_probs: ClassVar[bool] = True
     guarantee: ClassVar[str] = "lossless"
 
-    def __call__(self, evidence: DraftEvidence) -> Redraft:
+    def keeps(self, evidence: DraftEvidence) -> Mask:
+        """The rejection test."""
         p, q = evidence.target_probs.of(evidence.drafts), evidence.draft_probs.of(evidence.drafts)
         # Accept x if u < p(x) / q(x), written without the division, which q(x) = 0 would break.
         # With p(x) = 0.3, q(x) = 0.4 and u = 0.7: 0.7 * 0.4 = 0.28 < 0.3, accepted.
-        kept = evidence.noise.uniform(Purpose.ACCEPT) * q < p
+        return evidence.noise.uniform(Purpose.ACCEPT) * q < p
+
+    def __call__(self, evidence: DraftEvidence) -> Redraft:
+        kept = self.keeps(evidence)
         # Otherwise draw from norm(max(0, p - q)), which makes up for what was kept too often.
         redrawn = evidence.from_residual(Purpose.REDRAW, ~kept)
         return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
@@ -145,11 +189,12 @@ class Gumbel:
     """
 
     draft_noise: ClassVar[Purpose] = Purpose.GUMBEL
+    free_noise: ClassVar[Purpose] = Purpose.GUMBEL
     reads_draft_probs: ClassVar[bool] = False
     guarantee: ClassVar[str] = "lossless"
 
     def __call__(self, evidence: DraftEvidence) -> Redraft:
-        tokens = evidence.from_target(Purpose.GUMBEL)
+        tokens = evidence.from_target(self.free_noise)
         return Redraft(tokens, tokens == evidence.drafts)
 
 

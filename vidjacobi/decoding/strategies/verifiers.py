@@ -65,6 +65,10 @@ class RejectionSampler:
     def __call__(self, evidence: DraftEvidence) -> Redraft:
         return evidence.draw(Maximal())
 
+    def keeps(self, evidence: DraftEvidence) -> Mask:
+        """The rejection test."""
+        return Maximal().keeps(evidence)
+
     def choose_sibling(self, rejected: RejectedDraft) -> TreeVerdict:
         """Sibling by sibling: p becomes norm(max(0, p - q)), q loses the token that was tried (SJD-PAC)."""
         return try_in_turn(rejected)
