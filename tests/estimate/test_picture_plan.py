@@ -88,7 +88,6 @@ def test_what_it_does_not_know_is_refused(
     "words",
     [
         ["plan", "--gpu", "h100"],
-        ["doctor"],
         ["rollout", "--device", "cpu"],
         ["curve", "--device", "cpu"],
     ],

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   vidjacobi doctor
   vidjacobi doctor --model 4b --window 128 --batch 8
   vidjacobi doctor --model nano --dtype bfloat16 --exact      (are tokens those of AR to the last bit?)
+  vidjacobi doctor --model janus:Janus-Pro-7B --batch 4 --gpu 4090      (pictures)
   vidjacobi doctor --model 12b --gpu 4090 --offload      (would it fit on that GPU?)
 """
 

@@ -19,7 +19,7 @@ from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
-from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder
+from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder, earlier
 from vidjacobi.pictures.prompt_list import Entry
 from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
 from vidjacobi.processes import Stopped, stoppable
@@ -102,7 +102,7 @@ def make_pictures(
         wanted = list(wanted_pictures(mine, painter, config.samples))
         folder = PictureFolder(
             output.folder,
-            _settings(config, decoder, painter, runtime, path),
+            _settings(config, decoder, painter, runtime, path, output.folder),
             config.other_versions,
         )
         drawer = Drawer(config, decoder, painter, runtime, sampling, scale, output.tokens)
@@ -181,9 +181,9 @@ def wanted_pictures(entries: Sequence[Entry], painter: "Painter", samples: int) 
 
 
 def _settings(
-    config: ImageConfig, decoder: DecoderConfig, painter: "Painter", runtime: Runtime, path: Path
+    config: ImageConfig, decoder: DecoderConfig, painter: "Painter", runtime: Runtime, path: Path, out: Path
 ) -> dict[str, Any]:
-    """What ``image.json`` says of the whole run."""
+    """What ``image.json`` says of the whole run; files that an earlier one in ``out`` hashed are not read again."""
     files = files_at(path)
     for name in ("tokenizer", "text_encoder", "features"):
         if (given := getattr(config, name)) is not None:
@@ -198,7 +198,7 @@ def _settings(
             **{name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")},
             "guidance": config.scale(painter.preset),
         },
-        "made_with": made_with(files, runtime.dtype),
+        "made_with": made_with(files, runtime.dtype, earlier(out)),
         "device": str(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "dtype_reason": runtime.reason,

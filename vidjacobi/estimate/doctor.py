@@ -5,13 +5,16 @@ from argparse import Namespace
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidjacobi.config.decoder import load_decoder, with_window
+from vidjacobi.config.model_facts import load_facts
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
 from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.estimate.family_memory import picture_family, sizes_of
 from vidjacobi.estimate.memory import (
     Memory,
     MemoryQuestion,
@@ -56,6 +59,8 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"dtype   {_name(device.dtype)}: {device.reason}")
     print("\n".join(columns(("package", "version"), list(packages.items()))))
     print("\n".join(facts("optional", optional)))
+    if found := picture_family(args.model):
+        return {"packages": packages, "optional": optional} | pictures_fit(args, device, *found)
     promised = probed(args) if args.exact else None
     question = _question(args)
     print(f"\n{_question_line(args, question)}")
@@ -75,6 +80,31 @@ def examine(args: Namespace) -> dict[str, Any]:
         "room": device.room,
         "fits": True,
     }
+
+
+def pictures_fit(args: Namespace, device: TargetDevice, family: str, folder: Path) -> dict[str, Any]:
+    """Whether pictures of a family fit, printed. Raises InvalidArgument where they do not, BadCheckpoint."""
+    if args.exact or args.offload or args.stream:
+        raise InvalidArgument("--exact, --offload and --stream are about clips: leave them out for pictures")
+    rows, window = max(args.batch, args.samples), with_window(load_decoder(args.decoder), args.window).window
+    sizes = sizes_of(family, folder)
+    branches = 1 if load_facts(family).preset("image").guidance is None else 2
+    parts = sizes.parts(rows, branches, window, device.dtype)
+    peak = sum(parts.values())
+    print(f"\n{args.model}, {number_of(rows, 'picture')} at a time, `{args.decoder}` at window {window}")
+    print("\n".join(columns(("part", "bytes"), [(name, gib(n)) for name, n in parts.items()])))
+    print(
+        "  not in it: the prefill, what turns tokens into pixels, and what single kernels take for themselves."
+    )
+    if peak > device.room:
+        each = peak - parts["weights"]
+        raise InvalidArgument(
+            f"{gib(peak)} are needed (predicted) and {gib(device.room)} are {device.free}: the weights take "
+            f"{gib(parts['weights'])}, and each of {rows} pictures {gib(each // rows)}: fewer with --rows of `image`"
+        )
+    print(f"It should fit: {gib(peak)} of {gib(device.room)} (predicted).")
+    about = {"device": device.name, "dtype": _name(device.dtype), "memory": parts}
+    return {**about, "peak": peak, "room": device.room, "fits": True}
 
 
 def probed(args: Namespace) -> str:

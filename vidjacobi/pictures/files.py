@@ -172,6 +172,15 @@ def _changed(place: Path, how: str) -> str:
     )
 
 
+def earlier(out: Path) -> Any:
+    """What ``image.json`` of an earlier run says that it was made with; None where there is none."""
+    try:
+        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found.get("made_with") if isinstance(found, dict) else None
+
+
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Make the folder and refuse what could not be begun in it, before a model is loaded for it. Raises BadOutput."""
     folder = run_folder(out)

@@ -1,0 +1,73 @@
+"""``vidjacobi doctor`` of pictures: bytes by the files' numbers are those of the loaded model and its cache."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_pictures as tiny
+import torch
+
+import vidjacobi
+from vidjacobi.cli.main import main
+from vidjacobi.estimate.family_memory import PROMPT, floats_of, sizes_of
+from vidjacobi.families.model import RiderModel
+from vidjacobi.families.opening import open_family
+
+GPU = "name: small\nmemory_mib: {memory}\nreserved_mib: 1\nbandwidth_gb_s: 100\ntflops: {{bfloat16: 1}}\nsource: x\n"
+
+
+@pytest.fixture(scope="module")
+def janus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("janus")
+    tiny.write_janus(folder)
+    return folder
+
+
+def test_weights_and_cache_are_as_large_as_predicted(janus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = open_family("janus", janus, "cpu", "float32")
+    sizes, caches = sizes_of("janus", janus), []
+    assert sizes.floats == sum(part.numel() for part in family.network.parameters())
+    make = RiderModel.make_cache
+
+    def kept(self: RiderModel, batch: int, slots: int) -> Any:
+        caches.append(make(self, batch, slots))
+        return caches[-1]
+
+    monkeypatch.setattr(RiderModel, "make_cache", kept)
+    model = family.images([[1, 20, 7], [1, 21, 7]], 1, 7, 3, 5.0)
+    context = torch.tensor([list(model.prefix_tokens)] * 2)
+    vidjacobi.decode(model, context, 16, window=8, clip_ids=["a", "b"])
+    held = [
+        part.nbytes
+        for cache in caches
+        for layer in cache.entries.layers
+        for part in (layer.keys, layer.values)
+        if len(part) == 2  # rows: those of the decode, not of a prefill that is shared
+    ]
+    found = sizes.parts(2, 2, 8, torch.float32)["keys and values"]
+    prompt = (
+        2 * 2 * 2 * sizes.layers * sizes.kv_heads * sizes.head * PROMPT * 4
+    )  # which is taken to be so long
+    assert sum(held) <= found <= 1.1 * sum(held) + prompt
+
+
+def test_whether_it_fits(janus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["doctor", "--model", f"janus:{janus}", "--batch", "40", "--window", "16"]
+    for memory in (2, 4000):
+        (tmp_path / f"{memory}.yaml").write_text(GPU.format(memory=memory))
+    assert main([*words, "--gpu", str(tmp_path / "4000.yaml")]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["fits"]
+    assert line["memory"]["weights"] == 2 * floats_of(janus / "model.safetensors")
+    assert main([*words, "--gpu", str(tmp_path / "2.yaml")]) == 2
+    assert "and each of 40 pictures" in capsys.readouterr().err
+    assert main([*words, "--exact"]) == 2
+    assert "are about clips: leave them out for pictures" in capsys.readouterr().err
+
+
+def test_what_does_not_say_its_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--model", f"janus:{tmp_path}"]) == 2
+    assert "its config.json does not say the sizes of janus" in capsys.readouterr().err
+    assert main(["doctor", "--model", f"llamagen:{tmp_path}"]) == 2
+    assert "does not say its sizes before it is read" in capsys.readouterr().err
