@@ -236,7 +236,7 @@ def clips(cache: Path, count: int) -> str:
         "extrapolated | floor |",
         "|---|---|---|---|---|---|",
     ]
-    for most in [number for number in COUNTS if number <= count]:
+    for most in [*(number for number in COUNTS if number < count), count]:
         base, cells = floor(truth[:most]), [str(most)]
         for found in (generated, others):
             pair = found[:most], truth[:most]
