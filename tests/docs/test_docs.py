@@ -36,6 +36,7 @@ SLOW_PAGES = (
     "batch",
     "decoders",
     "families",
+    "pictures",
     "quickstart",
     "your_model",
 )  # with whole commands that other fast tests run as well
