@@ -138,11 +138,11 @@ def test_rewind_and_restore(pair: Pair) -> None:
 
 def test_several_latent_frames_at_once(pair: Pair) -> None:
     session, one = Session(*pair, clip()), Session(*pair, clip())
-    step = session.step(3)
+    step = session.step(latents=3)
     assert step.frames[0].shape == (24, 32, 48, 3)
     assert step.guarantee == "identical (bitwise)"
     assert torch.equal(session.tokens[0], decided(one, 3)[0])
-    assert session.step(2, pixels=False).frames == ()
+    assert session.step(latents=2, pixels=False).frames == ()
 
 
 def test_a_step_feeds_little(pair: Pair) -> None:
@@ -163,12 +163,12 @@ def test_a_step_feeds_little(pair: Pair) -> None:
 def test_refusals(pair: Pair) -> None:
     session = Session(*pair, clip())
     with pytest.raises(InvalidArgument, match="room for 3"):
-        session.step(4)
-    session.step(2)
+        session.step(latents=4)
+    session.step(latents=2)
     with pytest.raises(InvalidArgument, match="room for 1"):
-        session.step(2)
+        session.step(latents=2)
     for call, words in (
-        (lambda: session.step(0), "at least 1"),
+        (lambda: session.step(latents=0), "at least 1"),
         (lambda: session.rewind(3), "2 were decided"),
         (lambda: session.fork(0), "at least 1"),
         (lambda: session.restore(Session(*pair, [clip(), clip()]).snapshot()), "2 clips of"),

@@ -10,6 +10,7 @@ Example, frames of 4 tokens (x: in the cache, o: fed by the prefill of this step
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -18,8 +19,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid
-from vidjacobi.models.protocol import Cache, ExactModel, RowModel, TreeModel, VideoModel
-from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
+from vidjacobi.models.protocol import (
+    Cache,
+    ExactModel,
+    TreeModel,
+    VideoModel,
+    has_free_rows,
+    takes_conditions,
+)
+from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 PIECE = 128  # inputs that are fed at once: their logits are in memory together
 NOTHING = -1  # no token
@@ -27,7 +35,7 @@ BUCKET = 64  # slots that are read are a multiple of it (``VideoModel.forward``)
 
 
 class KeptCache:
-    """A model and one cache of it, which every decode gets. Rows stay where they are: no row is copied or taken out.
+    """A model and one cache of it, which every decode gets. Rows stay where they are.
 
     Args:
         model: whose cache is kept.
@@ -77,6 +85,32 @@ class KeptCache:
             self._cache = self.model.make_cache(self.rows, self.slots)
         return self._cache
 
+    rows_alike = False  # a row of this cache is a clip of the session for good
+
+    def copy_rows(self, cache: Cache, rows: RowIndex, source: Cache, source_rows: RowIndex) -> None:
+        """Never asked for, since the rows are not alike."""
+        raise RuntimeError("the rows of a kept cache stay where they are")
+
+    @property
+    def conditions(self) -> tuple[Any, ...] | None:
+        """Those of the model; see ``ConditionedModel``."""
+        return self.model.conditions if takes_conditions(self.model) else None
+
+    def condition_id(self, condition: Any, positions: int) -> str:
+        """A name for a condition; see ``ConditionedModel``."""
+        assert takes_conditions(self.model)
+        return self.model.condition_id(condition, positions)
+
+    def set_conditions(self, cache: Cache, conditions: Sequence[Any]) -> None:
+        """Give each clip its condition; see ``ConditionedModel``. Entries that others led to are to be forgotten."""
+        assert takes_conditions(self.model)
+        self.model.set_conditions(cache, conditions)
+
+    def forget(self, clips: Sequence[int]) -> None:
+        """Of each clip, no more than so many entries are right."""
+        index = torch.arange(self._held.shape[1], device="cpu")
+        self._held = torch.where(index < torch.tensor(clips)[:, None], self._held, NOTHING)
+
     def hold(self, clips: Sequence[Int[Tensor, "_"]]) -> None:
         """Of each clip, the tokens whose entries are in slots 0, 1, ... What lies behind them is not known."""
         rows = [clip.to("cpu", torch.long) for clip in clips]
@@ -102,12 +136,14 @@ class KeptCache:
     def _prefill_all(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
         """A prefill; clips of one context share it where the model can copy rows."""
         model = self.model
-        if not (isinstance(model, RowModel) and model.rows_alike) or bool((tokens != tokens[:1]).any()):
+        alone = not has_free_rows(model) or takes_conditions(model)
+        if alone or bool((tokens != tokens[:1]).any()):
             yield from model.prefill(tokens, cache, keep)
             return
         own = model.make_cache(1, tokens.shape[1])
         for logits in model.prefill(tokens[:1], own, keep):
             yield logits.expand(len(tokens), -1, -1)
+        assert has_free_rows(model)
         rows = torch.arange(len(tokens), device=self.device)
         model.copy_rows(cache, rows, own, 0 * rows)
 
@@ -131,7 +167,7 @@ class KeptCache:
         """Another one with ``copies`` of each row, one below the other; what it can take over is in its cache."""
         other = type(self)(self.model, self.rows * copies, self.slots)
         model = self.model
-        if self._cache is not None and isinstance(model, RowModel) and model.rows_alike:
+        if self._cache is not None and has_free_rows(model):
             source = torch.arange(self.rows, device=self.device).repeat_interleave(copies)
             rows = torch.arange(len(source), device=self.device)
             model.copy_rows(other.make_cache(other.rows, other.slots), rows, self._cache, source)

@@ -1,6 +1,8 @@
 """What a session has decided so far: tokens, and the few frames that a chunk begins with. Nothing is ever changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -20,21 +22,24 @@ class ChunkRecord:
         before: the frames that the next chunk's context may reach back to, if this one is too short.
         context: latent frames given.
         decided: latent frames decided after them.
+        actions: entry i leads from latent frame i of the grid to the one after it; none where the model takes none.
     """
 
     number: int
     before: Frames
     context: Latents
     decided: Int[Tensor, "n h w"]
+    actions: tuple[Any, ...] = ()
 
     @property
     def grid(self) -> Latents:
         """The context and what was decided."""
         return torch.cat([self.context, self.decided])
 
-    def add(self, latents: Latents) -> "ChunkRecord":
-        """With more latent frames decided."""
-        return replace(self, decided=torch.cat([self.decided, latents]))
+    def first(self, latents: int) -> "ChunkRecord":
+        """With only so many latent frames decided."""
+        wanted = len(self.context) + latents - 1
+        return replace(self, decided=self.decided[:latents], actions=self.actions[:wanted])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +76,22 @@ class ClipRecord:
         """The whole latent grid: the first context's, then all decided latent frames."""
         return torch.cat([self.chunks[0].context, *(chunk.decided for chunk in self.chunks)])
 
+    def act(self, actions: Sequence[Any]) -> "ClipRecord":
+        """With the actions of the latent frames that are decided next."""
+        chunk = replace(self.chunk, actions=(*self.chunk.actions, *actions))
+        return replace(self, chunks=(*self.chunks[:-1], chunk))
+
     def add(self, latents: Latents) -> "ClipRecord":
         """With more latent frames decided."""
-        return replace(self, chunks=(*self.chunks[:-1], self.chunk.add(latents)))
+        chunk = replace(self.chunk, decided=torch.cat([self.chunk.decided, latents]))
+        return replace(self, chunks=(*self.chunks[:-1], chunk))
 
     def rewound(self, latents: int) -> "ClipRecord":
         """Without the last ``latents`` latent frames, of which there are enough."""
         chunks, left = list(self.chunks), latents
         while left > len(chunks[-1].decided):
             left -= len(chunks.pop().decided)
-        kept = len(chunks[-1].decided) - left
-        chunks[-1] = replace(chunks[-1], decided=chunks[-1].decided[:kept])
+        chunks[-1] = chunks[-1].first(len(chunks[-1].decided) - left)
         return replace(self, chunks=tuple(chunks))
 
 

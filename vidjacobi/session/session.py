@@ -1,28 +1,33 @@
 """Stepping, forking and rewinding a world model."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
-from vidjacobi.decoding.api import Decoder, choose_decoder, context_ids, decode_steps
+from vidjacobi.decoding.api import Decoder, choose_decoder, decode_steps
 from vidjacobi.decoding.recipe import Hooks, in_buckets
 from vidjacobi.decoding.step import PassCompiler
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.decoding.trace import Decoded, finish
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import check_members, of_kind, whole
-from vidjacobi.models.codec import as_seen, check_frames, fit, frames_of, frames_to_tokens, tokens_to_frames
+from vidjacobi.models.codec import check_frames
 from vidjacobi.models.protocol import TreeModel, VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, latent_frames
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
+from vidjacobi.session.actions import actions_of, agreeing
+from vidjacobi.session.clip_maker import ClipMaker
 from vidjacobi.session.frame_maker import FrameMaker
 from vidjacobi.session.kept_cache import KeptCache, kept_cache
-from vidjacobi.session.record import ChunkRecord, ClipRecord, Latents, Snapshot
+from vidjacobi.session.record import ClipRecord, Latents, Snapshot
 from vidjacobi.shapes import Frames, GridTokens
+
+Condition = Callable[[Sequence[Any]], Any]  # of a clip, out of its actions so far
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +37,8 @@ class Step:
     Attributes:
         tokens: the new latent frames ``[b t h w]``.
         frames: uint8 RGB ``[n H W 3]`` of each clip; none where no pixels were asked for.
-        decoded: passes, acceptance and trace, as of ``vidjacobi.decode``. What is fed at the
-            start of a step counts as one pass, as a prefill does.
+        decoded: passes, acceptance and trace, as of ``vidjacobi.decode``. What is fed at the start of
+            a step counts as one pass, as a prefill does.
         seconds: wall time of decoding and of the pixels.
     """
 
@@ -73,6 +78,10 @@ class Session:
         names: one for each context, which keys its noise with ``start`` and the sample's number. By default the
             sha256 of its tokens, so that equal contexts have equal futures.
         start: a part of the key.
+        condition: where latent frames follow actions: makes the condition of a clip out of its actions so far, of
+            which entry i leads from latent frame i to the one after it (``MineWorldPair.condition``). Clips of one
+            name get the same noise whatever their actions are.
+        context_actions: those between the latent frames of each context, where there are several.
 
     Raises:
         InvalidArgument: a number or name is out of range or of the wrong kind, or the model is compiled.
@@ -92,6 +101,8 @@ class Session:
         sampling: SamplingParams = DEFAULT_SAMPLING,
         names: Sequence[str] | None = None,
         start: int = 0,
+        condition: Condition | None = None,
+        context_actions: Sequence[Sequence[Any]] | None = None,
     ) -> None:
         check_members("the model", model, VideoModel)
         check_members("the tokenizer", tokenizer, VideoTokenizer)
@@ -101,6 +112,8 @@ class Session:
             sampling = replace(of_kind("sampling", sampling, SamplingParams, "a SamplingParams"), seed=seed)
         self._tokenizer, self._chosen = tokenizer, choose_decoder(decoder, window, sampling)
         whole("start", start)
+        self._condition, self._held_actions = condition, list[tuple[Any, ...]]()
+        self._maker = ClipMaker(model, tokenizer, condition is not None)
         given = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
         if not given:
             raise InvalidArgument("a session needs the frames of at least one clip")
@@ -108,7 +121,15 @@ class Session:
             check_frames(clip)
             check_lengths(len(clip), 1, samples, tokenizer)
         named = [None] * len(given) if names is None else _names(names, len(given))
-        begun = [self._begun(model, clip, name, start) for clip, name in zip(given, named, strict=True)]
+        acted = [()] * len(given) if context_actions is None else context_actions
+        if len(acted) != len(given):
+            raise InvalidArgument(
+                f"context_actions of {len(acted)} clips for {number_of(len(given), 'context')}"
+            )
+        begun = [
+            self._maker.begun(clip, name, start, actions)
+            for clip, name, actions in zip(given, named, acted, strict=True)
+        ]
         self._clips = [replace(clip, sample=sample) for clip in begun for sample in range(samples)]
         self._kept: KeptCache = kept_cache(model, len(self._clips), _slots(self._chosen, model))
         self._makers = [FrameMaker(tokenizer) for _ in self._clips]
@@ -127,14 +148,17 @@ class Session:
         """Latent frames of each clip decided so far."""
         return [clip.latents for clip in self._clips]
 
-    def step(self, latents: int = 1, *, pixels: bool = True) -> Step:
+    def step(self, actions: Sequence[Any] | None = None, *, latents: int = 1, pixels: bool = True) -> Step:
         """Decide the next latent frames of every clip.
 
         Args:
+            actions: of each clip the action that leads to its next latent frame; for several latent frames a list of
+                as many. None where the session has no ``condition``.
             latents: how many, >= 1. They are decided together, so that windows may reach from one into the next.
             pixels: whether to make their frames.
 
-        Raises InvalidArgument for fewer than one, and for more than fit behind a clip's context before it slides.
+        Raises InvalidArgument for fewer than one, for more than fit behind a clip's context before it slides, and for
+        actions that do not fit; the session stays as it was.
         """
         began = time.perf_counter()
         whole("latents", latents, 1)
@@ -147,7 +171,8 @@ class Session:
                     f"{room}"
                 )
         clips = [
-            self._slid(clip) if slides else clip for clip, slides in zip(self._clips, sliding, strict=True)
+            self._maker.slid(clip) if slides else clip
+            for clip, slides in zip(self._clips, sliding, strict=True)
         ]
         decoded = self._decode(clips, latents)
         new = decoded.tokens.cpu().unflatten(1, (latents, *clips[0].chunk.context.shape[1:]))
@@ -158,14 +183,22 @@ class Session:
         )
         return Step(new, frames, decoded, time.perf_counter() - began)
 
-    def begin(self, clip: int, context_frames: Frames, name: str | None = None, start: int = 0) -> None:
+    def begin(
+        self,
+        clip: int,
+        context_frames: Frames,
+        name: str | None = None,
+        start: int = 0,
+        context_actions: Sequence[Any] = (),
+    ) -> None:
         """Give a row to another clip, as the constructor would. Raises InvalidArgument; the row stays as it was."""
         if not 0 <= whole("clip", clip) < len(self):
             raise InvalidArgument(f"there is no clip {clip}: this session has {len(self)}")
         check_frames(context_frames)
         check_lengths(len(context_frames), 1, 1, self._tokenizer)
         own = None if name is None else _names([name], 1)[0]
-        self._clips[clip] = self._begun(self._kept, context_frames, own, whole("start", start))
+        begun = self._maker.begun(context_frames, own, whole("start", start), context_actions)
+        self._clips[clip] = begun
 
     def fork(self, copies: int, *, crn: bool = True) -> "Session":
         """A new session with ``copies`` of each clip, one below the other; this one stays as it is.
@@ -177,7 +210,9 @@ class Session:
         """
         whole("copies", copies, 1)
         other = object.__new__(Session)
-        other._tokenizer, other._chosen = self._tokenizer, self._chosen
+        other._tokenizer, other._chosen, other._condition = self._tokenizer, self._chosen, self._condition
+        other._maker = self._maker
+        other._held_actions = [held for held in self._held_actions for _ in range(copies)]
         other._clips = [
             clip if crn else replace(clip, name=f"{clip.name}/{clip.latents}.{index}")
             for clip in self._clips
@@ -225,9 +260,16 @@ class Session:
         model = self._kept
         contexts = [flatten(model, clip.chunk.grid[None].to(model.device))[0] for clip in clips]
         count = latents * clips[0].chunk.grid[0].numel()
-        decoded = finish(
-            decode_steps(model, contexts, count, self._chosen, [clip.key for clip in clips], Hooks())
-        )
+        conditions = None
+        if self._condition is not None:
+            conditions = [self._condition(clip.chunk.actions) for clip in clips]
+            if self._held_actions:
+                agreed = map(agreeing, self._held_actions, (clip.chunk.actions for clip in clips))
+                # what other actions led to: they ride on the last cell of the latent frame in front of theirs
+                cells, special = clips[0].chunk.grid[0].numel(), len(model.prefix_tokens)
+                model.forget([special + (actions + 1) * cells - 1 for actions in agreed])
+        keys = [clip.key for clip in clips]
+        decoded = finish(decode_steps(model, contexts, count, self._chosen, keys, Hooks(), conditions))
         # One lane ends with every entry but the last token's; others may leave some that drafts wrote.
         parts, held = self._chosen.parts, contexts
         one_lane = parts is None or isinstance(parts.lanes, RasterLane)
@@ -235,27 +277,8 @@ class Session:
             new = zip(contexts, decoded.tokens, strict=True)
             held = [torch.cat([context, own])[:-1] for context, own in new]
         model.hold(held)
+        self._held_actions = [clip.chunk.actions for clip in clips]
         return decoded
-
-    def _begun(self, model: VideoModel, frames: Frames, name: str | None, start: int) -> ClipRecord:
-        """A clip at its start. Clips are encoded one by one, so that none depends on its neighbours."""
-        pixels = fit(frames, self._tokenizer.frame_size)
-        grid = self._tokenizer.encode(pixels[None])
-        own = context_ids(flatten(model, grid))[0] if name is None else name
-        return ClipRecord(own, start, 0, (self._chunk(0, as_seen(pixels), grid[0]),))
-
-    def _chunk(self, number: int, frames: Frames, grid: Latents) -> ChunkRecord:
-        grid = grid.cpu()
-        return ChunkRecord(number, frames[-(1 + self._tokenizer.stride_t) :].cpu(), grid, grid[:0])
-
-    def _slid(self, clip: ClipRecord) -> ClipRecord:
-        """With another chunk begun, whose context are the last frames."""
-        tokenizer, chunk = self._tokenizer, clip.chunk
-        first = frames_of(len(chunk.context), tokenizer)
-        predicted = tokens_to_frames(chunk.grid, tokenizer, first, tokenizer.max_frames - first)
-        tail = torch.cat([chunk.before, predicted])[-(1 + tokenizer.stride_t) :]
-        grid = frames_to_tokens([tail], tokenizer)[0]
-        return replace(clip, chunks=(*clip.chunks, self._chunk(chunk.number + 1, tail, grid)))
 
 
 def _slots(chosen: Decoder, model: VideoModel) -> int:
