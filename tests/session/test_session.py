@@ -162,7 +162,7 @@ def test_a_step_feeds_little(pair: Pair) -> None:
 
 def test_refusals(pair: Pair) -> None:
     session = Session(*pair, clip())
-    with pytest.raises(InvalidArgument, match="room for 3"):
+    with pytest.raises(InvalidArgument, match="room for 3 before"):
         session.step(latents=4)
     session.step(latents=2)
     with pytest.raises(InvalidArgument, match="room for 1"):

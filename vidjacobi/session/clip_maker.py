@@ -51,3 +51,16 @@ class ClipMaker:
     def _chunk(self, number: int, frames: Frames, grid: Latents, actions: tuple[Any, ...]) -> ChunkRecord:
         grid, before = grid.cpu(), frames[-(1 + self._tokenizer.stride_t) :].cpu()
         return ChunkRecord(number, before, grid, grid[:0], actions)
+
+
+def names_of(names: object, clips: int) -> list[str]:
+    """A name for each context. Raises InvalidArgument for another number, and for what are no strings."""
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Sequence)
+        or not all(isinstance(n, str) for n in names)
+    ):
+        raise InvalidArgument("names must be strings, one for each context")
+    if len(names) != clips:
+        raise InvalidArgument(f"{number_of(len(names), 'name')} for {number_of(clips, 'context')}")
+    return list(names)

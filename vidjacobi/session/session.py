@@ -21,7 +21,7 @@ from vidjacobi.models.protocol import TreeModel, VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, latent_frames
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
 from vidjacobi.session.actions import actions_of, agreeing
-from vidjacobi.session.clip_maker import ClipMaker
+from vidjacobi.session.clip_maker import ClipMaker, names_of
 from vidjacobi.session.frame_maker import FrameMaker
 from vidjacobi.session.kept_cache import KeptCache, kept_cache
 from vidjacobi.session.record import ClipRecord, Latents, Snapshot
@@ -113,26 +113,26 @@ class Session:
         self._tokenizer, self._chosen = tokenizer, choose_decoder(decoder, window, sampling)
         whole("start", start)
         self._condition, self._held_actions = condition, list[tuple[Any, ...]]()
-        self._maker = ClipMaker(model, tokenizer, condition is not None)
+        self._clip_maker = ClipMaker(model, tokenizer, condition is not None)
         given = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
         if not given:
             raise InvalidArgument("a session needs the frames of at least one clip")
         for clip in given:
             check_frames(clip)
             check_lengths(len(clip), 1, samples, tokenizer)
-        named = [None] * len(given) if names is None else _names(names, len(given))
+        named = [None] * len(given) if names is None else names_of(names, len(given))
         acted = [()] * len(given) if context_actions is None else context_actions
         if len(acted) != len(given):
             raise InvalidArgument(
                 f"context_actions of {len(acted)} clips for {number_of(len(given), 'context')}"
             )
         begun = [
-            self._maker.begun(clip, name, start, actions)
+            self._clip_maker.begun(clip, name, start, actions)
             for clip, name, actions in zip(given, named, acted, strict=True)
         ]
         self._clips = [replace(clip, sample=sample) for clip in begun for sample in range(samples)]
         self._kept: KeptCache = kept_cache(model, len(self._clips), _slots(self._chosen, model))
-        self._makers = [FrameMaker(tokenizer) for _ in self._clips]
+        self._frame_makers = [FrameMaker(tokenizer) for _ in self._clips]
 
     def __len__(self) -> int:
         """Clips."""
@@ -162,24 +162,14 @@ class Session:
         """
         began = time.perf_counter()
         whole("latents", latents, 1)
-        sliding = [self._room(clip) == 0 for clip in self._clips]
-        most = latent_frames(self._tokenizer.max_frames, self._tokenizer) - 2
-        for clip, slides in zip(self._clips, sliding, strict=True):
-            if latents > (room := most if slides else self._room(clip)):
-                raise InvalidArgument(
-                    f"{number_of(latents, 'latent frame')} do not fit: before the context slides there is room for "
-                    f"{room}"
-                )
-        clips = [
-            self._maker.slid(clip) if slides else clip
-            for clip, slides in zip(self._clips, sliding, strict=True)
-        ]
+        acted = actions_of(actions, latents, len(self), self._condition is not None)
+        clips = [clip.act(own) for clip, own in zip(self._ready(latents), acted, strict=True)]
         decoded = self._decode(clips, latents)
         new = decoded.tokens.cpu().unflatten(1, (latents, *clips[0].chunk.context.shape[1:]))
         self._clips = [clip.add(own) for clip, own in zip(clips, new, strict=True)]
         frames = tuple(
             maker.newest(clip.chunk, latents)
-            for maker, clip in zip(self._makers if pixels else (), self._clips, strict=False)
+            for maker, clip in zip(self._frame_makers if pixels else (), self._clips, strict=False)
         )
         return Step(new, frames, decoded, time.perf_counter() - began)
 
@@ -196,8 +186,8 @@ class Session:
             raise InvalidArgument(f"there is no clip {clip}: this session has {len(self)}")
         check_frames(context_frames)
         check_lengths(len(context_frames), 1, 1, self._tokenizer)
-        own = None if name is None else _names([name], 1)[0]
-        begun = self._maker.begun(context_frames, own, whole("start", start), context_actions)
+        own = None if name is None else names_of([name], 1)[0]
+        begun = self._clip_maker.begun(context_frames, own, whole("start", start), context_actions)
         self._clips[clip] = begun
 
     def fork(self, copies: int, *, crn: bool = True) -> "Session":
@@ -211,7 +201,7 @@ class Session:
         whole("copies", copies, 1)
         other = object.__new__(Session)
         other._tokenizer, other._chosen, other._condition = self._tokenizer, self._chosen, self._condition
-        other._maker = self._maker
+        other._clip_maker = self._clip_maker
         other._held_actions = [held for held in self._held_actions for _ in range(copies)]
         other._clips = [
             clip if crn else replace(clip, name=f"{clip.name}/{clip.latents}.{index}")
@@ -219,7 +209,7 @@ class Session:
             for index in range(copies)
         ]
         other._kept = self._kept.fork(copies)
-        other._makers = [maker.fork() for maker in self._makers for _ in range(copies)]
+        other._frame_makers = [maker.fork() for maker in self._frame_makers for _ in range(copies)]
         return other
 
     def snapshot(self) -> Snapshot:
@@ -252,9 +242,19 @@ class Session:
             )
         self._clips = [clip.rewound(latents) for clip in self._clips]
 
-    def _room(self, clip: ClipRecord) -> int:
-        """Latent frames that fit before the context slides."""
-        return latent_frames(self._tokenizer.max_frames, self._tokenizer) - len(clip.chunk.grid)
+    def _ready(self, latents: int) -> list[ClipRecord]:
+        """The clips, those without room slid. Raises InvalidArgument where so many latent frames do not fit then."""
+        longest = latent_frames(self._tokenizer.max_frames, self._tokenizer)
+        rooms = [longest - len(clip.chunk.grid) for clip in self._clips]
+        fewest = min(room or longest - 2 for room in rooms)  # a new chunk begins with two latent frames
+        if latents > fewest:
+            raise InvalidArgument(
+                f"{number_of(latents, 'latent frame')} do not fit: room for {fewest} before the context slides"
+            )
+        return [
+            clip if room else self._clip_maker.slid(clip)
+            for clip, room in zip(self._clips, rooms, strict=True)
+        ]
 
     def _decode(self, clips: Sequence[ClipRecord], latents: int) -> Decoded:
         model = self._kept
@@ -285,15 +285,3 @@ def _slots(chosen: Decoder, model: VideoModel) -> int:
     """Slots of the longest decode, with the siblings of its last window and the slot of all padding."""
     room = model.max_positions
     return 1 + (in_buckets(room) if chosen.parts is None else chosen.recipe(model, room).spare_slot)
-
-
-def _names(names: object, clips: int) -> list[str]:
-    if (
-        isinstance(names, str)
-        or not isinstance(names, Sequence)
-        or not all(isinstance(n, str) for n in names)
-    ):
-        raise InvalidArgument("names must be strings, one for each context")
-    if len(names) != clips:
-        raise InvalidArgument(f"{number_of(len(names), 'name')} for {number_of(clips, 'context')}")
-    return list(names)
