@@ -20,8 +20,9 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, Any]):
     """A world model to act in. A step is a latent frame; what is seen is its last frame, uint8 ``[H W 3]``.
 
     ``info`` of a step has ``frames``, all frames of the latent frame ``[n H W 3]``, ``nfe`` and the decoder's
-    ``guarantee``; the wall time is ``worlds.seconds``. ``reset(seed=...)`` fixes start, noise and so everything that follows from the actions;
-    its options ``start`` and ``noise`` choose them by number: episodes of one noise have common random numbers.
+    ``guarantee``; the wall time is ``worlds.seconds``. ``reset(seed=...)`` fixes start, noise and so everything that
+    follows from the actions; its options ``start`` and ``noise`` choose them by number: episodes of one noise have
+    common random numbers.
 
     Args:
         model, tokenizer: from ``vidjacobi.load``, of a family, or your own.
