@@ -1,11 +1,11 @@
-"""World models as environments of Gymnasium 1.x: ``pip install "vidjacobi[gym]"``."""
+"""World models as environments of Gymnasium 1.x (``pip install gymnasium``)."""
 
 from vidjacobi.errors import InvalidArgument
 
 try:
     import gymnasium as gymnasium
 except ImportError as error:
-    raise InvalidArgument('environments need the package gymnasium: pip install "vidjacobi[gym]"') from error
+    raise InvalidArgument("environments need the package gymnasium: pip install gymnasium") from error
 
 from vidjacobi.gym.env import WorldModelEnv as WorldModelEnv
 from vidjacobi.gym.starts import Start as Start
