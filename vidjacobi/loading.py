@@ -55,8 +55,7 @@ OUTLINES = {
 }
 # the outline of a released repository, which is known without its files; None for any other name
 PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
-# the outline of the checkpoint in a folder
-FOLDER_OUTLINES = "cosmos_adapter.outline:folder"
+FOLDER_OUTLINES = "cosmos_adapter.outline:folder"  # of the checkpoint in a folder
 # the outline of a checkpoint and a tokenizer, wherever they lie
 PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
 # the outline of a model that does not bring one, measured on the loaded model
@@ -239,7 +238,7 @@ def _own_outline(own: "OwnModel", tokenizer: str | Path | None, dtype: torch.dty
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name is that of a bundled model. A folder of the same name in the working folder goes first."""
+    """Whether a name is that of a bundled model. A folder of the same name goes first."""
     return name in MODELS and not is_there(name)
 
 
@@ -275,7 +274,8 @@ def folder_of(name: str, kind: str) -> Path:
 
     if hub.is_repository(name) and not name.startswith("."):
         return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
-    known = [*MODELS, *own_names(), "package.module:load"] if kind == "model" else []
+    forms = ["package.module:load", "FAMILY:PATH (of rollout and image)"]
+    known = [*MODELS, *own_names(), *forms] if kind == "model" else []
     places = ("a folder with a checkpoint", "or a Hugging Face repository (owner/name)")
     raise InvalidArgument(
         f"unknown {kind} {name!r}{suggest(name, [*known, *TOKENIZERS])}. Name {', '.join([*known, *places])}"

@@ -156,7 +156,7 @@ def p_values(kind: type[ConditionedTiny], decoder: str) -> list[float]:
     own, context = kind(FEW, SMALL, dtype=torch.float64), torch.tensor([0, 1])
 
     def requests() -> Iterator[Request]:
-        for number in range(300):
+        for number in range(100):
             for condition in (1, 400):
                 yield Request(context, 4, f"clip {number}", 16, condition=condition)
 
@@ -175,7 +175,7 @@ def p_values(kind: type[ConditionedTiny], decoder: str) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.unchecked
-@pytest.mark.parametrize("decoder", ["pathwise", "fast", "ar"])
+@pytest.mark.parametrize("decoder", ["pathwise", "fast"])
 def test_a_queue_follows_the_law_of_each_condition(decoder: str) -> None:
     assert min(p_values(ConditionedTiny, decoder)) > CHANCE
 

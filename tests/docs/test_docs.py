@@ -48,7 +48,7 @@ NOT_RUN = {
     "docs/contributing.md": 4,
     "docs/decoders.md": 2,
     "docs/evaluation.md": 3,
-    "docs/families.md": 1,
+    "docs/families.md": 2,
     "docs/memory_and_speed.md": 5,
     "docs/nano_pusht.md": 3,
     "docs/metrics.md": 4,

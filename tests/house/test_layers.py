@@ -19,13 +19,13 @@ vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
-vidjacobi.html_report vidjacobi.rollouts vidjacobi.session vidjacobi.pictures
+vidjacobi.html_report vidjacobi.rollouts vidjacobi.worlds vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.export vidjacobi.gym
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.
-LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.eval")
+LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.worlds", "vidjacobi.eval")
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}"

@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   vidjacobi rollout photo.jpg --frames 32 --decoder gs_sjd --window 128
   vidjacobi rollout clip.mp4 --samples 4 --out futures decoder.draft.keep=64
   vidjacobi rollout clip.mp4 --config cosmos4b        (fetches the 4B checkpoint; needs a GPU to be fast)
+  vidjacobi rollout clip.mp4 --model mineworld:300M_16f.ckpt --actions clip.jsonl
 
 Any setting may also be given as key=value; decoder.KEY=VALUE changes the decoder's own.
 """
@@ -45,6 +46,8 @@ def _add_clip(parser: ArgumentParser) -> None:
     ends = "context from --start on (first), or the last frames of the file"
     add("--context-from", choices=("first", "last"), help=ends)
     add("--samples", type=options.whole, metavar="K", help="futures per clip (1)")
+    what = "FILE.npy, FILE.parquet:COLUMN or FILE.jsonl; row i leads from frame i to the next (MineWorld, iVideoGPT)"
+    add("--actions", metavar="FILE", help=what)
 
 
 def _add_how(parser: ArgumentParser) -> None:
@@ -84,12 +87,13 @@ def run(args: Namespace) -> dict[str, Any]:
 
     shared().start()  # so that it gets ready while torch is loaded
     from vidjacobi.cli.rollout_clips import Output, roll_out
-    from vidjacobi.config.rollout import load_rollout
+    from vidjacobi.config.rollout import as_authors_sample, load_rollout
     from vidjacobi.rollouts.files import Extras
     from vidjacobi.video.side_by_side import View
 
     pairs, clips = options.split_settings(args.clips)
     config, decoder = load_rollout(args.config, vars(args), pairs)
+    config = as_authors_sample(config, args.config, vars(args), pairs)
     extras = Extras(args.tokens, args.trace, args.html, View(args.scale, args.resampling))
     output = Output(Path(args.out), args.overwrite, args.stream, extras, args.quiet)
     return {"outputs": roll_out(config, decoder, [Path(clip) for clip in clips], output)}

@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -19,17 +19,21 @@ from vidjacobi.decoding.recipe import Progress
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
-from vidjacobi.loading import Pair, load, outline_to_load
-from vidjacobi.models.tokenizer import check_lengths
+from vidjacobi.loading import Pair, is_there, load, outline_to_load
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.output.run_folder import output_names, removed_if_empty
 from vidjacobi.registry import lookup
-from vidjacobi.rollouts.api import rollout, stream_rollout
-from vidjacobi.rollouts.clip_job import ClipJob, prepare, read_context
+from vidjacobi.rollouts.api import Rollout, rollout, stream_rollout
+from vidjacobi.rollouts.clip_job import ClipJob, Predictor, prepare, read_context
 from vidjacobi.rollouts.files import Extras, claim_folders, write_clip
-from vidjacobi.rollouts.stream import streaming
+from vidjacobi.rollouts.stream import RolloutStream, streaming
 from vidjacobi.runtime import Runtime, choose
 from vidjacobi.video.records import DEFAULT, READERS, Kind
 from vidjacobi.video.timed_reader import open_clip
+
+if TYPE_CHECKING:
+    from vidjacobi.families.opening import FamilyName
 
 
 @dataclass(frozen=True)
@@ -65,28 +69,35 @@ def roll_out(
             # the sample may lie in a zip file: as_file unpacks it until the stack is closed
             sample = resources.files("vidjacobi") / "assets" / "sample.mp4"
             sources = [stack.enter_context(resources.as_file(sample))]
-        lengths = [context_length(config, source) for source in sources]
-        if config.memory_check:
+        family = family_of(config)
+        lengths = [context_length(config, source, family) for source in sources]
+        if config.memory_check and family is None:  # nothing predicts the memory of other authors' models
             check_room(config, decoder, runtime, max(lengths), output.stream)
         stack.enter_context(
             removed_if_empty(output.folder)
         )  # the model may still not be there, or the clip damaged
         folders = claim_folders(output.folder, output_names(sources), output.overwrite)
-        pair = load_pair(config)
+        model = open_predictor(config, runtime, family)
         for length in lengths:
-            check_lengths(length, config.frames, config.samples, pair[1])
+            check_lengths(length, config.frames, config.samples, model.tokenizer)
+            if config.context_from == "first":  # else only the clip says where it starts
+                model.check(config, config.start, length)
         if output.stream:
-            streaming(pair[1])  # refuses a tokenizer that can only make frames of whole clips
+            streaming(model.tokenizer)  # refuses a tokenizer that can only make frames of whole clips
         outputs = []
         for source, length, folder in zip(sources, lengths, folders, strict=True):
-            job = prepare(source, length, config, decoder, pair[1], runtime)
-            outputs += roll_out_clip(job, pair, folder, output)
+            job = prepare(source, length, config, decoder, model.tokenizer, runtime)
+            job = replace(job, notes=(*job.notes, *model.notes(config, job.clip.start, length)))
+            model.check(config, job.clip.start, length)
+            outputs += roll_out_clip(job, model, folder, output)
     return outputs
 
 
 def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Runtime:
     """Device and dtype of a request that is possible as far as it can be told without reading a file."""
     check_numbers(config)
+    if config.actions is not None and family_of(config) is None:
+        raise InvalidArgument(f"{config.model} takes no actions: MineWorld and iVideoGPT do (mineworld:PATH)")
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime = choose(config.device, config.dtype)
     config.sampling.resolve(decoder.temperature).check_range(runtime.dtype)
@@ -142,16 +153,63 @@ def load_pair(config: RolloutConfig) -> Pair:
     )
 
 
-def context_length(config: RolloutConfig, source: Path) -> int:
+@dataclass(frozen=True)
+class PlainPredictor:
+    """A model that is given nothing but frames."""
+
+    model: VideoModel
+    tokenizer: VideoTokenizer
+
+    def check(self, config: RolloutConfig, start: int, context: int) -> None:
+        """The tokenizer's lengths are all that counts."""
+
+    def notes(self, config: RolloutConfig, start: int, context: int) -> list[str]:
+        """Nothing."""
+        return []
+
+    def roll(self, job: ClipJob, asked: dict[str, Any]) -> Rollout:
+        """See Predictor."""
+        return rollout(job.clip.frames, self.model, self.tokenizer, **asked)
+
+    def stream(self, job: ClipJob, asked: dict[str, Any]) -> RolloutStream:
+        """See Predictor."""
+        return stream_rollout(job.clip.frames, self.model, self.tokenizer, **asked)
+
+
+def family_of(config: RolloutConfig) -> "FamilyName | None":
+    """The family that the model is of; None for all others. A file or folder of the name goes first."""
+    if ":" not in config.model or is_there(config.model):
+        return None
+    from vidjacobi.families.opening import family_name  # other models need nothing of it
+
+    return family_name(config.model)
+
+
+def open_predictor(config: RolloutConfig, runtime: Runtime, family: "FamilyName | None") -> Predictor:
+    """The model, loaded. Raises InvalidArgument, BadInput, BadCheckpoint."""
+    if family is None:
+        return PlainPredictor(*load_pair(config))
+    from vidjacobi.worlds import open_world
+
+    return open_world(family, config, runtime)
+
+
+def context_length(config: RolloutConfig, source: Path, family: "FamilyName | None" = None) -> int:
     """How many context frames of one clip are used. Raises BadInput for a clip that is too short."""
     info = open_clip(source)
-    length = config.context if config.context is not None else (1 if info.kind is Kind.IMAGE else 9)
+    length = config.context
+    if length is None and family is not None:
+        from vidjacobi.worlds import usual_context
+
+        length = usual_context(family, config)
+    if length is None:
+        length = 1 if info.kind is Kind.IMAGE else 9
     if info.frames < config.start + length or config.reader != DEFAULT:
         read_context(source, length, config)  # refuses, in the words for this kind of clip and this reader
     return length
 
 
-def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> list[dict[str, Any]]:
+def roll_out_clip(job: ClipJob, model: Predictor, folder: Path, output: Output) -> list[dict[str, Any]]:
     """All futures of one clip; a summary of each."""
     config, clip = job.config, job.clip
     with ProgressBar(folder.name, config.samples, output.quiet) as bar:
@@ -168,9 +226,9 @@ def roll_out_clip(job: ClipJob, pair: Pair, folder: Path, output: Output) -> lis
         if output.stream:
             from vidjacobi.rollouts.live_files import write_live
 
-            live = stream_rollout(clip.frames, *pair, **asked)
+            live = model.stream(job, asked)
             return write_live(folder, job, live, output.extras, bar.say, bar.say_done)
-        rolled = rollout(clip.frames, *pair, **asked)
+        rolled = model.roll(job, asked)
         return write_clip(folder, job, rolled, output.extras, bar.say_done)
 
 

@@ -1,7 +1,7 @@
 """What one rollout does: ``configs/rollout/*.yaml``, flags and ``key=value`` pairs as one record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
@@ -15,11 +15,12 @@ class RolloutConfig:
     """What ``vidjacobi rollout`` does with each clip. Every field is a flag and a ``key=value`` of the command.
 
     ``context`` is None for 9 frames, or for 1 if the input is an image. ``window`` and ``temperature`` are None
-    for the decoder's own.
+    for the decoder's own. ``actions`` names a file, for models whose frames follow actions.
     """
 
     model: str = "nano"
     tokenizer: str | None = None
+    actions: str | None = None
     run_torchscript: bool = False
     context: int | None = None
     context_from: str = "first"
@@ -65,3 +66,25 @@ def load_rollout(
     config = load_settings("rollout", name, RolloutConfig, flags, own)
     lookup("context-from", config.context_from, {"first": 0, "last": 0})
     return decoder_asked_for(config, flags, pairs)
+
+
+def as_authors_sample(
+    config: RolloutConfig, name: str, flags: Mapping[str, Any], pairs: Sequence[str]
+) -> RolloutConfig:
+    """With the temperature, top-p and top-k of a family's authors, where nobody said other ones.
+
+    Of models ``FAMILY:PATH`` under the default settings (``name``); flags and ``pairs`` go first.
+    """
+    family, colon, _ = config.model.partition(":")
+    if not colon or name != "default":
+        return config
+    from vidjacobi.config.model_facts import load_facts, model_names  # few rollouts are of families
+
+    if family not in model_names("family") or "world" not in (facts := load_facts(family)).presets:
+        return config
+    said = {pair.partition("=")[0] for pair in pairs} | {
+        key for key, value in flags.items() if value is not None
+    }
+    own = facts.preset("world")
+    kept = ("temperature", "top_p", "top_k")
+    return replace(config, **{key: getattr(own, key) for key in kept if key not in said})

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -12,6 +13,8 @@ from vidjacobi.errors import BadInput
 from vidjacobi.loading import DOMAINS, is_shipped
 from vidjacobi.models.codec import as_seen, covering_size, fit, frames_to_tokens, tokens_to_frames
 from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.rollouts.api import Rollout
+from vidjacobi.rollouts.stream import RolloutStream
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import Frames
 from vidjacobi.video.records import READERS, ReadClip
@@ -37,6 +40,32 @@ class ClipJob:
     runtime: Runtime
     truth: Frames
     notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What predicts the frames of a clip: a model alone, or one that is given actions too (``vidjacobi.worlds``)."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Says what frames it takes, and how many."""
+        ...
+
+    def check(self, config: RolloutConfig, start: int, context: int) -> None:
+        """Raise InvalidArgument for context frames that it cannot go on from, and for too few actions."""
+        ...
+
+    def notes(self, config: RolloutConfig, start: int, context: int) -> list[str]:
+        """What else it is given."""
+        ...
+
+    def roll(self, job: ClipJob, asked: dict[str, Any]) -> Rollout:
+        """``vidjacobi.rollout`` of a clip, with these of its arguments."""
+        ...
+
+    def stream(self, job: ClipJob, asked: dict[str, Any]) -> RolloutStream:
+        """The same, latent frame by latent frame. Its tokenizer can do that."""
+        ...
 
 
 def read_context(source: Path, length: int, config: RolloutConfig) -> ReadClip:
