@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-gpu nano-data nano-export nano-pusht clean
+.PHONY: rollout test test-slow lint types bench nano nano-cpu nano-gpu nano-data nano-export nano-image nano-pusht clean
 
 rollout: $(STAMP)
 	$(BIN)/vidjacobi rollout --out out --overwrite
@@ -59,6 +59,13 @@ nano-export:
 	$(NANO) train-transformer --model micro --steps 1200 --variants plain
 	$(NANO) export --model micro
 	$(NANO) judge-tokenizer --tokenizer runs/nano/sharp/last.pt
+
+# nano-image, from nano as it ships into out/nano_image; stopped or killed, the same call resumes
+nano-image: $(STAMP)
+	$(NANO) encode-pictures --train 768 --heldout 64
+	$(NANO) train-image --steps 300 --batch 14 --workers 1
+	$(NANO) export-image
+	$(NANO) judge-image --model nano-image:out/nano_image --tokens runs/nano_image
 
 # nano-pusht, from nothing into out/nano-pusht: two cores for not quite two hours (docs/nano_pusht.md). Stopped or
 # killed, the same call resumes

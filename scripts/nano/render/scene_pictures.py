@@ -91,7 +91,8 @@ class Room:
 def render_views(seed: int, label: str, count: int, size: tuple[int, int] = FRAME_SIZE) -> Frames:
     """``count`` pictures of the scene of a seed and label: uint8 ``[count H W 3]``, of ``size`` (H, W) pixels.
 
-    The first ones do not depend on ``count``. Raises InvalidArgument for a label that does not exist.
+    They depend on ``count`` too: where a room has no place for so many cameras, another is built.
+    Raises InvalidArgument for a label that does not exist.
     """
     view = lookup("label of a picture", label, LABELS)
     rng = np.random.default_rng([seed, SALT, list(LABELS).index(label)])

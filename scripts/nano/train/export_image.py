@@ -1,9 +1,10 @@
-"""Write nano-image as it ships: bfloat16 weights by the names of ``vidjacobi.families.nano_image``, and its config.
+"""Write nano-image as it ships: weights by the names of ``vidjacobi.families.nano_image``, config, some tokens.
 
     python scripts/nano export-image                                        # into out/nano_image
     python scripts/nano export-image --out vidjacobi/assets/nano_image      # in the place of the one that ships
 
-Prints what was written, in bytes. The model card is written by hand beside the weights.
+The weights are bfloat16, the tokens those of 32 held-out pictures. Prints what was written, in bytes. The model card
+is written by hand beside the weights.
 """
 
 import argparse
@@ -12,12 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from scripts.nano.render.scene_pictures import LABELS
+from scripts.nano.train.encode_clips import load_tokens
+from scripts.nano.train.encode_pictures import VIEWS
 from scripts.nano.train.training_run import trained_state
+
+HELD_OUT = 32
 
 NAMES = {  # of a layer: Cosmos', transformers'
     "attention.wq": "self_attn.q_proj",
@@ -71,9 +77,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write both files and say how large they are."""
+    """Write the files and say how large they are."""
     export(*trained_state(arguments.run / "last.pt"), arguments.out)
-    for name in ("config.json", "model.safetensors"):
+    pictures = load_tokens(arguments.run, "heldout")[::VIEWS][:HELD_OUT]  # of as many scenes
+    np.save(arguments.out / "held_out_pictures.npy", pictures.numpy().astype(np.uint16))
+    for name in ("config.json", "model.safetensors", "held_out_pictures.npy"):
         path = arguments.out / name
         path.chmod(0o644)
         print(f"{path.stat().st_size:>12,} {path}")
