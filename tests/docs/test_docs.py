@@ -53,7 +53,7 @@ NOT_RUN = {
     "docs/memory_and_speed.md": 5,
     "docs/nano_pusht.md": 3,
     "docs/metrics.md": 4,
-    "docs/pictures.md": 3,
+    "docs/pictures.md": 4,
     "docs/quickstart.md": 5,
     "docs/readers.md": 1,
     "docs/results.md": 2,

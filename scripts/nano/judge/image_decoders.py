@@ -25,7 +25,7 @@ from vidjacobi.families.opening import open_named
 from vidjacobi.families.prompts import first_tokens
 
 DECODERS = (
-    *("sjd", "mc_sjd", "gs_sjd", "sjd_pac", "pathwise", "fast", "mc_sjd+left", "mc_sjd+above"),
+    *("ar", "sjd", "mc_sjd", "gs_sjd", "sjd_pac", "pathwise", "fast", "mc_sjd+left", "mc_sjd+above"),
     *("pathwise+left", "pathwise+above", "sjdpp", "pjd", "zipar", "diagonal"),
 )
 AT_ONCE = 16  # pictures of a batch
@@ -118,7 +118,8 @@ def run(arguments: argparse.Namespace) -> None:
     path = arguments.out / "decoders.jsonl"
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    wanted = [("ar", None), *((name, window) for window in arguments.windows for name in arguments.decoders)]
+    wanted = [(name, window) for window in arguments.windows for name in arguments.decoders]
+    wanted = [(name, None if name == "ar" else window) for name, window in wanted]
     for name, window in wanted:
         if any((row["decoder"], row["window"]) == (name, window) for row in rows):
             continue

@@ -99,10 +99,8 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
 def log_result(training: TrainingRun, pictures: Int[Tensor, "n p"], heldout: Int[Tensor, "m p"]) -> None:
     """Log the held-out loss of the averaged weights beside that of the tokens' frequencies."""
     alone = unigram_loss(pictures, heldout, training.average.spec.vocab_size)
-    training.log(
-        f"{len(pictures)} train pictures; unigram: train tokens' frequencies on the held-out {alone:.3f}, "
-    )
-    training.log(f"entropy of the held-out tokens {unigram_entropy(heldout[:, 1:]):.3f}")
+    entropy = unigram_entropy(heldout[:, 1:])
+    training.log(f"held-out: {alone:.3f} nats by frequencies of the train tokens, own entropy {entropy:.3f}")
     training.log(f"FINAL {describe(training.average, heldout)}")
 
 
