@@ -24,6 +24,7 @@ from vidjacobi.families.prompts import first_tokens
 from vidjacobi.families.released import sizes_of
 from vidjacobi.kinds import whole
 from vidjacobi.models.codec import as_seen, fit, to_uint8
+from vidjacobi.models.own import refuse_family
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.registry import lookup
 from vidjacobi.rollouts.api import Rollout, rollout, stream_rollout
@@ -164,12 +165,19 @@ def rows_note(first: int, count: int, source: str) -> str:
     return f"actions: rows {first} to {first + count - 1} of {source}"
 
 
+def opener_of(name: FamilyName, config: RolloutConfig) -> "Opener":
+    """What opens a family. Raises InvalidArgument for one that makes something else than what follows frames."""
+    if name.family not in WORLDS:
+        refuse_family(config.model)
+    return lookup("family that rolls out", name.family, WORLDS)
+
+
 def open_world(name: FamilyName, config: RolloutConfig, runtime: Runtime) -> Predictor:
     """The model of a family, ready to roll out. The actions are read before it is loaded.
 
     Raises InvalidArgument, BadInput, BadCheckpoint.
     """
-    open_it = lookup("family that rolls out", name.family, WORLDS)
+    open_it = opener_of(name, config)
     if config.offload:
         raise InvalidArgument("models of families are not offloaded: leave --offload out")
     rows = None if config.actions is None else read_actions(config.actions)
@@ -201,7 +209,8 @@ def open_ivideogpt(name: FamilyName, config: RolloutConfig, runtime: Runtime, ro
     return RollsIVideoGPT(pair, rows, str(config.actions))
 
 
-WORLDS: dict[str, Callable[[FamilyName, RolloutConfig, Runtime, Rows], Predictor]] = {
+Opener = Callable[[FamilyName, RolloutConfig, Runtime, Rows], Predictor]
+WORLDS: dict[str, Opener] = {
     "ivideogpt": open_ivideogpt,
     "mineworld": open_mineworld,
 }
@@ -212,7 +221,7 @@ def usual_context(name: FamilyName, config: RolloutConfig) -> int | None:
 
     Raises BadCheckpoint for a ``config.json`` that cannot be read.
     """
-    lookup("family that rolls out", name.family, WORLDS)
+    opener_of(name, config)
     if name.family != "ivideogpt":
         return None
     folder = name.weights / "tokenizer" if config.tokenizer is None else Path(config.tokenizer).expanduser()

@@ -272,5 +272,6 @@ class RiderModel:
     def _head_chunks(self, hidden: Hidden) -> Iterator[Logits]:
         rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))
         for chunk in hidden.split(rows, 1):
-            with torch.no_grad():
-                yield self.trunk.head(chunk)
+            with torch.no_grad():  # not around the yield: a generator that is dropped would end it elsewhere
+                logits = self.trunk.head(chunk)
+            yield logits

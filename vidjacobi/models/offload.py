@@ -11,7 +11,7 @@ from threading import Condition
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid
@@ -47,6 +47,9 @@ class SharedDevice:
             for name, module in modules.items()
         }
         self._there: str | None = None
+        self._strides: dict[
+            Tensor, tuple[int, ...]
+        ] = {}  # of weights that are stored otherwise on the device
         # A ticket lock: a plain lock would let the thread that releases it win again and again.
         self._waiting: deque[object] = deque()
         self._changed = Condition()
@@ -80,7 +83,8 @@ class SharedDevice:
         with torch.inference_mode(False):
             try:
                 for part, weight in self._host[name]:
-                    part.data = weight.to(self.device, copy=True)
+                    there = weight.to(self.device, copy=True)
+                    part.data = stored_as(there, self._strides[part]) if part in self._strides else there
             except BaseException:  # such as out of memory: no half of a module stays on the device
                 self._remove(name)
                 raise
@@ -90,6 +94,10 @@ class SharedDevice:
         self._there = None
         with torch.inference_mode(False):
             for part, weight in self._host[name]:
+                # The order of numbers decides the last bits of products (``invariance.by_inputs``), so that which the
+                # model chose on the device is kept.
+                if part.data.device.type == self.device.type and part.data.stride() != weight.stride():
+                    self._strides[part] = part.data.stride()
                 part.data = weight
         # PyTorch keeps freed blocks for tensors of the same sizes, and the next module's have other sizes.
         give_back(self.device)
@@ -229,6 +237,13 @@ class OffloadedFrameStream:
     def fork(self) -> "OffloadedFrameStream":
         """Another stream that continues from here."""
         return OffloadedFrameStream(self._inner.fork(), self._shared)
+
+
+def stored_as(weight: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """The same numbers in another order in memory."""
+    if weight.stride() == strides:
+        return weight
+    return torch.empty_strided(weight.shape, strides, dtype=weight.dtype, device=weight.device).copy_(weight)
 
 
 def offload_pair(
