@@ -1,13 +1,18 @@
 """Fixtures of all tests. Being here also lets every test import the helper modules of this folder."""
 
 import itertools
+import os
 from pathlib import Path
 
-import jaxtyping
-import pytest
-import torch
+# the tensors of most tests are tiny: threads, also those of the commands that tests run, would only wait for each other
+for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+    os.environ.setdefault(name, value)
 
-torch.set_num_threads(1)  # the tensors of most tests are tiny: threads would only wait for each other
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
