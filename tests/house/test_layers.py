@@ -21,7 +21,7 @@ vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
 vidjacobi.html_report vidjacobi.rollouts vidjacobi.worlds vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
-vidjacobi.export vidjacobi.gym
+vidjacobi.export vidjacobi.gym vidjacobi.play
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.

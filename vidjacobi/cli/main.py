@@ -25,6 +25,10 @@ COMMANDS = {
         "vidjacobi.cli.image",
         "pictures of prompts or classes, by models of other authors: PNGs, a contact sheet, the numbers",
     ),
+    "play": (
+        "vidjacobi.cli.play",
+        "a local page on which a world model runs: step, act, fork, rewind",
+    ),
     "bench": (
         "vidjacobi.cli.bench",
         "passes, seconds and ratios of several decoders and windows, in one run",

@@ -19,21 +19,27 @@ class FrameMaker:
         self._tokenizer = tokenizer
         self._stream: FrameStream | None = None
         self._read: Latents | None = None  # what the stream has read
+        self._made: tuple[Latents, int, Frames] | None = None  # what was asked for last, and its frames
 
     def newest(self, chunk: ChunkRecord, latents: int) -> Frames:
         """Frames of the last ``latents`` latent frames, those beyond ``max_frames`` cut off."""
         grid, tokenizer = chunk.grid, self._tokenizer
+        if self._made and self._made[1] == latents and torch.equal(self._made[0], grid):
+            return self._made[2]
         begin = len(grid) - latents
         first = frames_of(begin, tokenizer)
         if isinstance(tokenizer, StreamingTokenizer):
             made = self._streamed(tokenizer, grid, begin)
         else:
             made = tokens_to_frames(grid, tokenizer, first)
-        return made[: tokenizer.max_frames - first]
+        made = made[: tokenizer.max_frames - first]
+        self._made = grid, latents, made
+        return made
 
     def fork(self) -> "FrameMaker":
         """For a copy of the clip."""
         other = FrameMaker(self._tokenizer)
+        other._made = self._made
         if self._stream is not None:
             other._stream, other._read = self._stream.fork(), self._read
         return other

@@ -148,6 +148,16 @@ class Session:
         """Latent frames of each clip decided so far."""
         return [clip.latents for clip in self._clips]
 
+    def seen(self) -> list[Frames]:
+        """The last frames of each clip: of its newest latent frame, or those given where nothing was decided."""
+        found = []
+        for maker, clip in zip(self._frame_makers, self._clips, strict=True):
+            decided = len(clip.chunk.decided)
+            found.append(
+                maker.newest(clip.chunk, 1) if decided else clip.chunk.before[-self._tokenizer.stride_t :]
+            )
+        return found
+
     def step(self, actions: Sequence[Any] | None = None, *, latents: int = 1, pixels: bool = True) -> Step:
         """Decide the next latent frames of every clip.
 
