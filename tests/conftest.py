@@ -4,7 +4,7 @@ import itertools
 import os
 from pathlib import Path
 
-# the tensors of most tests are tiny: threads, also those of the commands that tests run, would only wait for each other
+# the tensors of most tests are tiny: threads, those of commands that tests run too, would only wait for each other
 for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
     os.environ.setdefault(name, value)
 
