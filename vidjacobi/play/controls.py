@@ -26,8 +26,11 @@ class Controls(Protocol):
         condition: of ``Session``; None: the model follows no actions.
     """
 
-    keys: dict[str, str]
-    pointer: str
+    @property
+    def keys(self) -> dict[str, str]: ...
+
+    @property
+    def pointer(self) -> str: ...
 
     @property
     def condition(self) -> Condition | None: ...
