@@ -214,7 +214,7 @@ def test_what_cannot_be_rolled_out(
             "leave --compile out",
         ),
         (("--model", "nano", "--actions", numbers), "nano takes no actions"),
-        (("--model", "janus:nowhere", "--context", 1), "unknown family that rolls out 'janus'"),
+        (("--model", "janus:nowhere", "--context", 1), "makes images of a text"),
         (("--model", "mineworld:", "--context", 1), "name the weights too, mineworld:FOLDER"),
     ):
         assert said in refusal(capsys, *words, *out, clip), words

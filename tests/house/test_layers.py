@@ -26,7 +26,7 @@ vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.
 LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.worlds", "vidjacobi.eval")
-MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli"}
+MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli", "vidjacobi.play"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}"
     for name in ("shapes", "errors", "invariance", "kinds", "registry", "runtime", "models")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -17,6 +17,7 @@ from vidjacobi.session.session import Condition
 Point = tuple[float, float]  # of the picture, from 0, 0 at the top left to 1, 1
 
 
+@runtime_checkable
 class Controls(Protocol):
     """What a model can be told.
 
