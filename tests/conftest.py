@@ -1,18 +1,13 @@
 """Fixtures of all tests. Being here also lets every test import the helper modules of this folder."""
 
 import itertools
-import os
 from pathlib import Path
 
-# the tensors of most tests are tiny: threads, those of commands that tests run too, would only wait for each other
-for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
-    os.environ.setdefault(name, value)
+import jaxtyping
+import pytest
+import torch
 
-import jaxtyping  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # the tensors of most tests are tiny: threads would only wait for each other
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
