@@ -1,6 +1,5 @@
 """Every shipped decoder decides the recorded tokens in the recorded passes: see ``token_hash_cases.py``."""
 
-import os
 from functools import cache
 
 import pytest
@@ -10,9 +9,6 @@ from token_hash_cases import BUNDLED, Case, arithmetic_hash, cases, logits_hash,
 pytestmark = pytest.mark.unchecked
 
 CASES = list(cases())
-# All take over a minute of two cores: every third of the slow ones is run, all with VIDJACOBI_ALL_HASHES=1.
-EVERY = 1 if os.environ.get("VIDJACOBI_ALL_HASHES") else 3
-SLOW = [case for case in CASES if case.slow][::EVERY]
 ADVICE = (
     "If tokens or passes were meant to change, record them anew: "
     "python tests/decoding/token_hash_cases.py --write. If nothing of this project changed, it is the machine: "
@@ -37,11 +33,7 @@ def unlike(model: str) -> str:
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, id=case.id, marks=[pytest.mark.slow] if case.slow else [])
-        for case in CASES
-        if not case.slow or case in SLOW
-    ],
+    [pytest.param(case, id=case.id, marks=[pytest.mark.slow] if case.slow else []) for case in CASES],
 )
 def test_tokens_and_passes_are_the_recorded_ones(case: Case) -> None:
     if reason := unlike(case.model):
