@@ -62,16 +62,19 @@ class RollsMineWorld:
 
     def roll(self, job: ClipJob, asked: dict[str, Any]) -> Rollout:
         """See Predictor."""
-        clip = job.clip
-        given = self.pair.conditions(self.rows, clip.start, len(clip.frames), asked["samples"], self.source)
-        # named by its frames alone: the same clip with other actions gets the same dice
-        grid = self.tokenizer.encode(fit(clip.frames, self.tokenizer.frame_size)[None])
-        name = context_ids(flatten(self.model, grid))[0]
-        return rollout(clip.frames, self.model, self.tokenizer, conditions=given, clip_id=name, **asked)
+        return rollout(job.clip.frames, self.model, self.tokenizer, **self._given(job, asked), **asked)
 
     def stream(self, job: ClipJob, asked: dict[str, Any]) -> RolloutStream:
-        """Raises InvalidArgument: its tokenizer makes frames of whole clips."""
-        return stream_rollout(job.clip.frames, self.model, self.tokenizer, **asked)
+        """See Predictor."""
+        return stream_rollout(job.clip.frames, self.model, self.tokenizer, **self._given(job, asked), **asked)
+
+    def _given(self, job: ClipJob, asked: dict[str, Any]) -> dict[str, Any]:
+        """The actions, and a name by the frames alone: the same clip with other actions gets the same dice."""
+        clip = job.clip
+        grid = self.tokenizer.encode(fit(clip.frames, self.tokenizer.frame_size)[None])
+        name = context_ids(flatten(self.model, grid))[0]
+        given = self.pair.conditions(self.rows, clip.start, len(clip.frames), asked["samples"], self.source)
+        return {"conditions": given, "clip_id": name}
 
 
 @dataclass(frozen=True)

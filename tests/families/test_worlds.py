@@ -84,20 +84,22 @@ def test_mineworld_rolls_out(
     # the library's way
     pair = load_mineworld(Path(mineworld.partition(":")[2]), choose("cpu", "float32"))
     frames = frames_of(clip, 1)
-    found = vidjacobi.rollout(
-        frames,
-        pair.model,
-        pair.tokenizer,
-        3,
-        conditions=[pair.condition(BUTTONS[:3])],
-        clip_id=context_ids(pair.tokenizer.encode(fit(frames, (8, 12))[None]).flatten(1))[0],
-        sampling=vidjacobi.SamplingParams(1.0, 0.8, seed=3),
-    )
+    given: dict[str, Any] = {
+        "conditions": [pair.condition(BUTTONS[:3])],
+        "clip_id": context_ids(pair.tokenizer.encode(fit(frames, (8, 12))[None]).flatten(1))[0],
+        "sampling": vidjacobi.SamplingParams(1.0, 0.8, seed=3),
+    }
+    found = vidjacobi.rollout(frames, pair.model, pair.tokenizer, 3, **given)
     assert (found.tokens[0].numpy() == record["tokens"]).all()
+    with vidjacobi.rollout(frames, pair.model, pair.tokenizer, 3, stream=True, **given) as live:
+        groups = [group.frames for group in live]
+    assert torch.equal(torch.cat(groups), found.predicted[0])
     ids = [list(map(int, row)) for row in pair.ids(BUTTONS)]
     np.save(tmp_path / "ids.npy", np.array(ids))
     again = rolled(capsys, tmp_path / "c", *same, "--actions", tmp_path / "ids.npy")
     assert (again["tokens"] == record["tokens"]).all()
+    streamed = rolled(capsys, tmp_path / "d", *same, "--actions", tmp_path / "ids.npy", "--stream")
+    assert (streamed["tokens"] == record["tokens"]).all()
 
 
 def frames_of(clip: Path, count: int) -> torch.Tensor:

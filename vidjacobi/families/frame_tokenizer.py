@@ -1,5 +1,6 @@
 """An image tokenizer that codes each frame of a clip alone, as a ``vidjacobi.models.tokenizer.VideoTokenizer``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from vidjacobi.families.vq_network import VqNetwork, VqSpec
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import GridTokens, Pixels
 
-FRAMES = 16  # that are in memory at once
+FRAMES = 16  # that are encoded at once
 
 
 @runtime_checkable
@@ -82,9 +83,29 @@ class FrameTokenizer:
                 f"codes {int(tokens.min())}..{int(tokens.max())} are not among the {count} there are"
             )
         frames = tokens.flatten(0, 1).to(next(self.module.parameters()).device)
-        made = torch.cat([self.network.pixels_of(part) for part in frames.split(FRAMES)])
+        # one at a time: a frame has the same bits however many are made with it, so a stream's are those of the clip
+        made = torch.cat([self.network.pixels_of(part) for part in frames.split(1)])
         pixels = (made.float() * 0.5 + 0.5).clamp(0, 1)
         return pixels.unflatten(0, tuple(tokens.shape[:2])).transpose(1, 2)
+
+    def frame_stream(self) -> "AloneFrames":
+        """See ``vidjacobi.models.tokenizer.StreamingTokenizer``."""
+        return AloneFrames(self)
+
+
+@dataclass(frozen=True)
+class AloneFrames:
+    """A stream of frames each of which is made of its own latent frame alone: there is nothing to remember."""
+
+    tokenizer: FrameTokenizer
+
+    def add(self, tokens: GridTokens) -> Pixels:
+        """See ``vidjacobi.models.tokenizer.FrameStream``."""
+        return self.tokenizer.to_frames(tokens)
+
+    def fork(self) -> "AloneFrames":
+        """It holds nothing of a clip."""
+        return self
 
 
 def load_vq(path: Path, runtime: Runtime, wanted: str) -> VqNetwork:
