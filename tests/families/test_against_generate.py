@@ -18,10 +18,15 @@ from vidjacobi.families import llamagen_pixels
 from vidjacobi.families.chameleon import Chameleon
 from vidjacobi.families.emu3 import Emu3
 from vidjacobi.families.glm_image import GlmImage
+from vidjacobi.families.gpt_blocks import GptBlocks
+from vidjacobi.families.imagegpt import ImageGPT
 from vidjacobi.families.janus import Janus
+from vidjacobi.families.model import RiderModel
 from vidjacobi.families.opening import open_family
-from vidjacobi.families.prompts import first_tokens
+from vidjacobi.families.prompts import behind, first_tokens
 from vidjacobi.families.simplear import SimpleAR
+from vidjacobi.families.trunk import Trunk
+from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import choose
 from vidjacobi.testing import check_model
@@ -241,12 +246,48 @@ def test_glm_image(size: tuple[int, int]) -> None:
     check(GlmImage(network).images([prompt], preview, size), made)
 
 
+def generated(network: Any, prompt: list[int], count: int) -> Tensor:
+    ids = torch.tensor([prompt])
+    return network.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False
+    )[:, len(prompt) :]
+
+
+@slow
+@pytest.mark.parametrize("scaled", [False, True])
+def test_gpt2_through_its_blocks(scaled: bool) -> None:
+    """Of the two ways in which its scores are scaled."""
+    network, prompt, cells = nets.gpt2(), [1, 20, 21, 22], torch.zeros(20, dtype=torch.long)
+    for number, block in enumerate(network.transformer.h):
+        block.attn.scale_attn_by_inverse_layer_idx = scaled
+        block.attn.scaling = block.attn.head_dim**-0.5 / (number + 1 if scaled else 1)
+    table = network.transformer.wte
+    trunk = Trunk(GptBlocks(network.transformer), table, network.lm_head, 60)
+    model = RiderModel(trunk, Grid(1, 4, 5), cells, [behind(table, prompt, cells)])
+    check(model, generated(network, prompt, 20), DECODERS if scaled else ("fast",))
+
+
+@slow
+def test_imagegpt() -> None:
+    """Its last pixel stands where it has learned no place, and is never fed. ``generate`` stays as it was."""
+    network = nets.imagegpt()
+    family, wanted = ImageGPT(network), generated(network, [nets.CODES], 16)
+    check(family.images(), wanted)
+    assert torch.equal(generated(network, [nets.CODES], 16), wanted)
+    with pytest.raises(InvalidArgument, match=r"no preprocessor_config\.json"):
+        family.pixels(wanted)
+    half = torch.cat([torch.tensor([[nets.CODES]]), wanted[:, :8].flip(1)], 1)
+    rest = vidjacobi.decode(family.images(), half, 8, "pathwise", 5, GREEDY).tokens
+    assert torch.equal(rest, generated(network, half[0].tolist(), 8))
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "janus": nets.janus,
     "emu3": nets.emu3,
     "chameleon": nets.chameleon,
     "simplear": nets.qwen2,
     "glm_image": nets.glm_image,
+    "imagegpt": nets.imagegpt,
 }
 
 
@@ -258,6 +299,8 @@ def one_clip(name: str) -> VideoModel:
         return Emu3(nets.emu3()).images([EMU3_PROMPT], HEIGHT, WIDTH)
     if name == "chameleon":
         return Chameleon(nets.chameleon(), **LUMINA).images([[0, 50]], 91, 4, 6, 1.0)
+    if name == "imagegpt":
+        return ImageGPT(nets.imagegpt()).images()
     if name == "glm_image":
         return GlmImage(nets.glm_image()).images([[1, 20, 91]], (2, 2), (4, 4))
     return SimpleAR(nets.qwen2(), nets.SIMPLEAR_FIRST).images([[1, 5]], 4)
@@ -272,7 +315,7 @@ def test_families_keep_the_promises_of_a_model(name: str) -> None:
 
 @slow
 @pytest.mark.unchecked
-@pytest.mark.parametrize("name", ["glm_image", "chameleon"])
+@pytest.mark.parametrize("name", ["glm_image", "chameleon", "imagegpt"])
 def test_passes_compile_as_one_function(name: str) -> None:
     """With a rotary embedding of three parts, and with row ends."""
     model = one_clip(name)
@@ -292,10 +335,11 @@ def test_saved_networks_are_read_whole(name: str, tmp_path: Path) -> None:
         assert torch.equal(found.state_dict()[key], tensor), key
     file = tmp_path / "model.safetensors"
     state = load_file(file)
-    lost = next(key for key in state if key.endswith("layers.0.self_attn.o_proj.weight"))
+    projection = ("layers.0.self_attn.o_proj.weight", "h.0.attn.c_proj.weight")
+    lost = next(key for key in state if key.endswith(projection))
     state.pop(lost)
     save_file(state, file, {"format": "pt"})
-    with pytest.raises(BadCheckpoint, match=r"missing_keys \(1\): .*o_proj.weight"):
+    with pytest.raises(BadCheckpoint, match=r"missing_keys \(1\): .*[oc]_proj.weight"):
         open_family(name, tmp_path, "cpu", "float64")
 
 

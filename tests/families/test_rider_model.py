@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_riders import GRID, VOCAB, condition, plain_logits, rider_model, tiny_trunk
+from tiny_riders import GRID, STYLES, VOCAB, condition, plain_logits, rider_model, tiny_trunk
 from torch import Tensor
 
 import vidjacobi
@@ -22,6 +22,7 @@ from vidjacobi.testing import check_model
 slow = pytest.mark.slow
 GREEDY, NEW = SamplingParams(temperature=0.0), GRID.tokens
 EXACT = [name for name in config_names("decoder") if load_decoder(name).guarantee != "lossy" and name != "ar"]
+styles = pytest.mark.parametrize("style", STYLES)
 LOSSY = [name for name in config_names("decoder") if load_decoder(name).guarantee == "lossy"]
 
 
@@ -39,9 +40,10 @@ def tokens(
     return vidjacobi.decode(model, starts(clips), NEW, decoder, window, sampling).tokens
 
 
-def test_greedy_tokens_are_those_of_plain_sequences() -> None:
+@styles
+def test_greedy_tokens_are_those_of_plain_sequences(style: str) -> None:
     """Clips whose prompts have other lengths; one cell after the other, all of the sequence anew."""
-    model = rider_model(3, 5)
+    model = rider_model(3, 5, style=style)
     found = tokens(model, "pathwise", 7)
     for row in range(2):
         clip = starts()
@@ -54,20 +56,21 @@ def test_greedy_tokens_are_those_of_plain_sequences() -> None:
 @slow
 @pytest.mark.unchecked
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_it_keeps_the_promises_of_a_model(attention: str) -> None:
-    """Eager attention computes its softmax in float32 whatever the weights are."""
+@styles
+def test_it_keeps_the_promises_of_a_model(attention: str, style: str) -> None:
+    """Eager attention of Llama computes its softmax in float32 whatever the weights are."""
     dtype = torch.float64 if attention == "sdpa" else torch.float32
-    check_model(rider_model(3, attention=attention, dtype=dtype))
+    check_model(rider_model(3, attention=attention, style=style, dtype=dtype))
     cells = after_rows(GRID, 1, 2)
-    trunk = tiny_trunk(attention=attention, dtype=dtype)
+    trunk = tiny_trunk(attention=attention, style=style, dtype=dtype)
     check_model(RiderModel(trunk, GRID, cells, [condition(cells)], prompt=False))
 
 
 @slow
-@pytest.mark.parametrize("prompts", [(3,), (3, 5)])
+@pytest.mark.parametrize(("prompts", "style"), [((3,), "llama"), ((3, 5), "llama"), ((3, 5), "gpt2")])
 @pytest.mark.parametrize("decoder", EXACT)
-def test_exact_decoders_give_ar_s_tokens(decoder: str, prompts: tuple[int, ...]) -> None:
-    model = rider_model(*prompts)
+def test_exact_decoders_give_ar_s_tokens(decoder: str, prompts: tuple[int, ...], style: str) -> None:
+    model = rider_model(*prompts, style=style)
     wanted = tokens(model, "ar")
     for window in (5, 16, 64):  # the last is wider than the clip
         assert torch.equal(tokens(model, decoder, None if decoder == "adaptive" else window), wanted)
@@ -82,9 +85,10 @@ def test_lossy_lanes_run(decoder: str) -> None:
 
 
 @slow
-def test_sampled_tokens_are_ar_s() -> None:
+@styles
+def test_sampled_tokens_are_ar_s(style: str) -> None:
     for prompts in ((3,), (3, 5)):
-        model = rider_model(*prompts)
+        model = rider_model(*prompts, style=style)
         for seed in range(3):
             wanted = tokens(model, "ar", None, sampled(seed))
             for window in (4, 7, 32):
@@ -92,17 +96,19 @@ def test_sampled_tokens_are_ar_s() -> None:
 
 
 @slow
-def test_guided_branches_may_have_prompts_of_other_lengths() -> None:
-    guided = Guided(rider_model(3, 5), rider_model(2), 3.0)
+@styles
+def test_guided_branches_may_have_prompts_of_other_lengths(style: str) -> None:
+    guided = Guided(rider_model(3, 5, style=style), rider_model(2, style=style), 3.0)
     wanted = tokens(guided, "ar", None, sampled(1))
     assert torch.equal(tokens(guided, "pathwise", 7, sampled(1)), wanted)
-    assert not torch.equal(wanted, tokens(rider_model(3, 5), "ar", None, sampled(1)))
+    assert not torch.equal(wanted, tokens(rider_model(3, 5, style=style), "ar", None, sampled(1)))
 
 
 @slow
-def test_contexts_of_other_lengths() -> None:
+@styles
+def test_contexts_of_other_lengths(style: str) -> None:
     """The first ends among the cells of a row, the second behind a row, the third is the prompt alone."""
-    model = rider_model(4)
+    model = rider_model(4, style=style)
     contexts = [torch.tensor([VOCAB, 3, 1, 4, 1]), torch.tensor([VOCAB, 2, 7, 1]), torch.tensor([VOCAB])]
     counts = [9, 15, 18]
     wanted = vidjacobi.decode(model, contexts, counts, "ar", sampling=sampled(2)).tokens
@@ -164,11 +170,12 @@ def with_siblings(model: RiderModel, seed: int) -> Tensor:
 
 
 @slow
-def test_riders_of_an_accepted_sibling_move_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@styles
+def test_riders_of_an_accepted_sibling_move_with_it(monkeypatch: pytest.MonkeyPatch, style: str) -> None:
     """And where they are not moved, tokens differ: the control."""
     grid = Grid(1, 18, 1)  # a rider behind every cell
     cells = after_rows(grid, 1)
-    model = RiderModel(tiny_trunk(), grid, cells, [condition(cells, 2, size=0.3)])
+    model = RiderModel(tiny_trunk(style=style), grid, cells, [condition(cells, 2, size=0.3)])
     moved = 0
 
     def counted(rows: Any, source: Tensor, target: Tensor, places: Any) -> tuple[Tensor, Tensor]:
@@ -192,9 +199,10 @@ def test_riders_of_an_accepted_sibling_move_with_it(monkeypatch: pytest.MonkeyPa
 
 @slow
 @pytest.mark.unchecked
-def test_passes_compile_as_one_function() -> None:
+@styles
+def test_passes_compile_as_one_function(style: str) -> None:
     """Room for all riders that there can be instead of those that there are; the whole graph is traced."""
-    model = rider_model(3, 5)
+    model = rider_model(3, 5, style=style)
     found = tokens(compiled(model, backend="eager"), "pathwise", 6, sampled(1))
     assert torch.equal(found, tokens(model, "ar", None, sampled(1)))
 
@@ -223,3 +231,16 @@ def test_what_a_model_does_not_cover_is_refused() -> None:
         model.grid_for(4)
     with pytest.raises(InvalidArgument, match="riders of 6 cells for a grid of 18"):
         RiderModel(model.trunk, GRID, after_rows(Grid(1, 2, 3), 1))
+
+
+def test_learned_places_are_not_left() -> None:
+    """The last cell is never fed: 64 places are enough for a clip of 65, and not for one of 66."""
+    trunk, cells = tiny_trunk(style="gpt2"), torch.zeros(60, dtype=torch.long)
+    model = RiderModel(trunk, Grid(1, 6, 10), cells, [condition(cells, 5)])
+    wanted, found = (
+        vidjacobi.decode(model, starts(), 60, decoder, window, GREEDY).tokens
+        for decoder, window in (("ar", None), ("pathwise", 16))
+    )
+    assert torch.equal(found, wanted)
+    with pytest.raises(InvalidArgument, match="5 given tokens and 61 positions reach beyond the 64 places"):
+        RiderModel(trunk, Grid(1, 6, 10), cells, [condition(cells, 6)])

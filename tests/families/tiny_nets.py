@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tiny_riders import SIZES
+from tiny_riders import GPT2_SIZES, SIZES
 
 SIDE, JANUS_CODES = 4, 48
 CODES = 40  # of the tokenizers of Chameleon and Emu3
@@ -113,3 +113,18 @@ def qwen2() -> Any:
 
     config = Qwen2Config(**SIZES, vocab_size=SIMPLEAR_FIRST + CODES, eos_token_id=None, bos_token_id=1)
     return made(lambda: Qwen2ForCausalLM(config))
+
+
+def gpt2() -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(**GPT2_SIZES, vocab_size=60, eos_token_id=None, bos_token_id=1)
+    return made(lambda: GPT2LMHeadModel(config))
+
+
+def imagegpt() -> Any:
+    from transformers import ImageGPTConfig, ImageGPTForCausalImageModeling
+
+    sizes = {**GPT2_SIZES, "n_positions": 16}
+    config = ImageGPTConfig(**sizes, vocab_size=CODES + 1, eos_token_id=None)
+    return made(lambda: ImageGPTForCausalImageModeling(config))

@@ -112,6 +112,13 @@ class RiderModel:
             )
         if len(riders) and riders[-1] not in (0, self._cells[len(riders) - 1]):
             raise InvalidArgument("more rides on the last cell of a condition than this model has room for")
+        # the last cell is never fed, nor what rides on it
+        fed = layout.places[..., : layout.length - 1 - int(layout.riders[-1])]
+        if self.trunk.places is not None and fed.numel() and int(fed.max()) >= self.trunk.places:
+            raise InvalidArgument(
+                f"{number_of(layout.total, 'given token')} and {number_of(found, 'position')} reach beyond the "
+                f"{self.trunk.places} places that this network has learned"
+            )
         axes, dim = layout.places[..., 0].numel(), self._like.shape[1]
         if condition.given.shape[1] != dim or axes != self._axes:
             raise InvalidArgument(

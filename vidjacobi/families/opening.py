@@ -21,6 +21,7 @@ FAMILIES = {
     "chameleon": "vidjacobi.families.chameleon:load",
     "emu3": "vidjacobi.families.emu3:load",
     "glm_image": "vidjacobi.families.glm_image:load",
+    "imagegpt": "vidjacobi.families.imagegpt:load",
     "ivideogpt": "vidjacobi.families.ivideogpt:load",
     "janus": "vidjacobi.families.janus:load",
     "llamagen": "vidjacobi.families.llamagen:load",

@@ -16,13 +16,23 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def from_transformers(
-    network: Any, folder: Path, runtime: Runtime, published: str, unused: str | None = None
+    network: Any,
+    folder: Path,
+    runtime: Runtime,
+    published: str,
+    unused: str | None = None,
+    leftovers: tuple[str, ...] = (),
+    attention: str = ATTENTION[0],
 ) -> Any:
-    """A network that ``save_pretrained`` wrote, by its class; attention is sdpa.
+    """A network that ``save_pretrained`` wrote, by its class.
 
-    ``published``: where such folders are found, for the message. ``unused``: the beginning of the names of parameters
-    that nothing here looks at, which may be missing. Raises BadCheckpoint for files that are missing,
-    damaged, or hold other tensors than the network has.
+    Args:
+        published: where such folders are found, for the message.
+        unused: the beginning of the names of parameters that nothing here looks at, which may be missing.
+        leftovers: the ends of names that old files have besides, of what is no weight.
+        attention: one that the class offers.
+
+    Raises BadCheckpoint for files that are missing, damaged, or hold other tensors than the network has.
     """
     if not (folder / "config.json").is_file():
         raise BadCheckpoint(
@@ -34,7 +44,7 @@ def from_transformers(
         made, info = network.from_pretrained(
             folder,
             dtype=runtime.dtype,
-            attn_implementation=ATTENTION[0],
+            attn_implementation=attention,
             local_files_only=True,
             output_loading_info=True,
         )
@@ -44,6 +54,7 @@ def from_transformers(
     found = {kind: sorted(map(str, info.get(kind, ()))) for kind in ("missing_keys", "unexpected_keys")}
     if unused is not None:
         found["missing_keys"] = [name for name in found["missing_keys"] if not name.startswith(unused)]
+    found["unexpected_keys"] = [name for name in found["unexpected_keys"] if not name.endswith(leftovers)]
     found["mismatched_keys"] = [str(key) for key in info.get("mismatched_keys", ())]
     if wrong := {kind: names for kind, names in found.items() if names}:
         words = "; ".join(f"{kind} ({len(names)}): {', '.join(names[:8])}" for kind, names in wrong.items())

@@ -22,8 +22,8 @@ class Trunk:
 
     Attributes:
         layers: a decoder of ``transformers`` (``LlamaModel``, ``Qwen2Model``, ``Qwen3Model``, ``ChameleonModel``,
-            ``Emu3TextModel``, ``GlmImageTextModel``), called with ``inputs_embeds``, ``position_ids``, a 4-D mask and
-            a cache.
+            ``Emu3TextModel``, ``GlmImageTextModel``; of the style of GPT-2 through ``GptBlocks``), called with
+            ``inputs_embeds``, ``position_ids``, a 4-D mask and a cache.
         embed: cells ``[b n]``, ids below ``vocab_size``, to embeddings ``[b n dim]``.
         head: hidden states to logits ``[b n v]`` of the ids that a cell may have.
         vocab_size: v, the number of those ids.
@@ -59,6 +59,11 @@ class Trunk:
     def depth(self) -> int:
         """Number of layers."""
         return self.config.num_hidden_layers
+
+    @property
+    def places(self) -> int | None:
+        """Places of a sequence that it has learned; None where it can tell any apart."""
+        return getattr(self.layers, "places", None)
 
     def mask(self, visible: Bool[Tensor, "b m a"]) -> Tensor:
         """The mask ``[b 1 m a]`` as its attention wants it: eager attention adds it, and would add True as 1."""

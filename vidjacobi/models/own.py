@@ -121,7 +121,8 @@ def refuse_family(name: str) -> None:
     if takes_clips:
         return
     which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
-    if "world" in facts.presets:
+    asked = facts.prompt is not None or {"class", "caption"} & set(facts.presets)
+    if not asked:
         which = f"in Python, vidjacobi.families.{family} makes a model of them"
     raise InvalidArgument(
         f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
