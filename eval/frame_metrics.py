@@ -141,7 +141,12 @@ def _lpips_network(trunk: str) -> nn.Module:
 
 
 def _pairs(frames: Frames, truth: Others) -> list[tuple[Picture, Picture]]:
-    """The frames of both clips in pairs, 0 to 255. Raises BadInput where they do not belong together."""
+    """The frames of both clips in pairs, 0 to 255. Raises BadInput for what does not fit together."""
+    for given in (frames, truth):
+        if (
+            given.dtype != torch.uint8
+        ):  # 10 bits, or floats from 0 to 1, would be measured against a peak of 255
+            raise BadInput(f"frames to compare must be uint8, 0 to 255, not {given.dtype}")
     if frames.shape != truth.shape:
         raise BadInput(
             f"frames to compare must have the same number and size: {len(frames)} of {_size(frames)} against "

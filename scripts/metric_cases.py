@@ -19,6 +19,7 @@ Deep = UInt16[np.ndarray, "h w 3"]  # 0 to 1023
 Set = Float[np.ndarray, "n f"]
 HEIGHT, WIDTH = 128, 160
 DIGITS = 50
+DEEPEST = 1023  # of 10 bits
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,10 @@ def busy(height: int = HEIGHT, width: int = WIDTH) -> Frame:
     return np.repeat(made[..., None], 3, 2).astype(np.uint8)
 
 
-def noisy(frame: Frame, deviation: float, seed: int) -> Frame:
+def noisy(frame: np.ndarray, deviation: float, seed: int) -> np.ndarray:
     """A frame with Gaussian noise."""
     noise = np.random.default_rng(seed).normal(0, deviation, frame.shape)
-    return np.clip(frame + noise, 0, 255).round().astype(np.uint8)
+    return np.clip(frame + noise, 0, top_of(frame)).round().astype(frame.dtype)
 
 
 def as_jpeg(frame: Frame, quality: int) -> Frame:
@@ -114,11 +115,17 @@ def deep_ramp() -> Deep:
     return np.repeat(x.round().astype(np.uint16)[..., None], 3, 2)
 
 
-def pairs() -> dict[str, tuple[Frame, Frame]]:
-    """Name of a pair -> (frame, truth), 8 bits."""
+def top_of(frame: np.ndarray) -> int:
+    """The largest value that a frame's pixels may have: 255, or 1,023 for 10 bits in uint16."""
+    return DEEPEST if frame.dtype == np.uint16 else 255
+
+
+def pairs() -> dict[str, tuple[Frame | Deep, Frame | Deep]]:
+    """Name of a pair -> (frame, truth); 8 bits unless the name says more."""
     scene = natural(HEIGHT, WIDTH + 1)
     here, moved = scene[:, 1:], scene[:, :-1]
     large, ramp = natural(480, 640), deep_ramp()
+    deep = 4 * here.astype(np.uint16)
     return {
         "equal": (here, here),
         "flat 0, 3": (flat(3), flat(0)),
@@ -131,6 +138,7 @@ def pairs() -> dict[str, tuple[Frame, Frame]]:
         "moved by 1 pixel": (here, moved),
         "480x640, noise 5": (noisy(large, 5, 4), large),
         "10 bits cut, rounded": ((ramp >> 2).astype(np.uint8), np.round(ramp / 4).astype(np.uint8)),
+        "10 bits, noise 20": (noisy(deep, 20, 5), deep),
     }
 
 

@@ -113,9 +113,9 @@ def frames_tables(packages: Path, folder: Path) -> dict[str, str]:
         for name, one in mine.items():
             values = found[name]
             exact = {
-                case: cases.exact_psnr(*both)
+                case: cases.exact_psnr(*both, cases.top_of(both[0]))
                 if metric == "PSNR"
-                else cases.exact_ssim(*both, cases.WINDOWS[one.window])
+                else cases.exact_ssim(*both, cases.WINDOWS[one.window], cases.top_of(both[0]))
                 for case, both in pairs.items()
                 if metric == "PSNR" or one.window
             }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from metric_cases import read_cases
+from metric_cases import read_cases, top_of
 
 Measured = Callable[[np.ndarray, np.ndarray], float]
 
@@ -42,11 +42,11 @@ class Tried:
 
 
 def _batch(frames: np.ndarray) -> "object":
-    """[b 3 h w] float32 of a frame or clip, 0 to 255."""
+    """[b 3 h w] float32 of a frame or clip, 0 to 255 (1,023)."""
     import torch
 
     whole = frames[None] if frames.ndim == 3 else frames
-    return torch.from_numpy(np.ascontiguousarray(whole)).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(np.ascontiguousarray(whole).astype(np.float32)).permute(0, 3, 1, 2)
 
 
 def ours(name: str) -> Measured:
@@ -68,74 +68,74 @@ def ours(name: str) -> Measured:
 def torchmetrics_ssim(a: np.ndarray, b: np.ndarray) -> float:
     from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-    return float(ssim(_batch(a), _batch(b), data_range=255.0))
+    return float(ssim(_batch(a), _batch(b), data_range=float(top_of(a))))
 
 
 def torchmetrics_psnr(a: np.ndarray, b: np.ndarray) -> float:
     from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
 
-    return float(psnr(_batch(a), _batch(b), data_range=255.0))
+    return float(psnr(_batch(a), _batch(b), data_range=float(top_of(a))))
 
 
 def skimage_ssim(a: np.ndarray, b: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(a, b, channel_axis=-1))
+    return float(structural_similarity(a, b, channel_axis=-1, data_range=top_of(a)))
 
 
 def skimage_ssim_of_paper(a: np.ndarray, b: np.ndarray) -> float:
     from skimage.metrics import structural_similarity
 
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(a, b, channel_axis=-1, **settings))
+    return float(structural_similarity(a, b, channel_axis=-1, data_range=top_of(a), **settings))
 
 
 def skimage_psnr(a: np.ndarray, b: np.ndarray) -> float:
     from skimage.metrics import peak_signal_noise_ratio
 
-    return float(peak_signal_noise_ratio(b, a))
+    return float(peak_signal_noise_ratio(b, a, data_range=top_of(a)))
 
 
 def piq_ssim(a: np.ndarray, b: np.ndarray) -> float:
     import piq
 
-    return float(piq.ssim(_batch(a), _batch(b), data_range=255.0))
+    return float(piq.ssim(_batch(a), _batch(b), data_range=float(top_of(a))))
 
 
 def piq_psnr(a: np.ndarray, b: np.ndarray) -> float:
     import piq
 
-    return float(piq.psnr(_batch(a), _batch(b), data_range=255.0))
+    return float(piq.psnr(_batch(a), _batch(b), data_range=float(top_of(a))))
 
 
 def msssim_ssim(a: np.ndarray, b: np.ndarray) -> float:
     from pytorch_msssim import ssim
 
-    return float(ssim(_batch(a), _batch(b), data_range=255))
+    return float(ssim(_batch(a), _batch(b), data_range=top_of(a)))
 
 
 def piqa_ssim(a: np.ndarray, b: np.ndarray) -> float:
     import piqa
 
-    return float(piqa.SSIM()(_batch(a) / 255, _batch(b) / 255))
+    return float(piqa.SSIM()(_batch(a) / top_of(a), _batch(b) / top_of(a)))
 
 
 def piqa_psnr(a: np.ndarray, b: np.ndarray) -> float:
     import piqa
 
-    return float(piqa.PSNR()(_batch(a) / 255, _batch(b) / 255))
+    return float(piqa.PSNR()(_batch(a) / top_of(a), _batch(b) / top_of(a)))
 
 
 def sewar_ssim(a: np.ndarray, b: np.ndarray) -> float:
     import sewar
 
-    return float(sewar.ssim(b, a)[0])
+    return float(sewar.ssim(b, a, MAX=top_of(a))[0])
 
 
 def sewar_psnr(a: np.ndarray, b: np.ndarray) -> float:
     import sewar
 
-    return float(sewar.psnr(b, a))
+    return float(sewar.psnr(b, a, MAX=top_of(a)))
 
 
 def opencv_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -147,23 +147,26 @@ def opencv_ssim(a: np.ndarray, b: np.ndarray) -> float:
 def opencv_psnr(a: np.ndarray, b: np.ndarray) -> float:
     import cv2
 
-    return float(np.mean(cv2.quality.QualityPSNR_compute(b, a)[0][:3]))
+    return float(np.mean(cv2.quality.QualityPSNR_compute(b, a, maxPixelValue=float(top_of(a)))[0][:3]))
 
 
 def ffmpeg(metric: str, pixels: str) -> Measured:
-    """ffmpeg's filter on raw frames in the pixel format ``pixels``."""
+    """ffmpeg's filter on raw frames in the pixel format ``pixels``, of 10 bits for such frames."""
 
     def measure(a: np.ndarray, b: np.ndarray) -> float:
         import imageio_ffmpeg
 
         height, width = a.shape[-3:-1]
+        deep = a.dtype == np.uint16
+        # rgb48le has 16 bits a channel, into which 10 go by a shift
+        given, within = ("rgb48le", f"{pixels}10le") if deep else ("rgb24", pixels)
         with tempfile.TemporaryDirectory() as folder:
             inputs: list[str] = []
             for name, frames in (("a", a), ("b", b)):
                 path = Path(folder, name)
-                path.write_bytes(np.ascontiguousarray(frames).tobytes())
-                inputs += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-i", str(path)]
-            graph = f"[0:v]format={pixels}[a];[1:v]format={pixels}[b];[a][b]{metric}"
+                path.write_bytes(np.ascontiguousarray(frames << 6 if deep else frames).tobytes())
+                inputs += ["-f", "rawvideo", "-pix_fmt", given, "-s", f"{width}x{height}", "-i", str(path)]
+            graph = f"[0:v]format={within}[a];[1:v]format={within}[b];[a][b]{metric}"
             command = [
                 imageio_ffmpeg.get_ffmpeg_exe(),
                 "-hide_banner",

@@ -9,7 +9,7 @@ import torch
 from vidjacobi.cli.main import main
 from vidjacobi.config.yaml_files import config_names
 from vidjacobi.estimate.pass_seconds import PublishedRow
-from vidjacobi.estimate.pictures import KIND, PictureSizes, fitted_overhead, load_plan
+from vidjacobi.estimate.pictures import KIND, LlamaSizes, fitted_overhead, load_plan
 
 # worst error of the fitted seconds beside the papers' rows of windows, as docs/memory_and_speed.md says
 WORST = {"janus-pro-7b": 0.056, "lumina-7b": 0.045}
@@ -27,7 +27,7 @@ def test_sizes_are_those_of_a_llama() -> None:
         for name, part in network.named_parameters()
         if part.ndim == 2 and "embed_tokens" not in name
     ]
-    found = PictureSizes(2, 32, 4, 2, 48, head=320, prompt=5, cells=16, given=4, branches=2).arithmetic
+    found = LlamaSizes(2, 32, 4, 2, 48, head=320, prompt=5, cells=16, given=4, branches=2).arithmetic
     assert found.matrix_parameters == sum(matrices) + 320
     assert found.matrix_bytes == 2 * found.matrix_parameters
     assert found.kv_bytes == 2 * 2 * (2 * 8) * 2  # keys and values, layers, two heads of eight, bytes

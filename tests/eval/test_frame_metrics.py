@@ -1,6 +1,7 @@
 """PSNR, SSIM and LPIPS of frames."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_frames_that_do_not_belong_together() -> None:
         psnr(clip(1)[:0], clip(1)[:0])
     with pytest.raises(BadInput, match="11x11"):
         ssim(clip(1, 2, 10, 24), clip(1, 2, 10, 24))
+
+
+@pytest.mark.unchecked  # the types say it too
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_frames_of_other_depths_are_refused(metric: Callable[..., torch.Tensor]) -> None:
+    """10 bits have another peak than 255, and so have floats."""
+    frames = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
+    for other in (frames.to(torch.uint16), frames.float()):
+        for pair in ((other, frames), (frames, other)):
+            with pytest.raises(BadInput, match="must be uint8, 0 to 255, not torch"):
+                metric(*pair)
 
 
 def test_lpips_without_its_trunk_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   vidjacobi plan --model 4b --gpu h100
   vidjacobi plan --model 12b --gpu a100 --window 64 128 --weights int8
   vidjacobi plan --model janus-pro-7b --gpu h100      (pictures: janus-pro-7b and lumina-7b)
+  vidjacobi plan --model mineworld-300m --gpu a100    (steps of mineworld-300m, -700m and -1200m)
   vidjacobi plan --model 4b --gpu mine.yaml --bench out/bench/bench.json --curve mine_curve.yaml
   vidjacobi rollout --decoder adaptive decoder.lanes.curve=mine_curve.yaml clip.mp4
 """

@@ -31,8 +31,8 @@ NOT_OF_PICTURES = ("bench", "curve", "batch")
 
 
 @dataclass(frozen=True)
-class PictureSizes:
-    """What a pass of a guided picture reads and multiplies follows from these; see the YAML files."""
+class LlamaSizes:
+    """What a pass over a picture or clip reads and multiplies follows from these; see the YAML files."""
 
     layers: int
     dim: int
@@ -60,7 +60,7 @@ class PictureSizes:
         )
 
     def shape(self, window: int) -> PassShape:
-        """A pass in the middle of the picture."""
+        """A pass in the middle of the picture or clip."""
         slots = self.prompt + (self.cells + self.given) // 2 + window
         return PassShape(self.branches, window, slots, 0, 0)
 
@@ -72,7 +72,7 @@ class PicturePlan:
     model: str
     paper: str
     gpu: Gpu
-    sizes: PictureSizes
+    sizes: LlamaSizes
     rows: tuple[PublishedRow, ...]
     note: str | None = None
 
@@ -116,7 +116,7 @@ def load_plan(name: str) -> PicturePlan:
     """A file of ``configs/picture_plan``."""
     values = read_config(KIND, name.lower())
     rows = tuple(PublishedRow(str(d), int(w), float(n), float(s)) for d, w, n, s in values["rows"])
-    gpu, sizes = load_gpu(values["gpu"]), PictureSizes(**values["sizes"])
+    gpu, sizes = load_gpu(values["gpu"]), LlamaSizes(**values["sizes"])
     return PicturePlan(values["model"], values["paper"], gpu, sizes, rows, values.get("note"))
 
 

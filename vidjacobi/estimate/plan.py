@@ -42,6 +42,7 @@ from vidjacobi.estimate.predictions import (
 )
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.estimate.what_if import what_ifs
+from vidjacobi.estimate.world_plan import is_world_plan, plan_world
 from vidjacobi.loading import outline
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import DTYPES
@@ -54,6 +55,8 @@ def plan(args: Namespace) -> dict[str, Any]:
     _check(args)
     if is_picture_plan(args.model):
         return plan_picture(args)
+    if is_world_plan(args.model):
+        return plan_world(args)
     table, gpu = published(), load_gpu(args.gpu)
     peak_flops(gpu, args.dtype)  # refuses a dtype that the GPU has no number for
     acceptance = acceptance_of_paper(table) if args.bench is None else acceptance_of_bench(args.bench)
