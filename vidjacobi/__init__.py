@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vidjacobi.decoding.clip_queue import decode_each as decode_each
     from vidjacobi.decoding.compiled import compiled as compiled
     from vidjacobi.decoding.trace import Decoded as Decoded
+    from vidjacobi.families.opening import load_family as load_family
     from vidjacobi.kinds import Grid as Grid
     from vidjacobi.loading import load as load
     from vidjacobi.loading import load_model as load_model
@@ -30,6 +31,7 @@ _HOMES = {
     "decode": "vidjacobi.decoding.api",
     "decode_each": "vidjacobi.decoding.clip_queue",
     "load": "vidjacobi.loading",
+    "load_family": "vidjacobi.families.opening",
     "load_model": "vidjacobi.loading",
     "rollout": "vidjacobi.rollouts.api",
     "Decoded": "vidjacobi.decoding.trace",

@@ -1,7 +1,7 @@
 """From a name, a folder or a repository to a model and its video tokenizer, or to the outline of both."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,25 +24,6 @@ Pair = tuple[VideoModel, VideoTokenizer]
 # Bundled models: name -> "module:function", which takes a Runtime. The module is imported only when the model is
 # asked for. A model of your own needs no line here: see models/own.py.
 MODELS = {"nano": "cosmos_adapter.pair:load_nano", "micro": "cosmos_adapter.pair:load_micro"}
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What a bundled model was trained on.
-
-    Attributes:
-        what: the clips, in words.
-        psnr: in dB, of its tokenizer alone on such clips that it was not trained on; see the model cards.
-    """
-
-    what: str
-    psnr: float
-
-
-DOMAINS = {
-    "nano": Domain("rendered rooms and table-tops at 128x160", 32.0),
-    "micro": Domain("rendered rooms and table-tops at 128x160", 28.8),
-}
 # Reads any other name, which is a folder or a repository of checkpoints; and the same without a tokenizer.
 CHECKPOINTS = "cosmos_adapter.pair:load_pair"
 TRANSFORMERS = "cosmos_adapter.pair:load_transformer"
@@ -60,6 +41,9 @@ FOLDER_OUTLINES = "cosmos_adapter.outline:folder"  # of the checkpoint in a fold
 PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
 # the outline of a model that does not bring one, measured on the loaded model
 MEASURED_OUTLINES = "vidjacobi.estimate.measured_outline:outline_of"
+# model and tokenizer of a family named NAME:PATH, whose frames follow frames
+FAMILY_PAIRS = "vidjacobi.families.pairs:open_pair"
+FAMILY_MODELS = "vidjacobi.families.pairs:open_model"
 # Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
 # The tokenizer of repositories that do not hold one.
@@ -85,8 +69,8 @@ def load(
     Args:
         name_or_path: ``nano`` or ``micro``; a folder of an official checkpoint (``model.pt`` or safetensors,
             optional ``config.json``); a model of your own, ``package.module:load`` or the name of an installed
-            package's entry point (``vidjacobi.models.own``); or a Hugging Face repository id, which is fetched into
-            the cache of the hub because you named it.
+            package's entry point (``vidjacobi.models.own``); a world of another author, ``mineworld:PATH``; or a
+            Hugging Face repository id, which is fetched into the cache of the hub because you named it.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         dtype: ``bfloat16``, ``float32``, ``float64`` or ``auto``.
         tokenizer: folder or repository of the video tokenizer, where it is not beside the model.
@@ -103,6 +87,8 @@ def load(
     name, runtime = _name(name_or_path), choose(device, dtype)
     of_kind("the tokenizer", tokenizer, (str, Path, type(None)), "a folder or a repository")
     _check_compile(compile, runtime, offload)
+    if offload and is_family(name):
+        raise InvalidArgument(f"{name}: models of families are not offloaded")
     if not offload:
         model, codec = _loaded(name, runtime, tokenizer, run_torchscript)
         return _compiled(model, compile), codec
@@ -126,6 +112,8 @@ def load_model(
     _check_compile(compile, runtime)
     if is_shipped(name):
         model = resolve(MODELS[name])(runtime)[0]
+    elif is_family(name):
+        model = resolve(FAMILY_MODELS)(name, runtime)
     elif own := own_model(name):
         model = own.pair(runtime)[0]
     else:
@@ -157,6 +145,8 @@ def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torch
         if tokenizer is not None:
             raise InvalidArgument(_TWO_TOKENIZERS.format(name))
         return resolve(MODELS[name])(runtime)
+    if is_family(name):
+        return resolve(FAMILY_PAIRS)(name, runtime, tokenizer)
     if own := own_model(name):
         return _own_pair(own, runtime, tokenizer, run_torchscript)
     return resolve(CHECKPOINTS)(*locate(name, tokenizer), runtime, run_torchscript)
@@ -242,6 +232,16 @@ def is_shipped(name: str) -> bool:
     return name in MODELS and not is_there(name)
 
 
+def is_family(name: str) -> bool:
+    """Whether a name is NAME:PATH of a family of other authors. A file or folder of the same name goes first."""
+    family, colon, _ = name.partition(":")
+    if not colon or is_there(name):
+        return False
+    from vidjacobi.config.model_facts import model_names  # other names need nothing of it
+
+    return family in model_names("family")
+
+
 def is_there(name: str) -> bool:
     """Whether a name is that of a file or folder; False for what can be none, such as one that is too long."""
     try:
@@ -274,7 +274,7 @@ def folder_of(name: str, kind: str) -> Path:
 
     if hub.is_repository(name) and not name.startswith("."):
         return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
-    forms = ["package.module:load", "FAMILY:PATH (of rollout and image)"]
+    forms = ["package.module:load", "FAMILY:PATH"]
     known = [*MODELS, *own_names(), *forms] if kind == "model" else []
     places = ("a folder with a checkpoint", "or a Hugging Face repository (owner/name)")
     raise InvalidArgument(

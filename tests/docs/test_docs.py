@@ -49,7 +49,7 @@ NOT_RUN = {
     "docs/contributing.md": 4,
     "docs/decoders.md": 2,
     "docs/evaluation.md": 3,
-    "docs/families.md": 2,
+    "docs/families.md": 3,
     "docs/memory_and_speed.md": 5,
     "docs/nano_pusht.md": 3,
     "docs/metrics.md": 4,

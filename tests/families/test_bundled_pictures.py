@@ -11,7 +11,7 @@ from torch import Tensor
 import vidjacobi
 from vidjacobi.bench.likelihood import score
 from vidjacobi.families.nano_image import NanoImage
-from vidjacobi.families.opening import open_named
+from vidjacobi.families.opening import load_family
 from vidjacobi.families.prompts import first_tokens
 
 FOLDER = Path(str(resources.files("vidjacobi"))) / "assets" / "nano_image"
@@ -19,7 +19,7 @@ FOLDER = Path(str(resources.files("vidjacobi"))) / "assets" / "nano_image"
 
 @pytest.fixture(scope="module")
 def family() -> NanoImage:
-    return open_named("nano-image", "cpu", "float32")
+    return load_family("nano-image", "cpu", "float32")
 
 
 @pytest.fixture(scope="module")

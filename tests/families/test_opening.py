@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.opening import FAMILIES, HUB_FILES, FamilyName, family_name, open_named
+from vidjacobi.families.opening import FAMILIES, HUB_FILES, FamilyName, family_name, load_family
 from vidjacobi.models import hub
 
 
@@ -28,7 +28,7 @@ def test_a_family_is_named_in_front_of_a_colon() -> None:
 
 def test_another_name_is_refused_with_the_families_there_are() -> None:
     with pytest.raises(InvalidArgument, match=r"'nano' names no model of a family.*janus:FOLDER.*mineworld"):
-        open_named("nano", "cpu")
+        load_family("nano", "cpu")
 
 
 def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +51,6 @@ def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_weights_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"no checkpoint .*May 2025"):
-        open_named(f"mineworld:{tmp_path / 'none'}", "cpu")
+        load_family(f"mineworld:{tmp_path / 'none'}", "cpu")
     with pytest.raises(InvalidArgument, match="has no option side"):
-        open_named(f"mineworld:{tmp_path}", "cpu", side=3)
+        load_family(f"mineworld:{tmp_path}", "cpu", side=3)

@@ -106,6 +106,29 @@ def frames_of(clip: Path, count: int) -> torch.Tensor:
     return read_frames(clip, 0, count).frames
 
 
+def test_the_library_loads_worlds_by_name(mineworld: str, acting: str) -> None:
+    """As the command does; the model makes the condition of actions, and alone needs no image tokenizer."""
+    pair = load_mineworld(Path(mineworld.partition(":")[2]), choose("cpu", "float32"))
+    model, tokenizer = vidjacobi.load(mineworld, "cpu", "float32")
+    given = model.condition(BUTTONS[:2])
+    assert given.name == pair.condition(BUTTONS[:2]).name
+    assert given.name != model.condition(BUTTONS[3:5]).name
+    assert (tokenizer.frame_size, tokenizer.max_frames) == ((8, 12), 4)
+    alone = vidjacobi.load_model(mineworld, "cpu", "float32")
+    start = torch.arange(6)[None]
+    wanted, found, lone = (
+        vidjacobi.decode(one, start, 8, "ar", conditions=[given]).tokens for one in (pair.model, model, alone)
+    )
+    assert torch.equal(found, wanted)
+    assert torch.equal(lone, wanted)
+    for name, words in ((acting, "makes its model of the context frames"), ("janus:x", "has no clips")):
+        with pytest.raises(InvalidArgument, match=f"{words}.*load_family.*Families that do load: mineworld"):
+            vidjacobi.load(name, "cpu", "float32")
+    with pytest.raises(InvalidArgument, match="models of families are not offloaded"):
+        vidjacobi.load(mineworld, "cpu", "float32", offload=True)
+    assert vidjacobi.load_family(acting, "cpu").actions["weight"].shape[1] == WIDTH
+
+
 @pytest.mark.slow
 def test_chunks_of_mineworld_take_their_own_actions(
     capsys: pytest.CaptureFixture, mineworld: str, clip: Path, tmp_path: Path

@@ -40,7 +40,7 @@ MODES = {
 PREFIXES = 16  # most different prefixes that the passes of a clip read
 # what a model may offer beyond a VideoModel
 OPTIONAL = (
-    *("move", "copy_rows", "rows_alike", "conditions", "condition_id", "set_conditions"),
+    *("move", "copy_rows", "rows_alike", "conditions", "condition_id", "set_conditions", "condition"),
     *("recommended_top_p", "spec"),
 )
 

@@ -64,7 +64,7 @@ class MineWorld:
 
     def world(
         self, actions: Sequence[Int[Tensor, "_ _"]] | Int[Tensor, "b f a"], frames: int | None = None
-    ) -> RiderModel:
+    ) -> "MineWorldModel":
         """The model of clips that follow actions: one sequence ``[f a]`` for all clips, or one for each.
 
         Row i leads from frame i to frame i + 1, so such a clip has f + 1 frames; its context is one frame or more, as
@@ -96,13 +96,42 @@ class MineWorld:
         trunk = Trunk(
             self.layers, ids_of(self.layers.embed_tokens, ids), rows_of(self.head, ids), self.visual
         )
-        return RiderModel(trunk, grid, cells, [self._given(one) for one in actions], prompt=False)
+        return MineWorldModel(self, trunk, grid, cells, [self.given(one) for one in actions])
 
-    def _given(self, actions: Int[Tensor, "f a"]) -> Condition:
+    def given(self, actions: Int[Tensor, "f a"]) -> Condition:
+        """The condition of a clip that follows actions, told by their ids."""
         riders = torch.zeros(len(actions) + 1, self.frame[0] * self.frame[1], dtype=torch.long)
         riders[:-1, -1] = actions.shape[1]
         ids = actions.flatten().tolist()
         return Condition(Layout(riders.flatten()), embedded(self.layers.embed_tokens, ids), origin_of(ids))
+
+
+class MineWorldModel(RiderModel):
+    """Clips whose frames follow actions; see ``MineWorld.world``. ``frames``: most of a clip."""
+
+    def __init__(
+        self,
+        family: MineWorld,
+        trunk: Trunk,
+        grid: Grid,
+        cells: Int[Tensor, " c"],
+        conditions: Sequence[Condition],
+    ) -> None:
+        super().__init__(trunk, grid, cells, conditions, prompt=False)
+        self.family, self.frames = family, grid.t
+
+    def condition(self, rows: Sequence[Any], first: int = 0) -> Condition:
+        """Of a clip of one frame more than there are actions (MineRL dictionaries, or 11 ids each).
+
+        ``first``: the number of the first row, for messages. Raises InvalidArgument.
+        """
+        return self.family.given(self.ids(rows, first))
+
+    def ids(self, rows: Sequence[Any], first: int = 0) -> Int[Tensor, "f a"]:
+        """The ids of actions. Raises InvalidArgument as ``condition``."""
+        ids = range(self.family.visual, self.family.head.out_features)
+        found = [ids_of_row(row, f"action {first + index}", ids) for index, row in enumerate(rows)]
+        return torch.tensor(found, dtype=torch.long).view(len(found), ACTION)
 
 
 def load(path: Path, runtime: Runtime) -> MineWorld:

@@ -68,7 +68,7 @@ def family_name(name: str) -> FamilyName | None:
     return FamilyName(family, path)
 
 
-def open_named(name: str, device: str = "auto", dtype: str = "auto", **options: Any) -> Any:
+def load_family(name: str, device: str = "auto", dtype: str = "auto", **options: Any) -> Any:
     """``open_family`` of a name as ``NAME:PATH``. Raises InvalidArgument for another name, and as ``open_family``."""
     found = family_name(name)
     if found is None:

@@ -11,16 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families import ivideogpt, ivideogpt_pixels, mineworld
+from vidjacobi.families import ivideogpt, ivideogpt_pixels, mineworld, pusht
 from vidjacobi.families.action_files import between
 from vidjacobi.families.frame_tokenizer import FrameTokenizer, load_vq
 from vidjacobi.families.ivideogpt import FRAME, SIDE, IVideoGPT
 from vidjacobi.families.ivideogpt_pixels import PairTokenizer
 from vidjacobi.families.layout import Condition
 from vidjacobi.families.model import RiderModel
+from vidjacobi.families.opening import FamilyName, family_name
+from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import GridTokens, Pixels, Tokens
 
+Pair = tuple[VideoModel, VideoTokenizer]
 FRAMES = 16  # of a chunk of MineWorld, context included: what its smaller checkpoints were trained on
 SEGMENT = 16  # of a chunk of iVideoGPT, context included, as it was trained
 
@@ -36,21 +40,16 @@ class MineWorldPair:
     """
 
     family: mineworld.MineWorld
-    model: RiderModel
+    model: mineworld.MineWorldModel
     tokenizer: FrameTokenizer
 
     def condition(self, rows: Sequence[Any], first: int = 0) -> Condition:
-        """Of a clip of one frame more than there are actions (MineRL dictionaries, or 11 ids each).
-
-        ``first``: the number of the first row, for messages. Raises InvalidArgument.
-        """
-        return self.family.world([self.ids(rows, first)]).conditions[0]
+        """See ``MineWorldModel.condition``."""
+        return self.model.condition(rows, first)
 
     def ids(self, rows: Sequence[Any], first: int = 0) -> Int[Tensor, "f a"]:
-        """The ids of actions. Raises InvalidArgument as ``condition``."""
-        ids = range(self.family.visual, self.family.head.out_features)
-        found = [mineworld.ids_of_row(row, f"action {first + index}", ids) for index, row in enumerate(rows)]
-        return torch.tensor(found, dtype=torch.long).view(len(found), mineworld.ACTION)
+        """See ``MineWorldModel.ids``."""
+        return self.model.ids(rows, first)
 
     def conditions(
         self, rows: Sequence[Any], start: int, context: int, samples: int, source: str
@@ -75,25 +74,31 @@ def load_mineworld(path: Path, runtime: Runtime, tokenizer: str | Path | None = 
 
     ``tokenizer``: its folder, where it lies elsewhere. Raises BadCheckpoint, InvalidArgument.
     """
-    family = mineworld.load(path, runtime)
+    family, model = _mineworld(path, runtime)
     folder = path if path.is_dir() else path.parent
     place = folder / "vae" if tokenizer is None else Path(tokenizer).expanduser()
     if not place.exists():
         raise BadCheckpoint(f"{place} is not there: MineWorld's frames need {mineworld.PIXELS}")
     network = load_vq(place, runtime, mineworld.PIXELS)
-    rows, columns = family.frame
-    size = rows * network.spec.stride, columns * network.spec.stride
+    size = tuple(side * network.spec.stride for side in family.frame)
     if network.spec.num_vq_embeddings > family.visual:
         raise BadCheckpoint(
             f"{place} makes {network.spec.num_vq_embeddings} codes, and the model of {path} reads {family.visual}"
         )
+    return MineWorldPair(family, model, FrameTokenizer(network, (size[0], size[1]), model.frames))
+
+
+def _mineworld(path: Path, runtime: Runtime) -> tuple[mineworld.MineWorld, mineworld.MineWorldModel]:
+    """The transformer alone. Raises BadCheckpoint, InvalidArgument."""
+    family = mineworld.load(path, runtime)
+    rows, columns = family.frame
     most = family.layers.config.max_position_embeddings
     frames = min(FRAMES, (most + mineworld.ACTION) // (rows * columns + mineworld.ACTION))
     if frames < 2:
         raise InvalidArgument(
             f"{path} has room for {frames} frames: one is given and one is predicted at least"
         )
-    return MineWorldPair(family, family.world([], frames), FrameTokenizer(network, size, frames))
+    return family, family.world([], frames)
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def load_ivideogpt(path: Path, runtime: Runtime, tokenizer: str | Path | None = 
         raise BadCheckpoint(
             f"{own} is not there: name the folder with iVideoGPT's folders transformer and tokenizer"
         )
-    family = ivideogpt.load(path / "transformer" if (path / "transformer").is_dir() else path, runtime)
+    family = ivideogpt.load(path, runtime)
     pixels = ivideogpt_pixels.load(own, runtime)
     spec, most = pixels.spec, family.layers.config.max_position_embeddings
     if (spec.num_vq_embeddings, spec.num_dyn_embeddings) != (family.codes, family.codes):
@@ -189,3 +194,61 @@ def load_ivideogpt(path: Path, runtime: Runtime, tokenizer: str | Path | None = 
     return IVideoGPTPair(
         family, pixels, spec.context_length + max(1, min(room, SEGMENT - spec.context_length))
     )
+
+
+def pusht_pair(path: Path, runtime: Runtime, tokenizer: str | Path | None) -> Pair:
+    """nano-pusht, whose clips are each given actions. Raises BadCheckpoint, InvalidArgument for another tokenizer."""
+    if tokenizer is not None:
+        raise InvalidArgument("pusht brings a tokenizer of its own: leave --tokenizer out")
+    family = pusht.load(path, runtime)
+    return family.world(), family.tokenizer
+
+
+def mineworld_pair(path: Path, runtime: Runtime, tokenizer: str | Path | None) -> Pair:
+    """MineWorld, whose clips are each given actions. Raises as ``load_mineworld``."""
+    pair = load_mineworld(path, runtime, tokenizer)
+    return pair.model, pair.tokenizer
+
+
+PAIRS: dict[str, Callable[[Path, Runtime, str | Path | None], Pair]] = {
+    "mineworld": mineworld_pair,
+    "pusht": pusht_pair,
+}
+# without what makes pixels
+MODELS: dict[str, Callable[[Path, Runtime], VideoModel]] = {
+    "mineworld": lambda path, runtime: _mineworld(path, runtime)[1],
+    "pusht": lambda path, runtime: pusht.PushTModel(pusht.load_network(path / "transformer", runtime)),
+}
+
+
+def open_pair(name: str, runtime: Runtime, tokenizer: str | Path | None) -> Pair:
+    """The model and the tokenizer of NAME:PATH whose frames follow frames; each clip is given its actions.
+
+    The model's ``condition(actions)`` is what a clip is given. Raises InvalidArgument for a family that has no such
+    pair, BadCheckpoint.
+    """
+    found = _world(name)
+    return PAIRS[found.family](found.weights, runtime, tokenizer)
+
+
+def open_model(name: str, runtime: Runtime) -> VideoModel:
+    """The model of ``open_pair`` alone. Raises as it does."""
+    found = _world(name)
+    return MODELS[found.family](found.weights, runtime)
+
+
+def _world(name: str) -> FamilyName:
+    """What a name says. Raises InvalidArgument where its model is no one that goes on from any frames."""
+    found = family_name(name)
+    if found is None or found.family not in PAIRS:
+        what = (
+            "makes its model of the context frames of a clip"
+            if name.startswith("ivideogpt")
+            else "has no clips"
+        )
+        raise InvalidArgument(
+            f"{name}: this family {what}, so there is no model and tokenizer to load: "
+            f"vidjacobi.load_family({name!r}) gives what makes models of prompts, classes or actions "
+            f"(docs/families.md). Families that do load: {', '.join(PAIRS)}"
+        )
+    return found

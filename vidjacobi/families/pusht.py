@@ -18,6 +18,7 @@ from torch import Tensor
 from cosmos_adapter.checkpoint import load_strict, without_weights
 from vidjacobi.errors import BadCheckpoint, InvalidArgument, number_of
 from vidjacobi.families import pusht_pixels
+from vidjacobi.families.action_files import matrix_of
 from vidjacobi.families.frame_tokenizer import FrameTokenizer
 from vidjacobi.families.pusht_network import PushTCache, PushTNetwork, PushTSpec, check_actions
 from vidjacobi.families.released import sizes_of, weights_of
@@ -80,6 +81,16 @@ class PushTModel:
         if not 1 <= frames <= whole.t:
             raise InvalidArgument(f"a clip of this model has 1 to {whole.t} frames, not {frames}")
         return Grid(frames, whole.h, whole.w)
+
+    def condition(self, actions: Sequence[Sequence[float]] | Actions) -> Actions:
+        """What a clip that follows actions is given, rows of numbers that lead to its frames from frame 1 on.
+
+        Raises InvalidArgument for actions of another shape or out of the world.
+        """
+        width = 2 * self.spec.action_points
+        found = actions if isinstance(actions, Tensor) else matrix_of(actions, width)
+        check_actions(found, self.spec)
+        return found
 
     def make_cache(self, batch: int, slots: int) -> PushTCache:
         """A cache whose rows have the model's own actions, where it has one row of them for all."""

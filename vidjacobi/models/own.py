@@ -123,7 +123,7 @@ def refuse_family(name: str) -> None:
     which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
     asked = facts.prompt is not None or {"class", "caption"} & set(facts.presets)
     if not asked:
-        which = f"in Python, vidjacobi.families.{family} makes a model of them"
+        which = f"in Python, vidjacobi.load_family({name!r}) makes a model of them"
     raise InvalidArgument(
         f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
     )

@@ -79,8 +79,8 @@ class Session:
             sha256 of its tokens, so that equal contexts have equal futures.
         start: a part of the key.
         condition: where latent frames follow actions: makes the condition of a clip out of its actions so far, of
-            which entry i leads from latent frame i to the one after it (``MineWorldPair.condition``). Clips of one
-            name get the same noise whatever their actions are.
+            which entry i leads from latent frame i to the one after it (``condition`` of a loaded world's model).
+            Clips of one name get the same noise whatever their actions are.
         context_actions: those between the latent frames of each context, where there are several.
 
     Raises:

@@ -21,7 +21,7 @@ from scripts.nano.judge.judge_image import losses
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.config.model_facts import preset
 from vidjacobi.families.nano_image import NanoImage
-from vidjacobi.families.opening import open_named
+from vidjacobi.families.opening import load_family
 from vidjacobi.families.prompts import first_tokens
 
 DECODERS = (
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure what is missing, window by window, and print the table."""
-    family = open_named(arguments.model, "cpu", arguments.dtype)
+    family = load_family(arguments.model, "cpu", arguments.dtype)
     path = arguments.out / "decoders.jsonl"
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -20,7 +20,7 @@ from scripts.nano.train.train_transformer import unigram_entropy
 from vidjacobi.bench.likelihood import score
 from vidjacobi.config.model_facts import preset
 from vidjacobi.families.nano_image import NanoImage
-from vidjacobi.families.opening import open_named
+from vidjacobi.families.opening import load_family
 from vidjacobi.families.prompts import first_tokens
 
 AT_ONCE = 8  # pictures that are scored together
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the sheets, print the losses."""
-    family = open_named(arguments.model, "cpu", "float32")
+    family = load_family(arguments.model, "cpu", "float32")
     if arguments.tokens:
         print_losses(family, arguments.tokens)
     arguments.out.mkdir(parents=True, exist_ok=True)
