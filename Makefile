@@ -76,7 +76,7 @@ nano-pusht: $(STAMP)
 	$(NANO) pusht-transformer --minutes 62
 	$(NANO) pusht-export
 	$(NANO) judge-pusht
-	$(NANO) judge-pusht-policies
+	$(BIN)/vidjacobi eval policies --model pusht:out/nano-pusht --out runs/nano-pusht/policies
 
 # constraints.txt names the versions tested (Linux x86_64); elsewhere the ranges of pyproject.toml decide
 CONSTRAINTS := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo "-c constraints.txt")

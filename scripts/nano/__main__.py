@@ -37,7 +37,6 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "pusht-transformer": ("pusht.train_push_world", "nano-pusht's transformer, which follows actions"),
     "pusht-export": ("pusht.export_pusht", "the trained model as it ships"),
     "judge-pusht": ("pusht.judge_pushes", "poses and FVD of its rollouts with given actions"),
-    "judge-pusht-policies": ("pusht.judge_push_policies", "policies ranked in it and in the simulator"),
     "judge-image": ("judge.judge_image", "contact sheets and held-out loss of nano-image"),
     "image-decoders": ("judge.image_decoders", "passes of every decoder on nano-image"),
 }

@@ -21,11 +21,14 @@ vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
 vidjacobi.html_report vidjacobi.rollouts vidjacobi.worlds vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
-vidjacobi.export vidjacobi.gym vidjacobi.play
+vidjacobi.eval.policies vidjacobi.export vidjacobi.gym vidjacobi.play
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.
-LAZY_ONLY = ("cosmos_adapter", "vidjacobi.families", "vidjacobi.worlds", "vidjacobi.eval")
+LAZY_ONLY = (
+    *("cosmos_adapter", "vidjacobi.families", "vidjacobi.worlds"),
+    *("vidjacobi.eval", "vidjacobi.eval.policies"),
+)
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli", "vidjacobi.play"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}"

@@ -13,9 +13,7 @@ from cosmos_adapter.transformer.spec import ModelSpec
 from scripts.nano.pusht import encode_pushes, push_store, train_patches
 from scripts.nano.pusht.encode_pushes import TokenStore
 from scripts.nano.pusht.push_store import load_store, mirrored_pictures, mirrored_places
-from scripts.nano.pusht.pushers import CONTACTS
 from scripts.nano.pusht.record_pushes import shard_files
-from scripts.nano.pusht.simulator import distance_to_tee
 from scripts.nano.pusht.train_push_world import (
     PushWindows,
     WindowDraws,
@@ -27,6 +25,8 @@ from scripts.nano.pusht.train_push_world import (
 )
 from scripts.nano.train.train_transformer import build_optimizer
 from vidjacobi.errors import BadInput
+from vidjacobi.eval.policies.pushers import CONTACTS
+from vidjacobi.eval.policies.simulator import distance_to_tee
 from vidjacobi.families.pusht_network import PushTNetwork, PushTSpec
 from vidjacobi.families.pusht_pixels import PatchNetwork, PatchSpec
 
@@ -259,7 +259,7 @@ def test_episodes_are_those_of_their_seeds() -> None:
 
 @needs_simulator
 def test_poses_read_off_true_pictures_are_the_simulators() -> None:
-    from scripts.nano.pusht.simulator import Simulator
+    from vidjacobi.eval.policies.simulator import Simulator
     from vidjacobi.eval.pusht_poses import read_pictures
 
     simulator = Simulator()

@@ -73,6 +73,10 @@ COMMANDS = {
         "vidjacobi.cli.eval_fvd",
         "FVD, PSNR and SSIM of two folders of videos or of frame folders",
     ),
+    "eval policies": (
+        "vidjacobi.cli.eval_policies",
+        "do policies rank in a world model of Push-T as they do in the simulator?",
+    ),
     "eval setup": (
         "vidjacobi.cli.eval_setup",
         "where the weights of FVD's network are, or how to get them",

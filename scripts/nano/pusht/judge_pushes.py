@@ -19,13 +19,21 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from scripts.nano.pusht.push_rollouts import PushRollouts, shown
 from scripts.nano.pusht.push_store import PushStore, load_store
 from scripts.nano.pusht.pusht_sizes import CONTEXT, RUNS
 from scripts.nano.pusht.record_pushes import STRIDE
 from scripts.nano.render.preview import write_sheet
 from vidjacobi.errors import BadInput
-from vidjacobi.eval.pusht_poses import SIDE, Reading, coverage, read_pictures, track_pictures
+from vidjacobi.eval.policies.rollouts import PushRollouts, encoded, shown
+from vidjacobi.eval.pusht_poses import (
+    CORNERS,
+    SIDE,
+    Reading,
+    coverage,
+    read_pictures,
+    to_world,
+    track_pictures,
+)
 from vidjacobi.families.pusht import PushT, load
 from vidjacobi.runtime import choose
 
@@ -44,12 +52,6 @@ def heldout_clips(store: PushStore, count: int, frames: int) -> tuple[np.ndarray
     times = np.arange(frames)
     pictures = np.stack([store.frames(np.full_like(times, episode), times) for episode in range(count)])
     return pictures, torch.from_numpy(store.actions[:count, : frames - 1]), store.states[:count, :frames]
-
-
-def encoded(family: PushT, pictures: UInt8[np.ndarray, "n f s s 3"]) -> torch.Tensor:
-    """Tokens ``[n f p]``."""
-    pixels = torch.from_numpy(pictures).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-    return torch.cat([family.tokenizer.encode(part) for part in pixels.split(4)]).flatten(2)
 
 
 def read_clips(pictures: UInt8[np.ndarray, "n f s s 3"]) -> list[Reading]:
@@ -89,8 +91,6 @@ def errors_at(readings: list[Reading], states: Float[np.ndarray, "n f 5"], ahead
 
 def tee_error(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Mean distance of the Ts' corners in pixels, so that angles count too."""
-    from vidjacobi.eval.pusht_poses import CORNERS, to_world
-
     pairs = zip(one, other, strict=True)
     return np.array(
         [np.linalg.norm(to_world(CORNERS, a) - to_world(CORNERS, b), axis=1).mean() / PIXEL for a, b in pairs]

@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from scripts.nano.pusht.record_pushes import STRIDE, shard_files
-from scripts.nano.pusht.simulator import distance_to_tee
 from vidjacobi.errors import BadInput
+from vidjacobi.eval.policies.simulator import distance_to_tee
 from vidjacobi.eval.pusht_poses import SIDE
 
 TOUCH = 26.0  # the agent's centre is so near to the T that both are in one patch or touch

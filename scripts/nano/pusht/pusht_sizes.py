@@ -7,7 +7,7 @@ from vidjacobi.families.pusht_network import PushTSpec
 from vidjacobi.families.pusht_pixels import PatchSpec
 
 FRAMES = 8  # of a clip
-CONTEXT = 4  # of them given in a rollout; the others are predicted
+CONTEXT = FRAMES // 2  # of them given in a rollout; the others are predicted
 RUNS = Path("runs/nano-pusht")
 
 PATCHES = PatchSpec(levels=(8, 8, 8, 8), max_frames=FRAMES)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from scripts.nano.pusht.pushers import RECORDED
-from scripts.nano.pusht.simulator import REACH, Simulator, distance_to_tee, inside
+from vidjacobi.eval.policies.pushers import Maker, Pusher, Uniform, Wander
+from vidjacobi.eval.policies.simulator import REACH, Simulator, distance_to_tee, inside
 from vidjacobi.eval.pusht_poses import GOAL
 
 FIRST_SEED = {"train": 0, "heldout": 1_000_000}
@@ -29,6 +29,14 @@ SIZE = 64  # pixels
 NEAR = 0.25  # share of episodes that start near the goal, so that high coverage is seen too
 SPREAD = np.array([30, 30, 0.3])  # of these starts
 TRIES = 8  # of an episode until one does not leave the picture
+# kinds of episodes, and how often each occurs
+RECORDED: dict[str, tuple[float, Maker]] = {
+    "good": (0.30, lambda rng: Pusher(rng, 60, 4.0)),
+    "middle": (0.25, lambda rng: Pusher(rng, 24, 15.0, 5.0)),
+    "weak": (0.15, lambda rng: Pusher(rng, 8, 35.0, 15.0)),
+    "wander": (0.25, Wander),
+    "uniform": (0.05, Uniform),
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import os
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from vidjacobi.errors import BadInput
 from vidjacobi.eval.pusht_poses import BOXES, MIDDLE, SIDE, turned
@@ -89,7 +89,9 @@ class Simulator:
         return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def distance_to_tee(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
+def distance_to_tee(
+    points: Float[np.ndarray, "*n 2"], poses: Float[np.ndarray, "*m 3"]
+) -> Float[np.ndarray, "*n"]:
     """From points of the world ``[*n 2]`` to Ts ``[*n 3]``, or to one ``[3]``; 0 inside."""
     across, down = np.moveaxis(np.asarray(points) - poses[..., :2], -1, 0)
     cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
@@ -100,7 +102,7 @@ def distance_to_tee(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
         )
         for x0, x1, y0, y1 in BOXES
     ]
-    return np.minimum(*sides)
+    return np.asarray(np.minimum(*sides))
 
 
 def centre_of(pose: np.ndarray) -> np.ndarray:

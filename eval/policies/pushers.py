@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from scripts.nano.pusht.simulator import Simulator, centre_of, distance_to_tee
+from vidjacobi.eval.policies.simulator import Simulator, centre_of, distance_to_tee
 from vidjacobi.eval.pusht_poses import CORNERS, SIDE, distance_to_goal, to_world, turned
 
 PUSHES = (12.0, 35.0, 80.0)  # lengths that are tried
@@ -21,8 +21,8 @@ WALK, PATIENCE, PUSHING = (
 )  # units a step along a push; steps until a way is given up; steps of a push
 
 
-class Policy(Protocol):
-    """What acts."""
+class Pushes(Protocol):
+    """What acts on where the agent is and how the T lies."""
 
     def reset(self) -> None:
         """Before an episode."""
@@ -78,14 +78,15 @@ class Pusher:
         self, rng: np.random.Generator, candidates: int, noise: float, blind: float = 0.0, lead: float = 36.0
     ) -> None:
         self.rng, self.candidates, self.noise, self.blind, self.lead = rng, candidates, noise, blind, lead
-        self._simulator, self._push = Simulator(), None
-
-    def reset(self) -> None:
-        """See Policy."""
+        self._simulator = Simulator()
         self._push: Push | None = None
 
+    def reset(self) -> None:
+        """See Pushes."""
+        self._push = None
+
     def act(self, agent: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """See Policy."""
+        """See Pushes."""
         if self.blind:
             pose = pose + self.rng.normal(0, 1, 3) * [self.blind, self.blind, self.blind / 100]
         push = self._push = self._push or self._best(agent, pose)
@@ -153,12 +154,12 @@ class Wander:
         self.reset()
 
     def reset(self) -> None:
-        """See Policy."""
+        """See Pushes."""
         self._goal: np.ndarray | None = None
         self._lead = 30.0
 
     def act(self, agent: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """See Policy."""
+        """See Pushes."""
         if self._goal is None or np.linalg.norm(self._goal - agent) < 15 or self.rng.random() < 0.06:
             near = self.rng.random() < self.drawn
             near_goal, far_goal = centre_of(pose) + self.rng.normal(0, 45, 2), self.rng.uniform(20, 492, 2)
@@ -177,11 +178,11 @@ class Still:
         self.reset()
 
     def reset(self) -> None:
-        """See Policy."""
+        """See Pushes."""
         self._place: np.ndarray | None = None
 
     def act(self, agent: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """See Policy."""
+        """See Pushes."""
         if self._place is None:
             self._place = agent.copy()
         return self._place
@@ -194,22 +195,14 @@ class Uniform:
         self.rng = rng
 
     def reset(self) -> None:
-        """See Policy."""
+        """See Pushes."""
 
     def act(self, agent: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """See Policy."""
+        """See Pushes."""
         return self.rng.uniform(0, SIDE, 2)
 
 
-Maker = Callable[[np.random.Generator], Policy]
-# of the training episodes, and how often each occurs
-RECORDED: dict[str, tuple[float, Maker]] = {
-    "good": (0.30, lambda rng: Pusher(rng, 60, 4.0)),
-    "middle": (0.25, lambda rng: Pusher(rng, 24, 15.0, 5.0)),
-    "weak": (0.15, lambda rng: Pusher(rng, 8, 35.0, 15.0)),
-    "wander": (0.25, Wander),
-    "uniform": (0.05, Uniform),
-}
+Maker = Callable[[np.random.Generator], Pushes]
 # judged in the simulator and in the model, from bad to good
 JUDGED: dict[str, Maker] = {
     "still": lambda rng: Still(),
