@@ -13,7 +13,7 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 
 import torch
-from metric_page import write_part
+from page_parts import write_part
 from tqdm import tqdm
 
 from vidjacobi.errors import BadInput

@@ -21,7 +21,7 @@ from pathlib import Path
 import metric_cases as cases
 import tried_distances
 import tried_metrics
-from metric_page import write_part
+from page_parts import write_part
 
 HERE = Path(__file__).parent
 PINS = (

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from distance_bias import extrapolated
-from metric_page import write_part
+from page_parts import write_part
 from PIL import Image
 from tqdm import tqdm
 

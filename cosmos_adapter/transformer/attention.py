@@ -179,9 +179,26 @@ def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, places: Tensor) ->
 
 def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
     """Attention in which every input reads itself and the inputs before it."""
+    if queries.requires_grad and not queries.is_cuda:
+        return _products(queries, keys, values)
     q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
     return mixed.transpose(1, 2).flatten(2)
+
+
+def _products(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
+    """The same as two products of matrices: on a CPU, forward and backward in bfloat16 take half of the time.
+
+    Heads of a group are stacked as ``_masked`` says.
+    """
+    b, n, heads, size = queries.shape
+    kv_heads = keys.shape[2]
+    folded = queries.transpose(1, 2).reshape(b * kv_heads, -1, size)
+    k, v = (x.transpose(1, 2).reshape(b * kv_heads, n, size) for x in (keys, values))
+    later = queries.new_full((n, n), -torch.inf).triu(1).repeat(heads // kv_heads, 1)
+    scores = torch.baddbmm(later.expand(b * kv_heads, -1, -1), folded, k.transpose(1, 2), alpha=size**-0.5)
+    mixed = torch.bmm(scores.softmax(-1), v)
+    return mixed.view(b, heads, n, size).transpose(1, 2).flatten(2)
 
 
 def _masked(queries: Heads, keys: Tensor, values: Tensor, mask: Tensor | None) -> Hidden:

@@ -242,6 +242,21 @@ def test_protocol_members() -> None:
         model.grid_for(0)
 
 
+@pytest.mark.parametrize("name", ["base", "yarn"])
+def test_attention_with_gradients_has_the_same_numbers(name: str) -> None:
+    """It is computed another way then; two query heads share a key head, and an input sees nothing later."""
+    network = tiny_network(TINY_SPECS[name]).double().requires_grad_(True)
+    tokens = torch.arange(7)[None] % network.spec.vocab_size
+    positions = torch.arange(7)[None]
+    entries = network.tok_embeddings(tokens)
+    found = network.whole(entries, positions)
+    with torch.no_grad():
+        torch.testing.assert_close(found, network.whole(entries, positions), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            found[:, :4], network.whole(entries[:, :4], positions[:, :4]), rtol=0, atol=1e-12
+        )
+
+
 def test_gradients_reach_every_parameter_under_autocast() -> None:
     network = CosmosTransformer(TINY)
     initialise(network, seed=3)

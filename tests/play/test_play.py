@@ -76,7 +76,7 @@ def test_a_game() -> None:
 
 
 def test_actions_act_in_one_world() -> None:
-    played = game(Push(2))
+    played = game(Push(torch.stack, 2))
     played.answer({"what": "fork"})
     for place in (0.1, 0.9, 0.2):
         told = played.answer({"what": "step", "row": 1, "pointer": [place, place]})
@@ -99,7 +99,7 @@ def test_keys_of_minerl() -> None:
     found = controls.action(["KeyW", "ArrowLeft", "ArrowUp", "KeyZ"], None, None)
     assert found == {"forward": 1, "camera": [-15, -15]}
     assert set(controls.keys) >= {"KeyW", "ArrowUp"}
-    assert PushTControls(2).action([], (2.0, -1.0), None).tolist() == [512, 0, 512, 0]
+    assert PushTControls(torch.stack, 2).action([], (2.0, -1.0), None).tolist() == [512, 0, 512, 0]
 
 
 @pytest.fixture

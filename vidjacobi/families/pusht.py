@@ -177,6 +177,11 @@ class PushT:
         """
         return PushTModel(self.network, list(actions))
 
+    def condition(self, actions: Sequence[Any]) -> Actions:
+        """A clip's condition out of its actions, points (x, y) each, as ``vidjacobi.session.Session`` asks for it."""
+        rows = [torch.as_tensor(action, dtype=torch.float32).flatten() for action in actions]
+        return torch.stack(rows) if rows else torch.zeros(0, 2 * self.network.spec.action_points)
+
     def free(self) -> PushTModel:
         """The model of clips whose actions nobody knows."""
         return PushTModel(self.network, [torch.zeros(0, 2 * self.network.spec.action_points)])

@@ -94,14 +94,9 @@ class PushTControls:
     pointer = "where the agent is pulled to"
     WORLD = 512.0  # units of the simulator's picture
 
-    def __init__(self, points: int) -> None:
+    def __init__(self, condition: Condition, points: int) -> None:
         self.keys: dict[str, str] = {}
-        self._points = points
-
-    @staticmethod
-    def condition(actions: Sequence[Any]) -> torch.Tensor:
-        """Of a clip: its actions, a row each."""
-        return torch.stack(list(actions))
+        self.condition, self._points = condition, points
 
     def action(self, keys: Sequence[str], pointer: Point | None, last: Any) -> torch.Tensor:
         """The same point for every step of the simulator that a latent frame stands for; without one, the last."""
@@ -135,7 +130,7 @@ def open_pusht(path: Path, runtime: Runtime, tokenizer: str | None) -> Playable:
     if tokenizer is not None:
         raise InvalidArgument("nano-pusht brings a tokenizer of its own: leave --tokenizer out")
     family = load_pusht(path, runtime)
-    controls = PushTControls(family.network.spec.action_points)
+    controls = PushTControls(family.condition, family.network.spec.action_points)
     return Playable(family.world(), family.tokenizer, controls)
 
 
