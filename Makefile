@@ -15,7 +15,7 @@ test: $(STAMP)
 # without the shape checks, which the fast tests have: they take most of the time of thousands of tiny decodes
 test-slow: $(STAMP)
 	$(BIN)/python -m pip install -q -e ".[ray]" $(CONSTRAINTS) || echo "note: Ray not installed: its tests skip"
-	$(BIN)/pytest -q -n auto --dist worksteal -m slow -o addopts="-ra --strict-markers --durations=25"
+	$(BIN)/pytest -q -n auto --dist worksteal -m slow -o addopts="-ra --strict-markers"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,9 @@ AUTHORS = {
     ("llamagen", "class"): (4.0, 1.0, 1.0, 2000),
     ("llamagen", "caption"): (7.5, 1.0, 1.0, 1000),
     ("simplear", "image"): (6.0, 1.0, 1.0, 64_000),
+    ("emu3_5", "image"): (5.0, 1.0, 1.0, 5120),
+    ("imagegpt", "image"): (None, 1.0, 1.0, None),
+    ("glm_image", "image"): (None, 0.9, 0.75, None),
     ("mineworld", "world"): (None, 1.0, 0.8, None),
     ("ivideogpt", "world"): (None, 1.0, 1.0, 100),
 }

@@ -128,3 +128,17 @@ def imagegpt() -> Any:
     sizes = {**GPT2_SIZES, "n_positions": 16}
     config = ImageGPTConfig(**sizes, vocab_size=CODES + 1, eos_token_id=None)
     return made(lambda: ImageGPTForCausalImageModeling(config))
+
+
+def qwen3() -> Any:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(**SIZES, head_dim=8, vocab_size=EMU3_FIRST + CODES, eos_token_id=None)
+    return made(lambda: Qwen3ForCausalLM(config))
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**SIZES, vocab_size=EMU3_FIRST + CODES, eos_token_id=None)
+    return made(lambda: LlamaForCausalLM(config))

@@ -110,7 +110,7 @@ class IVideoGPT:
 
 
 def load(path: Path, runtime: Runtime) -> IVideoGPT:
-    """The transformer in a folder with its ``config.json``, or in a release's ``transformer``. Raises BadCheckpoint."""
+    """The transformer in a folder with its ``config.json``, or in ``transformer`` of one. Raises BadCheckpoint."""
     path = path / "transformer" if (path / "transformer").is_dir() else path
     sizes = sizes_of(path)
     if "num_attention_heads" not in sizes:

@@ -20,6 +20,7 @@ from vidjacobi.runtime import choose
 FAMILIES = {
     "chameleon": "vidjacobi.families.chameleon:load",
     "emu3": "vidjacobi.families.emu3:load",
+    "emu3_5": "vidjacobi.families.emu3_layouts:load_emu3_5",
     "glm_image": "vidjacobi.families.glm_image:load",
     "imagegpt": "vidjacobi.families.imagegpt:load",
     "ivideogpt": "vidjacobi.families.ivideogpt:load",
@@ -29,6 +30,7 @@ FAMILIES = {
     "nano-image": "vidjacobi.families.nano_image:load",
     "pusht": "vidjacobi.families.pusht:load",
     "simplear": "vidjacobi.families.simplear:load",
+    "univla": "vidjacobi.families.emu3_layouts:load_univla",
 }
 # family -> folder of ``assets`` with its weights, where no path is named
 BUNDLED = {"nano-image": "nano_image"}

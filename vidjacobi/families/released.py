@@ -23,6 +23,7 @@ def from_transformers(
     unused: str | None = None,
     leftovers: tuple[str, ...] = (),
     attention: str = ATTENTION[0],
+    config: Any = None,
 ) -> Any:
     """A network that ``save_pretrained`` wrote, by its class.
 
@@ -31,6 +32,7 @@ def from_transformers(
         unused: the beginning of the names of parameters that nothing here looks at, which may be missing.
         leftovers: the ends of names that old files have besides, of what is no weight.
         attention: one that the class offers.
+        config: of the network; None: the folder's, which is of the same class.
 
     Raises BadCheckpoint for files that are missing, damaged, or hold other tensors than the network has.
     """
@@ -45,6 +47,7 @@ def from_transformers(
             folder,
             dtype=runtime.dtype,
             attn_implementation=attention,
+            config=config,
             local_files_only=True,
             output_loading_info=True,
         )
