@@ -22,7 +22,7 @@ from vidjacobi.session import Session
 pytestmark = pytest.mark.unchecked
 
 
-def game(controls: Any = None) -> Game:
+def game(controls: Any = None, truth: Any = None) -> Game:
     model = PushTModel(network(), [] if controls else [torch.zeros(0, 4)])
     tokenizer = PaintedCodes(model.vocab_size, GRID.t)
     controls = controls or NoControls({})
@@ -39,7 +39,7 @@ def game(controls: Any = None) -> Game:
             condition=controls.condition,
         )
 
-    return Game(begin, controls)
+    return Game(begin, controls, truth)
 
 
 class Push(PushTControls):

@@ -2,7 +2,6 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ TEXT = """Step a world model on a page in your browser: run, fork, rewind, act.
 The page is served on this machine only (127.0.0.1), and its address holds a token that nobody can guess. It shows
 frames a second, passes a latent frame and what the decoder promises. Forks stand side by side, with the same dice
 or with fresh ones. Models that follow actions take keys (mineworld:PATH) or the pointer (pusht:PATH).
-CLIP gives the first frames; none: the bundled sample. Ctrl-C ends it.
+CLIP gives the first frames; none: the bundled sample, and for nano-pusht starts of its own, beside the true Push-T
+where that is installed. Ctrl-C ends it.
 """
 
 EXAMPLES = """examples:
@@ -40,40 +40,48 @@ def parser() -> ArgumentParser:
     return made
 
 
+def first_frames(path: Path, args: Namespace) -> Any:
+    """The frames that a world is given. Raises BadInput."""
+    from vidjacobi.video.timed_reader import shared
+
+    return shared().read_frames(path, args.start, args.context).frames
+
+
 def run(args: Namespace) -> dict[str, Any]:
     """Serve until it is stopped. Raises VidjacobiError where the model or the clip cannot be used."""
     from vidjacobi.errors import InvalidArgument
+    from vidjacobi.play.beginnings import Beginning
     from vidjacobi.play.controls import open_playable
     from vidjacobi.play.game import Game
     from vidjacobi.play.server import PlayServer
     from vidjacobi.sampling.probs import SamplingParams
     from vidjacobi.session import Session
-    from vidjacobi.video.timed_reader import shared
 
     given = {"temperature": args.temperature, "top_p": args.top_p, "seed": args.seed}
     sampling = SamplingParams(**{name: value for name, value in given.items() if value is not None})
-    with ExitStack() as stack:
-        clip = args.clip
-        if clip is None:
-            clip = stack.enter_context(
-                resources.as_file(resources.files("vidjacobi") / "assets" / "sample.mp4")
-            )
-        frames = shared().read_frames(Path(clip), args.start, args.context).frames
+    clip = None if args.clip is None else first_frames(Path(args.clip), args)
     played = open_playable(args.model, args.device, args.dtype, args.tokenizer)
+    if clip is None and played.begin is None:
+        with resources.as_file(resources.files("vidjacobi") / "assets" / "sample.mp4") as sample:
+            clip = first_frames(sample, args)
+    if played.note:
+        print(f"vidjacobi play: {played.note}", file=sys.stderr, flush=True)
 
     def begin(number: int) -> Session:
+        given = Beginning(clip) if clip is not None or played.begin is None else played.begin(number)
         return Session(
             played.model,
             played.tokenizer,
-            frames,
+            given.frames,
             decoder=args.decoder,
             window=args.window,
             sampling=sampling,
             names=[f"play {number}"],
             condition=played.controls.condition,
+            context_actions=[given.actions],
         )
 
-    game = Game(begin, played.controls)
+    game = Game(begin, played.controls, played.truth if clip is None else None)
     try:
         server = PlayServer(game, played.controls, {"model": args.model, "decoder": args.decoder}, args.port)
     except OSError as error:

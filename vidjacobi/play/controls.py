@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
-from vidjacobi.errors import InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.loading import load
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.play.beginnings import Begin, TruePushT, TrueWorld, held_out, refused
 from vidjacobi.runtime import Runtime, choose
 from vidjacobi.session.session import Condition
 
@@ -108,11 +109,19 @@ class PushTControls:
 
 @dataclass(frozen=True)
 class Playable:
-    """A model that is played, and its controls."""
+    """A model that is played, and its controls.
+
+    Attributes:
+        begin: where it begins without a clip; None: with the bundled one.
+        truth: the true world beside it, or None; ``note``: why there is none, where there could be.
+    """
 
     model: VideoModel
     tokenizer: VideoTokenizer
     controls: Controls
+    begin: Begin | None = None
+    truth: TrueWorld | None = None
+    note: str = ""
 
 
 def open_mineworld(path: Path, runtime: Runtime, tokenizer: str | None) -> Playable:
@@ -120,18 +129,23 @@ def open_mineworld(path: Path, runtime: Runtime, tokenizer: str | None) -> Playa
     from vidjacobi.families.pairs import load_mineworld
 
     pair = load_mineworld(path, runtime, tokenizer)
-    return Playable(pair.model, pair.tokenizer, MineWorldControls(pair.condition))
+    return Playable(pair.model, pair.tokenizer, MineWorldControls(pair.condition), refused("MineWorld"))
 
 
 def open_pusht(path: Path, runtime: Runtime, tokenizer: str | None) -> Playable:
-    """nano-pusht. Raises BadCheckpoint."""
+    """nano-pusht, with the true Push-T beside it where that is installed. Raises BadCheckpoint, BadInput."""
     from vidjacobi.families.pusht import load as load_pusht
 
     if tokenizer is not None:
         raise InvalidArgument("nano-pusht brings a tokenizer of its own: leave --tokenizer out")
     family = load_pusht(path, runtime)
-    controls = PushTControls(family.condition, family.network.spec.action_points)
-    return Playable(family.world(), family.tokenizer, controls)
+    points, frames = family.network.spec.action_points, family.network.grid.t // 2
+    parts = family.world(), family.tokenizer, PushTControls(family.condition, points)
+    try:
+        truth = TruePushT(frames, points, family.tokenizer.frame_size[0])
+    except BadInput as error:
+        return Playable(*parts, held_out(path, family.tokenizer), note=f"no simulator beside it: {error}")
+    return Playable(*parts, truth.begin, truth)
 
 
 CONTROLS: dict[str, Callable[[Path, Runtime, str | None], Playable]] = {

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import real
+from vidjacobi.play.beginnings import TrueWorld
 from vidjacobi.play.controls import Controls, Point
 from vidjacobi.session import Session
 
@@ -21,12 +22,15 @@ class Game:
     """Requests of a page, one at a time.
 
     Args:
-        begin: makes a session at its start, with noise of the given number.
+        begin: makes a session at its start, with noise of the given number; ``truth`` begins there too.
         controls: of its model.
+        truth: the true world, which is told what is done in the world that one acts in; None: there is none.
     """
 
-    def __init__(self, begin: Callable[[int], Session], controls: Controls) -> None:
-        self._begin, self._controls, self._lock = begin, controls, threading.Lock()
+    def __init__(
+        self, begin: Callable[[int], Session], controls: Controls, truth: TrueWorld | None = None
+    ) -> None:
+        self._begin, self._controls, self._lock, self._truth = begin, controls, threading.Lock(), truth
         self._number, self._passes, self._seconds, self._frames, self._steps = 0, 0, 0.0, 0, 0
         self.session, self._last = begin(0), list[Any]([None])  # and the last action of each world
         self.requests: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -54,7 +58,7 @@ class Game:
 
     def step(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Decide the next latent frame: ``keys`` and ``pointer`` act in the row ``row``, nobody in the others."""
-        actions = None
+        actions, row = None, 0
         if self._controls.condition is not None:
             row = asked.get("row", 0)
             if not isinstance(row, int) or not 0 <= row < len(self.session):
@@ -65,6 +69,8 @@ class Game:
                 for index, last in enumerate(self._last)
             ]
         step = self.session.step(actions)
+        if self._truth and actions:
+            self._truth.step(actions[row])
         self._last = actions or self._last
         self._steps += 1
         self._passes += step.decoded.stats.passes
@@ -85,6 +91,8 @@ class Game:
     def rewind(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Take the last latent frame back."""
         self.session.rewind(1)
+        if self._truth:
+            self._truth.back()
         return self._state(self._seen())
 
     def _seen(self) -> list[np.ndarray]:
@@ -96,6 +104,7 @@ class Game:
             "latents": max(self.session.latents),
             "passes": round(self._passes / self._steps, 2) if self._steps else None,
             "fps": round(self._frames / self._seconds, 2) if self._seconds else None,
+            "truth": picture(self._truth.picture()) if self._truth else None,
         }
 
 
