@@ -20,7 +20,7 @@ import torch
 from page_parts import write_part
 
 from vidjacobi import SamplingParams
-from vidjacobi.families.opening import family_name, open_named
+from vidjacobi.families.opening import family_name, load_family
 from vidjacobi.families.pusht import SAMPLING, PushT
 from vidjacobi.models.codec import tokens_to_frames
 from vidjacobi.session import Session
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/acting.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    family = open_named(args.model, "cpu", args.dtype)
+    family = load_family(args.model, "cpu", args.dtype)
     folder = Path(family_name(args.model).weights)
     contexts = torch.from_numpy(np.load(folder / "held_out_contexts.npy").astype(np.int64))
     actions = torch.from_numpy(np.load(folder / "held_out_actions.npy"))
