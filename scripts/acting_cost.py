@@ -4,7 +4,7 @@
     python scripts/acting_cost.py --model pusht:out/nano-pusht --write      # into docs/acting.md
 
 Sessions go on from held-out frames, alone (one clip), with points that wander as the action of every step; decoders
-take turns, clip by clip. 'one by one' decides a latent frame a step, as a policy needs it; 'four at once' has four
+take turns, clip by clip. 'one by one' decides a latent frame a step, as a policy needs it; 'two at once' has two
 actions beforehand, as a planner has, and windows may reach into the next frame. Pixels and the slides of full grids
 are included, the first prefill is not. A step of nano-pusht is two of the simulator.
 """
@@ -31,7 +31,7 @@ STEPS, WARM, SIMULATED = (
     4,
     2,
 )  # latent frames of a clip that are measured, and before; steps of the simulator each
-GROUPS = {"one by one": 1, "four at once": 4}
+GROUPS = {"one by one": 1, "two at once": 2}
 PACE = 20.0  # units of the simulator that the point moves a step, at most
 
 
