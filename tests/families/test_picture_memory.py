@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_nets as nets
 import tiny_pictures as tiny
 import torch
 
@@ -70,4 +71,29 @@ def test_what_does_not_say_its_sizes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["doctor", "--model", f"janus:{tmp_path}"]) == 2
     assert "its config.json does not say the sizes of janus" in capsys.readouterr().err
     assert main(["doctor", "--model", f"llamagen:{tmp_path}"]) == 2
-    assert "does not say its sizes before it is read" in capsys.readouterr().err
+    assert "must hold one file of weights, found none" in capsys.readouterr().err
+
+
+def test_llamagen_is_known_by_the_shapes_in_its_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny.write_llamagen(tmp_path / "weights", "class")
+    family = vidjacobi.load_family(model, "cpu", "float32")
+    found = sizes_of("llamagen", tmp_path / "weights")
+    config = family.trunk.config
+    assert (found.layers, found.kv_heads) == (config.num_hidden_layers, config.num_key_value_heads)
+    assert (found.head, found.vocab, found.cells) == (32 // 4, family.trunk.vocab_size, 16)
+    weights = sum(part.numel() for part in family.trunk.layers.parameters()) + found.vocab * 32
+    assert found.floats == weights + family.condition["cls_embedding.embedding_table.weight"].numel()
+    assert main(["doctor", "--model", model, "--batch", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "3 pictures of 16 cells at a time" in said
+    assert json.loads(said.splitlines()[-1])["fits"]
+
+
+def test_imagegpt_says_its_sizes_in_gpt2_s_words(tmp_path: Path) -> None:
+    network = nets.imagegpt().float()
+    network.save_pretrained(tmp_path)
+    found = sizes_of("imagegpt", tmp_path)
+    assert found.floats == sum(part.numel() for part in network.parameters())
+    assert (found.layers, found.kv_heads, found.head, found.cells) == (2, 4, 8, 16)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tiny_nets as nets
 import torch
@@ -128,6 +129,64 @@ def write_vq(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     torch.save({"model": state}, folder / "vq.pt")
     return folder / "vq.pt"
+
+
+def write_vqgan(folder: Path) -> tuple[Path, Any]:
+    """Chameleon's image tokenizer under Meta's names, 16 pixels a cell, and its encoder in ``transformers``."""
+    from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
+    from transformers.models.chameleon.modeling_chameleon import ChameleonVQVAE
+
+    generator, wide, levels = torch.Generator().manual_seed(0), 32, 5
+    sizes = {
+        "base_channels": wide,
+        "channel_multiplier": [1, 1, 1, 1, 2],
+        "num_res_blocks": 1,
+        "embed_dim": 4,
+    }
+    sizes |= {"num_embeddings": nets.CODES, "latent_channels": 6, "resolution": 64}
+    encoder = nets.made(lambda: ChameleonVQVAE(ChameleonVQVAEConfig(**sizes)), torch.float32)
+    for name, part in encoder.named_parameters():
+        if part.ndim > 1 or "norm" not in name:
+            part.data = 0.3 * torch.randn(part.shape, generator=generator)
+    state = {name: part.clone() for name, part in encoder.state_dict().items()}
+
+    def conv(name: str, inside: int, outside: int, size: int = 3) -> None:
+        scale = 1.5 / (inside * size**2) ** 0.5
+        state[f"{name}.weight"] = scale * torch.randn(outside, inside, size, size, generator=generator)
+        state[f"{name}.bias"] = 0.1 * torch.randn(outside, generator=generator)
+
+    def norm(name: str, channels: int) -> None:
+        state[f"{name}.weight"] = 1 + 0.1 * torch.randn(channels, generator=generator)
+        state[f"{name}.bias"] = 0.1 * torch.randn(channels, generator=generator)
+
+    def block(name: str, inside: int, outside: int) -> None:
+        for number, channels in ((1, inside), (2, outside)):
+            norm(f"{name}.norm{number}", channels)
+            conv(f"{name}.conv{number}", channels, outside)
+        if inside != outside:
+            conv(f"{name}.nin_shortcut", inside, outside, 1)
+
+    conv("post_quant_conv", 4, 6, 1)
+    conv("decoder.conv_in", 6, 2 * wide)
+    for number in (1, 2):
+        block(f"decoder.mid.block_{number}", 2 * wide, 2 * wide)
+    norm("decoder.mid.attn_1.norm", 2 * wide)
+    for part in ("q", "k", "v", "proj_out"):
+        conv(f"decoder.mid.attn_1.{part}", 2 * wide, 2 * wide, 1)
+    inside = 2 * wide
+    for level in reversed(range(levels)):
+        outside = 2 * wide if level == levels - 1 else wide
+        for number in range(2):
+            block(f"decoder.up.{level}.block.{number}", inside if number == 0 else outside, outside)
+        if level:
+            conv(f"decoder.up.{level}.upsample.conv", outside, outside)
+        inside = outside
+    norm("decoder.norm_out", wide)
+    conv("decoder.conv_out", wide, 3)
+    state["loss.discriminator.main.0.weight"] = torch.ones(2)
+    folder.mkdir(exist_ok=True)
+    torch.save({"state_dict": state}, folder / "vqgan.ckpt")
+    return folder / "vqgan.ckpt", encoder
 
 
 def write_t5(folder: Path, width: int) -> None:

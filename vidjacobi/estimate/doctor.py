@@ -88,10 +88,12 @@ def pictures_fit(args: Namespace, device: TargetDevice, family: str, folder: Pat
         raise InvalidArgument("--exact, --offload and --stream are about clips: leave them out for pictures")
     rows, window = max(args.batch, args.samples), with_window(load_decoder(args.decoder), args.window).window
     sizes = sizes_of(family, folder)
-    branches = 1 if load_facts(family).preset("image").guidance is None else 2
+    presets = load_facts(family).presets.values()
+    branches = 1 if all(own.guidance is None for own in presets) else 2
     parts = sizes.parts(rows, branches, window, device.dtype)
     peak = sum(parts.values())
-    print(f"\n{args.model}, {number_of(rows, 'picture')} at a time, `{args.decoder}` at window {window}")
+    pictures = f"{number_of(rows, 'picture')} of {sizes.cells:,} cells at a time"
+    print(f"\n{args.model}, {pictures}, `{args.decoder}` at window {window}")
     print("\n".join(columns(("part", "bytes"), [(name, gib(n)) for name, n in parts.items()])))
     print(
         "  not in it: the prefill, what turns tokens into pixels, and what single kernels take for themselves."

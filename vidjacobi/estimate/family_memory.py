@@ -1,6 +1,7 @@
 """Memory of pictures by a family of other authors: weights and cache by the files' own numbers, nothing is loaded.
 
-Of a folder that ``transformers`` wrote: ``config.json`` and the heads of its safetensors files.
+Of a folder that ``transformers`` wrote: ``config.json`` and the heads of its safetensors files. Of LlamaGen: the
+shapes in its checkpoint.
 """
 
 import json
@@ -12,8 +13,11 @@ import torch
 
 from vidjacobi.config.model_facts import load_facts, model_names
 from vidjacobi.decoding.recipe import in_buckets
-from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.errors import BadCheckpoint
+from vidjacobi.loading import resolve
 
+LLAMAGEN = "vidjacobi.families.llamagen:layer_sizes"
+LLAMAGEN_CELLS = 24 * 24  # where nothing says how many: of its models for 384 pixels
 PROMPT = 128  # tokens that a prompt is taken to have
 SIBLINGS = 32  # slots for those of a draft tree
 COPIES = 4  # tensors of a pass's logits and probs in float32 that stand at once, beside those of the branches; about
@@ -66,32 +70,40 @@ def picture_family(model: str) -> tuple[str, Path] | None:
 
 
 def sizes_of(family: str, folder: Path) -> FamilySizes:
-    """The sizes in a folder that ``transformers`` wrote. Raises BadCheckpoint, and InvalidArgument for LlamaGen."""
+    """The sizes in a folder that ``transformers`` wrote. Or in LlamaGen's checkpoint. Raises BadCheckpoint."""
     if family == "llamagen":
-        raise InvalidArgument(
-            "a checkpoint of LlamaGen does not say its sizes before it is read: nothing to predict"
-        )
+        return _llamagen(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         files = sorted(folder.glob("*.safetensors"))
         text = config.get("text_config") or config
-        heads = text["num_attention_heads"]
+        heads = text["n_head" if family == "imagegpt" else "num_attention_heads"]
         preset = load_facts(family).preset("image").cells
-        if preset is None:
+        if family == "imagegpt":
+            preset = [1, int(config["n_positions"])]
+        elif preset is None:
             preset = [1, int(config["vision_config"]["num_image_tokens"])]  # Janus, whose size is in its file
         return FamilySizes(
             floats=sum(floats_of(file) for file in files),
-            layers=text["num_hidden_layers"],
+            layers=text["n_layer" if family == "imagegpt" else "num_hidden_layers"],
             kv_heads=text.get("num_key_value_heads") or heads,
-            head=text.get("head_dim") or text["hidden_size"] // heads,
+            head=text.get("head_dim")
+            or (text["n_embd"] if family == "imagegpt" else text["hidden_size"]) // heads,
             vocab=vocab_of(family, config, text),
             cells=preset[0] * preset[1],
-            given=preset[0] if family in ("emu3", "chameleon") else 0,
+            given=preset[0] if family in ("emu3", "emu3_5", "chameleon") else 0,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(
             f"{folder}: its config.json does not say the sizes of {family} ({error!r})"
         ) from error
+
+
+def _llamagen(path: Path) -> FamilySizes:
+    found = resolve(LLAMAGEN)(path)
+    cells = found["cells"] or LLAMAGEN_CELLS
+    heads, head = found["heads"], found["head"]
+    return FamilySizes(found["floats"], found["layers"], heads, head, found["vocab"], cells, given=0)
 
 
 def vocab_of(family: str, config: dict[str, Any], text: dict[str, Any]) -> int:

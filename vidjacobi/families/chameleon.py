@@ -83,10 +83,15 @@ class Chameleon:
         return with_guidance(*branches, guidance_of("chameleon", "image", scale))
 
     def codes(self, tokens: Tokens) -> Tokens:
-        """Codes of the image tokenizer, of decided tokens of images."""
+        """Codes of the image tokenizer, of decided tokens of images; ``chameleon_pixels`` makes pictures of them."""
         mapping = self.network.model.vocabulary_mapping
         known = torch.tensor([mapping.bpe2img[index] for index in self._ids.tolist()])
         return known[tokens.cpu()].to(tokens.device)
+
+    @property
+    def code_count(self) -> int:
+        """Codes that a cell may have."""
+        return len(self._ids)
 
     @property
     def _ids(self) -> Tensor:

@@ -30,7 +30,7 @@ VISUAL, ROW_END, FRAME_END = 151_854, 151_846, 151_847  # the first id of a code
 EMU3_5 = (
     "BAAI/Emu3.5-Image or BAAI/Emu3.5 of the hub: config.json and all model-*.safetensors, with their index"
 )
-UNIVLA = "WORLD_MODEL_POSTTRAIN of the hub's Yuqi1997/UniVLA: config.json and all model-*.safetensors, with their index"
+UNIVLA = "WORLD_MODEL_POSTTRAIN of the hub's Yuqi1997/UniVLA: config.json and all model-*.safetensors, with an index"
 SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps"),

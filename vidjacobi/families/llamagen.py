@@ -175,6 +175,24 @@ def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
     return LlamaGen(trunk, side, own)
 
 
+def layer_sizes(path: Path) -> dict[str, int]:
+    """What decides the memory of pictures, by the shapes in a checkpoint; no tensor is read.
+
+    ``floats``, ``layers``, ``heads``, ``head``, ``vocab`` and ``cells``, 0 where nothing says them. Raises
+    BadCheckpoint.
+    """
+    state, sizes = weights_of(path, PUBLISHED, ("model", "module", "state_dict")), sizes_of(path)
+    try:
+        vocab, dim = state["output.weight"].shape
+        heads = sizes.get("n_head") or HEADS[dim]
+        layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
+    except (KeyError, ValueError) as error:
+        raise BadCheckpoint(f"{path} is no LlamaGen ({error} is not there): wanted {PUBLISHED}") from None
+    floats = sum(part.numel() for part in state.values())
+    known = {"floats": floats, "layers": layers, "heads": heads, "head": dim // heads, "vocab": vocab}
+    return known | {"cells": int(sizes.get("block_size", 0))}
+
+
 def renamed(state: Mapping[str, Tensor], heads: int) -> StateDict:
     """The layers under the names of ``transformers``, halves of a head's rotation instead of neighbouring pairs.
 

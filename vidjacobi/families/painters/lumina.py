@@ -1,4 +1,4 @@
-"""Pictures of Lumina-mGPT, as codes of Meta's image tokenizer: nothing here turns them into pixels.
+"""Pictures of Lumina-mGPT, through Meta's image tokenizer where its file is named.
 
 Source of the prompt form: demo_image_generation.py and convertsation.py of Alpha-VLLM/Lumina-mGPT.
 """
@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vidjacobi.config.model_facts import Preset, load_facts
-from vidjacobi.errors import InvalidArgument
-from vidjacobi.families import chameleon
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.families import chameleon, chameleon_pixels
 from vidjacobi.families.painters.contract import PainterOptions, Subject, as_one, cells_of, text_of
 from vidjacobi.families.painters.words import Words
 from vidjacobi.kinds import Grid
@@ -22,20 +22,26 @@ from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import Tokens
 
 FACTOR = 16  # pixels of a cell; sizes are told in units of 32
+LACKS = f"name {chameleon_pixels.PUBLISHED}, with --tokenizer"
 START, ROW_END, SIZE = "<racm3:break>", "<reserved08799>", "<reserved08800>"  # SIZE: of no unit at all
 
 
 @dataclass(frozen=True)
 class LuminaPainter:
-    """See ``Painter``."""
+    """See ``Painter``. ``decoder``: of the pixels; None where it is not named."""
 
     family: chameleon.Chameleon
     words: Words
     form: str
     preset: Preset
     grid: Grid
-    lacks_pixels: str | None = "the codes are those of Meta's vqgan.ckpt, for which there is no network here"
+    decoder: chameleon_pixels.ChameleonPixels | None = None
     notes: Sequence[str] = ()
+
+    @property
+    def lacks_pixels(self) -> str | None:
+        """See Painter."""
+        return LACKS if self.decoder is None else None
 
     def describe(self, subject: Subject) -> dict[str, Any]:
         """See Painter."""
@@ -52,8 +58,10 @@ class LuminaPainter:
         return self.family.codes(tokens)
 
     def pixels(self, tokens: Tokens) -> Float[Tensor, "b 3 h w"]:
-        """Raises InvalidArgument: see ``lacks_pixels``."""
-        raise InvalidArgument(f"no pictures: {self.lacks_pixels}")
+        """See Painter."""
+        if self.decoder is None:
+            raise InvalidArgument(f"no pictures: {LACKS}")
+        return self.decoder.pixels(self.codes(tokens).view(-1, self.grid.h, self.grid.w))
 
     def _text(self, subject: Subject) -> str:
         sized = self.form.replace("{width}", str(FACTOR * self.grid.w)).replace(
@@ -64,7 +72,7 @@ class LuminaPainter:
 
 def open_painter(path: Path, runtime: Runtime, options: PainterOptions) -> LuminaPainter:
     """The model in a folder that ``transformers`` wrote. Raises InvalidArgument, BadCheckpoint."""
-    options.refuse("chameleon", "tokenizer", "text_encoder", "features", "negative")
+    options.refuse("chameleon", "text_encoder", "features", "negative")
     facts = load_facts("chameleon")
     preset, words = facts.preset("image"), Words(path)
     units = [side // chameleon.UNIT for side in preset.cells or ()]
@@ -73,4 +81,16 @@ def open_painter(path: Path, runtime: Runtime, options: PainterOptions) -> Lumin
     grid = Grid(1, rows * chameleon.UNIT, columns * chameleon.UNIT)
     ids = {"size": words.id(SIZE), "row_end": words.id(ROW_END)}
     family = replace(chameleon.load(path, runtime), **ids)
-    return LuminaPainter(family, words, facts.prompt, preset, grid)
+    decoder = None if options.tokenizer is None else chameleon_pixels.load(options.tokenizer, runtime)
+    if decoder is not None:
+        _check(decoder, family, options.tokenizer)
+    return LuminaPainter(family, words, facts.prompt, preset, grid, decoder)
+
+
+def _check(decoder: chameleon_pixels.ChameleonPixels, family: chameleon.Chameleon, path: Path | None) -> None:
+    """Raise BadCheckpoint for an image tokenizer that is not of this model's codes."""
+    known, made = decoder.network.codes, family.code_count
+    if known != made or decoder.network.stride != FACTOR:
+        raise BadCheckpoint(
+            f"{path} knows {known:,} codes of {decoder.network.stride} pixels, the model makes {made:,} of {FACTOR}"
+        )
