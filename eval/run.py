@@ -39,6 +39,7 @@ from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
+from vidjacobi.models.own import refuse_family
 from vidjacobi.output.atomic import write_json, write_text
 from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.runtime import choose as choose_runtime
@@ -55,6 +56,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
 
     Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` holds another evaluation.
     """
+    refuse_family(config.model)
     weights = Path(config.weights) if config.weights else None
     runtime = choose_runtime(config.device, config.dtype)
     extractor = extractor or load_extractor(config.network, weights, config.resize, runtime.device)

@@ -10,6 +10,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.opening import BUNDLED, FAMILIES
 from vidjacobi.families.painters.opening import PAINTERS
 from vidjacobi.loading import MODELS
+from vidjacobi.worlds import WORLDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 # guidance, temperature, top-p, top-k, of the scripts that each YAML file names
@@ -33,6 +34,8 @@ def test_every_model_has_facts_and_every_fact_a_model() -> None:
     assert set(model_names("family")) == set(FAMILIES) - set(BUNDLED)
     assert set(model_names("bundled")) == set(MODELS) | set(BUNDLED)
     assert set(PAINTERS) <= set(FAMILIES)
+    for command, takes in (("image", set(PAINTERS) - set(BUNDLED)), ("rollout", set(WORLDS))):
+        assert {name for name in model_names() if load_facts(name).command == command} == takes
 
 
 @pytest.mark.parametrize("key", AUTHORS, ids="-".join)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vidjacobi.cli.main import main
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.opening import FAMILIES, HUB_FILES, FamilyName, family_name, load_family
 from vidjacobi.models import hub
@@ -47,6 +48,26 @@ def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.Monkey
     for path in ("./owner/other", "~/other", "/owner/other", "a/b/c", "other"):
         assert FamilyName("janus", path).weights == Path(path).expanduser()
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["bench", "--models"], ["eval", "realestate10k", "--data", ".", "--model"], ["curve", "--model"]],
+    ids=" ".join,
+)
+def test_commands_of_clips_say_what_takes_a_family(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is loaded: they have no actions and no prompts to give."""
+    hints = {
+        "mineworld": "`vidjacobi rollout` takes it with --actions",
+        "janus": "`vidjacobi bench pictures` take it",
+    }
+    hints |= {"pusht": "in Python, vidjacobi.load_family"}
+    for family, hint in hints.items():
+        assert main([*words, f"{family}:{tmp_path}", "--out", str(tmp_path / "out.yaml")]) == 2
+        assert hint in capsys.readouterr().err
+    assert not (tmp_path / "out.yaml").exists()
 
 
 def test_weights_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import number_of
 from vidjacobi.models.codec import tokens_to_frames
+from vidjacobi.models.own import refuse_family
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.run_folder import safe_name
 from vidjacobi.output.token_files import read_tokens, write_tokens
@@ -67,6 +68,8 @@ class PendingBatch:
 
 def check(bench: Bench) -> None:
     """Raise InvalidArgument for models and clips that cannot be run, before anything is decoded."""
+    for name in bench.config.models:
+        refuse_family(name)
     runtime = choose(bench.config.device, bench.config.dtype)
     check_mode(bench.config.compile, runtime.device)
     for case in bench.cases:

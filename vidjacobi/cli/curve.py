@@ -49,12 +49,14 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.config.decoder import load_decoder
     from vidjacobi.decoding.api import strategies_of
     from vidjacobi.loading import load
+    from vidjacobi.models.own import refuse_family
     from vidjacobi.models.protocol import flatten
     from vidjacobi.runtime import choose, describe_device, versions
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidArgument(f"a curve is a YAML file: {out} should end in .yaml")
+    refuse_family(args.model)
     strategies_of(
         load_decoder(args.decoder)
     )  # refuses a decoder that cannot be built, before the model is loaded

@@ -63,6 +63,7 @@ class ModelFacts:
         presets: by what is made.
         prompt: the form of a prompt, ``{prompt}`` in it the user's text; None where there are no texts.
         negative: the prompt that guidance leads away from; None where another rule says it.
+        command: of a family, the one that takes it as NAME:PATH; None: only Python does.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelFacts:
     presets: dict[str, Preset] = field(default_factory=dict)
     prompt: str | None = None
     negative: str | None = None
+    command: str | None = None
 
     def preset(self, what: str) -> Preset:
         """The preset of ``what``. Raises InvalidArgument for what the model does not make."""

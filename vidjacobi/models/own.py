@@ -120,10 +120,12 @@ def refuse_family(name: str) -> None:
     takes_clips = "world" in facts.presets if facts.kind == "bundled" else not colon
     if takes_clips:
         return
-    which = "`vidjacobi image` and `vidjacobi bench pictures` take it"
-    asked = facts.prompt is not None or {"class", "caption"} & set(facts.presets)
-    if not asked:
-        which = f"in Python, vidjacobi.load_family({name!r}) makes a model of them"
+    commands = {
+        "image": "`vidjacobi image` and `vidjacobi bench pictures` take it",
+        "rollout": "`vidjacobi rollout` takes it with --actions, and its rollout.json says passes and seconds",
+    }
+    python = f"in Python, vidjacobi.load_family({name!r}) makes a model of them"
+    which = commands["image"] if facts.kind == "bundled" else commands.get(str(facts.command), python)
     raise InvalidArgument(
         f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
     )
