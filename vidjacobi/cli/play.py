@@ -4,9 +4,12 @@ import sys
 from argparse import ArgumentParser, Namespace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidjacobi.cli import options
+
+if TYPE_CHECKING:
+    from vidjacobi.play.beginnings import Begin
 
 TEXT = """Step a world model on a page in your browser: run, fork, rewind, act.
 
@@ -47,10 +50,19 @@ def first_frames(path: Path, args: Namespace) -> Any:
     return shared().read_frames(path, args.start, args.context).frames
 
 
+def given_frames(clip: Any, args: Namespace) -> "Begin":
+    """A game that always begins with the frames of a clip; None: of the bundled sample."""
+    from vidjacobi.play.beginnings import Beginning
+
+    if clip is None:
+        with resources.as_file(resources.files("vidjacobi") / "assets" / "sample.mp4") as sample:
+            clip = first_frames(sample, args)
+    return lambda _: Beginning(clip)
+
+
 def run(args: Namespace) -> dict[str, Any]:
     """Serve until it is stopped. Raises VidjacobiError where the model or the clip cannot be used."""
     from vidjacobi.errors import InvalidArgument
-    from vidjacobi.play.beginnings import Beginning
     from vidjacobi.play.controls import open_playable
     from vidjacobi.play.game import Game
     from vidjacobi.play.server import PlayServer
@@ -61,27 +73,27 @@ def run(args: Namespace) -> dict[str, Any]:
     sampling = SamplingParams(**{name: value for name, value in given.items() if value is not None})
     clip = None if args.clip is None else first_frames(Path(args.clip), args)
     played = open_playable(args.model, args.device, args.dtype, args.tokenizer)
-    if clip is None and played.begin is None:
-        with resources.as_file(resources.files("vidjacobi") / "assets" / "sample.mp4") as sample:
-            clip = first_frames(sample, args)
-    if played.note:
+    if played.note and clip is None:
         print(f"vidjacobi play: {played.note}", file=sys.stderr, flush=True)
+    start, truth = played.begin, played.truth
+    if clip is not None or start is None:
+        start, truth = given_frames(clip, args), None
 
     def begin(number: int) -> Session:
-        given = Beginning(clip) if clip is not None or played.begin is None else played.begin(number)
+        beginning = start(number)
         return Session(
             played.model,
             played.tokenizer,
-            given.frames,
+            beginning.frames,
             decoder=args.decoder,
             window=args.window,
             sampling=sampling,
             names=[f"play {number}"],
             condition=played.controls.condition,
-            context_actions=[given.actions],
+            context_actions=[beginning.actions],
         )
 
-    game = Game(begin, played.controls, played.truth if clip is None else None)
+    game = Game(begin, played.controls, truth)
     try:
         server = PlayServer(game, played.controls, {"model": args.model, "decoder": args.decoder}, args.port)
     except OSError as error:
