@@ -37,6 +37,7 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "pusht-transformer": ("pusht.train_push_world", "nano-pusht's transformer, which follows actions"),
     "pusht-export": ("pusht.export_pusht", "the trained model as it ships"),
     "judge-pusht": ("pusht.judge_pushes", "poses and FVD of its rollouts with given actions"),
+    "pusht-plan": ("pusht.plan_pushes", "a planner in it, judged in the simulator"),
     "judge-image": ("judge.judge_image", "contact sheets and held-out loss of nano-image"),
     "image-decoders": ("judge.image_decoders", "passes of every decoder on nano-image"),
 }

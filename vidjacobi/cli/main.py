@@ -73,6 +73,10 @@ COMMANDS = {
         "vidjacobi.cli.eval_fvd",
         "FVD, PSNR and SSIM of two folders of videos or of frame folders",
     ),
+    "eval actions": (
+        "vidjacobi.cli.eval_actions",
+        "do predicted frames follow their actions? error and R2 of actions read off them",
+    ),
     "eval policies": (
         "vidjacobi.cli.eval_policies",
         "do policies rank in a world model of Push-T as they do in the simulator?",

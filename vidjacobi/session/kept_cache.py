@@ -116,6 +116,15 @@ class KeptCache:
         rows = [clip.to("cpu", torch.long) for clip in clips]
         self._held = pad_sequence(rows, batch_first=True, padding_value=NOTHING)
 
+    def feed(self, tokens: Tokens, conditions: Sequence[Any] | None) -> None:
+        """Feed contexts of one length, without a decode. What is in the cache already is not fed again."""
+        cache = self.make_cache(self.rows, self.slots)
+        if conditions is not None:
+            self.set_conditions(cache, conditions)
+        for _ in self.prefill(tokens, cache, 1):
+            pass
+        self.hold(list(tokens[:, :-1]))
+
     def prefill(self, tokens: Tokens, cache: Cache, keep: int) -> Iterator[Logits]:
         """Feed what is not in the cache, and at least the last ``keep`` inputs; see ``VideoModel.prefill``.
 

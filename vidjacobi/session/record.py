@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.shapes import Frames
+from vidjacobi.decoding.trace import Decoded
+from vidjacobi.shapes import Frames, GridTokens
 
 Latents = Int[Tensor, "t h w"]  # latent frames of one clip
 
@@ -93,6 +94,34 @@ class ClipRecord:
             left -= len(chunks.pop().decided)
         chunks[-1] = chunks[-1].first(len(chunks[-1].decided) - left)
         return replace(self, chunks=tuple(chunks))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a step decided, a row for each clip.
+
+    Attributes:
+        tokens: the new latent frames ``[b t h w]``.
+        frames: uint8 RGB ``[n H W 3]`` of each clip; none where no pixels were asked for.
+        decoded: passes, acceptance and trace, as of ``vidjacobi.decode``. What is fed at the start of
+            a step counts as one pass, as a prefill does.
+        seconds: wall time of decoding and of the pixels.
+    """
+
+    tokens: GridTokens
+    frames: tuple[Frames, ...]
+    decoded: Decoded
+    seconds: float
+
+    @property
+    def nfe(self) -> list[int]:
+        """Passes of each clip."""
+        return self.decoded.stats.nfe
+
+    @property
+    def guarantee(self) -> str:
+        """What the decoder promises of the tokens."""
+        return self.decoded.stats.guarantee
 
 
 @dataclass(frozen=True, eq=False)

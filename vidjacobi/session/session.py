@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,38 +24,10 @@ from vidjacobi.session.actions import actions_of, agreeing
 from vidjacobi.session.clip_maker import ClipMaker, names_of
 from vidjacobi.session.frame_maker import FrameMaker
 from vidjacobi.session.kept_cache import KeptCache, kept_cache
-from vidjacobi.session.record import ClipRecord, Latents, Snapshot
-from vidjacobi.shapes import Frames, GridTokens
+from vidjacobi.session.record import ClipRecord, Latents, Snapshot, Step
+from vidjacobi.shapes import Frames
 
 Condition = Callable[[Sequence[Any]], Any]  # of a clip, out of its actions so far
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What a step decided, a row for each clip.
-
-    Attributes:
-        tokens: the new latent frames ``[b t h w]``.
-        frames: uint8 RGB ``[n H W 3]`` of each clip; none where no pixels were asked for.
-        decoded: passes, acceptance and trace, as of ``vidjacobi.decode``. What is fed at the start of
-            a step counts as one pass, as a prefill does.
-        seconds: wall time of decoding and of the pixels.
-    """
-
-    tokens: GridTokens
-    frames: tuple[Frames, ...]
-    decoded: Decoded
-    seconds: float
-
-    @property
-    def nfe(self) -> list[int]:
-        """Passes of each clip."""
-        return self.decoded.stats.nfe
-
-    @property
-    def guarantee(self) -> str:
-        """What the decoder promises of the tokens."""
-        return self.decoded.stats.guarantee
 
 
 class Session:
@@ -183,6 +155,25 @@ class Session:
         )
         return Step(new, frames, decoded, time.perf_counter() - began)
 
+    def prefill(self, actions: Sequence[Any] | None = None) -> None:
+        """Feed what is known of the clips now, so that forks share it; else each copy's first step would feed it.
+
+        Nothing that is decided later depends on it. Of clips that differ in length, as much as the shortest has.
+
+        Args:
+            actions: any next action of each clip where the session follows actions; what they lead to is not kept.
+        """
+        acted = actions_of(actions, 1, len(self), self._condition is not None)
+        self._clips = self._ready(1)
+        model, clips = self._kept, [clip.act(own) for clip, own in zip(self._clips, acted, strict=True)]
+        contexts = [flatten(model, clip.chunk.grid[None].to(model.device))[0] for clip in clips]
+        shortest = min(map(len, contexts))
+        if self._condition is not None:
+            self._forget(clips)
+        conditions = None if self._condition is None else [self._condition(c.chunk.actions) for c in clips]
+        model.feed(torch.stack([context[:shortest] for context in contexts]), conditions)
+        self._held_actions = [clip.chunk.actions for clip in clips]
+
     def begin(
         self,
         clip: int,
@@ -266,6 +257,13 @@ class Session:
             for clip, room in zip(self._clips, rooms, strict=True)
         ]
 
+    def _forget(self, clips: Sequence[ClipRecord]) -> None:
+        """Forget what other actions led to: they ride on the last cell of the latent frame in front of theirs."""
+        if self._held_actions:
+            agreed = map(agreeing, self._held_actions, (clip.chunk.actions for clip in clips))
+            cells, special = clips[0].chunk.grid[0].numel(), len(self._kept.prefix_tokens)
+            self._kept.forget([special + (actions + 1) * cells - 1 for actions in agreed])
+
     def _decode(self, clips: Sequence[ClipRecord], latents: int) -> Decoded:
         model = self._kept
         contexts = [flatten(model, clip.chunk.grid[None].to(model.device))[0] for clip in clips]
@@ -273,11 +271,7 @@ class Session:
         conditions = None
         if self._condition is not None:
             conditions = [self._condition(clip.chunk.actions) for clip in clips]
-            if self._held_actions:
-                agreed = map(agreeing, self._held_actions, (clip.chunk.actions for clip in clips))
-                # what other actions led to: they ride on the last cell of the latent frame in front of theirs
-                cells, special = clips[0].chunk.grid[0].numel(), len(model.prefix_tokens)
-                model.forget([special + (actions + 1) * cells - 1 for actions in agreed])
+            self._forget(clips)
         keys = [clip.key for clip in clips]
         decoded = finish(decode_steps(model, contexts, count, self._chosen, keys, Hooks(), conditions))
         # One lane ends with every entry but the last token's; others may leave some that drafts wrote.
