@@ -1,9 +1,9 @@
 """What README and docs promise: their code runs, their commands parse, their links and paths exist.
 
 A page is executed from top to bottom in one temporary folder that holds ``clip.mp4``, the folder ``clips``, the
-LeRobot dataset ``my_robot_set`` and ``nano-pusht``, a tiny one of random weights. Python blocks share a namespace; ``vidjacobi`` lines of sh blocks run in this
-process; a block after ``<!-- file: NAME -->`` becomes that file. A block after ``<!-- not run: the reason -->``
-is not run, but its ``vidjacobi`` lines are parsed.
+LeRobot dataset ``my_robot_set`` and ``nano-pusht``, a tiny one of random weights. Python blocks share a namespace;
+``vidjacobi`` lines of sh blocks run in this process; a block after ``<!-- file: NAME -->`` becomes that file. A block
+after ``<!-- not run: the reason -->`` is not run, but its ``vidjacobi`` lines are parsed.
 """
 
 import importlib
