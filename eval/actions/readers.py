@@ -48,8 +48,12 @@ def push_t(clip: Clip) -> Float[np.ndarray, "n f"]:
     """Of the same steps of Push-T: where the agent is, how it moves, and how it moved before, by its colour.
 
     The agent follows its target by a linear law, so a linear reader is exact but for the error of the colours. Where
-    no agent is seen it is where it was, and before it is seen in the middle.
+    no agent is seen it is where it was, and before it is seen in the middle. Raises InvalidArgument for other pictures.
     """
+    if clip.shape[1] != clip.shape[2]:
+        raise InvalidArgument(
+            f"--features pusht needs the square pictures of Push-T, not {clip.shape[1]}x{clip.shape[2]}: take pixels"
+        )
     places = agents(shares(clip)[1], SIDE / clip.shape[1])
     last = np.full(2, SIDE / 2)
     for number, place in enumerate(places):

@@ -121,25 +121,33 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
         read_held_out(steps, actions, list("abc"), {})
     with pytest.raises(InvalidArgument, match="did you mean 'ridge'"):
         read_held_out(steps, actions, list("abc"), {}, "rigde")
+    with pytest.raises(InvalidArgument, match="square pictures"):
+        push_t(np.zeros((4, 8, 6, 3), np.uint8))
     with pytest.raises(BadInput, match=r"settings.json is damaged"):
         open_batches([tmp_path])
 
 
 @pytest.mark.slow
-def test_a_batch_of_push_t_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_of_push_t_is_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("gym_pusht")
     from scripts.nano.pusht.push_dataset import write_set
-    from tests.export.finished_batches import write_batch
+    from tests.export import finished_batches
 
     write_set(tmp_path / "set", range(1_000_000, 1_000_006))
-    futures = write_batch(tmp_path / "futures", tmp_path / "set", (0, 20, 40), 1, output="frames")
+    monkeypatch.setattr(finished_batches, "MODEL_SIZE", (64, 64))
+    futures = finished_batches.write_batch(
+        tmp_path / "futures", tmp_path / "set", (0, 20, 40), 1, output="frames"
+    )
     words = ["eval", "actions", str(futures), "--features", "pusht", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["recordings"] == 6
     assert found["clips"] == 18
     lines = {line["frames"]: line for line in found["lines"]}
-    # these futures show the true frames, cut to another shape
+    # these futures show the true frames
+    assert lines["true frames"]["r2"]["mean"] > 0.5
     assert lines["futures"]["r2"]["mean"] == pytest.approx(lines["true frames"]["r2"]["mean"], abs=1e-6)
     assert "told no actions" in found["warnings"][0]
     for name in ("results.csv", "results.md", "results.tex", "report.html"):
