@@ -48,7 +48,9 @@ def push_t(clip: Clip) -> Float[np.ndarray, "n f"]:
     """Of the same steps of Push-T: where the agent is, how it moves, and how it moved before, by its colour.
 
     The agent follows its target by a linear law, so a linear reader is exact but for the error of the colours. Where
-    no agent is seen it is where it was, and before it is seen in the middle. Raises InvalidArgument for other pictures.
+    no agent is seen it is where it was, and before it is seen in the middle.
+
+    Raises InvalidArgument for pictures that are not square.
     """
     if clip.shape[1] != clip.shape[2]:
         raise InvalidArgument(
