@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pusht_pictures import AGENTS, POSES, picture
-from tiny_pusht import write_tiny_pusht
+from tiny_pusht import tiny_pusht, write_tiny_pusht
 
 from vidjacobi.cli.main import main
 from vidjacobi.errors import BadInput, InvalidArgument
 from vidjacobi.eval.policies.contract import policies_of
+from vidjacobi.eval.policies.planner import Planner, candidates_of
 from vidjacobi.eval.policies.playing import load, play
 from vidjacobi.eval.policies.ranks import BAR, agreement, ceiling
+from vidjacobi.eval.policies.worlds import FIRST, Starts, TrueWorld
 from vidjacobi.eval.pusht_poses import coverage
 
 MODULE = """
@@ -179,3 +181,22 @@ def test_an_evaluation_of_a_tiny_model_resumes(
 def test_a_model_of_another_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "policies", "--model", "nano"]) == 2
     assert "pusht:FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.unchecked
+def test_a_planner_acts_in_the_simulator() -> None:
+    """It plans anew when what it chose is done, and does nothing but what it imagined."""
+    pytest.importorskip("gym_pusht")
+    planner = Planner(tiny_pusht(4), candidates=3, frames=7, done=2)
+    starts = Starts(2, FIRST, 2, 16)
+    found = play(planner.policy(), TrueWorld(starts), starts.pictures, 3, seed=0, shown=0)
+    assert found.coverage.shape == (2, 4)
+    assert len(planner.plans) == 2 * 2
+    for plan in planner.plans:
+        assert plan.index == int(np.argmax(plan.scores))
+        assert len(plan.frames[0]) == 7  # beyond the model's clip of 8, of which 2 are given
+    paths = candidates_of(np.array([100.0, 100.0]), POSES[0], 32, 10, np.random.default_rng(0))
+    assert paths.shape == (32, 10, 2)
+    assert (paths[0] == 100).all()  # one candidate stays where it is
+    assert len(np.unique(paths.round(3), axis=0)) > 20  # long pushes at far edges are alike for 10 frames
