@@ -13,9 +13,10 @@ import vidjacobi
 from vidjacobi.cli.main import main
 from vidjacobi.decoding.api import context_ids
 from vidjacobi.errors import BadInput, InvalidArgument
-from vidjacobi.families.action_files import between, matrix_of, numbers_of, read_actions
+from vidjacobi.families.action_files import between, matrix_of, read_actions
 from vidjacobi.families.pairs import load_ivideogpt, load_mineworld
 from vidjacobi.families.prompts import first_tokens
+from vidjacobi.models.action_spec import numbers_of
 from vidjacobi.models.codec import fit
 from vidjacobi.runtime import choose
 from vidjacobi.video.clips import read_frames, write_video

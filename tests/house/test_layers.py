@@ -18,7 +18,7 @@ vidjacobi.invariance vidjacobi.runtime
 vidjacobi.output vidjacobi.sampling vidjacobi.config vidjacobi.models
 vidjacobi.video
 vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
-cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance
+cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance vidjacobi.acting
 vidjacobi.html_report vidjacobi.rollouts vidjacobi.worlds vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
 vidjacobi.eval.policies vidjacobi.export vidjacobi.gym vidjacobi.play vidjacobi.eval.actions
@@ -29,7 +29,7 @@ LAZY_ONLY = (
     *("cosmos_adapter", "vidjacobi.families", "vidjacobi.worlds"),
     *("vidjacobi.eval", "vidjacobi.eval.policies", "vidjacobi.eval.actions"),
 )
-MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.cli", "vidjacobi.play"}
+MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.acting", "vidjacobi.cli", "vidjacobi.play"}
 ADAPTER_SEES = tuple(
     f"vidjacobi.{name}"
     for name in ("shapes", "errors", "invariance", "kinds", "registry", "runtime", "models")

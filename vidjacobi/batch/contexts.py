@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vidjacobi.batch.fed_actions import FedActions
 from vidjacobi.batch.future_files import FutureFiles
 from vidjacobi.batch.manifest import FAILED, SKIPPED, FinishedItems, Item, ManifestRow
 from vidjacobi.batch.settings import BatchConfig
@@ -26,12 +27,14 @@ class ContextTask:
 
     Attributes:
         starts: how many contexts the episode has.
+        length: frames that it has.
     """
 
     episode: Episode
     start: int
     samples: tuple[int, ...]
     starts: int
+    length: int
 
     @property
     def items(self) -> list[Item]:
@@ -48,6 +51,7 @@ class EncodedContext:
         seen: its frames as the model saw them, resized and cropped.
         clip: what was read, without its frames.
         notes: what is odd about showing it to the model.
+        actions: what leads from each frame of its futures to the next; None where the model is told nothing.
     """
 
     task: ContextTask
@@ -55,6 +59,7 @@ class EncodedContext:
     seen: Frames
     clip: ReadClip
     notes: tuple[str, ...] = ()
+    actions: FedActions | None = None
 
     def row(self, sample: int) -> ManifestRow:
         """A future's row, as far as it is known before decoding."""
@@ -67,6 +72,8 @@ class EncodedContext:
             source=episode.source,
             fps=self.fps,
             notes="; ".join((*clip.notes, *self.notes)) or None,
+            actions_sha256=self.actions.digest if self.actions else None,
+            actions_of=self.actions.source if self.actions else None,
         )
 
     @property
@@ -118,7 +125,7 @@ class Planner:
         for start in starts:
             missing = tuple(self._missing(fitting, start))
             if missing:
-                yield ContextTask(fitting, start, missing, len(starts))
+                yield ContextTask(fitting, start, missing, len(starts), there)
 
     def _missing(self, episode: Episode, start: int) -> Iterator[int]:
         for sample in range(self.config.samples):
@@ -156,6 +163,10 @@ def remedy_for_short(config: BatchConfig) -> str:
     """The settings that let a short episode be taken."""
     if config.need_truth:
         return f"without --need-truth the {number_of(config.context, 'frame')} of the context are enough"
+    if config.actions:
+        return (
+            "actions are fed up to the last predicted frame, so a smaller --frames or --context needs fewer"
+        )
     return "a smaller --context needs fewer, and --short pad repeats the last one"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vidjacobi.batch.fed_actions import actions_in
 from vidjacobi.batch.manifest import ROWS, ManifestRow
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadInput
@@ -17,15 +18,17 @@ from vidjacobi.provenance import file_sha256
 def read_record(path: Path) -> tuple[str, ManifestRow]:
     """The digest of the settings and the row that a future's npz was written with.
 
-    Raises BadInput where it is damaged: its tokens must be those whose hash the row has.
+    Raises BadInput where it is damaged: its tokens and actions must be those whose hashes the row has.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
             tokens, latents = torch.from_numpy(content["tokens"]), int(content["context_latents"])
-            record = json.loads(str(content["record"]))
+            record, actions = json.loads(str(content["record"])), actions_in(content)
         settings, row = str(record.pop("settings")), ROWS.row_of(record)
         if hash_tokens([tokens[latents:]]) != row.tokens_sha256:
             raise ValueError("its tokens are not those that it was written with")
+        if (actions and actions.digest) != row.actions_sha256:
+            raise ValueError("its actions are not those that it was written with")
     except Exception as error:  # damaged bytes make zip, zlib and numpy raise nearly anything
         raise BadInput(f"{path} is damaged ({error!r:.200})") from error
     return settings, row

@@ -1,7 +1,8 @@
 """The files of a batch: where they are, written so that they are whole or not there, and found again.
 
     OUT/settings.json                       what the results depend on
-    OUT/items/EPISODE/000016-0.npz          start 16, sample 0: tokens [t h w], context_latents, record (JSON)
+    OUT/items/EPISODE/000016-0.npz          start 16, sample 0: tokens [t h w], context_latents, record (JSON),
+                                            actions [T-1 k] and action_names where some were fed
     OUT/items/EPISODE/000016-0.mp4          with --output videos; frames: a folder 000016-0 of PNG pictures
     OUT/log/*.jsonl, OUT/manifest.parquet   see manifest.py
 
@@ -24,8 +25,10 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
+from vidjacobi.acting import acted_files
 from vidjacobi.batch.damage import damaged_file, is_other_video, read_record, video_hash
 from vidjacobi.batch.devices import dtype_of
+from vidjacobi.batch.fed_actions import FedActions
 from vidjacobi.batch.manifest import BESIDE, ITEMS, LOGS, SETTINGS, Item, ManifestRow
 from vidjacobi.batch.manifest_table import FAILURES, MANIFEST
 from vidjacobi.batch.settings import BatchPlan
@@ -41,7 +44,8 @@ from vidjacobi.output.atomic import (
     write_json,
 )
 from vidjacobi.output.run_folder import RunFolder
-from vidjacobi.provenance import changes, fingerprint, provenance
+from vidjacobi.provenance import changes, fingerprint
+from vidjacobi.provenance import made_with as made_with_files
 from vidjacobi.runtime import versions
 from vidjacobi.shapes import Frames
 from vidjacobi.video.writer import write_video
@@ -58,12 +62,14 @@ class FutureContent:
         tokens: the whole latent grid.
         context_latents: how many of its latent frames are the context's.
         frames: the context's, then the predicted ones; None where only tokens are kept.
+        actions: what led from each frame to the next; None where the model was told nothing.
     """
 
     tokens: Int[Tensor, "t h w"]
     context_latents: int
     frames: Frames | None
     fps: float
+    actions: FedActions | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class FutureFiles:
                 tokens=content.tokens.to("cpu", torch.int32).numpy(),
                 context_latents=np.int32(content.context_latents),
                 record=np.array(json.dumps(record)),  # in ASCII: a path may hold what UTF-8 has no code for
+                **(content.actions.arrays() if content.actions else {}),  # type: ignore[arg-type]
             )
         return row
 
@@ -216,7 +223,7 @@ def open_out(
 def made_with(plan: BatchPlan, before: Any = None) -> dict[str, Any]:
     """What the results depend on beside the settings; see ``vidjacobi.provenance``."""
     config = plan.config
-    return provenance(config.model, config.tokenizer, dtype_of(config), before)
+    return made_with_files(acted_files(config.model, config.tokenizer), dtype_of(config), before)
 
 
 def recorded_dtype(out: Path) -> str:

@@ -58,7 +58,8 @@ class Future:
     def content(self, config: BatchConfig) -> FutureContent:
         """What is kept of it, once it is finished."""
         frames = torch.cat([self.context.seen, *self.frames]) if config.output != "tokens" else None
-        return FutureContent(torch.cat(self.grids), len(self.context.grid), frames, self.context.fps)
+        grid, given = torch.cat(self.grids), len(self.context.grid)
+        return FutureContent(grid, given, frames, self.context.fps, self.context.actions)
 
     def row(self) -> ManifestRow:
         """Its row of the manifest, without paths."""

@@ -54,6 +54,8 @@ class ManifestRow:
         seconds_frames: wall time of turning its tokens into frames and writing them.
         finished: seconds since 1970.
         source, fps, notes: of the episode's file.
+        actions_sha256: of the actions fed, see ``vidjacobi.batch.fed_actions``; None where there were none.
+        actions_of: the episode whose actions led to the predicted frames, or no-op.
     """
 
     episode: str
@@ -75,6 +77,8 @@ class ManifestRow:
     source: str | None = None
     fps: float | None = None
     notes: str | None = None
+    actions_sha256: str | None = None
+    actions_of: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for what no batch writes: a damaged line must not say what is done, or where files are."""

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from vidjacobi.batch.contexts import ContextTask, EncodedContext, Planner, encode_context, read_context
+from vidjacobi.batch.fed_actions import FedActions
 from vidjacobi.batch.future_files import FutureFiles
 from vidjacobi.batch.futures import (
     Future,
@@ -60,6 +61,7 @@ class Tools:
         observe: is called with every new row.
         tell: prints a line for the user.
         encode, decode, to_frames: the step that each of the three threads does with a context or a future.
+        actions: makes the actions of a clip, where the model follows some.
         condition: makes the condition of a context's futures for a chunk (0, 1, ...), where the model takes one.
     """
 
@@ -72,6 +74,7 @@ class Tools:
     encode: Callable[[ContextTask, ReadClip, VideoTokenizer], EncodedContext] = encode_context
     decode: Callable[..., Iterator[Finished | Failed]] = decode_each
     to_frames: Callable[[Future, Finished, BatchConfig, Pair], Request | None] = advance
+    actions: Callable[[ContextTask], FedActions] | None = None
     condition: Callable[[EncodedContext, int], Any] | None = None
 
 
@@ -124,12 +127,13 @@ class Pipeline:
         planner = Planner(config, finished, self._tools.files, reader, self._record, self._tools.tell)
         for task in planner.tasks(self._unless_stopped(entries)):
             try:
+                acted = self._tools.actions and self._tools.actions(task)
                 clip = read_context(task, config, reader)
                 encode = partial(self._tools.encode, task, clip, tokenizer)
                 context = self._rows.retrying(encode, "encoding frames", self._cancel)
                 look = partial(model_notes, config.model, clip.frames, tokenizer)
                 notes = tuple(self._rows.retrying(look, "looking at a context", self._cancel))
-                context = replace(context, notes=notes)
+                context = replace(context, notes=notes, actions=acted)
                 request = self._conditioned(first_chunk(context, config, self._pair), context)
             except Cancelled:
                 raise

@@ -17,10 +17,10 @@ import torch
 from vidjacobi.batch.contexts import unfinished
 from vidjacobi.batch.future_files import recorded_dtype
 from vidjacobi.batch.manifest import FAILED, FinishedItems, new_log
-from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
+from vidjacobi.batch.pipeline import FailedFast, Pipeline
 from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.batch.settings import BatchConfig
-from vidjacobi.batch.workers import BatchJob, check_room, listing, load_pair
+from vidjacobi.batch.workers import BatchJob, check_room, listing, tools_of
 from vidjacobi.datasets import Entry
 from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.processes import available_cores, stoppable
@@ -59,8 +59,7 @@ class Actor:
         device = config.devices.split(",")[0]
         check_dtype(config, device, recorded_dtype(out))
         check_room(job.plan, [device])
-        pair = load_pair(config, device)
-        self._tools = Tools(job.plan, pair, job.files, new_log(out, config.shard), lambda row: None, tell)
+        self._tools = tools_of(job, device, new_log(out, config.shard), lambda row: None)
         self._finished, self._reader = FinishedItems(out), TimedReader(config.seconds)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

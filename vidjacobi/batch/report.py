@@ -108,7 +108,7 @@ def facts_of(settings: dict[str, Any]) -> dict[str, object]:
         "clips": f"{number_of(settings['context'], 'frame')} given, {settings['frames']} predicted, "
         f"starts {settings['starts']}, "
         f"stride {settings['stride']}, short episodes: {settings['short']}",
-        "model": settings["model"],
+        "model": settings["model"] + (f", actions: {settings['actions']}" if settings.get("actions") else ""),
         "decoder": f"{decoder['name']}, window {decoder['window']}, guarantee: {decoder['guarantee']}",
         "sampling": f"seed {settings['seed']}, temperature {temperature}, {', '.join(sampling)}",
         "output": settings["output"],

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from vidjacobi.batch.action_feed import check_recordings
 from vidjacobi.batch.devices import devices_of
 from vidjacobi.batch.future_files import FutureFiles, open_out, sweep
 from vidjacobi.batch.manifest import DONE, FAILED, SETTINGS, SKIPPED, FinishedItems, damage_in
@@ -12,7 +13,7 @@ from vidjacobi.batch.pipeline import FailedFast
 from vidjacobi.batch.progress import ProgressTracker, tell
 from vidjacobi.batch.settings import BatchConfig, BatchPlan, parse_shard
 from vidjacobi.batch.shard_locks import at_work
-from vidjacobi.batch.workers import BatchJob, check_room, listing, run_local
+from vidjacobi.batch.workers import BatchJob, check_room, everything, listing, run_local
 from vidjacobi.datasets import left_out
 from vidjacobi.errors import BadInput, BadOutput, VidjacobiError, number_of
 from vidjacobi.output.locks import NO_LOCKS
@@ -29,6 +30,8 @@ def run_batch(plan: BatchPlan, out: Path, resume: bool, overwrite: bool) -> tupl
     """
     listing(plan.config)  # refuses a dataset that cannot be listed, before ``out`` is touched
     tell_what_is_left_out(plan.config)
+    if plan.config.actions is not None:
+        check_recordings(plan.config, everything(plan.config))
     if plan.config.engine == "local":
         check_room(plan, devices_of(plan.config))
     with stoppable(), ExitStack() as held:

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from math import gcd
 from typing import Any, TypeVar
 
+from vidjacobi.acting import absolute_family
 from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
+from vidjacobi.config.rollout import as_authors_sample
 from vidjacobi.config.settings import load_settings
 from vidjacobi.datasets import DATASETS
 from vidjacobi.datasets.clip_starts import SHORT, parse_starts
@@ -23,6 +25,12 @@ OUTPUTS = {
     "tokens": "the tokens only; nothing is turned into frames",
 }
 ENGINES = ("local", "ray")
+# what leads to predicted frames, of models that follow actions; what they do: ``vidjacobi.batch.action_feed.CHOICES``
+ACTIONS = {
+    "dataset": "the actions recorded with the clip",
+    "shuffled": "those of another recording, as a control",
+    "zero": "nothing is done, as a control",
+}
 # How the work is spread and how much of it is asked for; results depend on none of these.
 MAY_CHANGE = {
     *("samples", "limit", "rows", "workers", "devices", "shard", "engine", "ray_address", "gpus"),
@@ -74,6 +82,7 @@ class BatchConfig:
         need_truth: take only clips that also have the ``frames`` after the context, to compare the futures with.
         starts: rule of ``vidjacobi.datasets.clip_starts.STARTS`` for clips of ``frames_needed`` frames.
         short: policy of ``vidjacobi.datasets.clip_starts.SHORT`` for episodes with fewer frames than that.
+        actions: a key of ACTIONS; None: the model is told nothing.
         limit: take only the first so many episodes.
         samples: futures of each context.
         model, tokenizer, run_torchscript, dtype, offload, compile: as ``vidjacobi.load``.
@@ -102,6 +111,7 @@ class BatchConfig:
     need_truth: bool = False
     starts: str = "first"
     short: str = "skip"
+    actions: str | None = None
     limit: int | None = None
     samples: int = 1
     model: str = "nano"
@@ -140,6 +150,12 @@ class BatchConfig:
         lookup("policy for short episodes", self.short, SHORT)
         lookup("output", self.output, OUTPUTS)
         lookup("engine", self.engine, dict.fromkeys(ENGINES))
+        if self.actions is not None:
+            lookup("choice of actions", self.actions, ACTIONS)
+            if self.short == "pad":
+                raise InvalidArgument(
+                    "--short pad repeats frames, between which nothing was done: leave it out"
+                )
         parse_shard(self.shard)
         for name in ("ray_address", "gpus"):
             if getattr(self, name) is not None and self.engine != "ray":
@@ -157,8 +173,8 @@ class BatchConfig:
 
     @property
     def frames_needed(self) -> int:
-        """Frames that a clip must have: the context and, with ``need_truth``, as many as are predicted."""
-        return self.context + (self.frames if self.need_truth else 0)
+        """Frames that a clip must have: the context and, for truth and actions, as many as are predicted."""
+        return self.context + (self.frames if self.need_truth or self.actions else 0)
 
     def dataset_options(self) -> dict[str, object]:
         """For ``open_dataset``: what was given."""
@@ -190,12 +206,13 @@ def load_plan(name: str, flags: Mapping[str, Any], pairs: Sequence[str] = ()) ->
     config.check()
     config, decoder = decoder_asked_for(_absolute(config), flags, pairs)
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
-    return BatchPlan(config, decoder)
+    return BatchPlan(as_authors_sample(config, name, flags, pairs), decoder)
 
 
 def _absolute(config: BatchConfig) -> BatchConfig:
     """The same with paths that mean the same wherever a worker runs; names of models stay names."""
     # "nano" is a model's name, unless a file or folder here is called so
+    config = replace(config, model=absolute_family(config.model))
     names = [name for name in ("model", "tokenizer") if os.path.exists(getattr(config, name) or "")]
     names += [name for name in ("data", "clip_list") if getattr(config, name)]
     return replace(config, **{name: os.path.abspath(getattr(config, name)) for name in names})

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -19,22 +19,26 @@ from os import _exit
 
 import torch
 
+from vidjacobi.acting import acted_family, load_acted
+from vidjacobi.batch.action_feed import ActionFeed
 from vidjacobi.batch.devices import devices_of
 from vidjacobi.batch.future_files import FutureFiles
 from vidjacobi.batch.manifest import FAILED, FinishedItems, ManifestRow, new_log
 from vidjacobi.batch.manifest_table import compact
 from vidjacobi.batch.pipeline import FailedFast, Pipeline, Tools
 from vidjacobi.batch.progress import ProgressTracker, explain, tell
-from vidjacobi.batch.settings import BatchConfig, BatchPlan, Shard, parse_shard
+from vidjacobi.batch.settings import ACTIONS, BatchConfig, BatchPlan, Shard, parse_shard
 from vidjacobi.datasets import Entry, open_dataset
 from vidjacobi.datasets.chosen_reader import read_with
 from vidjacobi.decoding.compiled import check_mode
-from vidjacobi.errors import VidjacobiError
+from vidjacobi.errors import InvalidArgument, VidjacobiError
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
-from vidjacobi.loading import Pair, load, outline_to_load
+from vidjacobi.loading import Pair, outline_to_load
+from vidjacobi.models.action_spec import ActedPair
 from vidjacobi.models.offload import check_device
 from vidjacobi.models.tokenizer import check_lengths
+from vidjacobi.output.rows import RowLog
 from vidjacobi.processes import (
     Stopped,
     available_cores,
@@ -70,7 +74,8 @@ def check_room(plan: BatchPlan, devices: Sequence[str]) -> None:
         check_mode(config.compile, runtime.device, config.offload)
         if config.offload:
             check_device(runtime.device)
-    if not config.memory_check:
+    # nothing predicts the memory of other authors' models
+    if not config.memory_check or acted_family(config.model):
         return
     outline = partial(outline_to_load, config.model, config.tokenizer)
     shape = RolloutShape(plan.decoder, config.rows, 1, config.context, config.frames)
@@ -81,16 +86,42 @@ def check_room(plan: BatchPlan, devices: Sequence[str]) -> None:
 
 def load_pair(config: BatchConfig, device: str) -> Pair:
     """The model on a device, and that it can do what is asked for. Raises InvalidArgument, BadCheckpoint."""
+    return loaded(config, device)[:2]
+
+
+def loaded(config: BatchConfig, device: str) -> ActedPair:
+    """As ``load_pair``, with what the model asks of actions, which must be given where its clips need some."""
     how = config.tokenizer, config.run_torchscript, config.offload, config.compile
-    pair = load(config.model, device, config.dtype, *how)
-    check_lengths(config.context, config.frames, config.samples, pair[1])
+    pair = load_acted(config.model, device, config.dtype, *how)
+    check_lengths(config.context, config.frames, config.samples, pair.tokenizer)
+    if pair.actions is not None and config.actions is None:
+        raise InvalidArgument(f"{config.model}'s frames follow actions: give --actions {', '.join(ACTIONS)}")
     return pair
 
 
-def listing(config: BatchConfig) -> Iterator[Entry]:
-    """The entries of the dataset, up to the limit. Raises BadInput, InvalidArgument."""
+def tools_of(
+    job: BatchJob, device: str, log: RowLog[ManifestRow], observe: Callable[[ManifestRow], None]
+) -> Tools:
+    """What a pipeline on this device works with. Raises InvalidArgument, BadCheckpoint."""
+    config = job.plan.config
+    pair = loaded(config, device)
+    tools = Tools(job.plan, pair[:2], job.files, log, observe, tell)
+    if config.actions is None:
+        return tools
+    feed = ActionFeed(config, pair, partial(everything, config))
+    feed.check_shape()
+    return replace(tools, actions=feed.of, condition=feed.condition)
+
+
+def everything(config: BatchConfig) -> Iterator[Entry]:
+    """All entries of the dataset. Raises BadInput, InvalidArgument."""
     entries = open_dataset(config.data, config.dataset, **config.dataset_options())  # type: ignore[arg-type]
-    return islice(read_with(entries, config.reader), config.limit)
+    return read_with(entries, config.reader)
+
+
+def listing(config: BatchConfig) -> Iterator[Entry]:
+    """The entries of the dataset, up to the limit. Raises as ``everything``."""
+    return islice(everything(config), config.limit)
 
 
 def run_shard(
@@ -104,9 +135,9 @@ def run_shard(
     config, out = job.plan.config, job.files.out
     entries = shard.of(listing(config))
     log = new_log(out, config.shard)  # of the whole shard: its label is how ProgressTracker finds the file
-    tools = Tools(job.plan, load_pair(config, device), job.files, log, observe, tell)
-    reader = TimedReader(config.seconds)
     with closing(log):
+        tools = tools_of(job, device, log, observe)
+        reader = TimedReader(config.seconds)
         counts = Pipeline(tools).run(entries, finished, reader)
     reader.close()  # where the run was stopped it may be waiting for a hanging video, and ends with this process
     return counts

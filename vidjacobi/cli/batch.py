@@ -58,6 +58,8 @@ def _add_data(parser: ArgumentParser) -> None:
     options.add_context(add)
     options.add_frames(add, chunks=True)
     add("--samples", type=options.whole, metavar="K", help="futures of each clip; they share one prefill (1)")
+    acted = "for models that follow actions (mineworld:PATH, pusht:PATH): dataset, or the controls shuffled and zero"
+    add("--actions", metavar="WHICH", help=acted)
     add("--seconds", type=options.number, metavar="S", help="longest time that reading a clip may take (120)")
 
 

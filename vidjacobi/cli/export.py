@@ -11,9 +11,10 @@ TEXT = """Write a batch's finished futures as a LeRobot v3.0 dataset.
 
 Every future is an episode that begins with its context. Where the batch was made of a LeRobot dataset, the futures
 keep its camera's key, picture size and codec, its task texts, and the state, action and other numbers recorded in the
-same frames. In predicted frames these are the recording's too: the world model predicts pictures and is told no
-actions. `predicted` is 0 in the frames of the context and 1 after it; `recorded` is 0 where the recording had ended
-and its last numbers are repeated. meta/episodes names the source episode, start and sample of each future.
+same frames. In predicted frames these are the recording's too, of which the model was told nothing; of a batch with
+--actions, `action` is what it was told. `predicted` is 0 in the frames of the context and 1 after it; `recorded` is 0
+where the recording had ended and its last numbers are repeated. meta/episodes names the source episode, start and
+sample of each future.
 """
 
 EXAMPLES = """examples:

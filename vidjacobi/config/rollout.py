@@ -1,8 +1,9 @@
 """What one rollout does: ``configs/rollout/*.yaml``, flags and ``key=value`` pairs as one record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
 from vidjacobi.config.settings import load_settings
@@ -46,6 +47,19 @@ class RolloutConfig:
         return SamplingParams(self.temperature, self.top_p, self.top_k, self.seed)
 
 
+@runtime_checkable
+class Sampled(Protocol):
+    """A record that names a model and how its tokens are drawn."""
+
+    model: str
+    temperature: float | None
+    top_p: float
+    top_k: int | None
+
+
+C = TypeVar("C", bound=Sampled)
+
+
 def load_rollout(
     name: str, flags: Mapping[str, Any], pairs: Sequence[str]
 ) -> tuple[RolloutConfig, DecoderConfig]:
@@ -68,10 +82,8 @@ def load_rollout(
     return decoder_asked_for(config, flags, pairs)
 
 
-def as_authors_sample(
-    config: RolloutConfig, name: str, flags: Mapping[str, Any], pairs: Sequence[str]
-) -> RolloutConfig:
-    """With the temperature, top-p and top-k of a family's authors, where nobody said other ones.
+def as_authors_sample(config: C, name: str, flags: Mapping[str, Any], pairs: Sequence[str]) -> C:
+    """Settings with the temperature, top-p and top-k of a family's authors, where nobody said other ones.
 
     Of models ``FAMILY:PATH`` under the default settings (``name``); flags and ``pairs`` go first.
     """
@@ -87,4 +99,8 @@ def as_authors_sample(
     }
     own = facts.preset("world")
     kept = ("temperature", "top_p", "top_k")
-    return replace(config, **{key: getattr(own, key) for key in kept if key not in said})
+    made = copy(config)
+    for key in kept:
+        if key not in said:
+            setattr(made, key, getattr(own, key))
+    return made

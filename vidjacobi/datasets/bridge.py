@@ -5,11 +5,22 @@ says 3 fps, which is not the rate of the robot (5 Hz), so the listing gives no r
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vidjacobi.datasets.contract import Entry, Episode, Skipped, check_split, entry_or_reason, episode_id
+from vidjacobi.datasets.contract import (
+    TROUBLE,
+    Entry,
+    Episode,
+    Skipped,
+    check_split,
+    entry_or_reason,
+    episode_id,
+    reason_of,
+)
 from vidjacobi.datasets.frame_sources import File, trouble_with
+from vidjacobi.datasets.recorded_actions import RecordedActions
 from vidjacobi.datasets.side_files import path_below, read_json
 from vidjacobi.errors import BadInput, number_of
 from vidjacobi.registry import check_whole
@@ -75,4 +86,27 @@ def _episode(root: Path, path: Path, made: str, split: str, camera: int | None) 
     state = video.with_name("state.npy")
     if state.is_file():
         facts["state"] = str(state)
-    return Episode(made, File(video), None, str(video), facts)
+    actions = AnnotatedActions(path) if note.get("action") else None
+    return Episode(made, File(video), None, str(video), facts, actions)
+
+
+@dataclass(frozen=True)
+class AnnotatedActions:
+    """The actions of an annotation, one fewer than frames; see ``recorded_actions.ActionSource``. No rate is told."""
+
+    path: Path
+
+    @property
+    def recording(self) -> str:
+        """See ActionSource."""
+        return str(self.path)
+
+    def read(self) -> RecordedActions:
+        """See ActionSource."""
+        try:
+            rows = read_json(self.path)["action"]
+            if not isinstance(rows, list):
+                raise ValueError(f"action is a {type(rows).__name__}")
+        except TROUBLE as error:
+            raise BadInput(f"{self.path}: no actions can be read: {reason_of(error)}") from error
+        return RecordedActions(rows, None, by_number=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidjacobi.datasets.contract import Entry, Skipped
 from vidjacobi.datasets.frame_sources import thinned
+from vidjacobi.datasets.recorded_actions import CutActions
 from vidjacobi.datasets.side_files import parse_json, read_text
 from vidjacobi.errors import InvalidArgument
 
@@ -85,6 +86,7 @@ def cut(entry: Entry, start: int, stride: int) -> Entry:
     return replace(
         entry,
         frames=thinned(entry.frames, start, stride),
+        actions=entry.actions and CutActions(entry.actions, start, stride),
         fps=entry.fps and entry.fps / stride,
         metadata={**entry.metadata, "start": start, "stride": stride},
     )

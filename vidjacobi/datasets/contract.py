@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from vidjacobi.datasets.recorded_actions import ActionSource
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.output.run_folder import LONGEST, safe_name
 from vidjacobi.video.records import ReadClip
@@ -38,6 +39,7 @@ class Episode:
         fps: frames per second, where the listing knows them. ``ReadClip.fps`` is the rate of what was read.
         source: the path that messages name.
         metadata: plain values such as a text, the split, the camera or the path of the pose file.
+        actions: where the actions between its frames are; None where the dataset has none.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Episode:
     fps: float | None
     source: str
     metadata: Mapping[str, object] = field(default_factory=dict)
+    actions: ActionSource | None = None
 
 
 @dataclass(frozen=True)

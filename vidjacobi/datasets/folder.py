@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from glob import has_magic, iglob
+from glob import escape, has_magic, iglob
 from pathlib import Path
 
+from vidjacobi.datasets.action_lines import SUFFIX, lines_beside
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.errors import BadInput
@@ -36,7 +37,7 @@ def recognises(root: Path) -> bool:
 
 
 def no_clips(root: Path) -> str | None:
-    """Counts and names the files below ``root``, or that match it, whose endings are of no clip and no frame."""
+    """Counts and names the files below ``root``, or that match it, which are no clip, frame or actions of one."""
     if root.is_dir():
         files = [folder / name for folder, names in _folders(root, []) for name in names]
         others = [file for file in files if not (is_video_name(file.name) or is_image_name(file.name))]
@@ -46,7 +47,18 @@ def no_clips(root: Path) -> str | None:
         matches = map(Path, sorted(iglob(str(root), recursive=True)))
         others = [path for path in matches if not path.is_dir() and not is_video_name(path.name)]
     base = _base(root)
+    others = [path for path in others if not _are_actions(path)]
     return counted([str(path.relative_to(base)) for path in others]) if others else None
+
+
+def _are_actions(path: Path) -> bool:
+    """Whether a file is what ``lines_beside`` of a clip finds."""
+    if path.suffix != SUFFIX:
+        return False
+    clip = path.with_suffix("")
+    return clip.is_dir() or any(
+        is_video_name(beside.name) for beside in path.parent.glob(f"{escape(clip.name)}.*")
+    )
 
 
 def _places(root: Path) -> Iterator[Path | Skipped]:
@@ -115,8 +127,11 @@ def _entries(first: list[Path | Skipped], others: Iterator[Path | Skipped], base
 
 def _entry(place: Path, base: Path) -> Entry:
     below = place.relative_to(base).parts or (place.name,)
+    actions = lines_beside(place)
     if place.is_dir():
-        return Episode(episode_id(*below), File(place), None, str(place))
+        return Episode(episode_id(*below), File(place), None, str(place), actions=actions)
     made = episode_id(*below[:-1], Path(below[-1]).stem)
     trouble = trouble_with(place)
-    return Skipped(made, trouble) if trouble else Episode(made, File(place), None, str(place))
+    return (
+        Skipped(made, trouble) if trouble else Episode(made, File(place), None, str(place), actions=actions)
+    )

@@ -1,4 +1,7 @@
-"""Cosmos' batch lists: a file with a JSON object on every line, whose "visual_input" is the path of a video."""
+"""Cosmos' batch lists: a file with a JSON object on every line, whose "visual_input" is the path of a video.
+
+"actions" may name a file of JSON lines beside it, with an action for each frame.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeGuard
 
+from vidjacobi.datasets.action_lines import SUFFIX, ActionLines
 from vidjacobi.datasets.contract import Entry, Episode, Skipped, entry_or_reason, episode_id
 from vidjacobi.datasets.frame_sources import File, trouble_with
 from vidjacobi.datasets.side_files import json_lines
@@ -64,7 +68,14 @@ def _episode(item: dict[str, object], bases: list[Path]) -> Entry:
     facts = {key: value for key, value in item.items() if key not in (KEY, "id")}
     if "prompt" in facts:
         facts["text"] = facts.pop("prompt")  # the name that all datasets use for a caption
-    return Episode(made, File(place), None, str(place), facts)
+    return Episode(made, File(place), None, str(place), facts, _actions(item.get("actions"), bases))
+
+
+def _actions(named: object, bases: list[Path]) -> ActionLines | None:
+    if not isinstance(named, str) or not named.endswith(SUFFIX):
+        return None
+    places = [base / named for base in bases]
+    return ActionLines(next((place for place in places if place.exists()), places[0]))
 
 
 def _id(place: Path, base: Path) -> str:

@@ -25,6 +25,7 @@ from vidjacobi.datasets.contract import (
     episode_id,
 )
 from vidjacobi.datasets.frame_sources import trouble_with
+from vidjacobi.datasets.lerobot_actions import LeRobotActions
 from vidjacobi.datasets.lerobot_frames import DataRows, InParquet, InVideo
 from vidjacobi.datasets.lerobot_meta import (
     Meta,
@@ -146,7 +147,8 @@ def _entry(meta: Meta, camera: str, number: int, row: Row, made: str, texts: Tas
     facts: dict[str, object] = {"episode": number, "camera": camera, "data": str(data)}
     if text := texts.of(row.get("tasks") or []):
         facts["text"] = text
-    return Episode(made, frames, meta.fps, str(source), facts)
+    actions = LeRobotActions(rows, meta.fps) if meta.acts else None
+    return Episode(made, frames, meta.fps, str(source), facts, actions)
 
 
 def _data_fields(meta: Meta, number: int, row: Row) -> dict[str, int]:

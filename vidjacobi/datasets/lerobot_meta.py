@@ -31,6 +31,7 @@ class Meta:
         splits: name -> range of episode numbers, such as "0:50".
         chunks_size: episodes in each folder of v2.
         data_path, video_path: templates of paths.
+        acts: whether the rows have actions.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class Meta:
     chunks_size: int
     data_path: str
     video_path: str
+    acts: bool = False
 
     def data_file(self, fields: Mapping[str, Any]) -> Path:
         """Where the rows are. Raises ValueError for a path outside ``root``."""
@@ -89,6 +91,7 @@ def _meta(root: Path, info: Row, path: Path) -> Meta:
         chunks_size,
         _template(info["data_path"], fields),
         _template(info.get("video_path") or "", (*fields, "video_key")),
+        "action" in info["features"],
     )
 
 

@@ -62,6 +62,10 @@ class SetLayout:
                 f"the source has cameras that were not predicted: lerobot-edit-dataset --operation.type "
                 f'remove_feature --operation.feature_names "[{removed}]" makes a copy without them'
             )
+        if different := [name for name, own in source.features.items() if self.features[name] != own]:
+            found.append(
+                f"{', '.join(different)} is what the model was told, in another shape than the source's"
+            )
         if self.features[self.camera] != camera.feature:
             found.append(
                 "the pictures are not in the source's format "
@@ -71,8 +75,13 @@ class SetLayout:
         return found
 
 
-def layout_of(source: Source, shared: VideoFormat, size: str, same_features: bool) -> SetLayout:
-    """The layout for a source and for videos of this format. Raises InvalidArgument."""
+def layout_of(
+    source: Source, shared: VideoFormat, size: str, same_features: bool, fed: Features | None = None
+) -> SetLayout:
+    """The layout for a source and for videos of this format; ``fed``: features of the actions that were fed.
+
+    Raises InvalidArgument.
+    """
     lookup("size of the pictures", size, SIZES)
     camera = source.camera
     if same_features and camera.feature is None:
@@ -84,7 +93,7 @@ def layout_of(source: Source, shared: VideoFormat, size: str, same_features: boo
         codec, video = own or "h264", VideoFormat(shared.fps, *camera.size)
         feature = camera.feature if own else camera_feature(*camera.size, shared.fps, codec)
     numbers = {name: source.numbering.get(name) or scalar(dtype) for name, dtype in NUMBERING.items()}
-    features = {camera.key: feature, **source.features, **numbers}
+    features = {camera.key: feature, **source.features, **(fed or {}), **numbers}
     if not same_features:
         features |= {name: scalar(dtype) for name, dtype in MARKS.items()}
     return SetLayout(camera.key, features, video, codec, not same_features)

@@ -2,9 +2,9 @@
 
 Where the batch was made of a LeRobot dataset, the futures keep its features: the camera's key, size and codec, the
 task texts, and what was recorded in the same frames (``observation.state``, ``action`` and so on). In predicted
-frames these are the numbers of the recording, of which the model was told nothing: ``predicted`` is 1 there. Where a
-future reaches beyond the recording, its last numbers stand there again, and ``recorded`` is 0; in a set without that
-mark the future ends with the recording.
+frames these are the numbers of the recording, of which the model was told nothing: ``predicted`` is 1 there. A batch
+with ``--actions`` has in ``action`` what the model was told. Where a future reaches beyond the recording, its last
+numbers stand there again, and ``recorded`` is 0; in a set without that mark the future ends with the recording.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from vidjacobi.batch.damage import damaged_files
 from vidjacobi.batch.manifest import DONE, ManifestRow, merged
 from vidjacobi.batch.report import MADE_AGAIN, SEEN_TO, settings_of
 from vidjacobi.errors import BadInput, BadOutput, number_of
+from vidjacobi.export.fed_columns import fed_features, fed_in, with_fed
 from vidjacobi.export.layout import SetLayout, layout_of
 from vidjacobi.export.opening import open_source
 from vidjacobi.export.source import MARKS, Source, TextSource
@@ -82,10 +83,11 @@ def export_lerobot(
     source: Source = TextSource()
     if not choice.pictures_only:
         source = open_source(settings, {row.episode for row in rows}, choice.source)
-    layout = layout_of(source, shared, choice.size, choice.same_features)
+    fed = fed_features(out, rows, source.features)
+    layout = layout_of(source, shared, choice.size, choice.same_features, fed)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(destination) as folder:
-        writer = SetWriter(folder, layout, source, settings["context"])
+        writer = SetWriter(folder, layout, source, settings["context"], out)
         episodes = writer.write(rows, infos)
         totals = writer.finish(episodes)
     return totals, writer.notes(int(settings["stride"]))
@@ -122,10 +124,12 @@ class SetWriter:
 
     Args:
         context: how many frames of each future were given and not predicted.
+        out: the batch's folder, where the actions fed lie.
     """
 
-    def __init__(self, folder: Path, layout: SetLayout, source: Source, context: int) -> None:
-        self._folder, self._layout, self._source, self._context = folder, layout, source, context
+    def __init__(self, folder: Path, layout: SetLayout, source: Source, context: int, out: Path) -> None:
+        self._folder, self._layout, self._source = folder, layout, source
+        self._context, self._out = context, out
         self._texts: dict[str, int] = {}
         self._numbers: dict[str, list[np.ndarray]] = {}
         self._colours, self._looked = np.zeros((3, 256), np.int64), 0
@@ -143,6 +147,7 @@ class SetWriter:
         ):
             for number, (row, info) in enumerate(zip(rows, infos, strict=True)):
                 told = self._source.rows(row.episode, row.start or 0, info.frames)
+                told = with_fed(told, fed_in(self._out, row))
                 self._unrecorded += info.frames - sum(told.recorded)
                 if not layout.marks:  # nothing would tell repeated numbers from recorded ones
                     told = told.first(sum(told.recorded))

@@ -124,6 +124,7 @@ def write_episodes(path: Path, episodes: Sequence[ExportedEpisode], camera: str,
             "sample": episode.row.sample,
             "context_frames": episode.context,
             "tokens_sha256": episode.row.tokens_sha256,
+            **({} if episode.row.actions_of is None else {"actions_of": as_utf8(episode.row.actions_of)}),
             **{
                 f"stats/{feature}/{name}": value
                 for feature, found in episode.statistics.items()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
-from vidjacobi.kinds import real, value_words
+from vidjacobi.models.action_spec import numbers_of
 
 FORMS = "name a .npy file, FILE.parquet:COLUMN, or a .jsonl file with an action on each line"
 LINES = (".jsonl", ".ndjson")
@@ -40,19 +40,6 @@ def read_actions(source: str) -> list[Any]:
     if not rows:
         raise BadInput(f"--actions: {path} has no rows")
     return rows
-
-
-def numbers_of(row: object, count: int, where: str) -> list[float]:
-    """A row as ``count`` finite numbers. Raises InvalidArgument, which says ``where``."""
-    if isinstance(row, int | float) and count == 1:
-        row = [row]
-    if not isinstance(row, list | tuple) or len(row) != count:
-        found = number_of(len(row), "number") if isinstance(row, list | tuple) else value_words(row)
-        raise InvalidArgument(f"{where} must be {number_of(count, 'number')}, not {found}")
-    numbers = [real(f"{where}, number {place},", one) for place, one in enumerate(row)]
-    if not np.isfinite(numbers).all():
-        raise InvalidArgument(f"{where} holds a number that is not finite")
-    return numbers
 
 
 def matrix_of(rows: Sequence[object], width: int, first: int = 0) -> Float[Tensor, "f a"]:

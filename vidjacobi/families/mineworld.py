@@ -15,7 +15,6 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.action_files import numbers_of
 from vidjacobi.families.frame_tokenizer import FrameTokenizer, load_vq
 from vidjacobi.families.layout import Condition, Layout
 from vidjacobi.families.model import RiderModel
@@ -23,6 +22,7 @@ from vidjacobi.families.prompts import embedded, origin_of
 from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import Trunk, ids_of, rows_of
 from vidjacobi.kinds import Grid, real
+from vidjacobi.models.action_spec import numbers_of
 from vidjacobi.runtime import Runtime
 
 PUBLISHED = (

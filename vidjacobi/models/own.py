@@ -1,10 +1,12 @@
 """Models of the user's own, named as ``package.module:load`` or by an entry point of an installed package.
 
 ``load(runtime)`` returns ``(model, tokenizer)``, on the runtime's device and in its dtype; the tokenizer may be None
-where only tokens are wanted. The function may have three attributes: ``load.outline``, a function of a dtype that
+where only tokens are wanted. The function may have four attributes: ``load.outline``, a function of a dtype that
 returns the ``vidjacobi.models.outline.Outline`` of the model before it is there; ``load.modules``, a function of
-the pair that returns the two ``torch.nn.Module`` that hold all weights, so that the pair can be offloaded; and
-``load.files``, a list of the paths that it reads, so that nothing is resumed with other weights.
+the pair that returns the two ``torch.nn.Module`` that hold all weights, so that the pair can be offloaded;
+``load.files``, a list of the paths that it reads, so that nothing is resumed with other weights; and
+``load.actions``, a function of the pair that returns the ``vidjacobi.models.action_spec.ActionSpec`` of a model
+whose frames follow actions.
 
 Naming a module runs its code.
 """
@@ -24,6 +26,7 @@ from torch import nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument, VidjacobiError
 from vidjacobi.kinds import check_members, value_words
+from vidjacobi.models.action_spec import ActionSpec
 from vidjacobi.models.outline import Outline
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
@@ -80,6 +83,19 @@ class OwnModel:
                 "the two torch.nn.Module that hold their weights"
             )
         return self._call(name, model, tokenizer)
+
+    def actions(self, model: VideoModel, tokenizer: VideoTokenizer) -> ActionSpec | None:
+        """What its function ``actions`` says; None where it has none. Raises InvalidArgument, BadCheckpoint."""
+        make = getattr(self.load, "actions", None)
+        if make is None:
+            return None
+        made = self._call(make, model, tokenizer)
+        if not isinstance(made, ActionSpec):
+            raise InvalidArgument(
+                f"the function actions of {self.name} must return a vidjacobi.models.action_spec.ActionSpec, and "
+                f"returned {type(made).__name__}"
+            )
+        return made
 
     def files(self) -> dict[str, Path]:
         """What the pair is made of, by name: the code of its package, or of its module alone, and ``load.files``.

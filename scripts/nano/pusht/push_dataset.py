@@ -3,7 +3,7 @@
 Pictures are PNG in the table: in a video half of the colour would be lost. Needs the extra ``pusht``.
 
     python scripts/nano pusht-dataset --episodes 64              # into runs/nano-pusht/lerobot
-    vidjacobi batch runs/nano-pusht/lerobot --stride 2 --model ... --out futures
+    vidjacobi batch runs/nano-pusht/lerobot --stride 2 --model pusht:out/nano-pusht --context 4 --actions dataset
 """
 
 import argparse

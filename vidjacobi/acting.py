@@ -1,0 +1,97 @@
+"""Models by any name, with what they ask of actions: families of other authors, the user's own, and all others."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.loading import is_there, load, own_model
+from vidjacobi.models.action_spec import ActedPair
+from vidjacobi.models.own import refuse_family
+from vidjacobi.provenance import files_at, weights_files
+from vidjacobi.runtime import choose
+
+if TYPE_CHECKING:
+    from vidjacobi.families.opening import FamilyName
+
+
+def family_of(name: str) -> "FamilyName | None":
+    """The family that a model is of; None for all others. A file or folder of the name goes first.
+
+    Raises InvalidArgument for a family without a path.
+    """
+    if ":" not in name or is_there(name):
+        return None
+    from vidjacobi.families.opening import family_name  # other models need nothing of it
+
+    return family_name(name)
+
+
+def acted_family(name: str) -> "FamilyName | None":
+    """As ``family_of``. Raises InvalidArgument for a family that cannot be decoded like a model of frames."""
+    found = family_of(name)
+    if found is None:
+        return None
+    from vidjacobi.families.acted import ACTED
+
+    if found.family not in ACTED:
+        if found.family == "ivideogpt":
+            raise InvalidArgument(
+                f"{name}: the models of iVideoGPT are made anew for each chunk and clip, which this command does not "
+                "do: `vidjacobi rollout` takes it"
+            )
+        refuse_family(name)
+    return found
+
+
+def load_acted(
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    tokenizer: str | None = None,
+    run_torchscript: bool = False,
+    offload: bool = False,
+    compile: str = "off",
+) -> ActedPair:
+    """The model and the video tokenizer of a name, and what the model asks of actions.
+
+    Arguments and errors are those of ``vidjacobi.load``; ``name`` may also be ``FAMILY:PATH`` of a family in
+    ``vidjacobi.families.acted.ACTED``. A model of the user's own says what it asks by ``load.actions``, see
+    ``vidjacobi.models.own``.
+    """
+    family = acted_family(name)
+    if family is None:
+        model, codec = load(name, device, dtype, tokenizer, run_torchscript, offload, compile)
+        own = own_model(name)
+        return ActedPair(model, codec, None if own is None else own.actions(model, codec))
+    from vidjacobi.decoding.compiled import compiled
+    from vidjacobi.families.acted import ACTED
+
+    if offload:
+        raise InvalidArgument("models of families are not offloaded: leave --offload out")
+    try:
+        pair = ACTED[family.family](family.weights, choose(device, dtype), tokenizer)
+    except ImportError as error:  # of a network that this transformers does not have yet
+        raise InvalidArgument(f"{family.family} needs transformers 5.23 or newer ({error})") from error
+    return pair._replace(model=compiled(pair.model, compile))
+
+
+def acted_files(name: str, tokenizer: str | None = None) -> Mapping[str, Path]:
+    """The files that such a model is loaded from, by name. Raises InvalidArgument, BadCheckpoint."""
+    family = acted_family(name)
+    if family is None:
+        return weights_files(name, tokenizer)
+    found = files_at(family.weights)
+    folder = family.weights if family.weights.is_dir() else family.weights.parent
+    codec = folder / "vae" if tokenizer is None else Path(tokenizer).expanduser()
+    return found | files_at(codec, "tokenizer: ") if codec.exists() else found
+
+
+def absolute_family(name: str) -> str:
+    """The name of a family's model with the whole path of its files; any other name as it is."""
+    family = family_of(name)
+    if family is None or not is_there(family.path):
+        return name
+    whole = replace(family, path=str(Path(family.path).expanduser().absolute()))
+    return f"{whole.family}:{whole.path}"
