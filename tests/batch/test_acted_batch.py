@@ -158,7 +158,7 @@ def test_zero_is_the_model_s_own_no_op(flags: dict[str, Any], tmp_path: Path, ca
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"stride": 1}, "10 frames a second, and this model's frames are 0.2 s apart"),
+        ({"stride": 1}, "frames are 0.1 s apart, and this model's frames are 0.2 s apart"),
         ({"model": "own_acted:load_wrong"}, "action 0 must be 3 numbers, not 2 numbers"),
         ({"model": "own_model:load"}, "own_model:load follows no actions: leave --actions out"),
         ({"actions": None}, "own_acted:load's frames follow actions: give --actions dataset, shuffled, zero"),

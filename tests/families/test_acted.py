@@ -142,7 +142,7 @@ def test_pusht(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "zero", data, model, *asked, "zero", "--stride", 2) == 0
     assert done(tmp_path / "zero")[1][1].tolist() == [[0, 100, 10, 100]] + [[10, 100, 10, 100]] * 4
     assert run(tmp_path / "all", data, model, *asked, "dataset") == 2
-    assert "10 frames a second, and this model's frames are 0.2 s apart" in capsys.readouterr().err
+    assert "frames are 0.1 s apart, and this model's frames are 0.2 s apart" in capsys.readouterr().err
     one = ("--context", 1, "--frames", 3, "--actions", "zero", "--stride", 2)
     assert run(tmp_path / "one", data, model, *one) == 2
     assert "give a --context of 2 frames or more" in capsys.readouterr().err

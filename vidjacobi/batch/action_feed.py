@@ -55,7 +55,7 @@ class ActionFeed:
         self._config, self._spec = config, asked_of(pair, config)
         self._chunks = plan_chunks(config.context, config.frames, pair.tokenizer)
         self._everything = everything
-        self._read: Callable[[ActionSource], RecordedActions] = lru_cache(_KEPT)(_read)
+        self._read: Callable[[ActionSource], RecordedActions] = lru_cache(_KEPT)(_read)  # type: ignore[assignment]
         self._known = config.context - 1  # actions between frames of the context
 
     def of(self, task: ContextTask) -> FedActions:

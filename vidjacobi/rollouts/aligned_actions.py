@@ -50,7 +50,7 @@ def check_rate(found: RecordedActions, spec: ActionSpec, where: str) -> None:
     advice = "convert the dataset to this rate"
     if round(times) > 1 and abs(times - round(times)) <= _NEAR * times:
         advice = f"a --stride {round(times)} times as large takes that many"
-    raise BadInput(f"{where}: {fps:g} frames a second, and {asked}: {advice}")
+    raise BadInput(f"{where}: frames are {1 / fps:.4g} s apart, and {asked}: {advice}")
 
 
 def _of_frame(found: RecordedActions, spec: ActionSpec, frame: int, where: str) -> list[float]:
