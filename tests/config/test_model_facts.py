@@ -25,6 +25,7 @@ AUTHORS = {
     ("emu3_5", "image"): (5.0, 1.0, 1.0, 5120),
     ("imagegpt", "image"): (None, 1.0, 1.0, None),
     ("glm_image", "image"): (None, 0.9, 0.75, None),
+    ("nano-pusht", "world"): (None, 1.0, 0.8, None),
     ("mineworld", "world"): (None, 1.0, 0.8, None),
     ("ivideogpt", "world"): (None, 1.0, 1.0, 100),
 }

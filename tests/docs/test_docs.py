@@ -38,6 +38,7 @@ SLOW_PAGES = (
     "decoders",
     "families",
     "pictures",
+    "planning",
     "quickstart",
     "your_model",
 )  # with whole commands that other fast tests run as well
@@ -52,7 +53,7 @@ NOT_RUN = {
     "docs/evaluation.md": 3,
     "docs/families.md": 3,
     "docs/memory_and_speed.md": 5,
-    "docs/nano_pusht.md": 4,
+    "docs/nano_pusht.md": 2,
     "docs/metrics.md": 4,
     "docs/pictures.md": 4,
     "docs/planning.md": 1,

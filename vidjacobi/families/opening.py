@@ -2,7 +2,7 @@
 
 A model of a family is named ``NAME:PATH``, such as ``janus:weights/Janus-Pro-1B``, by ``--model`` and elsewhere.
 The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``), which is fetched
-because you named it. ``nano-image`` alone names the weights that come with this package.
+because you named it. ``nano-image`` and ``nano-pusht`` name the weights that come with this package.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ FAMILIES = {
     "simplear": "vidjacobi.families.simplear:load",
     "univla": "vidjacobi.families.emu3_layouts:load_univla",
 }
-# family -> folder of ``assets`` with its weights, where no path is named
-BUNDLED = {"nano-image": "nano_image"}
+# bundled model -> its family, and the folder of ``assets`` with its weights
+BUNDLED = {"nano-image": ("nano-image", "nano_image"), "nano-pusht": ("pusht", "nano_pusht")}
 # of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -55,13 +55,13 @@ class FamilyName:
 
 
 def family_name(name: str) -> FamilyName | None:
-    """What ``NAME:PATH`` names, or the name alone of a bundled family; None for what begins with no family's name.
+    """What ``NAME:PATH`` names, or a bundled model; None for what begins with no family's name.
 
     Raises InvalidArgument for a family without a path.
     """
     if name in BUNDLED:
-        assets = Path(str(resources.files("vidjacobi"))) / "assets"
-        return FamilyName(name, str(assets / BUNDLED[name]))
+        own, folder = BUNDLED[name]
+        return FamilyName(own, str(Path(str(resources.files("vidjacobi"))) / "assets" / folder))
     family, colon, path = name.partition(":")
     if not colon or family not in FAMILIES:
         return None

@@ -26,9 +26,8 @@ from vidjacobi.eval.policies.ranks import mean_of
 from vidjacobi.eval.policies.simulator import Simulator
 from vidjacobi.eval.policies.worlds import FIRST, Starts, TrueWorld
 from vidjacobi.eval.pusht_poses import read_pictures
-from vidjacobi.families.pusht import load
+from vidjacobi.families.opening import load_family
 from vidjacobi.output.atomic import write_json
-from vidjacobi.runtime import choose
 from vidjacobi.session import Choice
 
 BESIDE = ("weak", "good")
@@ -56,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--model", default="out/nano-pusht", help="a folder, or simulator")
+    options.add_argument("--model", default="nano-pusht", help="a name, pusht:FOLDER, or simulator")
     options.add_argument("--starts", type=int, default=10)
     options.add_argument("--frames", type=int, default=24, help="that a policy acts for, two steps each")
     options.add_argument("--candidates", type=int, default=32)
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model == "simulator":
         planner: Planner = InSimulator(None, arguments.candidates, *asked)  # type: ignore[arg-type]
     else:
-        planner = Planner(load(Path(arguments.model), choose("cpu", "float32")), arguments.candidates, *asked)
+        planner = Planner(load_family(arguments.model, "cpu", "float32"), arguments.candidates, *asked)
     best = {}
     for policy in (*map(scripted, BESIDE), planner.policy()):
         best[policy.name] = play(policy, TrueWorld(starts), starts.pictures, arguments.frames, 0, 0).best
