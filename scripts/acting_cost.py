@@ -10,6 +10,7 @@ are included, the first prefill is not. A step of nano-pusht is two of the simul
 """
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from page_parts import write_part
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python knows only this folder
+from scripts.nano.pusht.judge_pushes import wander
 from vidjacobi import SamplingParams
 from vidjacobi.families.opening import family_name, load_family
 from vidjacobi.families.pusht import SAMPLING, PushT
@@ -32,7 +35,6 @@ STEPS, WARM, SIMULATED = (
     2,
 )  # latent frames of a clip that are measured, and before; steps of the simulator each
 GROUPS = {"one by one": 1, "two at once": 2}
-PACE = 20.0  # units of the simulator that the point moves a step, at most
 
 
 @dataclass
@@ -44,24 +46,13 @@ class Cost:
     same: list[bool] = field(default_factory=list)  # whether the tokens are AR's
 
 
-def wander(steps: int, points: int, rng: np.random.Generator) -> list[torch.Tensor]:
-    """Actions of ``steps`` latent frames: a point that goes to random places, one after the other."""
-    here, goal, found = rng.uniform(100, 412, 2), rng.uniform(100, 412, 2), []
-    for _ in range(steps * points):
-        way = goal - here
-        if np.linalg.norm(way) < PACE:
-            goal = rng.uniform(100, 412, 2)
-        here = here + way * min(1.0, PACE / max(1e-9, np.linalg.norm(way)))
-        found.append(here)
-    return list(torch.tensor(np.stack(found), dtype=torch.float32).view(steps, -1))
-
-
 def measure(
     family: PushT, context: torch.Tensor, known: torch.Tensor, cost: Cost, asked: dict
 ) -> torch.Tensor:
     """Step one clip with one decoder; its tokens."""
     group, clip = asked["group"], asked["clip"]
-    actions = wander(WARM + STEPS, family.network.spec.action_points, np.random.default_rng(clip))
+    points = family.network.spec.action_points
+    actions = list(wander(WARM + STEPS, points, np.random.default_rng(clip)))
     session = Session(
         family.world(),
         family.tokenizer,

@@ -172,8 +172,8 @@ def test_what_is_loaded_is_what_is_measured(tiny_pair: Path, monkeypatch: pytest
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device with hardly any memory, and a model that must not be loaded."""
     monkeypatch.setattr(memory, "free_memory", lambda device: 20 * 2**20)
-    for module in ("vidjacobi.cli.rollout_clips", "vidjacobi.batch.workers"):
-        monkeypatch.setattr(f"{module}.load", lambda *_: pytest.fail("it is refused before it is loaded"))
+    for load in ("cli.rollout_clips.load", "batch.workers.load_acted"):
+        monkeypatch.setattr(f"vidjacobi.{load}", lambda *_: pytest.fail("it is refused before it is loaded"))
 
 
 @pytest.mark.usefixtures("little")

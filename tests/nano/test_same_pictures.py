@@ -31,7 +31,9 @@ def test_a_seed_gives_the_pictures_it_always_gave(kind: str, tmp_path: Path) -> 
     assert (found != stored).mean() < 0.005
 
 
-@pytest.mark.skipif(find_spec("sklearn") is None, reason="the photographs' packages are not installed")
+@pytest.mark.skipif(
+    not (find_spec("sklearn") and find_spec("skimage")), reason="the photographs' packages are not installed"
+)
 def test_a_photograph_has_the_colours_it_always_had() -> None:
     means = render_clip(SEED, 17, SIZE, "photo").frames[::8].float().mean((1, 2))
     assert torch.allclose(means, torch.tensor(PHOTO_COLOURS), atol=0.05)

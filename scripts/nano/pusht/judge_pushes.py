@@ -7,6 +7,7 @@ than a frozen T's. Controls: the actions of other clips, and the true frames thr
 
     python scripts/nano judge-pusht                              # out/nano-pusht, 64 clips: about 6 minutes
     python scripts/nano judge-pusht --fvd 128 --clips 128        # FVD of frames 4 to 36 too
+    python scripts/nano judge-pusht --chained 64                 # only: 64 frames under wandering points
 """
 
 import argparse
@@ -153,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--clips", type=int, default=64)
     options.add_argument("--frames", type=int, default=max(AT), help="predicted frames")
     options.add_argument("--fvd", type=int, default=0, help="clips for FVD, 0 for none")
+    options.add_argument("--chained", type=int, default=0, help="only chain so many frames, without a truth")
     options.add_argument("--decoder", default="pathwise")
     options.add_argument("--out", type=Path, default=Path("runs/nano-pusht/judged"))
     return options
@@ -162,6 +164,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Judge one model."""
     torch.set_num_threads(1)
     family = load(arguments.model, choose("cpu", "float32"))
+    if arguments.chained:
+        print(json.dumps(judge_chained(family, arguments), indent=1))
+        return
     frames = CONTEXT + arguments.frames
     pictures, actions, states = heldout_clips(load_store(arguments.data, "heldout"), arguments.clips, frames)
     tokens = encoded(family, pictures)
@@ -202,6 +207,43 @@ def run(arguments: argparse.Namespace) -> None:
         found["fvd"] = judge_fvd(cut, pictures[:count, CONTEXT:])
         print(json.dumps(found["fvd"]), flush=True)
     (arguments.out / "judged.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def wander(
+    frames: int, points: int, rng: np.random.Generator, pace: float = 20.0
+) -> Float[torch.Tensor, "f k"]:
+    """Actions of a point that goes to random places one after the other, ``pace`` units a step at most."""
+    here, goal, found = rng.uniform(100, 412, 2), rng.uniform(100, 412, 2), []
+    for _ in range(frames * points):
+        way = goal - here
+        if np.linalg.norm(way) < pace:
+            goal = rng.uniform(100, 412, 2)
+        here = here + way * min(1.0, pace / max(1e-9, float(np.linalg.norm(way))))
+        found.append(here)
+    return torch.tensor(np.stack(found), dtype=torch.float32).view(frames, -1)
+
+
+def judge_chained(family: PushT, arguments: argparse.Namespace) -> dict[int, dict[str, float]]:
+    """Whether long rollouts hold: the T's residual, and how often T and agent are not seen, after some frames."""
+    contexts = np.load(arguments.model / "held_out_contexts.npy")[: arguments.clips].astype(np.int64)
+    told = torch.from_numpy(np.load(arguments.model / "held_out_actions.npy")[: len(contexts), : CONTEXT - 1])
+    points = family.network.spec.action_points
+    given = torch.stack(
+        [wander(arguments.chained, points, np.random.default_rng(clip)) for clip in range(len(contexts))]
+    )
+    clips = [f"chained-{number}" for number in range(len(contexts))]
+    rollouts = PushRollouts(family, torch.from_numpy(contexts).flatten(2), told, clips, arguments.decoder)
+    tokens, found = rollouts.advance(given), {}
+    for frames in sorted({*AT, arguments.chained}):
+        if frames <= arguments.chained:
+            reading = read_pictures(shown(family, tokens[:, frames - 1 : frames])[:, 0])
+            found[frames] = {
+                "residual_median": float(np.nanmedian(reading.residual)),
+                "residual_p90": float(np.nanpercentile(reading.residual, 90)),
+                "no_tee": float(np.isnan(reading.residual).mean()),
+                "agent_lost": float(reading.lost.mean()),
+            }
+    return found
 
 
 def speed_of(family: PushT, tokens: torch.Tensor, actions: torch.Tensor, decoder: str) -> dict[str, float]:
