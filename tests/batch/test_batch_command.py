@@ -20,7 +20,7 @@ from batches import COMMAND, environment, hashes, log_lines, rows_of, words_of, 
 
 from vidjacobi.cli import main
 
-MANY = int(os.environ.get("VIDJACOBI_EPISODES", "300"))  # 2000: ten minutes
+MANY = int(os.environ.get("VIDJACOBI_EPISODES", "200"))  # 2000: ten minutes
 Flags = dict[str, Any]
 Start = Callable[[list[str]], subprocess.Popen[str]]
 
