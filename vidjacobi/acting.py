@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.loading import is_there, load, own_model
+from vidjacobi.loading import is_family, is_there, load, own_model
 from vidjacobi.models.action_spec import ActedPair
 from vidjacobi.models.own import refuse_family
 from vidjacobi.provenance import files_at, weights_files
@@ -21,7 +21,7 @@ def family_of(name: str) -> "FamilyName | None":
 
     Raises InvalidArgument for a family without a path.
     """
-    if ":" not in name or is_there(name):
+    if not is_family(name) and (":" not in name or is_there(name)):
         return None
     from vidjacobi.families.opening import family_name  # other models need nothing of it
 
@@ -89,9 +89,9 @@ def acted_files(name: str, tokenizer: str | None = None) -> Mapping[str, Path]:
 
 
 def absolute_family(name: str) -> str:
-    """The name of a family's model with the whole path of its files; any other name as it is."""
+    """The name of a family's model with the whole path of its files; any other name, and a bundled one, as it is."""
     family = family_of(name)
-    if family is None or not is_there(family.path):
+    if family is None or ":" not in name or not is_there(family.path):
         return name
     whole = replace(family, path=str(Path(family.path).expanduser().absolute()))
     return f"{whole.family}:{whole.path}"

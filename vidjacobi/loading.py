@@ -233,13 +233,13 @@ def is_shipped(name: str) -> bool:
 
 
 def is_family(name: str) -> bool:
-    """Whether a name is NAME:PATH of a family of other authors. A file or folder of the same name goes first."""
+    """Whether a name is NAME:PATH of a family, or a bundled model of one. A file or folder of the name goes first."""
     family, colon, _ = name.partition(":")
-    if not colon or is_there(name):
+    if name in MODELS or "/" in family or is_there(name):
         return False
     from vidjacobi.config.model_facts import model_names  # other names need nothing of it
 
-    return family in model_names("family")
+    return family in model_names("family" if colon else "bundled")
 
 
 def is_there(name: str) -> bool:

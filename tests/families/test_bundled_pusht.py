@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import vidjacobi
+from vidjacobi.acting import absolute_family, acted_family
 from vidjacobi.eval.pusht_poses import read_pictures
 from vidjacobi.families.opening import FamilyName, family_name, load_family
 from vidjacobi.families.pusht import SAMPLING, PushT
@@ -44,6 +45,10 @@ def decoded(family: PushT, contexts: Tensor, actions: Tensor, decoder: str = "pa
 def test_what_ships_is_small_and_has_a_name(clips: tuple[Tensor, Tensor]) -> None:
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 15e6
     assert family_name("nano-pusht") == FamilyName("pusht", str(FOLDER))
+    model, tokenizer = vidjacobi.load("nano-pusht", "cpu", "float32")
+    assert (model.vocab_size, tokenizer.frame_size) == (4096, (64, 64))
+    assert acted_family("nano-pusht") == family_name("nano-pusht")
+    assert absolute_family("nano-pusht") == "nano-pusht"  # no path of this machine is kept
     contexts, actions = clips
     assert contexts.shape[1:] == (NEW, 8, 8)
     assert len(contexts) == len(actions) >= 32
