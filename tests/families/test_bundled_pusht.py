@@ -10,6 +10,7 @@ from torch import Tensor
 
 import vidjacobi
 from vidjacobi.acting import absolute_family, acted_family
+from vidjacobi.cli.main import main
 from vidjacobi.eval.pusht_poses import read_pictures
 from vidjacobi.families.opening import FamilyName, family_name, load_family
 from vidjacobi.families.pusht import SAMPLING, PushT
@@ -108,3 +109,11 @@ def test_the_agent_goes_where_its_own_actions_say(family: PushT, clips: tuple[Te
     other = np.linalg.norm(reading.agent - np.roll(goals, 12, 0), axis=1)[seen]
     assert np.median(own) < 60 < np.median(other)
     assert (own < other).mean() > 0.85
+
+
+@pytest.mark.parametrize("command", [["rollout"], ["doctor"]])
+def test_a_command_that_gives_no_actions_names_those_that_do(
+    command: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert main([*command, "--model", "nano-pusht"]) == 2
+    assert "`vidjacobi batch --actions`, `vidjacobi play` and" in capsys.readouterr().err

@@ -63,7 +63,10 @@ def test_commands_of_clips_say_what_takes_a_family(
         "mineworld": "`vidjacobi rollout` takes it with --actions",
         "janus": "`vidjacobi bench pictures` take it",
     }
-    hints |= {"pusht": "in Python, vidjacobi.load_family"}
+    hints |= {
+        "pusht": "`vidjacobi batch --actions`, `vidjacobi play`",
+        "univla": "in Python, vidjacobi.load_family",
+    }
     for family, hint in hints.items():
         assert main([*words, f"{family}:{tmp_path}", "--out", str(tmp_path / "out.yaml")]) == 2
         assert hint in capsys.readouterr().err

@@ -19,7 +19,7 @@ from vidjacobi.decoding.recipe import Progress
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
-from vidjacobi.loading import Pair, is_there, load, outline_to_load
+from vidjacobi.loading import Pair, is_family, is_there, load, outline_to_load
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.output.run_folder import output_names, removed_if_empty
@@ -178,7 +178,7 @@ class PlainPredictor:
 
 def family_of(config: RolloutConfig) -> "FamilyName | None":
     """The family that the model is of; None for all others. A file or folder of the name goes first."""
-    if ":" not in config.model or is_there(config.model):
+    if not is_family(config.model) and (":" not in config.model or is_there(config.model)):
         return None
     from vidjacobi.families.opening import family_name  # other models need nothing of it
 

@@ -133,15 +133,18 @@ def refuse_family(name: str) -> None:
     if family not in model_names():
         return
     facts = load_facts(family)
-    takes_clips = "world" in facts.presets if facts.kind == "bundled" else not colon
+    world = "world" in facts.presets and not facts.command
+    takes_clips = world if facts.kind == "bundled" else not colon
     if takes_clips:
         return
     commands = {
         "image": "`vidjacobi image` and `vidjacobi bench pictures` take it",
+        "batch": "`vidjacobi batch --actions`, `vidjacobi play` and `vidjacobi eval policies` take it",
         "rollout": "`vidjacobi rollout` takes it with --actions, and its rollout.json says passes and seconds",
     }
     python = f"in Python, vidjacobi.load_family({name!r}) makes a model of them"
-    which = commands["image"] if facts.kind == "bundled" else commands.get(str(facts.command), python)
+    usual = commands["image"] if facts.kind == "bundled" else python
+    which = commands.get(str(facts.command), usual)
     raise InvalidArgument(
         f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
     )
