@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.loading import is_family, is_there, load, own_model
+from vidjacobi.loading import family_of, is_there, load, own_model
 from vidjacobi.models.action_spec import ActedPair
 from vidjacobi.models.own import refuse_family
 from vidjacobi.provenance import files_at, weights_files
@@ -14,18 +14,6 @@ from vidjacobi.runtime import choose
 
 if TYPE_CHECKING:
     from vidjacobi.families.opening import FamilyName
-
-
-def family_of(name: str) -> "FamilyName | None":
-    """The family that a model is of; None for all others. A file or folder of the name goes first.
-
-    Raises InvalidArgument for a family without a path.
-    """
-    if not is_family(name) and (":" not in name or is_there(name)):
-        return None
-    from vidjacobi.families.opening import family_name  # other models need nothing of it
-
-    return family_name(name)
 
 
 def acted_family(name: str) -> "FamilyName | None":

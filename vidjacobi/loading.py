@@ -17,6 +17,7 @@ from vidjacobi.registry import suggest
 from vidjacobi.runtime import Runtime, choose
 
 if TYPE_CHECKING:
+    from vidjacobi.families.opening import FamilyName
     from vidjacobi.models.own import OwnModel
 
 Pair = tuple[VideoModel, VideoTokenizer]
@@ -29,25 +30,22 @@ CHECKPOINTS = "cosmos_adapter.pair:load_pair"
 TRANSFORMERS = "cosmos_adapter.pair:load_transformer"
 TOKENIZER_FILES = "cosmos_adapter.tokenizer.weights:load_tokenizer"
 _TWO_TOKENIZERS = "{} brings a video tokenizer of its own: leave --tokenizer out"
-# name -> "module:function", called with the name and a dtype
-OUTLINES = {
+OUTLINES = {  # name -> "module:function", called with the name and a dtype
     **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
     **dict.fromkeys(("nano", "micro"), "cosmos_adapter.outline:shipped"),
 }
-# the outline of a released repository, which is known without its files; None for any other name
-PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"
+PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"  # of a released repository, or None
 FOLDER_OUTLINES = "cosmos_adapter.outline:folder"  # of the checkpoint in a folder
-# the outline of a checkpoint and a tokenizer, wherever they lie
-PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"
-# the outline of a model that does not bring one, measured on the loaded model
+PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"  # of a checkpoint and a tokenizer, wherever they lie
+# of a model that does not bring one, measured on the loaded model
 MEASURED_OUTLINES = "vidjacobi.estimate.measured_outline:outline_of"
 # model and tokenizer of a family named NAME:PATH, whose frames follow frames
 FAMILY_PAIRS = "vidjacobi.families.pairs:open_pair"
+FAMILY_NAME = "vidjacobi.families.opening:family_name"
 FAMILY_MODELS = "vidjacobi.families.pairs:open_model"
 # Takes a loaded pair and returns the two modules that hold its weights; used to offload them.
 MODULES = "cosmos_adapter.pair:modules_of"
-# The tokenizer of repositories that do not hold one.
-TOKENIZERS = {
+TOKENIZERS = {  # of repositories that do not hold one
     "nvidia/Cosmos-1.0-Autoregressive-4B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
     "nvidia/Cosmos-1.0-Autoregressive-12B": "nvidia/Cosmos-1.0-Tokenizer-DV8x16x16",
     "nvidia/Cosmos-Predict1-4B": "nvidia/Cosmos-Tokenize1-DV8x16x16-720p",
@@ -84,10 +82,11 @@ def load(
         InvalidArgument: an unknown name, device, dtype or mode, or a pair that cannot be offloaded or compiled.
         BadCheckpoint: files that are missing, damaged or do not fit together.
     """
-    name, runtime = _name(name_or_path), choose(device, dtype)
+    name = str(of_kind("the model", name_or_path, (str, Path), "a name or a path"))
+    runtime = choose(device, dtype)
     of_kind("the tokenizer", tokenizer, (str, Path, type(None)), "a folder or a repository")
     _check_compile(compile, runtime, offload)
-    if offload and is_family(name):
+    if offload and family_of(name):
         raise InvalidArgument(f"{name}: models of families are not offloaded")
     if not offload:
         model, codec = _loaded(name, runtime, tokenizer, run_torchscript)
@@ -108,21 +107,18 @@ def load_model(
 
     Arguments and errors are those of ``vidjacobi.load``. No tokenizer is looked for, fetched or kept.
     """
-    name, runtime = _name(name_or_path), choose(device, dtype)
+    name = str(of_kind("the model", name_or_path, (str, Path), "a name or a path"))
+    runtime = choose(device, dtype)
     _check_compile(compile, runtime)
     if is_shipped(name):
         model = resolve(MODELS[name])(runtime)[0]
-    elif is_family(name):
+    elif family_of(name):
         model = resolve(FAMILY_MODELS)(name, runtime)
     elif own := own_model(name):
         model = own.pair(runtime)[0]
     else:
         model = resolve(TRANSFORMERS)(folder_of(name, "model"), runtime)
     return _compiled(model, compile)
-
-
-def _name(name_or_path: object) -> str:
-    return str(of_kind("the model", name_or_path, (str, Path), "a name or a path"))
 
 
 def _check_compile(mode: str, runtime: Runtime, offload: bool = False) -> None:
@@ -145,7 +141,7 @@ def _loaded(name: str, runtime: Runtime, tokenizer: str | Path | None, run_torch
         if tokenizer is not None:
             raise InvalidArgument(_TWO_TOKENIZERS.format(name))
         return resolve(MODELS[name])(runtime)
-    if is_family(name):
+    if family_of(name):
         return resolve(FAMILY_PAIRS)(name, runtime, tokenizer)
     if own := own_model(name):
         return _own_pair(own, runtime, tokenizer, run_torchscript)
@@ -191,19 +187,18 @@ def outline(name: str, dtype: torch.dtype) -> Outline:
         InvalidArgument: neither a name nor a folder.
         BadCheckpoint: a folder without usable weights.
     """
-    lower = name.lower()
-    if lower in OUTLINES and not is_there(name):
+    if is_there(name):
+        return resolve(FOLDER_OUTLINES)(name, dtype)
+    if (lower := name.lower()) in OUTLINES:
         return resolve(OUTLINES[lower])(lower, dtype)
-    if not is_there(name):
-        if found := resolve(PUBLISHED_OUTLINES)(name, dtype):
-            return found
-        if own := own_model(name):
-            return _own_outline(own, None, dtype)
-        raise InvalidArgument(
-            f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released repository, "
-            "package.module:load, or a folder with a checkpoint (nothing is fetched here)"
-        )
-    return resolve(FOLDER_OUTLINES)(name, dtype)
+    if found := resolve(PUBLISHED_OUTLINES)(name, dtype):
+        return found
+    if own := own_model(name):
+        return _own_outline(own, None, dtype)
+    raise InvalidArgument(
+        f"unknown model {name!r}{suggest(lower, OUTLINES)}. Name {', '.join(OUTLINES)}, a released repository, "
+        "package.module:load, or a folder with a checkpoint (nothing is fetched here)"
+    )
 
 
 def outline_to_load(name: str, tokenizer: str | Path | None, dtype: torch.dtype) -> Outline:
@@ -232,14 +227,19 @@ def is_shipped(name: str) -> bool:
     return name in MODELS and not is_there(name)
 
 
-def is_family(name: str) -> bool:
-    """Whether a name is NAME:PATH of a family, or a bundled model of one. A file or folder of the name goes first."""
-    family, colon, _ = name.partition(":")
-    if name in MODELS or "/" in family or is_there(name):
-        return False
-    from vidjacobi.config.model_facts import model_names  # other names need nothing of it
+def family_of(name: str) -> "FamilyName | None":
+    """What a name says of a family, or None. A file or folder of the name goes first.
 
-    return family in model_names("family" if colon else "bundled")
+    Raises InvalidArgument for a family without a path.
+    """
+    if name in MODELS or is_there(name):
+        return None
+    if ":" not in name:
+        from vidjacobi.config.model_facts import model_names  # other names need nothing of it
+
+        if name not in model_names("bundled"):
+            return None
+    return resolve(FAMILY_NAME)(name)
 
 
 def is_there(name: str) -> bool:
@@ -274,8 +274,7 @@ def folder_of(name: str, kind: str) -> Path:
 
     if hub.is_repository(name) and not name.startswith("."):
         return hub.fetch(name, hub.MODEL_FILES if kind == "model" else hub.TOKENIZER_FILES)
-    forms = ["package.module:load", "FAMILY:PATH"]
-    known = [*MODELS, *own_names(), *forms] if kind == "model" else []
+    known = [*MODELS, *own_names(), "package.module:load", "FAMILY:PATH"] if kind == "model" else []
     places = ("a folder with a checkpoint", "or a Hugging Face repository (owner/name)")
     raise InvalidArgument(
         f"unknown {kind} {name!r}{suggest(name, [*known, *TOKENIZERS])}. Name {', '.join([*known, *places])}"

@@ -110,14 +110,8 @@ def scatter(results: Mapping[str, Any]) -> "Drawn":
             colour = SERIES[index % len(SERIES)]
             axis.plot([true["low"], true["high"]], [own["mean"]] * 2, color=colour, linewidth=1.2)
             axis.plot([true["mean"]] * 2, [own["low"], own["high"]], color=colour, linewidth=1.2)
-            axis.plot([true["mean"]], [own["mean"]], "o", color=colour)
-            axis.annotate(
-                line["policy"],
-                (true["mean"], own["mean"]),
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=10,
-            )
+            axis.plot([true["mean"]], [own["mean"]], "o", color=colour, label=line["policy"])
+        axis.legend(loc="upper left")  # names beside the marks would lie over one another
     return figure
 
 

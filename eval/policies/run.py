@@ -48,7 +48,7 @@ class PolicyRun:
     policies: tuple[str, ...] = tuple(JUDGED)
     starts: int = 30
     first: int = FIRST
-    frames: int = 24
+    frames: int = 32
     videos: int = 1
     seed: int = 0
     decoder: str = "pathwise"

@@ -39,7 +39,7 @@ def parser() -> ArgumentParser:
     own = "one of your own beside them, package.module:function; may be given several times"
     add("--policy", dest="own", action="append", default=[], metavar="NAME", help=own)
     add("--starts", type=options.whole, default=30, metavar="N", help="episodes of each policy (30)")
-    add("--frames", type=options.whole, default=24, metavar="N", help="that each policy acts for (24)")
+    add("--frames", type=options.whole, default=32, metavar="N", help="that each policy acts for (32)")
     add("--videos", type=options.whole, default=1, metavar="N", help="starts that the report plays (1)")
     decoder = "of the model, see `vidjacobi decoders` (pathwise)"
     add("--decoder", default="pathwise", metavar="NAME", help=decoder)

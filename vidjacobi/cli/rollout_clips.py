@@ -19,7 +19,7 @@ from vidjacobi.decoding.recipe import Progress
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.estimate.memory import MemoryQuestion, check_memory, this_device
 from vidjacobi.estimate.scenario import RolloutShape
-from vidjacobi.loading import Pair, is_family, is_there, load, outline_to_load
+from vidjacobi.loading import Pair, family_of, load, outline_to_load
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths
 from vidjacobi.output.run_folder import output_names, removed_if_empty
@@ -69,7 +69,7 @@ def roll_out(
             # the sample may lie in a zip file: as_file unpacks it until the stack is closed
             sample = resources.files("vidjacobi") / "assets" / "sample.mp4"
             sources = [stack.enter_context(resources.as_file(sample))]
-        family = family_of(config)
+        family = family_of(config.model)
         lengths = [context_length(config, source, family) for source in sources]
         if config.memory_check and family is None:  # nothing predicts the memory of other authors' models
             check_room(config, decoder, runtime, max(lengths), output.stream)
@@ -96,7 +96,7 @@ def roll_out(
 def checked(config: RolloutConfig, decoder: DecoderConfig, output: Output) -> Runtime:
     """Device and dtype of a request that is possible as far as it can be told without reading a file."""
     check_numbers(config)
-    if config.actions is not None and family_of(config) is None:
+    if config.actions is not None and family_of(config.model) is None:
         raise InvalidArgument(f"{config.model} takes no actions: MineWorld and iVideoGPT do (mineworld:PATH)")
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime = choose(config.device, config.dtype)
@@ -174,15 +174,6 @@ class PlainPredictor:
     def stream(self, job: ClipJob, asked: dict[str, Any]) -> RolloutStream:
         """See Predictor."""
         return stream_rollout(job.clip.frames, self.model, self.tokenizer, **asked)
-
-
-def family_of(config: RolloutConfig) -> "FamilyName | None":
-    """The family that the model is of; None for all others. A file or folder of the name goes first."""
-    if not is_family(config.model) and (":" not in config.model or is_there(config.model)):
-        return None
-    from vidjacobi.families.opening import family_name  # other models need nothing of it
-
-    return family_name(config.model)
 
 
 def open_predictor(config: RolloutConfig, runtime: Runtime, family: "FamilyName | None") -> Predictor:
