@@ -10,7 +10,7 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.opening import BUNDLED, FAMILIES
 from vidjacobi.families.painters.opening import PAINTERS
 from vidjacobi.loading import MODELS
-from vidjacobi.worlds import WORLDS
+from vidjacobi.rollouts.worlds import WORLDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 # guidance, temperature, top-p, top-k, of the scripts that each YAML file names

@@ -180,7 +180,7 @@ def open_predictor(config: RolloutConfig, runtime: Runtime, family: "FamilyName 
     """The model, loaded. Raises InvalidArgument, BadInput, BadCheckpoint."""
     if family is None:
         return PlainPredictor(*load_pair(config))
-    from vidjacobi.worlds import open_world
+    from vidjacobi.rollouts.worlds import open_world
 
     return open_world(family, config, runtime)
 
@@ -190,7 +190,7 @@ def context_length(config: RolloutConfig, source: Path, family: "FamilyName | No
     info = open_clip(source)
     length = config.context
     if length is None and family is not None:
-        from vidjacobi.worlds import usual_context
+        from vidjacobi.rollouts.worlds import usual_context
 
         length = usual_context(family, config)
     if length is None:

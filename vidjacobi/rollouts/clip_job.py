@@ -63,7 +63,7 @@ class ClipJob:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """What predicts the frames of a clip: a model alone, or one that is given actions too (``vidjacobi.worlds``)."""
+    """What predicts the frames of a clip: a model alone, or one that is given actions too (``rollouts.worlds``)."""
 
     @property
     def tokenizer(self) -> Any:
