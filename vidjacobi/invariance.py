@@ -74,9 +74,7 @@ class PassShape:
 
 
 PLAIN = PassShape()
-USUAL = PassShape(
-    rows=4, most=256, positions=1, slots=BLOCK
-)  # what probes of processors found, for estimates
+USUAL = PassShape(rows=4, most=256, positions=1, slots=BLOCK)  # what probes found, for estimates
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def zero_sum(
 def by_inputs(weight: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
     """The same matrix, stored input by input where that makes its products faster (docs/log/exact.md)."""
     wide = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
-    return weight.t().contiguous().t() if wide else weight
+    return weight.t().contiguous().t() if wide and weight.stride(0) != 1 else weight
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,13 +191,16 @@ def product_is_invariant(
 
 
 def silu_is_invariant(columns: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a row of SiLU has the same bits in any number of rows and at any place among them."""
+    """Whether a row of SiLU has the same bits in any number of rows and at any place among them.
+
+    Also where the rows are the first halves of longer ones, as those of joined projections are.
+    """
     # The kernel has another exp in the tail of a vector and of each thread's share.
-    rows = max(COUNTS)
-    some = 4 * torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    wanted = torch.cat([F.silu(row) for row in some.split(1)])
-    spread = {count: F.silu(some[:count]) for count in COUNTS}
-    return all(torch.equal(found, wanted[:count]) for count, found in spread.items())
+    rows, generator = max(COUNTS), torch.Generator().manual_seed(0)
+    halves = 4 * torch.randn(rows, 2 * columns, generator=generator).to(device, dtype)[:, :columns]
+    wanted = torch.cat([F.silu(row) for row in halves.split(1)])
+    found = [F.silu(some[:count]) for some in (halves, halves.contiguous()) for count in COUNTS]
+    return all(torch.equal(one, wanted[: len(one)]) for one in found)
 
 
 def attention_is_invariant(

@@ -72,6 +72,13 @@ class CosmosARForCausalLM(PreTrainedModel, GenerationMixin):
         wrapper.model = network
         return wrapper.eval()
 
+    def save_pretrained(self, save_directory: Any, **options: Any) -> None:
+        """As of the library, for weights that lie in parts of one tensor too (``linear.SideBySide``)."""
+        options.setdefault(
+            "state_dict", {name: part.contiguous() for name, part in self.state_dict().items()}
+        )
+        super().save_pretrained(save_directory, **options)
+
     def get_input_embeddings(self) -> torch.nn.Module:
         """The token embedding."""
         return self.model.tok_embeddings

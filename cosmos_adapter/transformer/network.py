@@ -1,7 +1,7 @@
 """The Cosmos autoregressive transformer. Parameters have the official names, so checkpoints load without a map."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -16,12 +16,13 @@ from cosmos_adapter.transformer.attention import (
     GroupedQueryAttention,
     Hidden,
     LayerCache,
-    Linear,
     PassInputs,
     RMSNorm,
     entry_places,
     tiles,
 )
+from cosmos_adapter.transformer.feed_forward import FeedForward
+from cosmos_adapter.transformer.linear import Linear
 from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
@@ -51,31 +52,6 @@ def initialise(network: nn.Module, std: float = 0.02, seed: int = 0) -> None:
         # 2 * layers of them does not grow with the depth.
         residual = name.endswith(("wo.weight", "w2.weight"))
         nn.init.normal_(parameter, std=std / (2 * layers) ** 0.5 if residual else std, generator=generator)
-
-
-class FeedForward(nn.Module):
-    """The SwiGLU feed-forward network: w2(silu(w1 x) * w3 x) (Shazeer 2020)."""
-
-    plain_silu = True  # ``CosmosTransformer.settle`` sets it
-
-    def __init__(self, spec: ModelSpec):
-        super().__init__()
-        self.w1 = Linear(spec.dim, spec.ffn_hidden_size)
-        self.w2 = Linear(spec.ffn_hidden_size, spec.dim)
-        self.w3 = Linear(spec.dim, spec.ffn_hidden_size)
-
-    def forward(self, x: Hidden) -> Hidden:
-        gate = self.w1(x)
-        gate = F.silu(gate) if torch.is_grad_enabled() else silu(gate, self.plain_silu)
-        return self.w2(gate * self.w3(x))
-
-
-def silu(x: Hidden, plain: bool) -> Hidden:
-    """x / (1 + exp(-x)), computed in float32 or float64: by PyTorch's own kernel, or (not ``plain``) in separate
-    operations, for where a row's numbers depend on its place in that kernel (``invariance.silu_is_invariant``).
-    """
-    wide = x if x.dtype == torch.float64 else x.float()
-    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(1)).to(x.dtype)
 
 
 class Layer(nn.Module):
@@ -134,8 +110,12 @@ class CosmosTransformer(nn.Module):
         """
         weight = self.tok_embeddings.weight
         spec, linears = self.spec, [*beside, *(part for part in self.modules() if isinstance(part, Linear))]
-        products = sorted({(part.in_features, part.out_features) for part in linears}, key=math.prod)
-        sizes = Sizes(tuple(products), spec.n_kv_heads, spec.query_group, spec.head_size)
+        products = {(part.in_features, part.out_features) for part in linears}
+        # and of those that are computed as one
+        products |= {(spec.dim, sum(part.out_features for part in joined)) for joined in self._joined()}
+        sizes = Sizes(
+            tuple(sorted(products, key=math.prod)), spec.n_kv_heads, spec.query_group, spec.head_size
+        )
         # on the meta device, or in the mode of fake tensors, which says another device
         fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
         threads = torch.get_num_threads()
@@ -143,7 +123,8 @@ class CosmosTransformer(nn.Module):
         for part in linears:
             part.settle(self.shape.most, fake)
         for layer in self._typed_layers():
-            layer.feed_forward.plain_silu = self.shape.plain_silu
+            layer.attention.settle(fake)
+            layer.feed_forward.settle(self.shape.plain_silu, fake)
         return self.shape
 
     def forward(
@@ -260,6 +241,11 @@ class CosmosTransformer(nn.Module):
         shape = (batch, self.spec.n_kv_heads, round_up(slots, BLOCK), self.spec.head_size)
         weights = [layer.attention.wk.weight for layer in self._typed_layers()]
         return tuple(LayerCache(w.new_zeros(shape), w.new_zeros(shape)) for w in weights)
+
+    def _joined(self) -> Iterator[tuple[Linear, ...]]:
+        for layer in self._typed_layers():
+            yield layer.attention.alike
+            yield layer.feed_forward.alike
 
     def _typed_layers(self) -> list[Layer]:
         return cast(list[Layer], list(self.layers))

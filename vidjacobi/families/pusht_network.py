@@ -24,7 +24,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cosmos_adapter.checkpoint import field_values
-from cosmos_adapter.transformer.attention import Hidden, LayerCache, Linear, tiles
+from cosmos_adapter.transformer.attention import Hidden, LayerCache, tiles
+from cosmos_adapter.transformer.linear import Linear
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument

@@ -1,0 +1,98 @@
+"""Projections of the same input are one product on a CPU, and stay the parameters that they were."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_cosmos import TINY, tiny_network
+from torch import Tensor
+
+from cosmos_adapter.transformer.linear import Linear, SideBySide, side_by_side
+from cosmos_adapter.transformer.network import CosmosTransformer
+
+CPU = torch.device("cpu")
+
+
+def settled(dtype: torch.dtype) -> CosmosTransformer:
+    network = tiny_network(TINY).to(dtype)
+    network.settle(CPU)
+    return network
+
+
+def logits_of(network: CosmosTransformer) -> Tensor:
+    """By a cache, whose passes use joined projections."""
+    tokens = torch.arange(24)[None] * 5 % 96
+    with torch.no_grad():
+        return network.head(network.prefill(tokens, network.make_cache(1, 24)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_one_product_has_the_numbers_of_three(dtype: torch.dtype) -> None:
+    parts = [Linear(16, outputs).to(dtype) for outputs in (24, 8, 8)]
+    x = torch.randn(2, 5, 16).to(dtype)
+    with torch.no_grad():
+        wanted = [part(x) for part in parts]
+        joined = side_by_side(parts, None)
+        assert joined
+        made = joined.product(x)
+        assert made is not None
+        for one, found in zip(wanted, made.split([24, 8, 8], -1), strict=True):
+            torch.testing.assert_close(one, found)
+    assert side_by_side(parts, joined) is joined
+    # nothing is stored twice
+    storages = {part.weight.untyped_storage().data_ptr() for part in parts}
+    assert storages == {joined.whole.untyped_storage().data_ptr()}
+
+
+def test_a_network_is_joined_and_says_the_same() -> None:
+    network = settled(torch.float64)
+    assert all(layer.attention.joined and layer.feed_forward.joined for layer in network._typed_layers())
+    alone = tiny_network(TINY).double()
+    found, wanted = logits_of(network), alone(torch.arange(24)[None] * 5 % 96)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_weights_that_change_are_followed() -> None:
+    """In place (an optimiser, a checkpoint) and by another tensor (a cast, a copy)."""
+    network, other = settled(torch.float64), tiny_network(TINY, seed=5).double()
+    wanted = other(torch.arange(24)[None] * 5 % 96)
+    network.load_state_dict(other.state_dict())
+    torch.testing.assert_close(logits_of(network), wanted)
+    network = settled(torch.float64)
+    copied = deepcopy(network)
+    for name, parameter in copied.named_parameters():
+        parameter.data = other.get_parameter(name).data.clone()
+    layers: Any = copied._typed_layers()
+    with torch.no_grad():
+        assert layers[0].attention.joined.product(torch.randn(1, 3, TINY.dim).double()) is None
+    torch.testing.assert_close(logits_of(copied), wanted)
+
+
+def test_it_can_be_trained() -> None:
+    network = settled(torch.float32)
+    network(torch.arange(24)[None] % 96).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_projections_elsewhere_are_asked_one_by_one() -> None:
+    with torch.device("meta"):
+        parts = [Linear(16, 8), Linear(16, 8)]
+    assert side_by_side(parts, None) is None
+    joined = SideBySide([Linear(16, 8), Linear(16, 8)])
+    assert joined.product(torch.randn(1, 2, 16)) is None  # gradients are wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_can_be_saved(dtype: torch.dtype, tmp_path: Path) -> None:
+    """By ``save_pretrained``, which refuses tensors that share their memory."""
+    from cosmos_adapter.transformer.hf import CosmosARForCausalLM
+
+    network = settled(dtype)
+    CosmosARForCausalLM.from_network(network).save_pretrained(tmp_path)
+    found = CosmosARForCausalLM.from_pretrained(tmp_path).state_dict()
+    own = network.state_dict()
+    assert len(found) == len(own)
+    for name, tensor in found.items():
+        assert torch.equal(tensor, own[name.removeprefix("model.")]), name
