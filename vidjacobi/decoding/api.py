@@ -171,6 +171,7 @@ def decode_steps(
     check_clips(model, contexts, counts)
     lengths = [len(row) + count for row, count in zip(contexts, counts, strict=True)]
     found = conditions_of(model, conditions, lengths)
+    # The names of conditions are hashed too: only clips that are equal in both share a prefill.
     hashes = context_ids(contexts, found and found[1])
     ids = hashes if clip_ids is None else named(clip_ids)
     if len(ids) != len(contexts):
@@ -186,6 +187,7 @@ def decode_steps(
         sources=equal_contexts(hashes) if has_free_rows(model) else None,
         conditions=found and found[0],
     )
+    # Of two clips one may have the longest context and the other most new tokens: no clip is as long as both.
     room = min(clips.context.shape[1] + clips.new_tokens, model.max_positions)
     return decoder.method(decoder.recipe(model, room), clips, hooks)
 
@@ -273,6 +275,7 @@ def context_ids(
 
 def equal_contexts(hashes: Sequence[str]) -> list[int] | None:
     """For each clip the first one of the same context; None where all differ."""
+    # Hashes a b a c: the sources are 0 1 0 3.
     first: dict[str, int] = {}
     found = [first.setdefault(name, index) for index, name in enumerate(hashes)]
     return found if len(first) < len(found) else None

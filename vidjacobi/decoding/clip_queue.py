@@ -140,6 +140,7 @@ def run_queue(
     job: Job, requests: Iterable[Request | None], seed: int, rows: int, keep_going: bool = False
 ) -> Iterator[Finished | Failed]:
     """``decode_each`` for a decoder that has been chosen."""
+    # Generators from end to end: a request is taken and checked when a row is free for it, never before.
     orders = (_order(job.recipe, seed, request) for request in requests)
     return (_handed(done, keep_going) for done in decode_orders(job, orders, rows))
 
@@ -174,6 +175,7 @@ def _checked(recipe: Recipe, seed: int, request: Request) -> Order:
         name = context_ids([context], conditions and conditions[1])[0]
     clips = named([(name, request.start, sample, request.chunk) for sample in numbers])
     keys = [noise_key_of(clip) for clip in clips]
+    # The futures of a request share the context of the first, and so its prefill.
     counts, sources = [wanted] * count, [0] * count
     own = None if conditions is None else conditions[0] * count
     return Order(request, Clips.of([context] * count, counts, seed, keys, recipe.model.device, sources, own))

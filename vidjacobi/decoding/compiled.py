@@ -150,8 +150,10 @@ class CompiledModel:
 
     def step_runner(self, recipe: Recipe, rows: int, clock: Clock, using: StepFunctions) -> "CompiledRunner":
         """Runs the passes of ``rows`` clips of a recipe; what was compiled for an equal one is used again."""
+        # The model itself: what is here compiles forward calls alone, and a pass is compiled as a whole.
         bare = replace(recipe, model=self.model, fused=True)
         key = (bare, rows, using)
+        # Taken out until it is given back: a decode that begins meanwhile gets a runner of its own, and a cache.
         made = self._runners.pop(key, None)
         if made is None:
             run = compile_whole(_evaluate, self._backend)
@@ -198,8 +200,10 @@ class CompiledRunner:
         """The smallest halving of the window that holds all inputs, and few different prefixes."""
         recipe = self._recipe
         wanted, width = recipe.strategies.lanes.pass_width(plan.widest, recipe.chain), recipe.chain
+        # A window is halved while it holds all inputs: of 32, passes of 16 take 9 to 16 of them.
         while width % 2 == 0 and width // 2 >= wanted:
             width //= 2
+        # 64 buckets are read in steps of 4: 16 prefixes, and under reduce-overhead a graph for each of them.
         step = BUCKET * -(-(recipe.spare_slot // BUCKET) // PREFIXES)
         return PassSize(width, recipe.slots_to_read(plan.furthest, step))
 
@@ -240,6 +244,7 @@ def _evaluate(
 ) -> Evaluated:
     """A pass that keeps the shapes of its probs. Of ``blocks`` only the length counts: buckets to read, plus one."""
     found = evaluate(recipe, using, tables, carried, cache, (blocks.shape[0] - 1) * BUCKET)
+    # The probs of a narrow pass are padded to the width of those that came in, so that their shape stays.
     last = carried.last and longer(found.carried.last, carried.last.logits.shape[1])
     return replace(found, carried=replace(found.carried, last=last))
 

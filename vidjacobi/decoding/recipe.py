@@ -133,6 +133,7 @@ class Recipe:
     @property
     def columns(self) -> int:
         """Columns of tables by position: whole frames after the special tokens, and one that belongs to no clip."""
+        # One special token, frames of 4 and room for 8 positions: 1 + 2 * 4 columns and the one of no clip are 10.
         offset, frame = len(self.model.prefix_tokens), self.grid.frame_tokens
         return offset + -(-(self.room - offset) // frame) * frame + 1
 

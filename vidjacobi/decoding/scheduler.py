@@ -72,12 +72,14 @@ def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
     waiting = WaitingOrders(job, orders)
     batch = job.batch(job.recipe, rows, job.hooks)
     while True:
+        # Free rows are filled before each pass: a step that retires clips runs none.
         while batch.active < rows and (found := waiting.next()):
             if isinstance(found, Done):
                 yield found
             else:
                 found.admit(batch)
         if not batch.active:
+            # Nothing is in flight. Unless the queue has ended it said None, and is asked again.
             if waiting.closed:
                 return
             continue
@@ -133,6 +135,7 @@ class WaitingOrders:
     def next(self) -> PrefilledOrder | Done | None:
         """The order in hand or the next one; None if there is none, now or (``closed``) at all."""
         if self._current and self._current.waiting:
+            # Its futures come first, so that at most one prefilled context waits in memory.
             return self._current
         self._current = None
         try:
@@ -166,6 +169,7 @@ def static_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
                     yield from run(batch)
                     batch = []
         elif batch:
+            # Nothing more is ready: those at hand do not wait until their batch is full.
             yield from run(batch)
             batch = []
     if batch:
@@ -190,12 +194,14 @@ def decode_batch(run: Run, shares: bool, batch: list[tuple[Order, int]]) -> Iter
 
 def share_of(decoded: Decoded, index: int) -> float:
     """Seconds of one clip of a batch: those of each pass shared equally by the clips that took part."""
+    # A pass of 0.6 s in which 3 of 4 clips took part costs each of these three 0.2 s.
     part = (decoded.trace.evaluated > 0).double()
     return float((decoded.trace.seconds * part[:, index] / part.sum(1).clamp(min=1)).sum())
 
 
 def one_batch(batch: list[tuple[Order, int]], shares: bool) -> Clips:
     """Clips of several orders in one record; those of one order share its prefill where the model ``shares``."""
+    # Clips of the orders A A B: the sources are 0 0 2, and 0 and 2 are fed.
     keys = [id(order) for order, _ in batch]
     sources = [keys.index(key) for key in keys] if shares and len(set(keys)) < len(keys) else None
     return Clips.cat([order.clips.select([clip]) for order, clip in batch], sources)

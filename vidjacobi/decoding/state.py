@@ -153,6 +153,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies of whole numbers on the host: on a device one read. What is on meta has no numbers and counts as 0."""
     if all(tensor.device.type == "cpu" for tensor in tensors):
         return list(tensors)
+    # Joined as int64, truth values last, and taken apart again: an int, a bool, an int travel in the order 0, 2, 1.
     kinds = [
         [tensor.flatten() for tensor in tensors if (tensor.dtype == torch.bool) == kind] for kind in (0, 1)
     ]
@@ -168,6 +169,7 @@ def to_device(record: T, device: torch.device) -> T:
     if device.type == "cpu":
         return record
     every = tensors_of(record)
+    # A view as another dtype must begin at a multiple of its size. 5 bools and 2 int64: 5 + 3 + 16 bytes.
     bytes_of = [np.ascontiguousarray(tensor.numpy()).view(np.uint8).ravel() for tensor in every]
     padded = [
         np.pad(one, (0, -len(one) % 8)) for one in bytes_of
@@ -216,6 +218,7 @@ def select_rows(record: T, rows: RowIndex) -> T:
 
 def cat_rows(first: T, second: T) -> T:
     """The rows of both records, one below the other. Their tensors differ in the number of rows only."""
+    # Both functions walk the fields in one order, so the next tensor is always the one that belongs to this field.
     others = iter(tensors_of(second))
     return map_tensors(first, lambda tensor: torch.cat([tensor, next(others)]))
 
@@ -224,6 +227,7 @@ def longer(record: T, width: int) -> T:
     """The record with the second axis of all its tensors ``width`` long: what is added is 0."""
 
     def padded(tensor: Tensor) -> Tensor:
+        # 0 is False in ``used`` and ``valid``: a slot that is added decides nothing and hands no draft on.
         missing = tensor.new_zeros(len(tensor), width - tensor.shape[1], *tensor.shape[2:])
         return torch.cat([tensor, missing], 1)
 

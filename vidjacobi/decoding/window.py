@@ -117,6 +117,7 @@ def plan_window(recipe: Recipe, state: DecodeState) -> PassPlan:
     """Ask the lanes. A target's input is the position before it."""
     lanes = recipe.strategies.lanes(lane_view(recipe, state))
     inputs = lanes.feed.numpy().copy()
+    # The targets 5, 6, 7 and a position 2 that is fed for its cache entry alone want the inputs 2, 4, 5, 6.
     inputs[:, :-1] |= lanes.targets.numpy()[:, 1:]
     return PassPlan(lanes, torch.from_numpy(inputs))
 
@@ -130,8 +131,11 @@ def choose_window(plan: PassPlan, size: int) -> Window:
     size = min(size, columns)
     row, position = plan.inputs.numpy().nonzero()
     count = plan.inputs.numpy().sum(-1)
+    # The place of each wanted input within its row, for all rows at once. If row 0 wants 4 5 6 and row 1 wants 9:
+    #     row 0 0 0 1    position 4 5 6 9    the rows begin at 0 and 3 of these lists    rank 0 1 2 0
     rank = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     chosen = rank < size
+    # Padding stands at the last position, so that its target is the column of no clip (``Recipe.columns``).
     inputs = np.full((rows, size), columns - 2)
     inputs[row[chosen], rank[chosen]] = position[chosen]
     used = np.arange(size) < count[:, None]
@@ -139,6 +143,7 @@ def choose_window(plan: PassPlan, size: int) -> Window:
     lanes = plan.lanes
     valid = used & lanes.targets.numpy()[every, inputs + 1]
     lane, corrects = (np.broadcast_to(part.numpy(), (rows, columns)) for part in (lanes.lane, lanes.corrects))
+    # The last input of a lane may decide the first position of the next one: then that lane judges the draft.
     home = lane[every, inputs]
     own = np.where(valid, lane[every, inputs + 1], home)
     found = inputs, used, valid, home, own, corrects[every, inputs + 1]
@@ -213,10 +218,12 @@ def slots_of(recipe: Recipe, state: DecodeState, window: Window) -> dict[str, np
     """Where the inputs are written, and what is in each cache slot; padding is written beyond all of them."""
     inputs, used, decided = window.inputs.numpy(), window.used.numpy(), state.decided.numpy()
     every, columns = np.arange(len(inputs))[:, None], decided.shape[1]
+    # These tables have a column behind all slots and positions, into which whatever padding says is written.
     room = max(columns, recipe.spare_slot) + 1
     place = np.where(used, inputs, room - 1)
     has_decided, home = np.zeros((len(inputs), room), bool), np.full((len(inputs), room), -1)
     has_decided[:, :columns] = decided & state.cached.numpy()
+    # Entries are written before any is read, so a decided token that this pass feeds is there already.
     has_decided[every, place] = used & decided[every, inputs]
     home[every, place] = window.home.numpy()
     slots = np.where(used, inputs, recipe.spare_slot)
@@ -229,6 +236,10 @@ def fed_tokens(
     """What is fed, as far as it is known: an input may be a draft that this pass makes in a slot."""
     tokens, every = state.tokens.numpy(), np.arange(len(fresh))[:, None]
     fed = fed_positions(recipe, state, window)
+    # Drafts are made on the device, so the host can only say which slot's is fed. Example, the inputs 4 5 6 7:
+    #     target      5  6  7  8
+    #     fresh       .  .  x  x      slot_of[7] = 2, slot_of[8] = 3
+    #     draft      -1 -1 -1  2      the input 7 is the draft that slot 2 makes
     slot_of = np.full(tokens.shape, -1)
     row, slot = fresh.nonzero()
     slot_of[row, window.inputs.numpy()[row, slot] + 1] = slot
@@ -243,6 +254,7 @@ def drafts_of(
     tokens, known = state.tokens.numpy(), state.decided.numpy().copy()
     every, targets = np.arange(len(carried))[:, None], window.inputs.numpy() + 1
     known[every, targets] |= carried >= 0
+    # Draft rules copy known tokens, and a special token may never be drafted.
     known[:, : len(recipe.model.prefix_tokens)] = False
     return {"drafts": tokens[every, targets], "table": tokens, "known": known}
 

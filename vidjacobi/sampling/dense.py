@@ -113,6 +113,7 @@ def lowest_inside(
         return torch.where(codes > candidate, mass, 0).sum(-1, keepdim=True) > allowed
 
     zero = torch.zeros_like(codes[:, :1])
+    # The sign first: where too much mass lies above 0, all codes up to 0 are outside; elsewhere the lowest code is.
     outside = torch.where(too_much(zero), zero, zero - 2 ** (bits - 1))  # the sign
     left = bits - 1
     while left:
@@ -136,6 +137,7 @@ def number_of(codes: Int[Tensor, "r 1"], bits: int, dtype: torch.dtype) -> Float
     shift = whole - bits
     none = torch.full_like(codes[..., :1], -torch.inf, dtype=dtype)
     codes = torch.maximum(codes, codes_of(none, bits))
+    # The bits that were dropped: 0 in positive numbers, and 1 in negative ones, whose bits are flipped.
     pattern = codes << shift | (codes < 0).to(codes.dtype) * ((1 << shift) - 1)
     return in_order(pattern, whole).view(dtype)
 
@@ -164,6 +166,7 @@ def draw(
     """As ``vidjacobi.sampling.sampler.draw``; with a ``residual`` only its rows are drawn from one."""
     count, keys = len(target.tensors), noise.keys(purpose)
     if residual is not None:
+        # Noise is a function of its key, so one race draws both kinds of rows, each with its own purpose.
         keys = torch.where(residual.rows, noise.keys(residual.noise), keys)
     parts = [*target.tensors, keys[..., None]]
     if drawn is not None:
@@ -213,6 +216,7 @@ def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """As ``vidjacobi.sampling.sampler.top_k_probs``."""
     keep = min(keep, probs.vocab_size)
     if probs.only is not None:
+        # Greedy: one token has all the mass, and the entries after it have none.
         first = (torch.arange(keep, device=probs.only.device) == 0).to(probs.dtype)
         return SparseProbs(probs.only.expand(-1, -1, keep), first.expand(*probs.only.shape[:2], -1))
     ids = probs.logits.topk(keep, -1).indices

@@ -109,11 +109,13 @@ def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
         floor = numbers.topk(sampling.top_k, -1).values[..., -1:]
     if sampling.top_p < 1:
         falling = sort_falling(numbers)
+        # Top-p is a share of what top-k has left, not of everything.
         weights = torch.where(falling >= floor, weights_of(falling, peak, divisor), 0)
         mass = to_fixed_point(weights, size)
         allowed = share_of(mass.sum(-1, keepdim=True), sampling.top_p, weights.dtype)
         floor = torch.maximum(floor, floor_of(falling, mass, allowed))
     weights = torch.where(numbers >= floor, weights_of(numbers, peak, divisor), 0)
+    # By the sum of whole units, not of floats: all paths of the sampler find the same total to the last bit.
     return weights / total_of(to_fixed_point(weights, size).sum(-1, keepdim=True), size, weights.dtype)
 
 
@@ -198,6 +200,7 @@ def gumbel_max(weights: Probs, exponential: Float[Tensor, "b n v"]) -> Int[Tenso
 
 def residual(target: Probs, draft: Probs) -> Probs:
     """max(0, p - q), unnormalised; p itself where nothing is left (p equals q up to rounding)."""
+    # p = 0.5 0.3 0.2 and q = 0.2 0.3 0.5 leave 0.3 0 0.
     left = (target - draft).clamp_(min=0)
     return torch.where(left.sum(-1, keepdim=True) > 0, left, target)
 

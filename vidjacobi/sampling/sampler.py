@@ -79,6 +79,9 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
         least = -rising[:, [sampling.top_k - 1]]
         upper = np.where(-rising >= least, upper, 0)
     # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
+    #     probs     0.5  0.25  0.1   0.1   0.05     five tokens, top-p 0.8
+    #     sums      0.5  0.75  0.85  0.95  1        the mass before a token is 0, 0.5, 0.75, 0.85, 0.95
+    #     outside = 3, so the floor is the third token's 0.1; the fourth ties with it, and the total is 0.95
     sums = upper.cumsum(-1)
     allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
     outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
@@ -137,6 +140,7 @@ def draw_mixed(target: TruncatedProbs, noise: Noise, purpose: Purpose, residual:
         mixed: Tokens = whole().draw(target, noise, purpose, residual.drafts, residual)
         return mixed
     rows = residual.rows.numpy()
+    # Draws from p are wanted behind a residual row only: 0 1 0 0 gives 0 0 1 1.
     after = torch.from_numpy(np.logical_or.accumulate(rows, -1) & ~rows)
     rest = draw_sparse(target, noise, purpose, None, after)
     corrected = draw_sparse(target, noise, residual.noise, residual.drafts, residual.rows)
@@ -186,6 +190,7 @@ def gained(csr: SparseRows, drawn: DraftProbs) -> Float[np.ndarray, " m"]:
     """max(0, p - q) of the tokens; p itself in rows where nothing is left."""
     left = np.maximum(csr.probs - mass_of_drafts(drawn, csr), 0)
     some = np.ones(len(csr.counts), bool)
+    # ``reduceat`` has no answer for a row without tokens: ``starts_of`` leaves such rows out.
     some[csr.counts > 0] = np.logical_or.reduceat(left > 0, starts_of(csr.counts))
     return left if some.all() else np.where(some[csr.row], left, csr.probs)
 
@@ -218,6 +223,7 @@ def entries_of(drawn: DraftProbs, csr: SparseRows) -> Float[np.ndarray, " m"]:
     of_fresh = csr.rows[fresh] // drawn.slot.shape[1], csr.rows[fresh] % drawn.slot.shape[1]
     entries, probs = (part.numpy()[of_fresh] for part in (drawn.fresh.ids, drawn.fresh.probs))
     size = drawn.vocab_size
+    # (row, token) as one number, so that one list is looked up: in a vocabulary of 10 token 7 of row 2 is 27.
     rows = np.flatnonzero(fresh)[:, None] * size
     keys, place = np.unique(rows + entries, return_inverse=True)  # a token may stand in several entries
     sums = np.append(np.bincount(place.ravel(), probs.ravel(), len(keys)), 0.0)
@@ -260,6 +266,8 @@ def likeliest(csr: SparseRows, keep: int) -> np.ndarray:
     widest, probs = csr.counts.max(initial=0), csr.probs
     if widest <= keep:
         return np.arange(len(probs))
+    # ``least`` is the smallest probability that is kept. Of 0.4 0.2 0.2 0.2 two are kept: one lies above 0.2, so
+    # there is room for the first of the ties.
     table = np.zeros((len(csr.counts), widest), probs.dtype)
     table[np.arange(widest) < csr.counts[:, None]] = probs
     least = np.partition(table, widest - keep, -1)[:, widest - keep]

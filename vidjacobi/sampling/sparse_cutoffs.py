@@ -47,6 +47,7 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
     kept: list[SparseRows] = []
     found, least = 0, expected_end(probs, sampling)
+    # Where too many are inside, none are handed on: draws find them again, some rows at a time (``portions``).
     for at in blocks(*probs.logits.shape):
         peak, divisor = probs.peak[at].flatten(0, 1), probs.divisor[at].flatten(0, 1)
         block = cut_block(probs.logits[at].flatten(0, 1).to(peak.dtype), peak, divisor, sampling, least)
@@ -55,6 +56,7 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
             found += len(kept[-1].ids)
         floors.append(block.floor)
         totals.append(block.total)
+        # Nuclei end about alike: the next block looks down to the lowest end so far before it looks further.
         least = torch.minimum(least, block.end())
     return replace(
         probs,
@@ -75,6 +77,7 @@ def expected_end(probs: TruncatedProbs, sampling: SamplingParams) -> Float[Tenso
 def blocks(clips: int, count: int, vocab_size: int) -> Iterator[tuple[slice, slice]]:
     """Clips and rows in order, about ``BLOCK`` logits at a time: some rows of one clip, or some whole clips."""
     most = max(1, BLOCK // vocab_size)
+    # 2^18 logits are 4 rows of 64,000 tokens, a part of one clip, or 262 rows of 1,000: 16 clips of 16 rows.
     together = max(1, most // max(1, count))
     for clip in range(0, clips, together):
         for first in range(0, count, most):
@@ -121,6 +124,7 @@ def likely_of(numbers: Float[Tensor, "r v"], least: Float[Tensor, "r 1"]) -> Lik
     """The tokens whose logits are at least so large."""
     values = numbers.numpy()
     flat = np.flatnonzero(values >= least.numpy())
+    # Rows begin at multiples of the vocabulary: of two rows of 3 tokens and flat = 1 4 5 the counts are 1 and 2.
     counts = np.diff(np.searchsorted(flat, np.arange(len(values) + 1) * values.shape[1]))
     return Likely(flat, counts, values.ravel()[flat])
 
@@ -190,11 +194,13 @@ def cut_block(
     allowed, log_total = share_of(whole, sampling.top_p, peak.dtype), total.log()
     # tokens with a smaller share than this have less than 1 - top_p together, so that none of them is inside
     bound = math.log((1 - sampling.top_p) / size)
+    # From the guess that sorts fewest tokens to the one that sorts all: whichever is enough, nuclei are the same.
     guesses = [bound, -math.inf] if least is None else [max(bound, float(least)), bound, -math.inf]
     for guess in guesses:
         likely = likely_of(numbers, peak + divisor * (log_total + (guess - MARGIN)))
         falling = likely.falling()
         upper = to_fixed_point(weights_of(falling, peak, divisor), size)
+        # More mass than may stand before a token inside: the nucleus of every row ends among these.
         if bool((upper.sum(-1, keepdim=True) > allowed).all()):
             break
     border = floor_of(falling, upper, allowed)

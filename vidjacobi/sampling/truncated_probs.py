@@ -53,6 +53,7 @@ class SparseRows:
         """Some of the rows."""
         if wanted.all():
             return self
+        # Of the example's rows 3 and 5 the second: row = [0], ids = [0], counts = [1].
         tokens, counts = wanted[self.row], self.counts[wanted]
         row = np.repeat(np.arange(len(counts)), counts)
         return SparseRows(self.rows[wanted], row, self.ids[tokens], self.probs[tokens], counts)
@@ -132,6 +133,7 @@ class TruncatedProbs:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors, in the order of the fields."""
+        # ``only`` comes last because it may be missing: ``from_tensors`` takes what is left as it.
         found = self.logits, self.peak, self.floor, self.total, self.divisor
         return found if self.only is None else (*found, self.only)
 
@@ -139,6 +141,7 @@ class TruncatedProbs:
         inside = is_inside(logits, ids, self.floor, self.only)
         probs = weights_of(logits, self.peak, self.divisor).div_(self.total)
         # at temperature 0 a logit of -inf is no number here
+        # A mask that is multiplied is written over the probs; ``where`` would make another tensor of that size.
         return probs.mul_(inside) if self.only is None else torch.where(inside, probs, 0)
 
 
@@ -188,6 +191,7 @@ class DraftProbs:
         slot = self.slot.clamp(min=0)
         if self.last.table is not None:
             return torch.where(self.slot >= 0, self.last.table[rows, slot, tokens], self._of_fresh(tokens))
+        # A number a row, so rows of all clips are counted through: slot 2 of clip 1, of 5 slots each, is row 7.
         at = slot + self.last.logits.shape[1] * rows if len(tokens) > 1 else slot
         peak, floor, total, divisor, *only = (part.take(at) for part in self.last.tensors[1:])
         numbers = self.last.logits[rows, slot, tokens]

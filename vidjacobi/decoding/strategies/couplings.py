@@ -103,6 +103,7 @@ class DraftEvidence:
         if not (one_lane and isinstance(verifier, RejectionRule) and isinstance(coupling, FreeRule)):
             return self.draw(verifier), self.draw(coupling).tokens
         kept = verifier.keeps(self)
+        # Kept 1 0 1 0 1: rejected 0 1 0 1 0, and the residual is asked for the first of them alone, 0 1 0 0 0.
         rejected = valid & ~kept
         first = Residual(self.draft_probs, rejected & (rejected.cumsum(-1) == 1), verifier.noise)
         tokens = draw_mixed(self.target_probs, self.noise, coupling.free_noise, first)
@@ -177,6 +178,8 @@ class Maximal:
     def __call__(self, evidence: DraftEvidence) -> Redraft:
         kept = self.keeps(evidence)
         # Otherwise draw from norm(max(0, p - q)), which makes up for what was kept too often.
+        # With p = 0.5 0.3 0.2 and q = 0.2 0.3 0.5 that is always token 0: the drafts 0, 1, 2 are drawn and kept
+        # with probability 0.2, 0.3, 0.2, and the 0.3 that is left makes token 0 as likely as p wants it.
         redrawn = evidence.from_residual(Purpose.REDRAW, ~kept)
         return Redraft(torch.where(kept, evidence.drafts, redrawn), kept)
 
@@ -222,6 +225,7 @@ class Mixture:
         return self.coupled.reads_draft_probs
 
     def __call__(self, evidence: DraftEvidence) -> Redraft:
+        # The coin knows neither draft nor redrafts, so each side of it follows p, and what is chosen does too.
         heads = evidence.noise.uniform(Purpose.COIN) < self.alpha
         coupled, free = evidence.draw(self.coupled), evidence.draw(Independent())
         return Redraft(

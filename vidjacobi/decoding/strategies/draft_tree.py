@@ -45,6 +45,7 @@ class DraftTree:
 
     def levels(self, window: int) -> int:
         """Slots that have siblings in a pass of ``window`` positions."""
+        # A quarter of 16 positions is 4: room for one level of three siblings, whatever depth is asked for.
         most = window - 1 if self.share is None else int(self.share * window)
         return min(self.depth, most // (self.width - 1))
 
@@ -74,6 +75,7 @@ def draw_siblings(probs: Probs, drafts: Tokens, count: int, exponential: Float[T
     """
     scores = (probs / exponential).scatter(-1, drafts[..., None], 0)
     best = scores.topk(min(count, probs.shape[-1]), -1)
+    # A vocabulary smaller than the level: the slots left over hold token 0 with score 0, and so do not exist.
     missing = count - best.indices.shape[-1]
     tokens = torch.nn.functional.pad(best.indices, (0, missing))
     return Siblings(tokens, torch.nn.functional.pad(best.values, (0, missing)) > 0)
@@ -114,6 +116,10 @@ def try_in_turn(rejected: RejectedDraft) -> TreeVerdict:
     """Rejection sampling with candidates drawn without replacement: every test has a uniform of its own."""
     assert rejected.target_probs is not None
     assert rejected.draft_probs is not None
+    # Example, p = 0.2 0.4 0.4 and q = 0.5 0.3 0.2, the draft 0 rejected, then its siblings 1 and 2 in turn:
+    #     left         0    1/3  2/3      what p has and q has not
+    #     draft_probs  0    0.6  0.4      q without the draft: what sibling 1 was drawn from
+    #     sibling 1 is accepted with probability (1/3) / 0.6; else both become 0 0 1, and sibling 2 is accepted
     left = normalised(residual(rejected.target_probs, rejected.draft_probs))
     draft_probs = normalised(rejected.draft_probs.scatter(-1, rejected.draft[..., None], 0))
     uniforms = rejected.noise.uniforms(Purpose.SIBLING_ACCEPT, rejected.siblings.shape[-1])
@@ -122,6 +128,7 @@ def try_in_turn(rejected: RejectedDraft) -> TreeVerdict:
         token, exists = rejected.siblings[:, index, None], rejected.exists[:, index, None]
         odds = uniforms[..., index] * probability(draft_probs, token)
         accepted = exists & (odds < probability(left, token))
+        # All siblings are tested, so that shapes stay; what comes after the first hit changes nothing.
         hit = torch.where(accepted[:, 0] & (hit < 0), index, hit)
         open_still = ((hit < 0)[:, None] & exists)[..., None]
         left = torch.where(open_still, normalised(residual(left, draft_probs)), left)

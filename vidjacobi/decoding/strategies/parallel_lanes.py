@@ -58,12 +58,18 @@ class RowLanes:
         size, device = view.decided.shape[1], view.decided.device
         count, is_open, above = self.progress(view)
         column = torch.arange(width, device=device)
+        # Rows of 4 tokens with 4, 2 and 0 decided (x), width 2, all open. Two drafts (o) follow in each row that
+        # has room:
+        #     x x x x
+        #     x x o o
+        #     o o . .     a lead of 2 keeps only the first: the row above has decided 2, and 2 - 2 is column 0
         rows = (column >= count[..., None]) & (column < (count + self.width)[..., None]) & is_open[..., None]
         if self.lead is not None:
             limit = torch.where(above < width, above - self.lead, width)
             rows &= column <= limit[..., None]
         targets = in_positions(rows.flatten(1), view.offset, size) & ~view.decided
         position = torch.arange(size, device=device)
+        # A lane is named by its first position. Special tokens get a smaller number, since lanes never fall.
         row = (position - view.offset).div(width, rounding_mode="floor")
         lane = (row * width + view.offset).clamp(min=0)[None]
         corrects = torch.ones_like(targets)
@@ -77,14 +83,18 @@ class RowLanes:
         grid = view.grid
         frames = (view.decided.shape[1] - view.offset) // grid.frame_tokens
         body = view.decided[:, view.offset : view.offset + frames * grid.frame_tokens]
+        # The product along a row stays 1 up to the first gap, so the sum counts the tokens before it: 1 1 0 1 is 2.
         count = body.unflatten(1, (-1, grid.w)).long().cumprod(-1).sum(-1)
         first = torch.arange(count.shape[1], device=count.device) % grid.h == 0
+        # A frame's first row has none above it in its own frame, and waits for nothing there.
         above = torch.where(first, grid.w, count.roll(1, 1))
         above[:, 0] = grid.w
         ready = above >= min(self.context or grid.w, grid.w)
         complete = (count == grid.w).unflatten(1, (-1, grid.h)).long().cumprod(-1).sum(-1)
         before = torch.cat([torch.full_like(complete[:, :1], grid.h), complete[:, :-1]], 1)
         reach = grid.h if self.frames is None else self.frames
+        # Row h wants h + reach + 1 complete rows of the frame before. Frames of 3 rows: ``frames=0`` wants 1 2 3 of
+        # them, row by row, ``frames=1`` wants 2 3 3, and ``frames=None`` wants 3 3 3.
         needed = (torch.arange(grid.h, device=count.device) + reach + 1).clamp(max=grid.h)
         return count, ready & (before[..., None] >= needed).flatten(1), above
 
@@ -145,6 +155,8 @@ class FrameLanes:
         complete = count // grid.w
         before = torch.cat([torch.full_like(complete[:, :1], grid.h), complete[:, :-1]], 1)
         reach = grid.h if self.reach is None else self.reach
+        # Frames of 4 x 4, of which frame 0 has decided 9 tokens, two rows and one token more. With reach 1 row 0 of
+        # frame 1 may be worked on. A window of 8 is shared by both lanes: the targets are 9 to 12 and 16 to 19.
         rows = torch.where(before == grid.h, grid.h, (before - reach).clamp(min=0))
         place = torch.arange(grid.frame_tokens, device=count.device)
         last = rows * grid.w
@@ -179,6 +191,7 @@ LANES: dict[str, type] = {
 
 def never_fed(view: LaneView, targets: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
     """Decided tokens without a cache entry that no target follows, so that other lanes may see them."""
+    # The input of a target is the position before it: such a one is fed anyway.
     followed = torch.cat([targets[:, 1:], torch.zeros_like(targets[:, :1])], 1)
     return view.decided & ~view.cached & ~followed
 

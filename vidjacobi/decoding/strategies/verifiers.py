@@ -122,6 +122,8 @@ class Grouped:
 
     def group(self, probs: Probs, of: Float[Tensor, "b n 1"]) -> Bool[Tensor, "b n v"]:
         """The tokens grouped with one of probability ``of``."""
+        # Probs 0.4 0.25 0.15 0.1 0.1 around 0.15 with a size of 2: ranks from two above to one below are 0.4 ...
+        # 0.1, ties with the last come along, and 0.4 is left out, since it is not within 0.15.
         falling = sort_falling(probs)
         rank = (probs > of).sum(-1, keepdim=True)
         last = probs.shape[-1] - 1
@@ -168,6 +170,7 @@ def accept_prefix(
     if lane is not None:
         # The running count at a lane's first slot belongs to earlier lanes: take it off the lane's other slots.
         starts = np.ones_like(may)
+        # In the example ``before`` is 0 0 1 1 1, and 0 0 0 1 1 is taken off.
         starts[:, 1:] = lane.numpy()[:, 1:] != lane.numpy()[:, :-1]
         before -= np.maximum.accumulate(np.where(starts, before, 0), -1)
     run = may & (before == 0)
