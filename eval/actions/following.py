@@ -32,9 +32,12 @@ class Agreement:
 
     def r2(self, units: np.ndarray) -> Float[np.ndarray, " draws"]:
         """1 - squared error / variance of what is wanted, averaged over the numbers of an action that vary."""
+        # ``units`` are recordings ``[draws n]``, some of them several times: sums over each draw, ``[draws k]``.
         count, squares, total, total_squares = (
             part[units].sum(1) for part in (self.count, self.squares, self.total, self.total_squares)
         )
+        # Wanted 1 2 3 4 5 about their middle: the total is 0, that of the squares 10. All read 0.5 too large: the
+        # squared errors sum up to 1.25, and R2 is 0.875.
         spread = total_squares - total**2 / count
         varies = spread > 1e-9 * np.maximum(total_squares, 1e-30)
         with np.errstate(all="ignore"):
@@ -104,6 +107,7 @@ def verdict(lines: list[dict[str, Any]]) -> dict[str, bool]:
     low = reader["r2"]["low"]
     return {
         "actions can be read off true frames": low is not None and low > 0,
+        # Control minus predicted: the whole interval lies below 0.
         "predicted frames follow their actions better than every control": bool(controls)
         and all(one["high"] is not None and one["high"] < 0 for one in controls),
     }

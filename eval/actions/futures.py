@@ -111,6 +111,7 @@ def clips_of(
     notes = []
     if len(shared) < len(first.rows):
         notes.append(f"{len(first.rows) - len(shared)} of {len(first.rows)} futures are not in every folder")
+    # First the sample 0 of every clip: with ``most`` as many recordings as possible are among those that are left.
     wanted = sorted(shared, key=lambda item: (item.sample or 0, item.episode, item.start or 0))[:most]
     episodes, source = sources(first, wanted, moved)
     found: list[ActedClip] = []
@@ -150,6 +151,7 @@ def clip_of(item: Item, batches: Sequence[Batch], episode: Episode, source: Sour
         film = read_frames(batch.path / str(batch.rows[item].video), 0, context + frames).frames.numpy()
         shown[batch.name] = padded(film[begin:], context)
         given = fed_in(batch.path / str(batch.rows[item].tokens))
+        # Row 8 leads from frame 8, the last of 9 given ones, to the first predicted one.
         fed[batch.name] = None if given is None else given[context - 1 :][:frames]
     size = next(iter(shown.values())).shape[1:3]
     try:

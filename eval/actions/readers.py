@@ -136,6 +136,7 @@ def read_held_out(
         raise InvalidArgument("the name true is that of the true frames")
     seen = {"true": true, **others}
     found: dict[str, list[Actions]] = {name: [np.empty((0, 0))] * len(true) for name in seen}
+    # A number modulo 5 for each recording in random order: 7 recordings make folds of 2, 2, 1, 1 and 1.
     turns = np.random.default_rng(seed).permutation(len(names)) % min(FOLDS, len(names))
     for fold in range(min(FOLDS, len(names))):
         held = turns[groups] == fold
@@ -162,6 +163,7 @@ def fitted(
         model: Any = make(seed)
     except ImportError as error:
         raise BadInput(f"readers of actions need scikit-learn: pip install scikit-learn ({error})") from None
+    # The penalty is chosen by recordings too: steps of one recording never stand on both sides.
     options = {"groups": np.repeat(groups[numbers], lengths)} if hasattr(model, "cv") else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Stochastic Optimizer")  # a fixed number of rounds is meant

@@ -72,6 +72,7 @@ def path(
         gap = corner - points[-1]
         steps = max(1, math.ceil(float(np.linalg.norm(gap)) / speed))
         points += [points[-1] + gap * (step / steps) for step in range(1, steps + 1)]
+    # The agent stands at the first point and lags a frame: to be at the second next, it is told the third.
     ahead = points[2 : frames + 2]
     return np.array([*ahead, *[end] * (frames - len(ahead))])
 
@@ -80,6 +81,7 @@ def way(agent: np.ndarray, start: np.ndarray, pose: np.ndarray) -> Iterator[np.n
     """Corners of a way that leaves the T alone: straight, or on a circle round it."""
     if distance_to_tee(np.linspace(agent, start, 24), pose).min() < FREE:
         centre = centre_of(pose)
+        # The shorter way round: from 3 to -3 radians it is 0.283, not -6.
         here, there = (math.atan2(*(point - centre)[::-1]) for point in (agent, start))
         turn = (there - here + math.pi) % (2 * math.pi) - math.pi
         for share in np.linspace(0, 1, max(2, math.ceil(abs(turn) / 0.55)) + 1)[1:]:

@@ -41,6 +41,7 @@ def contacts() -> list[tuple[np.ndarray, np.ndarray]]:
         length = float(np.linalg.norm(end - start))
         along = (end - start) / length
         inward = np.array([-along[1], along[0]])
+        # One unit along it from the middle of the edge one is inside the T (distance 0), or it points outwards.
         if distance_to_tee((start + end) / 2 + inward, still) > 0:
             inward = -inward
         for share in (0.5,) if length < 40 else (0.12, 0.35, 0.65, 0.88):
@@ -139,6 +140,7 @@ class Pusher:
 
     def _pushed(self, push: Push, agent: np.ndarray) -> np.ndarray:
         """The next target of a push, and the end of it."""
+        # What is left along the push alone counts: an agent that has slipped sideways is not pulled back.
         rest = push.start + push.along * (push.length + 4) - agent
         ahead = float(rest @ push.along)
         if push.left <= 0 or ahead < 3:

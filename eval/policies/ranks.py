@@ -42,6 +42,7 @@ def correlations(one: Means, other: Means, by_rank: bool) -> Float[np.ndarray, "
             from scipy.stats import rankdata
         except ImportError as error:
             raise BadInput(f"rank correlations need scipy: pip install scipy ({error})") from None
+        # Spearman's is Pearson's of the ranks, a column for each draw: means 0.2 0.5 0.4 have the ranks 1 3 2.
         one, other = rankdata(one, axis=0), rankdata(other, axis=0)
     one, other = one - one.mean(0), other - other.mean(0)
     with np.errstate(all="ignore"):
@@ -54,6 +55,7 @@ def agreement(true: Best, other: Best) -> Agreement:
 
     def of(by_rank: bool) -> Resampled:
         return resampled(
+            # ``starts`` is ``[draws n]``: a draw has the same starts for all policies of both worlds.
             lambda starts: correlations(true[:, starts].mean(-1), other[:, starts].mean(-1), by_rank),
             true.shape[1],
         )

@@ -53,6 +53,7 @@ class PushRollouts:
 
     def _chunk(self, actions: Float[Tensor, "b g k"]) -> Int[Tensor, "b g p"]:
         length = context_of(self.family)
+        # The actions between the frames of a context, one fewer than these; new ones lead on from its last frame.
         context, told = (
             self.tokens[:, -length:],
             self.actions[:, max(0, self.actions.shape[1] - length + 1) :],

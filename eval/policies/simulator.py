@@ -95,6 +95,9 @@ def distance_to_tee(
     """From points of the world ``[*n 2]`` to Ts ``[*n 3]``, or to one ``[3]``; 0 inside."""
     across, down = np.moveaxis(np.asarray(points) - poses[..., :2], -1, 0)
     cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
+    # Turned back by the T's angle, so that its two boxes lie along the axes. To a box it is how far a point lies
+    # beyond half its width and half its height, 0 where it does not: (0, -10) is 10 away from the bar, which
+    # reaches from 0 to 30.
     x, y = cos * across + sin * down, cos * down - sin * across
     sides = [
         np.hypot(

@@ -118,6 +118,7 @@ class ModelWorld:
     def step(self, targets: Float[np.ndarray, "b 2"]) -> None:
         """See World."""
         actions = torch.from_numpy(np.tile(targets, (1, self._stride))).float()
+        # With a turn of 1 row 0 is told what the last row does.
         self._rollouts.advance(torch.roll(actions, self._turn, 0)[:, None])
 
 

@@ -120,6 +120,7 @@ class WorkCounter(TorchDispatchMode):
         self.live[key] = storage.nbytes()
         self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
+        # Once it is gone another storage may get its address.
         weakref.finalize(storage, self._free, key)
 
     def _free(self, key: int) -> None:

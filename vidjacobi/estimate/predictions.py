@@ -48,6 +48,7 @@ class Acceptance:
     def covering(self, decoder: str) -> "Acceptance":
         """With numbers for ``decoder``: its own, or those of STAND_IN where it has none and is not lossy."""
         known = {name for name, _ in self.tokens}
+        # How much a lossy decoder accepts is up to its own test: no other's counts can stand for it.
         if decoder in known or STAND_IN not in known or load_decoder(decoder).guarantee == "lossy":
             return self
         lent = {(decoder, window): n for (name, window), n in self.tokens.items() if name == STAND_IN}

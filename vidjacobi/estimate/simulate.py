@@ -99,6 +99,7 @@ def _jacobi(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCounter) ->
     laps: list[Work] = []
 
     def counted_forward(recipe: Recipe, inputs: DeviceInputs, cache: Cache) -> Logits:
+        # The first lap is all that comes before the forward call, the second the call itself.
         laps.append(counter.lap())
         logits = STEP.forward(recipe, inputs, cache)
         laps.append(counter.lap())

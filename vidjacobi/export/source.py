@@ -98,5 +98,6 @@ def numbers_of_rows(facts: Mapping[str, object], start: int, count: int) -> list
 
     ``facts`` is the metadata of the episode, see ``vidjacobi.datasets.clip_list.cut``.
     """
+    # An episode that begins at row 10 and takes every second one: frames 3 4 5 of it are the rows 16 18 20.
     first, stride = int(str(facts.get("start", 0))), int(str(facts.get("stride", 1)))
     return [first + (start + number) * stride for number in range(count)]

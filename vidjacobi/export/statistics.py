@@ -27,6 +27,8 @@ def colour_counts(frames: UInt8[np.ndarray, "T H W 3"]) -> Int[np.ndarray, "3 25
 
 def picture_statistics(counts: Int[np.ndarray, "3 256"], frames: int) -> dict[str, Any]:
     """Of each colour in 0..1, from ``colour_counts`` of so many frames."""
+    # Exact, from 256 counts a colour: the largest level is the first that occurs from the end, and a quantile the
+    # first level at or below which so large a share of the pixels lies.
     pixels = counts.sum(1)
     mean = counts @ _LEVELS / pixels
     found = {

@@ -199,6 +199,8 @@ def put_back(frames: Frames, size: tuple[int, int]) -> UInt8[Tensor, "T H2 W2 3"
     whole = covering_size(size, (frames.shape[1], frames.shape[2]))
     if whole == size == tuple(frames.shape[1:3]):
         return frames
+    # Pictures of 480 x 640 that a model saw as 64 x 64: scaled to cover that they were 64 x 86, of which the middle
+    # was cut out. So the frame stands for 480 x 476 pixels, from column 82 on.
     sides = [
         min(full, round(seen * full / scaled))
         for seen, full, scaled in zip(frames.shape[1:3], size, whole, strict=True)

@@ -55,6 +55,7 @@ class Order:
         """Riders of the cells, and their ids. Raises InvalidArgument for frames that this order does not know."""
         if grid.t > 1 and self.frame_end is None:
             raise InvalidArgument(f"this model makes one picture, not {grid.t} frames")
+        # A picture of 2 x 2: riders 0 1 0 0, since nothing is wanted behind the last row, and one id.
         cells = after_rows(grid, int(self.row_end is not None), int(self.frame_end is not None))
         cells[-1] = 0
         ends = [self.row_end] * (grid.h * grid.t - 1) if self.row_end is not None else []

@@ -135,6 +135,7 @@ class RiderBound:
     @classmethod
     def of(cls, cells: Int[Tensor, " c"]) -> "RiderBound":
         """Of clips with these riders behind cells. What rides on the prompt is fed by the prefill alone."""
+        # Cells with 0 0 1 0 2 riders: one input has at most 2, two have at most 3, and more than that nobody has.
         window = cells.sort(descending=True).values.cumsum(0).tolist()
         return cls(tuple(window), window[0])
 

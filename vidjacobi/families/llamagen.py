@@ -40,6 +40,7 @@ def cell_angles(side: int, head: int, base: float) -> AngleTable:
     """Cosine and sine of a place: 0 is any condition, 1 + c is cell c of a square of ``side`` cells."""
     half = head // 2
     speed = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
+    # The first half of the angles turns with the row of a cell, the second with its column.
     turn = torch.arange(side).float()[:, None] * speed
     angles = torch.cat([turn[:, None].expand(-1, side, -1), turn.expand(side, -1, -1)], -1).flatten(0, 1)
     none = torch.zeros(1, angles.shape[1])
@@ -203,6 +204,8 @@ def renamed(state: Mapping[str, Tensor], heads: int) -> StateDict:
     left -= {"tok_embeddings.weight", "norm.weight"}
     dim = made["norm.weight"].shape[0]
     size = dim // heads
+    # Of a head of 4 numbers the pairs (0, 1) and (2, 3) turn here, in ``transformers`` the numbers i and i + 2: the
+    # order 0 2 1 3 puts each pair there. Queries and keys are reordered alike, so that their products stay.
     order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
     plain = {
         "attention.wo": "self_attn.o_proj",

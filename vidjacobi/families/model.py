@@ -87,6 +87,7 @@ class RiderModel:
 
     def set_conditions(self, cache: RiddenCache, conditions: Sequence[Condition]) -> None:
         """See ``vidjacobi.models.protocol.ConditionedModel``. Raises InvalidArgument where a row cannot have room."""
+        # Futures of one prompt are given one condition: its table is made once, and copied to all of their rows.
         different = {id(one): one for one in conditions}
         place = {key: row for row, key in enumerate(different)}
         source = ConditionRows.of(list(different.values()), self._like)
@@ -168,6 +169,7 @@ class RiderModel:
         if not cache.rows.there[: len(tokens)].all():
             raise InvalidArgument("a row of the cache has no condition: set_conditions gives each clip one")
         riders = cache.rows.riders[: len(tokens), :n]
+        # Within a group riders lie at the same places, so one pass feeds all of its rows.
         _, group = torch.unique(riders, dim=0, return_inverse=True)
         hidden: Hidden | None = None
         for number in range(int(group.max()) + 1):
@@ -182,6 +184,11 @@ class RiderModel:
     def _feed(self, tokens: Tokens, cache: RiddenCache, members: RowIndex) -> Hidden:
         """Hidden states behind the last rider of each position, of rows whose riders lie at the same places."""
         rows, (count, n) = cache.rows.rows(members), tokens.shape
+        # Example, a prompt of 3 tokens and two cells a b, with a rider behind b. Positions are P a b, riders 2 0 1:
+        #     place       0  1  2  3  4  5
+        #     sequence    P  r  r  a  b  r      cells = 0 3 4, which are fed into the decoder's slots 0 1 2
+        #     rank       -1  0  1  1  1  2      of riders, which have the rider's slots 0 1 2
+        # The logits after P, a and b come out at the places 2, 3 and 5: behind the last rider of each.
         cells = rows.sequence[0, :n]
         length = int(cells[-1] + rows.riders[0, n - 1]) + 1
         place = torch.arange(length, device=tokens.device)

@@ -62,6 +62,7 @@ class MineWorldPair:
         """
 
         def of(chunk: Any) -> list[Condition]:
+            # A clip from frame 10 on with 9 context frames: chunk 0 begins with row 10, which leads to frame 11.
             first = start + context + chunk.first - chunk.context
             wanted = between(rows, first, chunk.context + chunk.latents - 1, source)
             return [self.condition(wanted, first)] * samples
@@ -163,12 +164,14 @@ class IVideoGPTPair:
 
     def new_tokens(self, count: int) -> int:
         """How many tokens ``count`` new frames have. Without actions delimiters are decided too, but the first."""
+        # Two frames of 16 tokens without actions: 16, a delimiter and 16 are 33; the first delimiter is given.
         return FRAME * count if self.family.actions else (FRAME + 1) * count - 1
 
     def ids_of(self, tokens: Tokens) -> Int[Tensor, "b f m"]:
         """The ids of new frames, of decided tokens."""
         if self.family.actions:
             return tokens.unflatten(1, (-1, FRAME))
+        # A 0 stands in for the delimiter that was given, so that every frame is a delimiter and its ids.
         return F.pad(tokens, (1, 0)).unflatten(1, (-1, FRAME + 1))[..., 1:]
 
 

@@ -103,6 +103,7 @@ class PushTModel:
     def condition_id(self, condition: Any, positions: int) -> str:
         """The sha256 of actions. Raises InvalidArgument for what are none of this model's."""
         check_actions(condition, self.spec)
+        # In float64, which holds every float32: equal numbers have one name in either dtype.
         return sha256(condition.detach().cpu().double().contiguous().numpy().tobytes()).hexdigest()
 
     @torch.no_grad()
@@ -111,6 +112,7 @@ class PushTModel:
 
         Frames that are decoded already are not read anew, so an action may be given when its frame is about to be.
         """
+        # By identity: futures of one clip are given one tensor, whose rows are computed once.
         made: dict[int, Tensor] = {}
         for row, actions in enumerate(conditions):
             if id(actions) not in made:

@@ -131,6 +131,7 @@ def seat_riders(
     Each sees what its cell sees and the riders of that cell up to itself.
     """
     index = torch.arange(count, device=slots.device).expand(len(slots), -1).contiguous()
+    # Inputs with 0, 2 and 1 riders: ends = 0 2 3, so the riders belong to the inputs 1 1 2, with ranks 0 1 0.
     owner = torch.searchsorted(ranks.ends, index, right=True).clamp(max=slots.shape[1] - 1)
     real = index < ranks.total[:, None]
 

@@ -75,6 +75,7 @@ class WorldModelVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             if own is not None:
                 from gymnasium.utils.seeding import np_random
 
+                # As ``gymnasium.Env.reset`` does it: a row draws what an environment of its seed draws.
                 self._random[row], _ = np_random(own)
             first, info = self.worlds.begin(row, self._random[row], options)
             seen.append(first)

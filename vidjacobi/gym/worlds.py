@@ -99,6 +99,7 @@ class Worlds:
         Raises InvalidArgument for other options and for a start that is not there.
         """
         asked = dict(options or {})
+        # Both are drawn even where they are given: what is drawn after them does not depend on the options.
         index, number = int(random.integers(len(self.starts))), int(random.integers(1 << 62))
         index, number = (
             whole(name, asked.pop(name, own)) for name, own in (("start", index), ("noise", number))

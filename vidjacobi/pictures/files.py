@@ -54,10 +54,12 @@ class PictureFolder:
         """
         own = self.path / f"{AT_WORK}{shard.replace('/', '-of-')}"
         check_folder(self.path, resume, overwrite)
+        # Shards that begin together come in one after the other, and each sees who is at work already.
         with locked(self.path / OPENING, wait=True):
             others = [path for path in self.path.glob(f"{AT_WORK}*") if path != own and is_locked(path)]
             if overwrite and others:
                 raise BadOutput(f"{self.path}: another run is at work here; wait for it, or end it")
+            # Taken within the other lock and held beyond it, while this shard is at work: so it is entered by hand.
             lock = locked(own, wait=False)
             lock.__enter__()
             try:
@@ -131,6 +133,7 @@ class PictureFolder:
 
         Raises BadOutput.
         """
+        # Another shard may be at its end too: each writes what all have done so far, and the last one all of it.
         with locked(self.path / OPENING, wait=True):
             records = [
                 record

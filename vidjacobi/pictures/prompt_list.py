@@ -77,6 +77,7 @@ def as_label(text: str) -> str | int:
 
 
 def _numbered(entries: Sequence[Entry]) -> Iterator[Entry]:
+    # Prompts a b a have the repeats 0 0 1.
     seen: dict[tuple[Any, ...], int] = {}
     for index, one in enumerate(entries):
         key = (one.prompt, one.label, one.id)

@@ -50,6 +50,7 @@ class Drawn:
 
 def key_of(entry: Entry, described: Mapping[str, Any], sample: int) -> ClipId:
     """What a picture's noise is keyed with: its line's id, else its class or text, and which of equal ones it is."""
+    # What it is stands in front: the class 3, the prompt "3" and the id 3 are three keys.
     if entry.id is not None:
         name = f"id {entry.id}"
     elif "class" in described:

@@ -65,6 +65,7 @@ class Game:
                 raise InvalidArgument(f"there is no world {row!r}: there are {len(self.session)}")
             keys, pointer = _keys(asked.get("keys")), _point(asked.get("pointer"))
             actions = [
+                # Nobody acts in the other worlds: what that means is for the controls to say.
                 self._controls.action(*((keys, pointer) if index == row else ([], None)), last)
                 for index, last in enumerate(self._last)
             ]
@@ -85,6 +86,7 @@ class Game:
                 f"at most {number_of(MOST_ROWS, 'world')} side by side: reset begins anew with one"
             )
         self.session = self.session.fork(2, crn=not asked.get("fresh"))
+        # In the order in which the session lays its copies: A A B B.
         self._last = [last for last in self._last for _ in range(2)]
         return self._state(self._seen())
 

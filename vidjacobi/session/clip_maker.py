@@ -43,8 +43,10 @@ class ClipMaker:
         tokenizer, chunk = self._tokenizer, clip.chunk
         first = frames_of(len(chunk.context), tokenizer)
         predicted = tokens_to_frames(chunk.grid, tokenizer, first, tokenizer.max_frames - first)
+        # Two latent frames: one that stands for a single frame, and one for ``stride_t`` of them.
         tail = torch.cat([chunk.before, predicted])[-(1 + tokenizer.stride_t) :]
         grid = frames_to_tokens([tail], tokenizer)[0]
+        # What led from the first of them to the second was told before.
         between = chunk.actions[-(len(grid) - 1) :] if self._acting else ()
         return replace(clip, chunks=(*clip.chunks, self._chunk(chunk.number + 1, tail, grid, between)))
 

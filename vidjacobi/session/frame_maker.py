@@ -24,6 +24,7 @@ class FrameMaker:
     def newest(self, chunk: ChunkRecord, latents: int) -> Frames:
         """Frames of the last ``latents`` latent frames, those beyond ``max_frames`` cut off."""
         grid, tokenizer = chunk.grid, self._tokenizer
+        # ``Session.seen`` asks again for the frames that a step has made.
         if self._made and self._made[1] == latents and torch.equal(self._made[0], grid):
             return self._made[2]
         begin = len(grid) - latents
@@ -45,6 +46,7 @@ class FrameMaker:
         return other
 
     def _streamed(self, tokenizer: StreamingTokenizer, grid: Latents, begin: int) -> Frames:
+        # After a rewind the stream has read too much and cannot go back: a new one reads the grid from its start.
         if self._stream is None or self._read is None or not torch.equal(self._read, grid[:begin]):
             self._stream = tokenizer.frame_stream()
             for latent in grid[None, :begin].split(1, 1):

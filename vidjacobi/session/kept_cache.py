@@ -131,6 +131,7 @@ class KeptCache:
         Clips are fed from one place on: where their contexts differ in length, much of a longer one is fed again.
         """
         count = tokens.shape[1]
+        # Contexts of 9 tokens, 6 of which are in the cache: 6, 7 and 8 are fed; from 4 on where keep is 5.
         first = min(common_prefix(self._held, tokens.cpu()), count - keep)
         self._held = self._held[:, :first]  # the caller says what there is when its decode has ended well
         if first == 0:
@@ -149,6 +150,7 @@ class KeptCache:
         if alone or bool((tokens != tokens[:1]).any()):
             yield from model.prefill(tokens, cache, keep)
             return
+        # Equal contexts are fed as one row, which is copied into all rows when its last logits are out.
         own = model.make_cache(1, tokens.shape[1])
         for logits in model.prefill(tokens[:1], own, keep):
             yield logits.expand(len(tokens), -1, -1)
@@ -160,6 +162,7 @@ class KeptCache:
         """One pass over the inputs ``begin`` to ``end``, each of which sees itself and all before it."""
         position = torch.arange(begin, end, device=tokens.device)
         where = position.expand(len(tokens), -1)
+        # A triangle, since a token's slot is its position: the input at 6 sees the slots 0 to 6.
         read = min(self.slots, -(-end // BUCKET) * BUCKET)
         visible = torch.arange(read, device=tokens.device) <= position[:, None]
         return self.model.forward(

@@ -58,6 +58,7 @@ def best_of(session: Session, candidates: Sequence[Sequence[Any]], score: Score)
             f"{number_of(len(candidates), 'candidate')} of the lengths {sorted(lengths)}: one length of at least 1 "
             "is needed"
         )
+    # Any action will do: what it leads to is fed again by the first step.
     session.prefill([candidates[0][0]])
     copies = session.fork(len(candidates))
     frames: list[list[Frames]] = [[] for _ in candidates]

@@ -90,6 +90,7 @@ class ClipRecord:
     def rewound(self, latents: int) -> "ClipRecord":
         """Without the last ``latents`` latent frames, of which there are enough."""
         chunks, left = list(self.chunks), latents
+        # Chunks of 3 and 2 latent frames, 4 of them taken back: the second chunk goes, and 1 of the first is left.
         while left > len(chunks[-1].decided):
             left -= len(chunks.pop().decided)
         chunks[-1] = chunks[-1].first(len(chunks[-1].decided) - left)

@@ -247,6 +247,7 @@ class Session:
         """The clips, those without room slid. Raises InvalidArgument where so many latent frames do not fit then."""
         longest = latent_frames(self._tokenizer.max_frames, self._tokenizer)
         rooms = [longest - len(clip.chunk.grid) for clip in self._clips]
+        # Without room (0) a clip slides first, and has the room of a new chunk.
         fewest = min(room or longest - 2 for room in rooms)  # a new chunk begins with two latent frames
         if latents > fewest:
             raise InvalidArgument(
@@ -259,6 +260,8 @@ class Session:
 
     def _forget(self, clips: Sequence[ClipRecord]) -> None:
         """Forget what other actions led to: they ride on the last cell of the latent frame in front of theirs."""
+        # Frames of 4 cells, of which the first two actions agree: entries 0 to 10 stay. Entry 11, the last cell of
+        # latent frame 2, was fed with the old third action.
         if self._held_actions:
             agreed = map(agreeing, self._held_actions, (clip.chunk.actions for clip in clips))
             cells, special = clips[0].chunk.grid[0].numel(), len(self._kept.prefix_tokens)
@@ -279,6 +282,7 @@ class Session:
         one_lane = parts is None or isinstance(parts.lanes, RasterLane)
         if one_lane and (parts is None or parts.draft_tree is None or isinstance(model, TreeModel)):
             new = zip(contexts, decoded.tokens, strict=True)
+            # The last token was decided and never fed.
             held = [torch.cat([context, own])[:-1] for context, own in new]
         model.hold(held)
         self._held_actions = [clip.chunk.actions for clip in clips]
