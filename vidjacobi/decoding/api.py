@@ -16,7 +16,7 @@ from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import check_members, of_kind, tensor_words, value_words, whole
-from vidjacobi.models.protocol import VideoModel, conditions_of, has_free_rows
+from vidjacobi.models.protocol import ConditionedModel, VideoModel, conditions_of, has_free_rows
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
@@ -170,7 +170,9 @@ def decode_steps(
         )
     check_clips(model, contexts, counts)
     lengths = [len(row) + count for row, count in zip(contexts, counts, strict=True)]
-    found = conditions_of(model, conditions, lengths)
+    found = None
+    if conditions is not None or isinstance(model, ConditionedModel):
+        found = conditions_of(model, conditions, lengths)
     # The names of conditions are hashed too: only clips that are equal in both share a prefill.
     hashes = context_ids(contexts, found and found[1])
     ids = hashes if clip_ids is None else named(clip_ids)
