@@ -39,6 +39,8 @@ def parser() -> ArgumentParser:
     own = "one of your own beside them, package.module:function; may be given several times"
     add("--policy", dest="own", action="append", default=[], metavar="NAME", help=own)
     add("--starts", type=options.whole, default=30, metavar="N", help="episodes of each policy (30)")
+    first = "seed of the first of them: other starts, to see a ranking confirmed"
+    add("--first", type=options.whole, metavar="SEED", help=first)
     add("--frames", type=options.whole, default=32, metavar="N", help="that each policy acts for (32)")
     add("--videos", type=options.whole, default=1, metavar="N", help="starts that the report plays (1)")
     decoder = "of the model, see `vidjacobi decoders` (pathwise)"
@@ -56,7 +58,9 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.eval.policies.run import PAGE, PolicyRun, judge
 
     names = (*(args.policies or JUDGED), *args.own)
-    given = {name: getattr(args, name) for name in ("seed", "temperature", "top_p", "other_versions")}
+    given = {
+        name: getattr(args, name) for name in ("seed", "first", "temperature", "top_p", "other_versions")
+    }
     config = PolicyRun(
         args.model,
         names,
