@@ -210,9 +210,12 @@ def feature_sets() -> dict[str, tuple[Set, Set]]:
         return (rng.standard_normal((clips, width)) * scales).astype(np.float32)
 
     few, many = draw(24, 100), draw(256, 16)
+    usual = draw(256, 16) + np.float32(0.1), draw(256, 16)
+    wide = draw(24, 100), draw(24, 100)
     return {
-        "256 clips, 16 features": (draw(256, 16) + np.float32(0.1), draw(256, 16)),
-        "24 clips, 100 features": (draw(24, 100), draw(24, 100)),
+        "256 clips, 16 features": usual,
+        "24 clips, 100 features": wide,
+        "the same / 100": (wide[0] / 100, wide[1] / 100),
         "rank 5 of 16": (draw(256, 16, 5), draw(256, 16, 5)),
         "equal, 256 of 16": (many, many),
         "equal, 24 of 100": (few, few),

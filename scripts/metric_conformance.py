@@ -177,12 +177,12 @@ def main() -> None:
             tables |= frames_tables(packages, folder)
         if options.only != "frames":
             tables["distances"] = distances_table(packages, folder)
-    own = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
+    own = [f"{name} {version(name)}" for name in ("torch", "numpy", "scipy")]
+    tables["versions"] = ", ".join([*(pin.replace("==", " ") for pin in PINS), *own]) + "."
     for name, table in tables.items():
-        text = f"{table}\n\nMeasured with {', '.join(pin.replace('==', ' ') for pin in PINS)}, {own}."
-        print(f"\n{name}\n\n{text}")
+        print(f"\n{name}\n\n{table}")
         if options.write:
-            write_part(f"metric_conformance.py {name}", text)
+            write_part(f"metric_conformance.py {name}", table)
 
 
 if __name__ == "__main__":
