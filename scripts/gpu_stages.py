@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from cosmos_adapter.checkpoint import without_weights
-from cosmos_adapter.outline import outline_of
+from cosmos_adapter.pair import outline_of
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer

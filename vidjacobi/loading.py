@@ -31,12 +31,12 @@ TRANSFORMERS = "cosmos_adapter.pair:load_transformer"
 TOKENIZER_FILES = "cosmos_adapter.tokenizer.weights:load_tokenizer"
 _TWO_TOKENIZERS = "{} brings a video tokenizer of its own: leave --tokenizer out"
 OUTLINES = {  # name -> "module:function", called with the name and a dtype
-    **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.outline:released"),
-    **dict.fromkeys(("nano", "micro"), "cosmos_adapter.outline:shipped"),
+    **dict.fromkeys(("4b", "5b", "12b", "13b"), "cosmos_adapter.pair:released"),
+    **dict.fromkeys(("nano", "micro"), "cosmos_adapter.pair:shipped"),
 }
-PUBLISHED_OUTLINES = "cosmos_adapter.outline:published"  # of a released repository, or None
-FOLDER_OUTLINES = "cosmos_adapter.outline:folder"  # of the checkpoint in a folder
-PAIR_OUTLINES = "cosmos_adapter.outline:in_folder"  # of a checkpoint and a tokenizer, wherever they lie
+PUBLISHED_OUTLINES = "cosmos_adapter.pair:published"  # of a released repository, or None
+FOLDER_OUTLINES = "cosmos_adapter.pair:folder"  # of the checkpoint in a folder
+PAIR_OUTLINES = "cosmos_adapter.pair:in_folder"  # of a checkpoint and a tokenizer, wherever they lie
 # of a model that does not bring one, measured on the loaded model
 MEASURED_OUTLINES = "vidjacobi.estimate.measured_outline:outline_of"
 # model and tokenizer of a family named NAME:PATH, whose frames follow frames

@@ -8,13 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cosmos_adapter.transformer.linear import Linear, SideBySide, side_by_side
+from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, side_by_side
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import attend
 from vidjacobi.shapes import Positions, Slots, Tokens, Visible
 
-Hidden = Float[Tensor, "b n c"]
 Heads = Float[Tensor, "b n k d"]
 KVHeads = Float[Tensor, "b n m d"]  # fewer heads than the queries have
 ContextEntry = tuple[Tensor, Tensor]  # keys and values [b kv_heads context head_size] of one layer

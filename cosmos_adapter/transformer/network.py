@@ -14,15 +14,13 @@ from cosmos_adapter.transformer.attention import (
     ContextEntry,
     EntryStore,
     GroupedQueryAttention,
-    Hidden,
     LayerCache,
     PassInputs,
     RMSNorm,
     entry_places,
     tiles,
 )
-from cosmos_adapter.transformer.feed_forward import FeedForward
-from cosmos_adapter.transformer.linear import Linear
+from cosmos_adapter.transformer.linear import FeedForward, Hidden, Linear
 from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument

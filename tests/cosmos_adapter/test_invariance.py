@@ -11,7 +11,7 @@ from torch import Tensor
 
 import vidjacobi
 from cosmos_adapter.transformer.attention import GroupedQueryAttention
-from cosmos_adapter.transformer.feed_forward import silu
+from cosmos_adapter.transformer.linear import silu
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi import Guided, invariance
