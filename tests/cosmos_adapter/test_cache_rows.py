@@ -11,9 +11,10 @@ from torch import Tensor
 
 from cosmos_adapter.transformer.model import CosmosModel
 from vidjacobi import Finished, Request, decode, decode_each, load, rollout
+from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.guidance import Guided
-from vidjacobi.models.protocol import RowModel, VideoModel, has_free_rows
+from vidjacobi.models.protocol import RowModel, VideoModel
 
 pytestmark = pytest.mark.unchecked
 

@@ -22,7 +22,7 @@ from queued import (
 from torch import Tensor
 
 from vidjacobi import Finished, Request, decode, decode_each
-from vidjacobi.models.protocol import has_free_rows
+from vidjacobi.decoding.prefill import has_free_rows
 
 pytestmark = pytest.mark.unchecked
 

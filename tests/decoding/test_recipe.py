@@ -7,9 +7,9 @@ import torch
 from recording import GRID, case
 from torch import Tensor
 
+from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.decoding.recipe import BUCKET, Clips
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.models.protocol import has_free_rows
 
 CONTEXTS = [torch.arange(length) + 10 * row for row, length in enumerate((3, 5, 2))]
 

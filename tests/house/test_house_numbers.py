@@ -20,3 +20,9 @@ def test_a_hash_in_a_string_is_no_comment(tmp_path: Path) -> None:
     file = tmp_path / "five.py"
     file.write_text('a = "# no"\n"""\n# neither\n"""\nb = 1  # one\n')
     assert house_numbers.comment_share([file]) == 1 / 5
+
+
+def test_one_decode_enters_few_modules() -> None:
+    found = house_numbers.one_decode()
+    assert "vidjacobi.decoding.step" in found
+    assert len(found) <= 20, f"{sorted(found)}: what is asked for rarely is imported, and not called"

@@ -12,6 +12,7 @@ from torch import nn
 import vidjacobi
 from cosmos_adapter.pair import modules_of
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, ScriptCodec
+from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.models.offload import (
     MODEL,
@@ -21,7 +22,7 @@ from vidjacobi.models.offload import (
     SharedDevice,
     offload_pair,
 )
-from vidjacobi.models.protocol import RowModel, TreeModel, has_free_rows
+from vidjacobi.models.protocol import RowModel, TreeModel
 
 # Weights "on the device" are second copies in the same memory, so that a test can tell by their addresses where
 # they are.

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig, load_decoder
 from vidjacobi.decoding import autoregressive, jacobi
+from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.decoding.recipe import Clips, Hooks, Progress, Recipe, Strategies, Watch
 from vidjacobi.decoding.trace import Decoded, Steps, finish
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import check_members, of_kind, tensor_words, value_words, whole
-from vidjacobi.models.protocol import ConditionedModel, VideoModel, conditions_of, has_free_rows
+from vidjacobi.models.protocol import ConditionedModel, VideoModel, conditions_of
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.noise import noise_key
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams

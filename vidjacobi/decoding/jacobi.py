@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vidjacobi.decoding.prefill import start
+from vidjacobi.decoding.prefill import has_free_rows, start
 from vidjacobi.decoding.recipe import NO_HOOKS, Clips, Hooks, Progress, Recipe, Watch
 from vidjacobi.decoding.state import DecodeState, cat_rows, select_rows, widen
 from vidjacobi.decoding.step import (
@@ -34,7 +34,7 @@ from vidjacobi.decoding.trace import (
 )
 from vidjacobi.decoding.window import PassPlan, plan_window
 from vidjacobi.errors import BadModelOutput
-from vidjacobi.models.protocol import Cache, has_free_rows
+from vidjacobi.models.protocol import Cache
 from vidjacobi.shapes import RowIndex
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from vidjacobi.decoding.state import DecodeState, Window, select_rows, to_host
 from vidjacobi.decoding.strategies.drafts import FrameProbsCache, places_of
 from vidjacobi.decoding.strategies.lanes import StatefulLanes
 from vidjacobi.kinds import checked_chunks
-from vidjacobi.models.protocol import Cache, ConditionedModel, has_free_rows
+from vidjacobi.models.protocol import Cache, ConditionedModel, RowModel, VideoModel
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import is_finite, probs_dtype
 from vidjacobi.sampling.sampler import draw, to_truncated_probs
@@ -38,6 +39,11 @@ class Prefilled:
     def rows(self, rows: Sequence[int]) -> "Prefilled":
         """Some rows, in this order."""
         return select_rows(self, torch.tensor(rows, device="cpu"))
+
+
+def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
+    """Whether a clip's row may be any row of any cache of this model."""
+    return isinstance(model, RowModel) and model.rows_alike
 
 
 def different(sources: Sequence[int]) -> tuple[list[int], list[int]]:

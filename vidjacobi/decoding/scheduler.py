@@ -9,12 +9,12 @@ import torch
 
 from vidjacobi.decoding.api import METHODS
 from vidjacobi.decoding.jacobi import Retired, RowBatch
-from vidjacobi.decoding.prefill import Prefilled, first_state, prefill
+from vidjacobi.decoding.prefill import Prefilled, first_state, has_free_rows, prefill
 from vidjacobi.decoding.recipe import Clips, Hooks, Recipe
 from vidjacobi.decoding.step import PassCompiler
 from vidjacobi.decoding.trace import ClipGroup, Clock, Decoded, clip_of, finish
 from vidjacobi.errors import BadModelOutput, VidjacobiError
-from vidjacobi.models.protocol import Cache, VideoModel, has_free_rows
+from vidjacobi.models.protocol import Cache, VideoModel
 from vidjacobi.registry import lookup
 
 
@@ -67,7 +67,7 @@ def refills(method: str, model: VideoModel) -> bool:
 def continuous_batching(job: Job, orders: Orders, rows: int) -> Iterator[Done]:
     """Decode with at most ``rows`` clips at a time; a finished clip makes room for the next between two passes.
 
-    Orders are taken when a row is free. The model must have free rows (``models.protocol.has_free_rows``).
+    Orders are taken when a row is free. The model must have free rows (``prefill.has_free_rows``).
     """
     waiting = WaitingOrders(job, orders)
     batch = job.batch(job.recipe, rows, job.hooks)

@@ -181,11 +181,6 @@ class ExactModel(VideoModel, Protocol):
         ...
 
 
-def has_free_rows(model: VideoModel) -> TypeGuard[RowModel]:
-    """Whether a clip's row may be any row of any cache of this model."""
-    return isinstance(model, RowModel) and model.rows_alike
-
-
 def takes_conditions(model: VideoModel) -> TypeGuard[ConditionedModel]:
     """Whether clips of this model may have conditions of their own."""
     return isinstance(model, ConditionedModel) and model.conditions is not None

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import (
@@ -24,7 +25,6 @@ from vidjacobi.models.protocol import (
     ExactModel,
     TreeModel,
     VideoModel,
-    has_free_rows,
     takes_conditions,
 )
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
