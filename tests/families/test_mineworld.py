@@ -1,16 +1,18 @@
 """Actions of MineRL as ids, and what MineWorld refuses."""
 
+import math
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_riders import tiny_trunk
 from torch import nn
 
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.mineworld import MineWorld, action_ids, camera_bin
+from vidjacobi.families.mineworld import MineWorld, action_ids, camera_bin, ids_of_row
 from vidjacobi.families.opening import open_family
 
 STILL = [8257, 8225, 8246, 8258, 8258, 8258, 8258, 8258, 8258, 8258, 8259]
@@ -40,6 +42,18 @@ def test_what_is_no_action_is_refused() -> None:
         action_ids({"fly": 1})
     with pytest.raises(InvalidArgument, match=r"\[pitch, yaw\] in degrees"):
         action_ids({"camera": 3})
+    # each of these would be an action without a word: a pressed button, and the camera turned by 90 degrees
+    with pytest.raises(InvalidArgument, match="forward must be 0 or 1, not '0'"):
+        action_ids({"forward": "0"})
+    with pytest.raises(InvalidArgument, match="not finite"):
+        action_ids({"camera": [0, math.nan]})
+
+
+def test_actions_as_minerl_hands_them_out() -> None:
+    arrays = {"camera": np.array([-90.0, 10.0], np.float32), "forward": np.array(1), "jump": np.array(0)}
+    assert action_ids(arrays) == action_ids({"camera": [-90, 10], "forward": 1})
+    ids = range(8192, 8260)
+    assert ids_of_row(np.array(STILL), "action 0", ids) == STILL
 
 
 def test_actions_of_other_shapes_and_ids_are_refused() -> None:

@@ -15,7 +15,8 @@ from vidjacobi.families.layout import Condition
 from vidjacobi.families.mineworld import MineWorld
 from vidjacobi.families.pusht import PushTModel
 from vidjacobi.models.protocol import VideoModel
-from vidjacobi.session import Session, Snapshot
+from vidjacobi.session import Session
+from vidjacobi.testing import TinyVideoModel
 
 SAMPLING = vidjacobi.SamplingParams(temperature=1.0, top_p=0.9, seed=3)
 
@@ -88,7 +89,7 @@ def test_other_actions_after_a_rewind(forgets: bool) -> None:
     # the same context, after another action
     clip = session.snapshot().clips[0]
     chunk = replace(clip.chunk, decided=clip.chunk.decided[:0], actions=(second[0],))
-    session.restore(Snapshot((replace(clip, chunks=(chunk,)),)))
+    session.restore(replace(session.snapshot(), clips=(replace(clip, chunks=(chunk,)),)))
     for action in second[1:]:
         session.step([action], pixels=False)
     wanted = whole(model, given, [condition(list(second))])
@@ -146,6 +147,7 @@ def test_it_slides_with_its_actions() -> None:
 
 def test_refusals() -> None:
     model, acts = PushTModel(network()), actions(1)
+    free = PushTModel(network(), [torch.zeros(0, 4)])
     session = session_of(model, frames(1), torch.stack)
     for call, words in (
         (session.step, "follows actions"),
@@ -153,9 +155,71 @@ def test_refusals() -> None:
         (lambda: session.step([[acts[0, 0]]], latents=2), "1 action for 2 latent frames"),
         (lambda: session.step([acts[0, 0] * 1e6]), "point of the world"),
         (lambda: session_of(model, frames(1, 2), torch.stack), "must have 1 of this clip"),
-        (lambda: session_of(model, frames(1), None).step([acts[0, 0]]), "without a condition"),
+        (lambda: session_of(free, frames(1), None).step([acts[0, 0]]), "without a condition"),
     ):
         with pytest.raises(InvalidArgument, match=words):
             call()
     assert session.latents == [0]
     session.step([acts[0, 0]])
+
+
+def test_a_caller_may_write_into_the_arrays_it_gave() -> None:
+    acts = actions(1)[0]
+    session, other = (
+        session_of(PushTModel(network()), frames(1, 2), torch.stack, context_actions=[[acts[0].clone()]])
+        for _ in range(2)
+    )
+    own = torch.zeros_like(acts[0])
+    for action in acts[1:3]:
+        own.copy_(action)  # one buffer for all steps, as a control loop has it
+        assert torch.equal(session.step([own]).tokens, other.step([action]).tokens)
+    kept = session.snapshot().clips[0].chunk.actions
+    assert all(map(torch.equal, kept, acts[:3]))
+    assert not torch.equal(acts[1], acts[2])
+
+
+def test_what_was_decided_may_be_fed_again() -> None:
+    # A cache that a decode has made is written to by ``prefill`` too.
+    acts = actions(1)[0]
+    session, other = (
+        session_of(PushTModel(network()), frames(1), torch.stack, context_actions=[[]]) for _ in range(2)
+    )
+    for action in acts:
+        session.prefill([acts[0]])
+        assert torch.equal(session.step([action]).tokens, other.step([action]).tokens)
+
+
+@pytest.mark.unchecked
+def test_a_condition_is_asked_for_and_looked_at() -> None:
+    model, acts = PushTModel(network()), actions(1)[0]
+    free = session_of(PushTModel(network(), [torch.zeros(0, 4)]), frames(1), None)
+    session = session_of(model, frames(1, 2), model.condition, context_actions=[[acts[0].tolist()]])
+    mark = session.snapshot()
+    far = [9999.0] * 4
+    for call, words in (
+        (lambda: session_of(model, frames(1), None), "needs a condition: give condition="),
+        (lambda: session_of(model, frames(1), 5), "must be a function"),
+        (lambda: session_of(TinyVideoModel(vocab_size=11), frames(1), list), "follows no actions"),
+        (lambda: session_of(model, frames(1, 2), model.condition, context_actions=[[far]]), "0 to 512"),
+        (lambda: session_of(model, frames(1, 2), model.condition, context_actions=[None]), "list of actions"),
+        (lambda: session.begin(0, frames(1, 2)[0], context_actions=[far]), "0 to 512"),
+        (lambda: session.step([[1.0, 2.0]]), "must be 4 numbers, not 2 numbers"),
+        (lambda: session.step([[1.0, 2.0, 3.0, float("nan")]]), "not finite"),
+        (lambda: session.step([5], latents=2), "must be a list of actions, not 5"),
+        (lambda: free.restore(mark), "the snapshot is of another session: .* there, and .* here"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            call()
+    assert session.latents == [0]  # and goes on
+    other = session_of(model, frames(1, 2), model.condition, context_actions=[[acts[0].tolist()]])
+    assert torch.equal(session.step([acts[1].tolist()]).tokens, other.step([acts[1].tolist()]).tokens)
+    seeded = Session(
+        model,
+        PaintedCodes(model.vocab_size, GRID.t),
+        frames(1, 2),
+        seed=8,
+        condition=model.condition,
+        context_actions=[[acts[0].tolist()]],
+    )
+    with pytest.raises(InvalidArgument, match="seed 3 there, and 8 here"):
+        seeded.restore(mark)

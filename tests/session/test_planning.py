@@ -65,9 +65,23 @@ def test_what_cannot_be_chosen_from_is_refused() -> None:
     two = session_of(model, frames(2), torch.stack)
     with pytest.raises(InvalidArgument, match="1 clip, not 2"):
         best_of(two, [acts[0]], redness)
-    still = session_of(model, frames(1), None)
+    still = session_of(PushTModel(network(), [torch.zeros(0, 4)]), frames(1), None)
     with pytest.raises(InvalidArgument, match="without a condition"):
         best_of(still, [acts[0]], redness)
+
+
+@pytest.mark.unchecked
+def test_a_planner_plans_and_acts_again_and_again() -> None:
+    acts = actions(3)
+    session, other = (session_of(PushTModel(network()), frames(1), torch.stack) for _ in range(2))
+    for frame in range(3):  # beyond the first step the cache is one that a decode has made
+        candidates = [[own[frame]] for own in acts]
+        found = best_of(session, candidates, lambda film: film.float().mean())  # a tensor of one number
+        done = session.step([acts[found.index, frame]])
+        assert torch.equal(done.tokens, other.step([acts[found.index, frame]]).tokens)
+        assert torch.equal(done.frames[0], found.frames[found.index])
+    with pytest.raises(InvalidArgument, match="a candidate must be a list of actions, not 5"):
+        best_of(session, [5], redness)  # type: ignore[list-item]
 
 
 def test_nothing_depends_on_a_prefill() -> None:

@@ -171,7 +171,7 @@ def test_refusals(pair: Pair) -> None:
         (lambda: session.step(latents=0), "at least 1"),
         (lambda: session.rewind(3), "2 were decided"),
         (lambda: session.fork(0), "at least 1"),
-        (lambda: session.restore(Session(*pair, [clip(), clip()]).snapshot()), "2 clips of"),
+        (lambda: session.restore(Session(*pair, [clip(), clip()]).snapshot()), "clips 2 there, and 1 here"),
         (lambda: session.begin(1, clip()), "no clip 1"),
         (lambda: session.begin(0, clip(0, 8)), "context of 8 frames"),
         (lambda: Session(*pair, []), "at least one clip"),

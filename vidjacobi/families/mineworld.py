@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import embedded, origin_of
 from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import Trunk, ids_of, rows_of
-from vidjacobi.kinds import Grid, real
+from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.action_spec import numbers_of
 from vidjacobi.runtime import Runtime
 
@@ -194,10 +195,15 @@ def action_ids(action: Mapping[str, object]) -> list[int]:
     unknown = sorted(set(action) - {*NAMES, "camera"})
     if unknown:
         raise InvalidArgument(f"an action has no {', '.join(unknown)}. There are: camera, {', '.join(NAMES)}")
-    camera = action.get("camera", (0, 0))
-    if not isinstance(camera, Sequence) or len(camera) != 2:
-        raise InvalidArgument(f"camera must be [pitch, yaw] in degrees, not {camera!r}")
-    pitch, yaw = (camera_bin(real("a camera angle", angle)) for angle in camera)
+    for name in NAMES:
+        pressed = action.get(name, 0)
+        pressed = pressed.tolist() if isinstance(pressed, Tensor | np.ndarray) else pressed
+        # "0" of a JSON file would count as pressed
+        if pressed not in (0, 1):
+            raise InvalidArgument(f"{name} must be 0 or 1, not {value_words(pressed)}")
+    pitch, yaw = map(
+        camera_bin, numbers_of(action.get("camera", [0, 0]), 2, "camera, [pitch, yaw] in degrees,")
+    )
     slots = [name for name in NAMES if name.startswith("hotbar.") and action.get(name)]
     held = [BUTTONS + NAMES.index(slots[0]) if len(slots) == 1 else NONE]
     for pair in PAIRS:

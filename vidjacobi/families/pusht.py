@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -87,10 +88,10 @@ class PushTModel:
 
         Raises InvalidArgument for actions of another shape or out of the world.
         """
-        width = 2 * self.spec.action_points
-        found = actions if isinstance(actions, Tensor) else matrix_of(actions, width)
-        check_actions(found, self.spec)
-        return found
+        if not isinstance(actions, Tensor):
+            return _condition(actions, self.spec)
+        check_actions(actions, self.spec)
+        return actions
 
     def make_cache(self, batch: int, slots: int) -> PushTCache:
         """A cache whose rows have the model's own actions, where it has one row of them for all."""
@@ -180,13 +181,32 @@ class PushT:
         return PushTModel(self.network, list(actions))
 
     def condition(self, actions: Sequence[Any]) -> Actions:
-        """A clip's condition out of its actions, points (x, y) each, as ``vidjacobi.session.Session`` asks for it."""
-        rows = [torch.as_tensor(action, dtype=torch.float32).flatten() for action in actions]
-        return torch.stack(rows) if rows else torch.zeros(0, 2 * self.network.spec.action_points)
+        """A clip's condition out of its actions, as ``vidjacobi.session.Session`` asks for it.
+
+        Args:
+            actions: two points (x, y) each, or their four numbers, 0 to 512: lists, arrays or tensors.
+
+        Raises InvalidArgument for another number of them, and for what is no finite number of the world.
+        """
+        return _condition(actions, self.network.spec)
 
     def free(self) -> PushTModel:
         """The model of clips whose actions nobody knows."""
         return PushTModel(self.network, [torch.zeros(0, 2 * self.network.spec.action_points)])
+
+
+def _condition(actions: Sequence[Any], spec: PushTSpec) -> Actions:
+    found = matrix_of([_flat(action) for action in actions], 2 * spec.action_points)
+    check_actions(found, spec)
+    return found
+
+
+def _flat(action: Any) -> Any:
+    """The numbers of points, one after the other; anything else as it is."""
+    listed = action.tolist() if isinstance(action, Tensor | np.ndarray) else action
+    if isinstance(listed, list | tuple) and any(hasattr(one, "__len__") for one in listed):
+        return [number for point in listed for number in (point if hasattr(point, "__iter__") else [point])]
+    return listed
 
 
 def load(path: Path, runtime: Runtime) -> PushT:

@@ -13,7 +13,7 @@ from vidjacobi.gym.starts import Start
 from vidjacobi.gym.worlds import Decoding, Picture, Rules, Shown, Worlds
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
-from vidjacobi.session.session import Condition
+from vidjacobi.session.actions import Condition
 
 
 class WorldModelEnv(gymnasium.Env[np.ndarray, Any]):

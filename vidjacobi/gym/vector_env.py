@@ -15,7 +15,7 @@ from vidjacobi.gym.starts import Start
 from vidjacobi.gym.worlds import Decoding, Rules, Shown, Worlds
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
-from vidjacobi.session.session import Condition
+from vidjacobi.session.actions import Condition
 
 
 class WorldModelVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):

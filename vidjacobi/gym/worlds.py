@@ -15,7 +15,7 @@ from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.session import Session
-from vidjacobi.session.session import Condition
+from vidjacobi.session.actions import Condition
 
 Picture = UInt8[np.ndarray, "H W 3"]
 Shown = UInt8[np.ndarray, "n H W 3"]  # the frames of one step

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -93,7 +94,9 @@ class ActedPair(NamedTuple):
 
 
 def numbers_of(row: object, count: int, where: str) -> list[float]:
-    """A row as ``count`` finite numbers. Raises InvalidArgument, which says ``where``."""
+    """A row, listed or an array, as ``count`` finite numbers. Raises InvalidArgument, which says ``where``."""
+    if isinstance(row, Tensor | np.ndarray):
+        row = row.tolist()
     if isinstance(row, int | float) and count == 1:
         row = [row]
     if not isinstance(row, list | tuple) or len(row) != count:

@@ -13,7 +13,7 @@ from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.play.beginnings import Begin, TruePushT, TrueWorld, held_out, refused
 from vidjacobi.runtime import Runtime, choose
-from vidjacobi.session.session import Condition
+from vidjacobi.session.actions import Condition
 
 Point = tuple[float, float]  # of the picture, from 0, 0 at the top left to 1, 1
 

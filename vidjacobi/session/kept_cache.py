@@ -116,6 +116,7 @@ class KeptCache:
         rows = [clip.to("cpu", torch.long) for clip in clips]
         self._held = pad_sequence(rows, batch_first=True, padding_value=NOTHING)
 
+    @torch.inference_mode()  # as decodes, whose cache it is
     def feed(self, tokens: Tokens, conditions: Sequence[Any] | None) -> None:
         """Feed contexts of one length, without a decode. What is in the cache already is not fed again."""
         cache = self.make_cache(self.rows, self.slots)
@@ -175,6 +176,7 @@ class KeptCache:
         """One pass; see ``VideoModel.forward``."""
         return self.model.forward(tokens, positions, slots, visible, cache)
 
+    @torch.inference_mode()
     def fork(self, copies: int) -> "KeptCache":
         """Another one with ``copies`` of each row, one below the other; what it can take over is in its cache."""
         other = type(self)(self.model, self.rows * copies, self.slots)

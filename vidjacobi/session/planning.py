@@ -10,6 +10,7 @@ import torch
 
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import real
+from vidjacobi.session.actions import own_actions
 from vidjacobi.session.session import Session
 from vidjacobi.shapes import Frames
 
@@ -50,7 +51,8 @@ def best_of(session: Session, candidates: Sequence[Sequence[Any]], score: Score)
     different lengths, and where no score is a number.
     """
     began = time.perf_counter()
-    lengths = {len(candidate) for candidate in candidates}
+    candidates = [own_actions(candidate, "a candidate") for candidate in candidates]
+    lengths = set(map(len, candidates))
     if len(session) != 1:
         raise InvalidArgument(f"best_of needs a session of 1 clip, not {len(session)}")
     if len(lengths) != 1 or 0 in lengths:
@@ -69,7 +71,7 @@ def best_of(session: Session, candidates: Sequence[Sequence[Any]], score: Score)
         for own, made in zip(frames, step.frames, strict=True):
             own.append(made)
     films = [torch.cat(parts) for parts in frames]
-    scores = [real("a score", score(film)) for film in films]
+    scores = [_number(score(film)) for film in films]
     if all(map(math.isnan, scores)):
         raise InvalidArgument(
             f"no score of {number_of(len(candidates), 'candidate')} is a number: all are NaN"
@@ -78,3 +80,8 @@ def best_of(session: Session, candidates: Sequence[Sequence[Any]], score: Score)
         range(len(scores)), key=lambda index: -math.inf if math.isnan(scores[index]) else scores[index]
     )
     return Choice(best, scores, films, nfe, time.perf_counter() - began)
+
+
+def _number(score: object) -> float:
+    # ``frames.float().mean()`` is a tensor of one number
+    return real("a score", score.item() if isinstance(score, torch.Tensor) and score.numel() == 1 else score)

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vidjacobi.decoding.trace import Decoded
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.shapes import Frames, GridTokens
 
 Latents = Int[Tensor, "t h w"]  # latent frames of one clip
@@ -127,6 +128,35 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Where the clips of a session stood. It holds tokens and a few frames, no cache, and can be kept or pickled."""
+    """Where the clips of a session stood. It holds tokens and a few frames, no cache, and can be kept or pickled.
+
+    Attributes:
+        clips: of the session, in order.
+        seed: of its noise.
+        vocab_size: of its model.
+        acting: whether its latent frames follow actions.
+    """
 
     clips: tuple[ClipRecord, ...]
+    seed: int
+    vocab_size: int
+    acting: bool
+
+    def check(self, own: "Snapshot") -> None:
+        """Raise InvalidArgument, which says what differs, unless a session that is at ``own`` can go on from here."""
+        for what, mine, wanted in zip(
+            ("clips", "frames and grid", "vocabulary", "actions", "seed"),
+            self._like(),
+            own._like(),
+            strict=True,
+        ):
+            if mine != wanted:
+                raise InvalidArgument(
+                    f"the snapshot is of another session: {what} {mine} there, and {wanted} here. Restore it in a "
+                    "session of the same model, number of clips and seed"
+                )
+
+    def _like(self) -> tuple[object, ...]:
+        chunk = self.clips[0].chunk
+        shape = [*chunk.before.shape[1:], *chunk.context.shape[1:]]
+        return len(self.clips), shape, self.vocab_size, "given" if self.acting else "none", self.seed

@@ -1,7 +1,7 @@
 """Stepping, forking and rewinding a world model."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +20,12 @@ from vidjacobi.models.codec import check_frames
 from vidjacobi.models.protocol import TreeModel, VideoModel, flatten
 from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, latent_frames
 from vidjacobi.sampling.probs import DEFAULT_SAMPLING, SamplingParams
-from vidjacobi.session.actions import actions_of, agreeing
+from vidjacobi.session.actions import Condition, actions_of, agreeing, check_condition
 from vidjacobi.session.clip_maker import ClipMaker, names_of
 from vidjacobi.session.frame_maker import FrameMaker
 from vidjacobi.session.kept_cache import KeptCache, kept_cache
 from vidjacobi.session.record import ClipRecord, Latents, Snapshot, Step
 from vidjacobi.shapes import Frames
-
-Condition = Callable[[Sequence[Any]], Any]  # of a clip, out of its actions so far
 
 
 class Session:
@@ -85,8 +83,12 @@ class Session:
         self._tokenizer, self._chosen = tokenizer, choose_decoder(decoder, window, sampling)
         whole("start", start)
         self._condition, self._held_actions = condition, list[tuple[Any, ...]]()
-        self._clip_maker = ClipMaker(model, tokenizer, condition is not None)
-        given = [context_frames] if isinstance(context_frames, Tensor) else list(context_frames)
+        check_condition(model, condition)
+        self._clip_maker = ClipMaker(model, tokenizer, condition)
+        several = of_kind(
+            "the frames", context_frames, (Tensor, Sequence), "a uint8 tensor [T H W 3], or a list of them"
+        )
+        given = [several] if isinstance(several, Tensor) else list(several)
         if not given:
             raise InvalidArgument("a session needs the frames of at least one clip")
         for clip in given:
@@ -197,7 +199,8 @@ class Session:
         Args:
             copies: >= 1.
             crn: common random numbers: the copies are given the same noise as the original, so that what differs
-                between them is what was done to them. Else each gets noise of its own from here on.
+                between them is what was done to them. Else each gets noise of its own from here on, which is the
+                same whenever this session is forked here.
         """
         whole("copies", copies, 1)
         other = object.__new__(Session)
@@ -215,23 +218,16 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """Where the session stands: a small record that ``restore`` goes back to, here or in another process."""
-        return Snapshot(tuple(self._clips))
+        model, seed = self._kept, self._chosen.sampling.seed
+        return Snapshot(tuple(self._clips), seed, model.vocab_size, self._condition is not None)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of a session of as many clips, with the noise that it had.
+        """Go on from a snapshot of a session of the same model, of as many clips and of the same seed.
 
-        Raises InvalidArgument for a snapshot of another number of clips or of another grid.
+        Raises InvalidArgument for one of another number of clips, grid, vocabulary or seed, and for one with actions
+        where this session has none, or the reverse.
         """
-        of_kind("the snapshot", snapshot, Snapshot, "what Session.snapshot returns")
-        shapes = [
-            [*clips[0].chunk.before.shape[1:], *clips[0].chunk.context.shape[1:]]
-            for clips in (snapshot.clips, self._clips)
-        ]
-        if len(snapshot.clips) != len(self) or shapes[0] != shapes[1]:
-            raise InvalidArgument(
-                f"the snapshot is of {number_of(len(snapshot.clips), 'clip')} of {shapes[0]}, this session has "
-                f"{len(self)} of {shapes[1]}"
-            )
+        of_kind("the snapshot", snapshot, Snapshot, "what Session.snapshot returns").check(self.snapshot())
         self._clips = list(snapshot.clips)
 
     def rewind(self, latents: int = 1) -> None:
@@ -276,7 +272,8 @@ class Session:
             conditions = [self._condition(clip.chunk.actions) for clip in clips]
             self._forget(clips)
         keys = [clip.key for clip in clips]
-        decoded = finish(decode_steps(model, contexts, count, self._chosen, keys, Hooks(), conditions))
+        with torch.inference_mode():  # as prefills and forks of its cache
+            decoded = finish(decode_steps(model, contexts, count, self._chosen, keys, Hooks(), conditions))
         # One lane ends with every entry but the last token's; others may leave some that drafts wrote.
         parts, held = self._chosen.parts, contexts
         one_lane = parts is None or isinstance(parts.lanes, RasterLane)
