@@ -147,7 +147,7 @@ def check_model(config: EvalConfig) -> None:
 def open_bench(job: Bench, tell: Tell) -> None:
     """Make the folder of the decodes ready, or resume in it. Raises InvalidArgument, BadOutput."""
     check_bench(job)
-    open_folder(job.config, job.out, (), overwrite=False, again=(), tell=tell)
+    open_folder(job.config, job.out, job.source, overwrite=False, again=(), tell=tell)
 
 
 def decode_all(job: Bench, tell: Tell) -> list[dict[str, Any]]:

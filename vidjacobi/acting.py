@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import family_of, is_there, load, own_model
@@ -63,6 +63,21 @@ def load_acted(
     except ImportError as error:  # of a network that this transformers does not have yet
         raise InvalidArgument(f"{family.family} needs transformers 5.23 or newer ({error})") from error
     return pair._replace(model=compiled(pair.model, compile))
+
+
+def action_rows(source: str) -> list[Any]:
+    """The rows of a file of actions; see ``vidjacobi.families.action_files``. Raises InvalidArgument, BadInput."""
+    from vidjacobi.families.action_files import read_actions
+
+    return read_actions(source)
+
+
+def family_folder(name: str) -> Path | None:
+    """The folder of a family's weights; None for other models."""
+    family = acted_family(name)
+    if family is None:
+        return None
+    return family.weights if family.weights.is_dir() else family.weights.parent
 
 
 def acted_files(name: str, tokenizer: str | None = None) -> Mapping[str, Path]:

@@ -39,7 +39,7 @@ def test_a_few_passes_are_timed_at_every_window(tmp_path: Path, tiny_pair: Path)
     )
     watch = Timed()
     job = Bench(config, tmp_path / "out", Source(file=tmp_path / "contexts.npy"), watch)
-    open_folder(config, job.out, (), overwrite=False, again=(), tell=print)
+    open_folder(config, job.out, job.source, overwrite=False, again=(), tell=print)
     found = guess(job)
     assert (found.decodes, found.windows) == (2 * 5, 3)  # AR's passes are one wide
     assert watch.looks == [PASSES + 1] * 3  # the prefill too

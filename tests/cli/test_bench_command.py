@@ -131,7 +131,7 @@ def test_compiled_passes_find_the_same(
         config = load_bench(flags.config, vars(flags))
         job = Bench(config, tmp_path / mode, Source((clips[0],)), decode_with=counted)
         check(job)
-        open_folder(config, job.out, job.source.clips, overwrite=False, again=(), tell=print)
+        open_folder(config, job.out, job.source, overwrite=False, again=(), tell=print)
         for left in run(job, lambda line: None):
             write_results(config, job.out, job.count(), finished=not left)
     off, default = ([row["nfe"] for row in rows_of(tmp_path / mode)] for mode in ("off", "default"))

@@ -52,7 +52,7 @@ NOT_RUN = {
     "docs/decoders.md": 2,
     "docs/evaluation.md": 3,
     "docs/families.md": 3,
-    "docs/memory_and_speed.md": 5,
+    "docs/memory_and_speed.md": 6,
     "docs/nano_pusht.md": 2,
     "docs/metrics.md": 4,
     "docs/pictures.md": 4,

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
+from vidjacobi.acting import acted_files
 from vidjacobi.bench.bars import Names, bars_table
+from vidjacobi.bench.clip_actions import hashed
 from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, TOKENS, Measurement, read, tokens_file
+from vidjacobi.bench.material import Source
 from vidjacobi.bench.plot import write_plot
 from vidjacobi.bench.settings import BenchConfig, bars_of, cases_of, definitions, differences
 from vidjacobi.bench.table import summary, tables
@@ -17,7 +20,8 @@ from vidjacobi.errors import BadInput, BadOutput, number_of
 from vidjacobi.output.atomic import write_json, write_text
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.output.token_files import read_tokens
-from vidjacobi.provenance import changes, provenance
+from vidjacobi.provenance import changes
+from vidjacobi.provenance import made_with as made_with_files
 from vidjacobi.runtime import choose, versions
 
 ROWS, RECORD, TEXT, PLOT = "bench.csv", "bench.json", "bench.md", "nfe.png"
@@ -38,7 +42,7 @@ def folder_of(out: Path) -> RunFolder:
 def open_folder(
     config: BenchConfig,
     out: Path,
-    clips: Sequence[Path],
+    source: Source,
     overwrite: bool,
     again: Collection[str],
     tell: Callable[[str], None],
@@ -63,7 +67,7 @@ def open_folder(
     def compare(record: dict[str, Any]) -> list[str]:
         kept.extend(row for row in read(out / ROWS) if row.decoder not in again and is_whole(out, row, tell))
         found = differences(config, record["config"], without(record["decoders"], again))
-        found += ["other clips"] if record["clip_files"] != [str(clip) for clip in clips] else []
+        found += ["other clips"] if record["clip_files"] != files_of(source) else []
         made.update(made_with(config, record.get("made_with")))
         return found + other_models(config, made, record.get("made_with"))
 
@@ -73,7 +77,7 @@ def open_folder(
     runtime = choose(config.device, config.dtype)
     record = {
         "config": asdict(config),
-        "clip_files": [str(clip) for clip in clips],
+        "clip_files": files_of(source),
         "decoders": {**without(before["decoders"] if before else {}, again), **definitions(config)},
         "device": str(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
@@ -83,6 +87,11 @@ def open_folder(
         "finished": False,
     }
     write_json(out / RECORD, record)
+
+
+def files_of(source: Source) -> list[str]:
+    """The clips, and the files of actions for them with what they hold."""
+    return [*map(str, source.clips), *hashed(source.clips, source.actions)]
 
 
 def is_whole(out: Path, row: Measurement, tell: Callable[[str], None]) -> bool:
@@ -103,10 +112,8 @@ def made_with(config: BenchConfig, before: Any = None) -> dict[str, Any]:
     """By model, what its decodes depend on beside the settings; models of earlier runs stay in the record."""
     known = before if isinstance(before, Mapping) else {}
     dtype = choose(config.device, config.dtype).dtype
-    return {
-        **known,
-        **{name: provenance(name, config.tokenizer, dtype, known.get(name)) for name in config.models},
-    }
+    files = {name: acted_files(name, config.tokenizer) for name in config.models}
+    return {**known, **{name: made_with_files(files[name], dtype, known.get(name)) for name in files}}
 
 
 def other_models(config: BenchConfig, made: Mapping[str, Any], before: Any) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from vidjacobi.bench.clip_actions import chosen
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.material import Material, material_of
 from vidjacobi.bench.running import Bench, PendingBatch, pending
@@ -98,6 +99,7 @@ def _seconds_of_passes(
                 material.new_tokens,
                 case.decoder,
                 sampling=bench.config.sampling(group.seed),
+                conditions=chosen(material.conditions, range(len(context))),
                 observe=watch,
             )
     prefill = watch.times[0] - began

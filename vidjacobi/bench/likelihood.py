@@ -1,12 +1,14 @@
 """How likely decided tokens are under the model, and how far the probs that decided them were from its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.models.protocol import VideoModel
+from vidjacobi.models.protocol import VideoModel, conditions_of, takes_conditions
 from vidjacobi.sampling.probs import SamplingParams, logits_to_probs
 from vidjacobi.shapes import Logits, Mask, Positions, Probs, Tokens
 
@@ -61,15 +63,19 @@ def score(
     new_tokens: int,
     sampling: SamplingParams,
     watched: Watched | None = None,
+    conditions: Sequence[Any] | None = None,
 ) -> Likelihood:
     """The likelihood of the last ``new_tokens`` tokens of whole clips ``[b p]``, computed by a single prefill.
 
-    ``sampling`` is the decoder's. Likelihoods are taken at its temperature, without top-k and top-p. Temperature 0,
-    at which every other token would have likelihood 0, counts as 1.
+    ``sampling`` and ``conditions`` are the decoder's. Likelihoods are taken at its temperature, without top-k and
+    top-p. Temperature 0, at which every other token would have likelihood 0, counts as 1.
     """
     batch, length = clips.shape
     whole = SamplingParams(sampling.temperature or 1.0, top_p=1.0)
     cache = model.make_cache(batch, length)
+    if found := conditions_of(model, conditions, [length] * batch):
+        assert takes_conditions(model)
+        model.set_conditions(cache, found[0])
     rows = watched.rows(batch, length) if watched else None
     nll: list[Float[Tensor, "b m"]] = []
     expected: list[Float[Tensor, "b m"]] = []

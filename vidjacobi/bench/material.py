@@ -5,13 +5,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from vidjacobi.acting import family_folder, load_acted
+from vidjacobi.bench.clip_actions import Wanted, chosen, conditions_of
 from vidjacobi.bench.settings import BenchConfig
 from vidjacobi.decoding.api import decode
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.loading import Pair, load
+from vidjacobi.loading import Pair
+from vidjacobi.models.action_spec import ActedPair
 from vidjacobi.models.codec import frames_to_tokens
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.models.tokenizer import check_lengths, latent_frames
@@ -24,12 +28,14 @@ from vidjacobi.video.timed_reader import read_frames
 class Material:
     """A model, its contexts and the number of tokens to decide.
 
-    ``warm`` holds (decoder, window, clips) of decodes whose passes have been compiled already.
+    ``warm`` holds (decoder, window, clips) of decodes whose passes have been compiled already; ``conditions`` one for
+    each clip of a model whose frames follow actions.
     """
 
     pair: Pair
     grids: GridTokens
     new_tokens: int
+    conditions: list[Any] | None = None
     warm: set[tuple[str, int, int]] = field(default_factory=set)
 
 
@@ -38,20 +44,31 @@ class Source:
     """Where contexts come from.
 
     These are the user's videos ``clips``, or a ``file`` (.npy) of tokens ``[clips t h w]`` or, without both, the
-    held-out contexts that ship with the model.
+    held-out contexts that ship with the model. ``actions`` are a file for each of ``clips``, for models whose frames
+    follow some; none: the file of its name beside each.
     """
 
     clips: tuple[Path, ...] = ()
+    actions: tuple[str, ...] = ()
     file: Path | None = None
 
 
 SHIPPED = Source()
+BEGUN = ("", 0, 0)  # in ``Material.warm``: libraries are loaded
 
 
 @lru_cache(maxsize=1)
+def acted_pair_of(
+    model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off"
+) -> ActedPair:
+    """A model, its video tokenizer and what it asks of actions. The last stays in memory from call to call."""
+    return load_acted(model, device, dtype, tokenizer, compile=compile)
+
+
 def pair_of(model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off") -> Pair:
-    """A model and its video tokenizer. The last pair stays in memory from call to call."""
-    return load(model, device, dtype, tokenizer, compile=compile)
+    """A model and its video tokenizer."""
+    found = acted_pair_of(model, tokenizer, device, dtype, compile)
+    return found.model, found.tokenizer
 
 
 @lru_cache(maxsize=1)
@@ -62,8 +79,6 @@ def _material(pair: Pair, model: str, context: int, source: Source, written: int
         if source.file
         else contexts_of(model, pair, context, source.clips)
     )
-    # so that the first measured decode does not load libraries
-    decode(pair[0], flatten(pair[0], grids[:1]), 2)
     return Material(pair, grids, 0)
 
 
@@ -74,7 +89,8 @@ def material_of(name: str, config: BenchConfig, source: Source) -> Material:
     that of the whole clip does not fit the model.
     """
     written = source.file.stat().st_mtime_ns if source.file else 0
-    pair = pair_of(name, config.tokenizer, config.device, config.dtype, config.compile)
+    acted = acted_pair_of(name, config.tokenizer, config.device, config.dtype, config.compile)
+    pair = acted.model, acted.tokenizer
     found = _material(pair, name, config.context, source, written)
     if not source.clips and config.clips > len(found.grids):
         place = source.file or f"held-out contexts ship with {name}"
@@ -91,7 +107,13 @@ def material_of(name: str, config: BenchConfig, source: Source) -> Material:
             f"{number_of(config.frames, 'frame')} after {config.context} need {number_of(new_tokens, 'token')}, and "
             f"{name} has room for {room}: ask for fewer --frames"
         )
-    return replace(found, new_tokens=new_tokens)
+    wanted = Wanted(name, source.clips, source.actions, config.context + config.frames)
+    conditions = conditions_of(wanted, acted.actions)
+    if BEGUN not in found.warm:
+        # so that the first measured decode does not load libraries
+        decode(pair[0], flatten(pair[0], found.grids[:1]), 2, conditions=chosen(conditions, [0]))
+        found.warm.add(BEGUN)
+    return replace(found, new_tokens=new_tokens, conditions=conditions)
 
 
 def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = ()) -> GridTokens:
@@ -104,7 +126,8 @@ def contexts_of(name: str, pair: Pair, length: int = 9, clips: Sequence[Path] = 
         check_lengths(length, 1, 1, tokenizer)
         frames = [read_frames(clip, 0, length).frames for clip in clips]
         return torch.cat([frames_to_tokens([clip], tokenizer) for clip in frames])
-    place = resources.files("vidjacobi") / "assets" / name / "held_out_contexts.npy"
+    folder = family_folder(name) or resources.files("vidjacobi") / "assets" / name
+    place = folder / "held_out_contexts.npy"
     if not place.is_file():
         raise InvalidArgument(f"no contexts ship for {name}: name some clips")
     with resources.as_file(place) as file:

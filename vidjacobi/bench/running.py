@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vidjacobi.acting import acted_family
 from vidjacobi.bench.acceptance_map import write_map
 from vidjacobi.bench.bench_folder import ROWS
+from vidjacobi.bench.clip_actions import chosen
 from vidjacobi.bench.decode_rows import AR, MEASUREMENTS, DecodeKey, Measurement, read, tokens_file
 from vidjacobi.bench.likelihood import Watched, score
 from vidjacobi.bench.material import SHIPPED, Material, Source, material_of
@@ -24,7 +26,6 @@ from vidjacobi.decoding.compiled import check_mode
 from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import number_of
 from vidjacobi.models.codec import tokens_to_frames
-from vidjacobi.models.own import refuse_family
 from vidjacobi.models.protocol import flatten
 from vidjacobi.output.run_folder import safe_name
 from vidjacobi.output.token_files import read_tokens, write_tokens
@@ -69,7 +70,7 @@ class PendingBatch:
 def check(bench: Bench) -> None:
     """Raise InvalidArgument for models and clips that cannot be run, before anything is decoded."""
     for name in bench.config.models:
-        refuse_family(name)
+        acted_family(name)
     runtime = choose(bench.config.device, bench.config.dtype)
     check_mode(bench.config.compile, runtime.device)
     for case in bench.cases:
@@ -175,6 +176,7 @@ def run_case(
     """The rows of one decode of a batch, with likelihoods."""
     config, (model, _) = bench.config, material.pair
     contexts = flatten(model, material.grids[list(clips)])
+    given = chosen(material.conditions, clips)
     # Only lossy decoders decide by probs other than the model's own, so only their logits need to be kept.
     watched = Watched() if case.decoder.guarantee == "lossy" else None
     ask = partial(
@@ -184,6 +186,7 @@ def run_case(
         material.new_tokens,
         case.decoder,
         sampling=config.sampling(group.seed),
+        conditions=given,
     )
     shape = (*case.key, len(clips))
     if config.compile != "off" and shape not in material.warm:
@@ -194,7 +197,7 @@ def run_case(
         write_tokens(tokens_file(bench.out, (group.model, *case.key, group.seed, clip)), tokens.cpu().numpy())
     oracle = tokens_of_ar(bench, group, clips)
     whole = torch.cat([contexts, decoded.tokens], 1)
-    likelihood = score(model, whole, material.new_tokens, config.sampling(group.seed), watched)
+    likelihood = score(model, whole, material.new_tokens, config.sampling(group.seed), watched, given)
     if case.key in map_cases(bench) and (group.model, group.seed) == (config.models[0], config.seeds[0]):
         draw_map(bench, case, clips, material, decoded)
     stats, share = decoded.stats, len(clips)

@@ -22,13 +22,15 @@ def parser() -> ArgumentParser:
     clips = "videos to take contexts from; none: held-out clips that ship; key=value may follow"
     add("clip", nargs="*", metavar="CLIP", help=clips)
     add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
-    models = "nano, micro, checkpoint folders, repositories, package.module:load"
+    models = "nano, micro, nano-pusht, checkpoint folders, repositories, mineworld:PATH, package.module:load"
     add("--models", nargs="+", metavar="NAME", help=models)
     options.add_tokenizer(add)
     add("--clips", type=options.whole, metavar="N", help="how many of the bundled held-out contexts")
     add("--decoders", nargs="+", metavar="NAME", help="decoders to compare with ar")
     add("--windows", type=options.wholes, metavar="N,M", help="window sizes")
     add("--seeds", type=options.wholes, metavar="S,T", help="every clip is decoded with each of them")
+    acted = "a file of actions for each clip (none: the file of its name beside it), see rollout --actions"
+    add("--actions", nargs="+", default=[], metavar="FILE", help=acted)
     options.add_context(add)
     options.add_frames(add)
     add("--batch", type=options.whole, metavar="N", help="clips decoded together")
@@ -56,12 +58,14 @@ def run(args: Namespace) -> dict[str, Any]:
 
     pairs, clips = options.split_settings(args.clip)
     config = load_bench(args.config, vars(args), pairs)
-    job = running.Bench(config, Path(args.out), Source(tuple(Path(clip) for clip in clips)))
+    job = running.Bench(
+        config, Path(args.out), Source(tuple(Path(clip) for clip in clips), tuple(args.actions))
+    )
     running.check(job)
     with folder_of(job.out).locked() as held:
         if not held:
             running.print_progress(f"{job.out}: {NO_LOCKS}")
-        open_folder(config, job.out, job.source.clips, args.overwrite, args.again, running.print_progress)
+        open_folder(config, job.out, job.source, args.overwrite, args.again, running.print_progress)
         running.print_progress(str(guess(job)))
         pace, total = Pace(), len(running.pending(job))
         # the tables are complete after every group of decodes
