@@ -130,3 +130,58 @@ def test_refusals() -> None:
     ):
         with pytest.raises(InvalidArgument, match=words):
             call()
+
+
+def test_drawing_into_a_picture_changes_nothing() -> None:
+    made, plain = env(render_mode="rgb_array"), env(render_mode="rgb_array")
+    for action in (None, *(np.full(4, 100 * step, np.float32) for step in range(1, 5))):
+        told = [one.reset(seed=2) if action is None else one.step(action) for one in (made, plain)]
+        assert np.array_equal(told[0][0], told[1][0])
+        told[0][0][:] = 0
+        if action is not None:
+            assert np.array_equal(told[0][4]["frames"], told[1][4]["frames"])
+            told[0][4]["frames"][:] = 0
+        assert np.array_equal(made.render(), plain.render())
+        assert plain.render().any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "much", None, np.zeros(3)])
+def test_a_reward_that_is_no_number_is_refused(value: object) -> None:
+    made = env(reward=lambda seen: value)
+    made.reset(seed=0)
+    with pytest.raises(InvalidArgument, match="the reward"):
+        made.step(np.zeros(4, np.float32))
+
+
+def test_rules_may_answer_with_arrays_and_tensors_of_one_number_but_not_with_words() -> None:
+    made = env(reward=lambda seen: torch.tensor(2.5), terminated=lambda seen: np.bool_(True))
+    made.reset(seed=0)
+    assert made.step(np.zeros(4, np.float32))[1:4] == (2.5, True, False)
+    made = env(terminated=lambda seen: "no")
+    made.reset(seed=0)
+    with pytest.raises(InvalidArgument, match="terminated must be True or False, not 'no'"):
+        made.step(np.zeros(4, np.float32))
+    with pytest.raises(InvalidArgument, match="reward must be a function"):
+        env(reward=5)
+
+
+def test_every_start_is_looked_at_before_one_is_drawn() -> None:
+    model, tokenizer, usual = world()
+    last = Start(frames(1, 2)[0], "the last")
+    with pytest.raises(
+        InvalidArgument, match="the start 'the last' has 0 actions: a context of 2 frames needs 1"
+    ):
+        WorldModelEnv(model, tokenizer, [*STARTS, last], **usual)
+    with pytest.raises(InvalidArgument, match="a start must be a Start"):
+        WorldModelEnv(model, tokenizer, [frames(1)[0]], **usual)
+
+
+def test_seeds_of_a_vector_may_be_numpy_numbers() -> None:
+    model, tokenizer, usual = world()
+    many = WorldModelVectorEnv(model, tokenizer, STARTS, 2, **usual)
+    noise = many.reset(seed=5)[1]["noise"].tolist()
+    for seeds in (np.int64(5), np.array([5, 6]), (5, 6)):
+        assert many.reset(seed=seeds)[1]["noise"].tolist() == noise
+    for seeds in (-1, 1.5, "ab", [1, "a"]):
+        with pytest.raises(InvalidArgument, match="the seed must be"):
+            many.reset(seed=seeds)

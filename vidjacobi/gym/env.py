@@ -69,7 +69,7 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, Any]):
         super().reset(seed=seed)
         self._shown, info = self.worlds.begin(0, self.np_random, options)
         self._show()
-        return self._shown, info
+        return self._shown.copy(), info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Decide the next latent frame."""
@@ -77,13 +77,13 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, Any]):
             raise InvalidArgument("an episode begins with reset")
         (frames,), (info,) = self.worlds.step([action])
         reward, terminated, truncated = self._rules.judge(frames, self.worlds.steps(0))
-        self._shown = frames[-1]
+        self._shown = frames[-1].copy()
         self._show()
-        return self._shown, reward, terminated, truncated, {**info, "frames": frames}
+        return self._shown.copy(), reward, terminated, truncated, {**info, "frames": frames}
 
     def render(self) -> Any:
         """The last frame in mode ``rgb_array``; in mode ``human`` it is in the window already."""
-        return self._shown if self.render_mode == "rgb_array" else None
+        return self._shown.copy() if self.render_mode == "rgb_array" and self._shown is not None else None
 
     def _show(self) -> None:
         if self.render_mode != "human" or self._shown is None:

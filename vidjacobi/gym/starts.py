@@ -7,7 +7,9 @@ from typing import Any
 
 from vidjacobi.datasets.contract import Skipped
 from vidjacobi.datasets.opening import open_dataset
-from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.errors import BadInput, InvalidArgument, number_of
+from vidjacobi.models.codec import check_frames
+from vidjacobi.models.tokenizer import VideoTokenizer, check_lengths, latent_frames
 from vidjacobi.shapes import Frames
 
 
@@ -24,6 +26,17 @@ class Start:
     frames: Frames
     name: str
     actions: Sequence[Any] = ()
+
+    def check(self, tokenizer: VideoTokenizer, acting: bool) -> None:
+        """Raise InvalidArgument unless a world can begin with it."""
+        check_frames(self.frames)
+        check_lengths(len(self.frames), 1, 1, tokenizer)
+        wanted = latent_frames(len(self.frames), tokenizer) - 1 if acting else 0
+        if len(self.actions) != wanted:
+            raise InvalidArgument(
+                f"the start {self.name!r} has {number_of(len(self.actions), 'action')}: a context of "
+                f"{number_of(len(self.frames), 'frame')} needs {wanted}, those between its latent frames"
+            )
 
 
 def starts_of(path: str | Path, frames: int, most: int | None = None, **options: Any) -> list[Start]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 from typing_extensions import Unpack
@@ -13,6 +14,7 @@ from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.gym.env import acting_space, pictures
 from vidjacobi.gym.starts import Start
 from vidjacobi.gym.worlds import Decoding, Rules, Shown, Worlds
+from vidjacobi.kinds import whole
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.session.actions import Condition
@@ -65,18 +67,20 @@ class WorldModelVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every row. Raises InvalidArgument for another number of seeds."""
         seeds: Sequence[int | None] = [None] * self.num_envs
-        if seed is not None:
-            seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
+        if isinstance(seed, Sequence | np.ndarray):
+            seeds = list(seed)
+        elif seed is not None:
+            seeds = [whole("the seed", seed) + row for row in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise InvalidArgument(f"{number_of(len(seeds), 'seed')} for {self.num_envs} environments")
+        # As ``gymnasium.Env.reset`` does it: a row draws what an environment of its seed draws.
+        self._random = [
+            old if own is None else np_random(whole("the seed", own, 0))[0]
+            for own, old in zip(seeds, self._random, strict=True)
+        ]
         infos: dict[str, Any] = {}
         seen = []
-        for row, own in enumerate(seeds):
-            if own is not None:
-                from gymnasium.utils.seeding import np_random
-
-                # As ``gymnasium.Env.reset`` does it: a row draws what an environment of its seed draws.
-                self._random[row], _ = np_random(own)
+        for row in range(self.num_envs):
             first, info = self.worlds.begin(row, self._random[row], options)
             seen.append(first)
             infos = self._add_info(infos, info, row)
@@ -102,4 +106,4 @@ class WorldModelVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The last frame of every row, in mode ``rgb_array``."""
-        return None if self.render_mode is None or self._shown is None else tuple(self._shown)
+        return None if self.render_mode is None or self._shown is None else tuple(self._shown.copy())

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8
+from torch import Tensor
 
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.gym.starts import Start
-from vidjacobi.kinds import whole
+from vidjacobi.kinds import of_kind, real, value_words, whole
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import VideoTokenizer
 from vidjacobi.sampling.probs import SamplingParams
@@ -45,12 +47,26 @@ class Rules:
 
     def __post_init__(self) -> None:
         whole("horizon", self.horizon, 1)
+        for name, function in (("reward", self.reward), ("terminated", self.terminated)):
+            if function is not None and not callable(function):
+                raise InvalidArgument(f"{name} must be a function of frames, not {value_words(function)}")
 
     def judge(self, frames: Shown, steps: int) -> tuple[float, bool, bool]:
-        """(reward, terminated, truncated) after so many steps."""
-        reward = 0.0 if self.reward is None else float(self.reward(frames))
-        over = False if self.terminated is None else bool(self.terminated(frames))
-        return reward, over, steps >= self.horizon
+        """(reward, terminated, truncated) after so many steps.
+
+        Raises InvalidArgument for a reward that is no finite number, and for what is neither true nor false.
+        """
+        reward = 0.0 if self.reward is None else real("the reward", _single(self.reward(frames)))
+        if not isfinite(reward):
+            raise InvalidArgument(f"the reward is {reward}: it must be a finite number")
+        over = False if self.terminated is None else _single(self.terminated(frames))
+        # "no" would be true
+        return reward, of_kind("terminated", over, bool, "True or False"), steps >= self.horizon
+
+
+def _single(value: Any) -> Any:
+    """The number in an array or a tensor of one; anything else as it is."""
+    return value.item() if isinstance(value, Tensor | np.ndarray | np.generic) and not value.shape else value
 
 
 class Worlds:
@@ -74,6 +90,8 @@ class Worlds:
         if not starts:
             raise InvalidArgument("there is no start: give the frames that an episode may begin with")
         self.starts, self._acting = list(starts), condition is not None
+        for start in self.starts:  # now, and not when one is drawn after hours
+            of_kind("a start", start, Start, "a Start of frames and a name").check(tokenizer, self._acting)
         first = self.starts[0]
         self.session = Session(
             model,
@@ -98,7 +116,7 @@ class Worlds:
 
         Raises InvalidArgument for other options and for a start that is not there.
         """
-        asked = dict(options or {})
+        asked = dict(of_kind("options", options or {}, Mapping, "a dictionary"))
         # Both are drawn even where they are given: what is drawn after them does not depend on the options.
         index, number = int(random.integers(len(self.starts))), int(random.integers(1 << 62))
         index, number = (
@@ -117,7 +135,7 @@ class Worlds:
 
     def seen(self, row: int) -> Picture:
         """The last frame given, as the model saw it."""
-        return self.session.snapshot().clips[row].chunk.before[-1].numpy()
+        return self.session.snapshot().clips[row].chunk.before[-1].numpy().copy()
 
     def step(self, actions: Sequence[Any]) -> tuple[list[Shown], list[dict[str, Any]]]:
         """Decide the next latent frame of each row; its frames, and what is known of it."""
@@ -125,7 +143,8 @@ class Worlds:
         self._steps += 1
         infos = [{"nfe": passes, "guarantee": done.guarantee} for passes in done.nfe]
         self.seconds = done.seconds  # not in infos: those of one seed and action are equal
-        return [frames.numpy() for frames in done.frames], infos
+        # copies: who draws into what is handed out does not draw into what the session keeps
+        return [frames.numpy().copy() for frames in done.frames], infos
 
     def steps(self, row: int) -> int:
         """Of the episode in a row."""
