@@ -5,26 +5,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vidjacobi.acting import acted_files
 from vidjacobi.bench.material import pair_of
 from vidjacobi.config.settings import differences
-from vidjacobi.errors import BadInput
+from vidjacobi.datasets.contract import Episode
+from vidjacobi.datasets.recorded_actions import WITHOUT
+from vidjacobi.errors import BadInput, BadOutput
 from vidjacobi.eval.clip_choice import Chosen, keep
 from vidjacobi.eval.duration import followed
 from vidjacobi.eval.frame_metrics import MIRRORED
 from vidjacobi.eval.prediction import encode
 from vidjacobi.eval.settings import EvalConfig
+from vidjacobi.models.action_spec import ActionSpec, FrameActions
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.models.tokenizer import latent_frames
-from vidjacobi.output.atomic import write_json
+from vidjacobi.output.atomic import replacing, write_json
 from vidjacobi.output.run_folder import RunFolder
 from vidjacobi.output.token_files import read_tokens, write_tokens
-from vidjacobi.provenance import changes, provenance
+from vidjacobi.provenance import changes
+from vidjacobi.provenance import made_with as made_with_files
+from vidjacobi.rollouts.aligned_actions import aligned
 from vidjacobi.runtime import choose
 
-SETTINGS, CONTEXTS, DECODES = "settings.json", "contexts.npy", "decodes"
+SETTINGS, CONTEXTS, ACTIONS, DECODES = "settings.json", "contexts.npy", "actions.npy", "decodes"
 Tell = Callable[[str], None]
 
 
@@ -58,7 +65,33 @@ def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
 def made_with(config: EvalConfig, before: Any = None) -> dict[str, Any]:
     """What the results depend on beside the settings; see ``vidjacobi.provenance``."""
     dtype = choose(config.device, config.dtype).dtype
-    return provenance(config.model, config.tokenizer, dtype, before)
+    return made_with_files(acted_files(config.model, config.tokenizer), dtype, before)
+
+
+def clip_actions(config: EvalConfig, out: Path, chosen: Chosen, spec: ActionSpec) -> Path:
+    """What leads from frame to frame of every clip ``[clips frames-1 k]``, in a file in ``out``.
+
+    Raises BadInput for a clip whose dataset has no actions, or whose do not fit the model, and BadOutput where the
+    folder holds decodes of the same clips under other actions.
+    """
+    path = out / ACTIONS
+    found = torch.stack([_actions_of(clip, config.frames_needed - 1, spec) for clip in chosen.clips]).numpy()
+    before = np.load(path, allow_pickle=False) if path.is_file() else found
+    shared = min(len(before), len(found))
+    if not np.array_equal(before[:shared], found[:shared]):
+        raise BadOutput(f"{out} holds an evaluation of these clips under other actions: give another --out")
+    if len(found) > len(before) or not path.is_file():
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, found)
+    return path
+
+
+def _actions_of(clip: Episode, count: int, spec: ActionSpec) -> FrameActions:
+    if clip.actions is None:
+        raise BadInput(f"{clip.source}: frames of this model follow actions, and {WITHOUT}")
+    found = clip.actions.read()
+    found.check_frames(clip.frames.count(), clip.source)
+    return aligned(found, spec, 0, count, clip.source)
 
 
 def encode_contexts(config: EvalConfig, out: Path, chosen: Chosen, tell: Tell) -> Tensor:

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from vidjacobi.acting import acted_family
 from vidjacobi.bench.bench_folder import folder_of as bench_folder_of
 from vidjacobi.bench.bench_folder import open_folder, write_results
 from vidjacobi.bench.decode_rows import AR
 from vidjacobi.bench.duration import Pace, guess
-from vidjacobi.bench.material import Source, pair_of
+from vidjacobi.bench.material import Source, acted_pair_of, pair_of
 from vidjacobi.bench.running import Bench, pending
 from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
@@ -28,7 +29,15 @@ from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.eval import captions
 from vidjacobi.eval.clip_choice import Chosen, choose
 from vidjacobi.eval.duration import followed, forecast
-from vidjacobi.eval.eval_folder import CONTEXTS, DECODES, Tell, encode_contexts, folder_of, open_out
+from vidjacobi.eval.eval_folder import (
+    CONTEXTS,
+    DECODES,
+    Tell,
+    clip_actions,
+    encode_contexts,
+    folder_of,
+    open_out,
+)
 from vidjacobi.eval.features import Extractor, load_extractor
 from vidjacobi.eval.frame_metrics import conventions, lpips_missing
 from vidjacobi.eval.fvd import Shown, formula_of, record, warnings_for
@@ -39,7 +48,6 @@ from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
-from vidjacobi.models.own import refuse_family
 from vidjacobi.output.atomic import write_json, write_text
 from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.runtime import choose as choose_runtime
@@ -56,7 +64,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
 
     Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` holds another evaluation.
     """
-    refuse_family(config.model)
+    acted_family(config.model)
     weights = Path(config.weights) if config.weights else None
     runtime = choose_runtime(config.device, config.dtype)
     extractor = extractor or load_extractor(config.network, weights, config.resize, runtime.device)
@@ -81,7 +89,9 @@ def evaluate_in(
 ) -> list[Line]:
     """The evaluation of the chosen clips in its opened folder. Raises VidjacobiError."""
     runtime = choose_runtime(config.device, config.dtype)
-    job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS))
+    spec = acted_pair_of(config.model, config.tokenizer, config.device, config.dtype).actions
+    table = None if spec is None else clip_actions(config, out, chosen, spec)
+    job = Bench(config.bench(len(chosen.clips)), out / DECODES, Source(file=out / CONTEXTS, table=table))
     contexts = encode_contexts(config, out, chosen, tell)
     open_bench(job, tell)
     _, tokenizer = pair_of(config.model, config.tokenizer, config.device, config.dtype)

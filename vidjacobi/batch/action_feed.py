@@ -17,7 +17,7 @@ from vidjacobi.batch.contexts import ContextTask, EncodedContext
 from vidjacobi.batch.fed_actions import NO_OP, FedActions
 from vidjacobi.batch.settings import BatchConfig
 from vidjacobi.datasets.contract import Entry, Episode
-from vidjacobi.datasets.recorded_actions import ActionSource, RecordedActions
+from vidjacobi.datasets.recorded_actions import WITHOUT, ActionSource, RecordedActions
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
 from vidjacobi.models.action_spec import ActedPair, ActionSpec, FrameActions
 from vidjacobi.rollouts.aligned_actions import aligned
@@ -25,10 +25,6 @@ from vidjacobi.rollouts.chunks import plan_chunks
 
 Before = Float[torch.Tensor, "c k"]  # between the frames of the context
 _KEPT = 16  # recordings in memory: clips of one episode follow one another
-WITHOUT = (
-    "it has no actions: LeRobot has them in the column action, Bridge in its annotations, and a video in NAME.jsonl "
-    "beside it, with a line for each frame"
-)
 
 
 class Other(NamedTuple):

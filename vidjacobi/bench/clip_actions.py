@@ -30,12 +30,14 @@ class Wanted:
         files: a file of actions for each of them, in their order, as ``vidjacobi rollout --actions`` takes it; none:
             the file of the same name beside each clip, as MineRL has them.
         frames: from the first one of the context to the last one that is predicted.
+        table: an array of the actions of all clips ``[clips frames-1 k]``, of contexts that are tokens in a file.
     """
 
     model: str
     clips: tuple[Path, ...]
     files: tuple[str, ...]
     frames: int
+    table: Path | None = None
 
 
 def conditions_of(wanted: Wanted, spec: ActionSpec | None) -> list[Any] | None:
@@ -48,6 +50,8 @@ def conditions_of(wanted: Wanted, spec: ActionSpec | None) -> list[Any] | None:
         if wanted.files:
             raise InvalidArgument(f"--actions: frames of {wanted.model} follow none: leave it out")
         return None
+    if wanted.table:
+        return [spec.condition(rows) for rows in torch.from_numpy(np.load(wanted.table, allow_pickle=False))]
     if not wanted.clips:
         return shipped_conditions(wanted, spec)
     files = wanted.files or tuple(str(beside(clip)) for clip in wanted.clips)

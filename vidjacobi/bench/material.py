@@ -45,12 +45,13 @@ class Source:
 
     These are the user's videos ``clips``, or a ``file`` (.npy) of tokens ``[clips t h w]`` or, without both, the
     held-out contexts that ship with the model. ``actions`` are a file for each of ``clips``, for models whose frames
-    follow some; none: the file of its name beside each.
+    follow some; none: the file of its name beside each. ``table`` has those of the contexts in ``file``.
     """
 
     clips: tuple[Path, ...] = ()
     actions: tuple[str, ...] = ()
     file: Path | None = None
+    table: Path | None = None
 
 
 SHIPPED = Source()
@@ -107,7 +108,8 @@ def material_of(name: str, config: BenchConfig, source: Source) -> Material:
             f"{number_of(config.frames, 'frame')} after {config.context} need {number_of(new_tokens, 'token')}, and "
             f"{name} has room for {room}: ask for fewer --frames"
         )
-    wanted = Wanted(name, source.clips, source.actions, config.context + config.frames)
+    whole_clip = config.context + config.frames
+    wanted = Wanted(name, source.clips, source.actions, whole_clip, source.table)
     conditions = conditions_of(wanted, acted.actions)
     if BEGUN not in found.warm:
         # so that the first measured decode does not load libraries

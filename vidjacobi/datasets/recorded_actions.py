@@ -6,6 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from vidjacobi.errors import BadInput, number_of
 
+WITHOUT = (
+    "it has no actions: LeRobot has them in the column action, Bridge in its annotations, and a video in NAME.jsonl "
+    "beside it, with a line for each frame"
+)
+
 
 @dataclass(frozen=True)
 class RecordedActions:
