@@ -31,7 +31,7 @@ STAGES = {  # in the order of `make nano`; each module has parser() and run(argu
     "judge-transformer": ("judge.judge_transformer", "held-out loss of a transformer"),
     # in the order of `make nano-pusht`
     "pusht-data": ("pusht.record_pushes", "episodes of Push-T in the true simulator"),
-    "pusht-dataset": ("pusht.push_dataset", "held-out episodes as a LeRobot dataset"),
+    "pusht-dataset": ("pusht.push_dataset", "episodes as a LeRobot dataset, held-out ones unless told"),
     "pusht-tokenizer": ("pusht.train_patches", "nano-pusht's tokenizer"),
     "pusht-encode": ("pusht.encode_pushes", "episodes to tokens; pusht-transformer does so itself"),
     "pusht-transformer": ("pusht.train_push_world", "nano-pusht's transformer, which follows actions"),

@@ -274,9 +274,16 @@ def test_poses_read_off_true_pictures_are_the_simulators() -> None:
 @needs_simulator
 def test_a_lerobot_set_is_read_back(tmp_path: Path) -> None:
     from scripts.nano.pusht.push_dataset import write_set
+    from scripts.nano.pusht.record_pushes import record
     from vidjacobi.datasets import open_dataset
 
     write_set(tmp_path / "set", range(2))
     episodes = list(open_dataset(tmp_path / "set"))
     assert len(episodes) == 2
-    assert episodes[0].frames.read(0, 3, 2).frames.shape == (3, 64, 64, 3)
+    # what the networks are trained on, picture by picture
+    stored = record(0)
+    found = episodes[0].frames.read(0, len(stored.frames), 2).frames.numpy()
+    assert found.shape == (41, 64, 64, 3)
+    assert (found == stored.frames).all()
+    assert episodes[0].actions is not None
+    assert np.allclose(episodes[0].actions.read().rows[:80], stored.actions)

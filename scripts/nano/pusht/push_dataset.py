@@ -1,8 +1,9 @@
-"""Held-out episodes of Push-T as a LeRobot v3.0 dataset: frame, state and action of every step, 10 a second.
+"""Episodes of Push-T as a LeRobot v3.0 dataset: frame, state and action of every step, 10 a second.
 
 Pictures are PNG in the table: in a video half of the colour would be lost. Needs the extra ``pusht``.
 
-    python scripts/nano pusht-dataset --episodes 64              # into runs/nano-pusht/lerobot
+    python scripts/nano pusht-dataset --episodes 64              # held-out ones, into runs/nano-pusht/lerobot
+    python scripts/nano pusht-dataset --first 0 --episodes 4096 --out SET      # those that pusht-data trains on
     vidjacobi batch runs/nano-pusht/lerobot --stride 2 --model pusht:out/nano-pusht --context 4 --actions dataset
 """
 
