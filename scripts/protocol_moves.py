@@ -3,7 +3,7 @@
 Rendered clips are the real ones; the same clips, blurred as a video tokenizer blurs, are the generated ones. All
 features are those of FVD's own network (`vidjacobi eval setup`).
 
-    python scripts/protocol_moves.py rules      # 24 clips by every rule
+    python scripts/protocol_moves.py rules      # 24 clips by every rule (--clips for fewer)
     python scripts/protocol_moves.py clips      # 16 to 256 clips, with the floor and the extrapolation
     python scripts/protocol_moves.py rules --write      # into docs/metrics.md
 
