@@ -211,8 +211,8 @@ def rules(cache: Path, count: int) -> str:
     material.make(clips, [*variants, *(one.blurred() for one in variants)])
     real, generated = (material.features(clips, one) for one in (plain, plain.blurred()))
     lines = [
-        "| what is changed | changed clips against the same as ours shows them | FVD, if both sides are changed so | "
-        "if only the generated are |",
+        "| what is changed | changed against unchanged clips | FVD of blurred clips, if both sides are changed | "
+        "if only the blurred are |",
         "|---|---|---|---|",
         f"| nothing: arrays, {OURS}, {FRAMES} frames | 0 | **{distance(generated, real).value:.0f}** | |",
     ]
