@@ -123,6 +123,9 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
         read_held_out(steps, actions, list("abc"), {}, "rigde")
     with pytest.raises(InvalidArgument, match="square pictures"):
         push_t(np.zeros((4, 8, 6, 3), np.uint8))
+    with pytest.raises(BadInput, match=r"holds no batch: there is no settings.json"):
+        open_batches([tmp_path])
+    (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(BadInput, match=r"settings.json is damaged"):
         open_batches([tmp_path])
 

@@ -16,6 +16,7 @@ from tests.session.test_acting import SAMPLING, PaintedCodes, frames  # noqa: E4
 from vidjacobi.errors import BadInput, InvalidArgument  # noqa: E402
 from vidjacobi.families.pusht import PushTModel  # noqa: E402
 from vidjacobi.gym import Start, WorldModelEnv, WorldModelVectorEnv, starts_of  # noqa: E402
+from vidjacobi.models.action_spec import ActionSpec  # noqa: E402
 from vidjacobi.video import write_video  # noqa: E402
 
 pytestmark = pytest.mark.unchecked
@@ -114,6 +115,18 @@ def test_starts_of_a_dataset(tmp_path: Path) -> None:
     assert len(starts_of(tmp_path, 1, most=1)) == 1
     with pytest.raises(BadInput, match="12"):
         starts_of(tmp_path, 17)
+
+
+def test_starts_have_the_actions_between_their_frames(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", torch.zeros(12, 32, 48, 3, dtype=torch.uint8), 10)
+    asked = ActionSpec(("x",), condition=list, per_frame=2)
+    with pytest.raises(BadInput, match="a has no recorded actions, and a start of 3 frames"):
+        starts_of(tmp_path, 3, asked=asked)
+    (tmp_path / "a.jsonl").write_text("".join(f"[{row}]\n" for row in range(12)))
+    (found,) = starts_of(tmp_path, 3, asked=asked, start=1, stride=4)
+    # frames 1, 5 and 9: rows 1 and 3 lead to 5, rows 5 and 7 to 9
+    assert [action.tolist() for action in found.actions] == [[1, 3], [5, 7]]
+    assert starts_of(tmp_path, 1, asked=asked)[0].actions == ()
 
 
 def test_refusals() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from tests.families.test_pusht import GRID, network
 from tests.session.test_acting import SAMPLING, PaintedCodes, frames
+from vidjacobi.cli.main import main
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.pusht import PushTModel
 from vidjacobi.play.controls import MineWorldControls, NoControls, PushTControls, open_playable
@@ -153,6 +154,23 @@ def test_strangers_are_not_answered(server: PlayServer) -> None:
     assert ask(server, home, Host=f"localhost:{port}")[0] == 200
     assert ask(server, home + "do", {"what": "step"}, Origin="http://evil.example")[0] == 404
     assert ask(server, home + "do", {"what": "step"}, Content_Type="text/plain")[0] == 400
+
+
+def test_what_is_no_request_is_refused_and_the_game_goes_on(server: PlayServer) -> None:
+    place = f"/{server.token}/do"
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    for body in ("[" * 5000, "x", "[1]"):
+        connection.request("POST", place, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())) == (400, {"error": "a request is a JSON object"})
+    connection.close()
+    assert ask(server, place, {"what": "reset"})[0] == 200
+
+
+@pytest.mark.parametrize("port", ["-1", "70000"])
+def test_a_port_that_is_none(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["play", "--model", "micro", "--context", "1", "--port", port]) == 2
+    assert f"port {port} cannot be used (ports are 0 to 65535): leave --port out" in capsys.readouterr().err
 
 
 def test_models_that_cannot_be_played(tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ def write_report(out: Path, clips: int) -> tuple[Path, list[str]]:
 
 def settings_of(out: Path) -> dict[str, Any]:
     """Settings of the batch in a folder. Raises BadInput."""
+    if not (out / SETTINGS).exists():
+        raise BadInput(
+            f"{out} holds no batch: there is no {SETTINGS} in it; name the --out of `vidjacobi batch`"
+        )
     try:
         settings: dict[str, Any] = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["settings"]
         for name, kind in NEEDED.items():

@@ -96,10 +96,9 @@ def run(args: Namespace) -> dict[str, Any]:
     game = Game(begin, played.controls, truth)
     try:
         server = PlayServer(game, played.controls, {"model": args.model, "decoder": args.decoder}, args.port)
-    except OSError as error:
-        raise InvalidArgument(
-            f"port {args.port} cannot be used ({error.strerror}): leave --port out"
-        ) from error
+    except (OSError, OverflowError) as error:  # one of -1 or 70000 is no port at all
+        why = error.strerror if isinstance(error, OSError) else "ports are 0 to 65535"
+        raise InvalidArgument(f"port {args.port} cannot be used ({why}): leave --port out") from error
     url = server.url
     print(f"vidjacobi play: open {url}\nCtrl-C ends it.", file=sys.stderr, flush=True)
     with server:

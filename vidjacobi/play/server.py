@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(self.rfile.read(int(length)))
             if not isinstance(asked, dict):
                 raise ValueError("not an object")
-        except ValueError:
+        except (ValueError, RecursionError):
             self._tell(HTTPStatus.BAD_REQUEST, {"error": "a request is a JSON object"})
             return
         try:
