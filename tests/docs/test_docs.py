@@ -46,7 +46,7 @@ README, LOG = ROOT / "README.md", ROOT / "docs" / "log"
 # How many blocks of each page cannot run. A new one is to be counted here, with a reason beside it on the page.
 NOT_RUN = {
     "README.md": 3,
-    "docs/acting.md": 4,
+    "docs/acting.md": 5,
     "docs/batch.md": 7,
     "docs/contributing.md": 4,
     "docs/decoders.md": 2,
