@@ -86,7 +86,8 @@ def judge(config: PolicyRun, out: Path, tell: Tell) -> dict[str, Any]:
     named = family_name(config.model)
     if named is None or named.family != "pusht":
         raise InvalidArgument(
-            f"--model {config.model}: policies are judged in a world of Push-T, pusht:FOLDER (docs/nano_pusht.md)"
+            f"--model {config.model}: policies are judged in a world of Push-T: nano-pusht, or pusht:FOLDER "
+            "(docs/nano_pusht.md)"
         )
     family = load_pusht(named.weights, choose(config.device, config.dtype))
     starts = Starts(

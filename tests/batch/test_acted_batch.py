@@ -161,7 +161,10 @@ def test_zero_is_the_model_s_own_no_op(flags: dict[str, Any], tmp_path: Path, ca
         ({"stride": 1}, "frames are 0.1 s apart, and this model's frames are 0.2 s apart"),
         ({"model": "own_acted:load_wrong"}, "action 0 must be 3 numbers, not 2 numbers"),
         ({"model": "own_model:load"}, "own_model:load follows no actions: leave --actions out"),
-        ({"actions": None}, "own_acted:load's frames follow actions: give --actions dataset, shuffled, zero"),
+        (
+            {"actions": None},
+            "own_acted:load's frames follow actions: give --actions dataset or shuffled or zero",
+        ),
         ({"actions": "shufled"}, "did you mean 'shuffled'"),
         ({"short": "pad"}, "--short pad repeats frames"),
         ({"split": "one", "actions": "shuffled"}, "set has one only"),

@@ -113,7 +113,7 @@ def test_mineworld(walks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     kept = [values for _, values in done(tmp_path / "zero")]
     assert all(map(np.array_equal, kept, [values for _, values in done(tmp_path / "again")]))
     assert run(tmp_path / "none", walks, model, "--context", 2, "--frames", 4) == 2
-    assert "frames follow actions: give --actions dataset, shuffled, zero" in capsys.readouterr().err
+    assert "frames follow actions: give --actions dataset or shuffled or zero" in capsys.readouterr().err
     (walks / "a.jsonl").write_text((walks / "a.jsonl").read_text() + '{"mouse": {"dx": 1}}\n')
     (walks / "b.jsonl").write_text('{"mouse": {"dx": 1}}\n' * 9)
     assert run(tmp_path / "wrong", walks, model, *asked, "dataset") == 1

@@ -95,7 +95,9 @@ def loaded(config: BatchConfig, device: str) -> ActedPair:
     pair = load_acted(config.model, device, config.dtype, *how)
     check_lengths(config.context, config.frames, config.samples, pair.tokenizer)
     if pair.actions is not None and config.actions is None:
-        raise InvalidArgument(f"{config.model}'s frames follow actions: give --actions {', '.join(ACTIONS)}")
+        raise InvalidArgument(
+            f"{config.model}'s frames follow actions: give --actions {' or '.join(ACTIONS)}"
+        )
     return pair
 
 

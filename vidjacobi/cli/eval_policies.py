@@ -32,7 +32,7 @@ def parser() -> ArgumentParser:
     """Arguments."""
     made = options.new_parser("eval policies", TEXT, EXAMPLES)
     add = made.add_argument
-    add("--model", required=True, metavar="NAME", help="pusht:FOLDER, the world model")
+    add("--model", required=True, metavar="NAME", help="the world model: nano-pusht, or pusht:FOLDER")
     options.add_out(add, "out/policies")
     options.add_other_versions(add)
     add("--policies", type=options.listed, metavar="A,B", help="scripted ones, from bad to good (all seven)")

@@ -145,9 +145,8 @@ def refuse_family(name: str) -> None:
     python = f"in Python, vidjacobi.load_family({name!r}) makes a model of them"
     usual = commands["image"] if facts.kind == "bundled" else python
     which = commands.get(str(facts.command), usual)
-    raise InvalidArgument(
-        f"{name}: {facts.title} makes {facts.makes}, which this command has no way to give: {which}"
-    )
+    whose = name if name == facts.title else f"{name}: {facts.title}"
+    raise InvalidArgument(f"{whose} makes {facts.makes}, which this command has no way to give: {which}")
 
 
 def find_own(name: str) -> OwnModel | None:
