@@ -62,8 +62,8 @@ nano-export:
 
 # nano-image, from nano as it ships into out/nano_image; stopped or killed, the same call resumes
 nano-image: $(STAMP)
-	$(NANO) encode-pictures --train 768 --heldout 64
-	$(NANO) train-image --steps 300 --batch 14 --workers 1
+	$(NANO) encode-pictures --train 2400 --heldout 64
+	$(NANO) train-image --steps 1505 --batch 14 --workers 1
 	$(NANO) export-image
 	$(NANO) judge-image --model nano-image:out/nano_image --tokens runs/nano_image
 
