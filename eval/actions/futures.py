@@ -21,6 +21,7 @@ from vidjacobi.models.codec import as_seen, fit
 from vidjacobi.video.timed_reader import read_frames
 
 SAME = ("data", "dataset", "camera", "split", "stride", "clip_list", "context", "frames")
+COLUMN = "action"  # of a LeRobot dataset
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,16 @@ def open_batches(folders: Sequence[Path]) -> list[Batch]:
 
 
 def clips_of(
-    batches: Sequence[Batch], moved: Path | None, column: str, most: int | None
+    batches: Sequence[Batch], moved: Path | None, column: str | None, most: int | None
 ) -> tuple[list[ActedClip], list[str]]:
     """The futures that all batches have, with truth and actions, and notes on those that are left out.
 
     Args:
         moved: where the dataset lies now; None: where it lay.
-        column: of the actions, of a LeRobot dataset; not looked at where the batch kept the actions that it fed.
+        column: of the actions, of a LeRobot dataset; None: ``action``, or those that the batch kept as it fed them.
         most: futures at most.
 
-    Raises BadInput where there are none, or the dataset has no such column.
+    Raises BadInput where there are none, the dataset has no such column, or one is named and the batch kept others.
     """
     first = batches[0]
     shared = [item for item in first.rows if all(item in batch.rows for batch in batches)]
@@ -141,7 +142,9 @@ def sources(batch: Batch, items: Sequence[Item], moved: Path | None) -> tuple[di
     return {entry.id: entry for entry in entries if entry.id in wanted and isinstance(entry, Episode)}, source
 
 
-def clip_of(item: Item, batches: Sequence[Batch], episode: Episode, source: Source, column: str) -> ActedClip:
+def clip_of(
+    item: Item, batches: Sequence[Batch], episode: Episode, source: Source, column: str | None
+) -> ActedClip:
     """One future. Raises TooShort, BadInput."""
     settings, start = batches[0].settings, item.start or 0
     context, frames = int(settings["context"]), int(settings["frames"])
@@ -163,7 +166,11 @@ def clip_of(item: Item, batches: Sequence[Batch], episode: Episode, source: Sour
     true = padded(as_seen(fit(truth, (int(size[0]), int(size[1])))).numpy(), context)
     own = fed[batches[0].name]
     if own is None:
-        own = recorded(source, item, start + context - 1, frames, column)
+        own = recorded(source, item, start + context - 1, frames, column or COLUMN)
+    elif column is not None:
+        raise BadInput(
+            f"{batches[0].path} was fed actions, and these are what its frames are compared with: leave --column out"
+        )
     return ActedClip(item, true, np.asarray(own, float), shown, fed)
 
 

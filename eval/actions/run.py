@@ -29,7 +29,7 @@ class ActionRun:
     Attributes:
         folders: of batches over the same clips, the judged one first.
         source: where the dataset lies now; None: where it lay.
-        column: of the actions, where the batch kept none.
+        column: of the actions, where the batch kept none; None: action.
         features, reader: keys of ``vidjacobi.eval.actions.readers.FEATURES`` and ``READERS``.
         clips: futures at most; None: all.
         videos: clips that the page plays.
@@ -38,7 +38,7 @@ class ActionRun:
 
     folders: tuple[Path, ...]
     source: Path | None = None
-    column: str = "action"
+    column: str | None = None
     features: str = "pixels"
     reader: str = "ridge"
     clips: int | None = None

@@ -40,7 +40,7 @@ def parser() -> ArgumentParser:
     )
     add("--reader", default="ridge", metavar="NAME", help="ridge or network (ridge)")
     column = "the dataset's column of actions, where the batch was fed none (action)"
-    add("--column", default="action", metavar="NAME", help=column)
+    add("--column", metavar="NAME", help=column)
     add("--source", type=Path, metavar="DIR", help="where the dataset lies now, if it was moved")
     add("--clips", type=options.whole, metavar="N", help="futures at most (all)")
     add("--videos", type=options.whole, default=4, metavar="N", help="clips that the report plays (4)")
