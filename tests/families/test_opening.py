@@ -58,15 +58,18 @@ def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_commands_of_clips_say_what_takes_a_family(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is loaded: they have no actions and no prompts to give."""
+    """Before anything is loaded: they have no prompts to give, and curve has no actions."""
     hints = {
-        "mineworld": "`vidjacobi rollout` takes it with --actions",
         "janus": "`vidjacobi bench pictures` take it",
-    }
-    hints |= {
-        "pusht": "`vidjacobi batch --actions`, `vidjacobi play`",
         "univla": "in Python, vidjacobi.load_family",
     }
+    if words[0] == "curve":
+        hints |= {
+            "mineworld": "`vidjacobi rollout` takes it with --actions",
+            "pusht": "`vidjacobi batch --actions`, `vidjacobi play`",
+        }
+    else:
+        hints["ivideogpt"] = "`vidjacobi rollout` takes it"
     for family, hint in hints.items():
         assert main([*words, f"{family}:{tmp_path}", "--out", str(tmp_path / "out.yaml")]) == 2
         assert hint in capsys.readouterr().err
