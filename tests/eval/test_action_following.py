@@ -10,6 +10,7 @@ from pusht_pictures import picture
 from vidjacobi.batch.manifest import Item
 from vidjacobi.cli.main import main
 from vidjacobi.errors import BadInput, InvalidArgument
+from vidjacobi.eval.actions import futures
 from vidjacobi.eval.actions.following import agreement, verdict
 from vidjacobi.eval.actions.futures import ActedClip, Batch, open_batches
 from vidjacobi.eval.actions.readers import pixels, push_t, read_held_out
@@ -130,6 +131,27 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
         open_batches([tmp_path])
 
 
+def test_a_column_is_refused_where_the_batch_kept_its_actions(tmp_path: Path) -> None:
+    """Frames are compared with what was fed: a column would not be looked at."""
+    from robot_sets import write_robot_set
+
+    from tests.export.finished_batches import CONTEXT, FRAMES, write_batch
+
+    write_robot_set(tmp_path / "set", codec="h264")
+    folder = write_batch(tmp_path / "futures", tmp_path / "set", samples=1)
+    found, _ = futures.clips_of(open_batches([folder]), None, "action", None)  # none kept: the column is read
+    assert found[0].actions.shape == (FRAMES, 2)
+    fed = np.random.default_rng(0).normal(0, 1, (CONTEXT + FRAMES - 1, 4))
+    for file in folder.rglob("*.npz"):
+        with np.load(file) as content:
+            arrays = dict(content)
+        np.savez(file, **arrays, actions=fed)
+    with pytest.raises(BadInput, match=r"was fed actions, and these are what its frames .*leave --column out"):
+        futures.clips_of(open_batches([folder]), None, "action", None)
+    found, _ = futures.clips_of(open_batches([folder]), None, None, None)
+    assert (found[0].actions == fed[CONTEXT - 1 :]).all()
+
+
 @pytest.mark.slow
 def test_a_batch_of_push_t_is_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -140,10 +162,10 @@ def test_a_batch_of_push_t_is_judged(
 
     write_set(tmp_path / "set", range(1_000_000, 1_000_006))
     monkeypatch.setattr(finished_batches, "MODEL_SIZE", (64, 64))
-    futures = finished_batches.write_batch(
+    made = finished_batches.write_batch(
         tmp_path / "futures", tmp_path / "set", (0, 20, 40), 1, output="frames"
     )
-    words = ["eval", "actions", str(futures), "--features", "pusht", "--out", str(tmp_path / "out")]
+    words = ["eval", "actions", str(made), "--features", "pusht", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["recordings"] == 6

@@ -1,4 +1,4 @@
-"""``vidjacobi doctor`` of pictures: bytes by the files' numbers are those of the loaded model and its cache."""
+"""``vidjacobi doctor`` of families: bytes by the files' numbers are those of the loaded model and its cache."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 import tiny_nets as nets
 import tiny_pictures as tiny
+import tiny_worlds as worlds
 import torch
 
 import vidjacobi
 from vidjacobi.cli.main import main
-from vidjacobi.estimate.family_memory import PROMPT, floats_of, sizes_of
+from vidjacobi.config.model_facts import model_names
+from vidjacobi.estimate.family_memory import PROMPT, family_at, floats_of, sizes_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.opening import open_family
+from vidjacobi.families.pairs import load_ivideogpt, load_mineworld
+from vidjacobi.runtime import choose
 
 GPU = "name: small\nmemory_mib: {memory}\nreserved_mib: 1\nbandwidth_gb_s: 100\ntflops: {{bfloat16: 1}}\nsource: x\n"
 
@@ -63,8 +67,12 @@ def test_whether_it_fits(janus: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert line["memory"]["weights"] == 2 * floats_of(janus / "model.safetensors")
     assert main([*words, "--gpu", str(tmp_path / "2.yaml")]) == 2
     assert "and each of 40 pictures" in capsys.readouterr().err
-    assert main([*words, "--exact"]) == 2
-    assert "are about clips: leave them out for pictures" in capsys.readouterr().err
+    for asked, said in (
+        ([*words, "--exact"], "this family has no clips"),
+        ([*words[:3], "--stream"], "leave them out"),
+    ):
+        assert main(asked) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_what_does_not_say_its_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +105,58 @@ def test_imagegpt_says_its_sizes_in_gpt2_s_words(tmp_path: Path) -> None:
     found = sizes_of("imagegpt", tmp_path)
     assert found.floats == sum(part.numel() for part in network.parameters())
     assert (found.layers, found.kv_heads, found.head, found.cells) == (2, 4, 8, 16)
+
+
+def numbers(*parts: torch.nn.Module) -> int:
+    return sum(part.numel() for module in parts for part in module.parameters())
+
+
+def test_worlds_say_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the shapes of the longest chunk: MineWorld 4 frames of 6 cells, iVideoGPT 5 behind 2 context frames."""
+    runtime = choose("cpu", "float32")
+    worlds.write_mineworld(tmp_path / "mineworld")
+    mine, found = (
+        load_mineworld(tmp_path / "mineworld", runtime).family,
+        sizes_of("mineworld", tmp_path / "mineworld"),
+    )
+    assert found.floats == numbers(mine.layers, mine.head)
+    assert (found.kv_heads, found.head, found.cells, found.given) == (2, 8, 24, 33)
+    for acted, cells, given in ((True, 80, 518), (False, 84, 514)):
+        folder = tmp_path / f"acted-{acted}"
+        worlds.write_ivideogpt(folder, acted)
+        pair, found = load_ivideogpt(folder, runtime), sizes_of("ivideogpt", folder)
+        action = sum(part.numel() for part in pair.family.actions.values())
+        assert found.floats == numbers(pair.family.layers, pair.family.head) + action
+        assert (found.cells, found.given) == (cells, given)
+        assert pair.new_tokens(pair.max_frames - pair.context) == cells
+    assert main(["doctor", "--model", f"ivideogpt:{folder}", "--samples", "3"]) == 0
+    assert "3 clips of 84 cells a chunk at a time" in capsys.readouterr().out
+    (folder / "tokenizer" / "config.json").write_text("[]")
+    assert main(["doctor", "--model", f"ivideogpt:{folder}"]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nano-image", "nano-pusht"])
+def test_bundled_models_say_their_sizes(name: str) -> None:
+    place = family_at(name)
+    assert place is not None
+    family, found = vidjacobi.load_family(name, "cpu", "float32"), sizes_of(*place)
+    trunk = family.trunk if name == "nano-image" else family.network.trunk
+    kept = trunk.layers if name == "nano-image" else family.network
+    assert found.cells == (320 if name == "nano-image" else 8 * 8 * 8)
+    assert 0 <= found.floats - numbers(kept) < found.floats / 2
+    assert found.vocab == (8064 if name == "nano-image" else 4096)
+
+
+@pytest.mark.parametrize("command", ["doctor", "plan"])
+def test_every_model_is_answered_in_words(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of files that are not there as well: ``plan`` names the tables it has, ``doctor`` what it looked for."""
+    for name in model_names("family"):
+        more = ["--gpu", "h100"]
+        assert main([command, "--model", f"{name}:{tmp_path / 'none'}", *more]) == 2
+        said = capsys.readouterr().err
+        wanted = "janus-pro-7b, lumina-7b, mineworld-" if command == "plan" else "vidjacobi: error:"
+        assert wanted in said, name
+        assert "this command has no way to give" not in said, name

@@ -14,7 +14,7 @@ from vidjacobi.config.decoder import load_decoder, with_window
 from vidjacobi.config.model_facts import load_facts
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.estimate.family_memory import picture_family, sizes_of
+from vidjacobi.estimate.family_memory import WORLDS, family_at, sizes_of
 from vidjacobi.estimate.memory import (
     Memory,
     MemoryQuestion,
@@ -59,9 +59,15 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"dtype   {_name(device.dtype)}: {device.reason}")
     print("\n".join(columns(("package", "version"), list(packages.items()))))
     print("\n".join(facts("optional", optional)))
-    if found := picture_family(args.model):
-        return {"packages": packages, "optional": optional} | pictures_fit(args, device, *found)
+    found = family_at(args.model)
+    if found and (args.offload or args.stream):
+        raise InvalidArgument(
+            "--offload and --stream: memory of families is predicted without: leave them out"
+        )
     promised = probed(args) if args.exact else None
+    if found:
+        told = {"identical": promised} if promised else {}
+        return {"packages": packages, "optional": optional} | told | family_fits(args, device, *found)
     question = _question(args)
     print(f"\n{_question_line(args, question)}")
     memory = predicted(question, device)
@@ -82,27 +88,29 @@ def examine(args: Namespace) -> dict[str, Any]:
     }
 
 
-def pictures_fit(args: Namespace, device: TargetDevice, family: str, folder: Path) -> dict[str, Any]:
-    """Whether pictures of a family fit, printed. Raises InvalidArgument where they do not, BadCheckpoint."""
-    if args.exact or args.offload or args.stream:
-        raise InvalidArgument("--exact, --offload and --stream are about clips: leave them out for pictures")
+def family_fits(args: Namespace, device: TargetDevice, family: str, folder: Path) -> dict[str, Any]:
+    """Whether pictures or clips of a family fit, printed. Raises InvalidArgument where they do not, BadCheckpoint."""
     rows, window = max(args.batch, args.samples), with_window(load_decoder(args.decoder), args.window).window
     sizes = sizes_of(family, folder)
     presets = load_facts(family).presets.values()
     branches = 1 if all(own.guidance is None for own in presets) else 2
     parts = sizes.parts(rows, branches, window, device.dtype)
     peak = sum(parts.values())
-    pictures = f"{number_of(rows, 'picture')} of {sizes.cells:,} cells at a time"
-    print(f"\n{args.model}, {pictures}, `{args.decoder}` at window {window}")
+    what = "clip" if family in WORLDS else "picture"
+    together = f"{number_of(rows, what)} of {sizes.cells:,} cells{' a chunk' * (what == 'clip')} at a time"
+    print(f"\n{args.model}, {together}, `{args.decoder}` at window {window}")
     print("\n".join(columns(("part", "bytes"), [(name, gib(n)) for name, n in parts.items()])))
     print(
         "  not in it: the prefill, what turns tokens into pixels, and what single kernels take for themselves."
     )
     if peak > device.room:
-        each = peak - parts["weights"]
+        each, fewer = (
+            peak - parts["weights"],
+            "--rows of `image`" if what == "picture" else "--samples or --rows",
+        )
         raise InvalidArgument(
             f"{gib(peak)} are needed (predicted) and {gib(device.room)} are {device.free}: the weights take "
-            f"{gib(parts['weights'])}, and each of {rows} pictures {gib(each // rows)}: fewer with --rows of `image`"
+            f"{gib(parts['weights'])}, and each of {rows} {what}s {gib(each // rows)}: fewer with {fewer}"
         )
     print(f"It should fit: {gib(peak)} of {gib(device.room)} (predicted).")
     about = {"device": device.name, "dtype": _name(device.dtype), "memory": parts}

@@ -1,7 +1,7 @@
-"""Memory of pictures by a family of other authors: weights and cache by the files' own numbers, nothing is loaded.
+"""Memory of pictures and worlds of a family: weights and cache by the files' own numbers, nothing is loaded.
 
-Of a folder that ``transformers`` wrote: ``config.json`` and the heads of its safetensors files. Of LlamaGen: the
-shapes in its checkpoint.
+Of a folder that ``transformers`` wrote: ``config.json`` and the heads of its safetensors files. Of LlamaGen, of
+worlds and of what ships with this package: the shapes in their checkpoints.
 """
 
 import json
@@ -11,12 +11,19 @@ from typing import Any
 
 import torch
 
-from vidjacobi.config.model_facts import load_facts, model_names
+from vidjacobi.config.model_facts import load_facts
 from vidjacobi.decoding.recipe import in_buckets
-from vidjacobi.errors import BadCheckpoint
-from vidjacobi.loading import resolve
+from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.loading import family_of, resolve
 
 LLAMAGEN = "vidjacobi.families.llamagen:layer_sizes"
+SHAPES = {  # family -> "module:function", which takes the path of the weights and returns the fields of FamilySizes
+    "ivideogpt": "vidjacobi.families.world_sizes:ivideogpt_sizes",
+    "mineworld": "vidjacobi.families.world_sizes:mineworld_sizes",
+    "nano-image": "vidjacobi.families.world_sizes:nano_image_sizes",
+    "pusht": "vidjacobi.families.world_sizes:pusht_sizes",
+}
+WORLDS = ("ivideogpt", "mineworld", "pusht")
 LLAMAGEN_CELLS = 24 * 24  # where nothing says how many: of its models for 384 pixels
 PROMPT = 128  # tokens that a prompt is taken to have
 SIBLINGS = 32  # slots for those of a draft tree
@@ -25,13 +32,15 @@ COPIES = 4  # tensors of a pass's logits and probs in float32 that stand at once
 
 @dataclass(frozen=True)
 class FamilySizes:
-    """What decides the memory of a picture.
+    """What decides the memory of a picture or of a chunk of a clip.
 
     Attributes:
         floats: parameters, all of them.
         layers, kv_heads, head, vocab: of the transformer; ``vocab`` are the ids that a cell may have, at most.
-        cells: of a picture.
-        given: tokens between them.
+        cells: of a picture, or of all frames that a chunk decides.
+        given: tokens between them, and before them but for a text.
+        prompt: tokens that a text is taken to have; 0 where there are none.
+        beside: numbers of a slot beside keys and values.
     """
 
     floats: int
@@ -40,16 +49,18 @@ class FamilySizes:
     head: int
     vocab: int
     cells: int
-    given: int
+    given: int = 0
+    prompt: int = PROMPT
+    beside: int = 0
 
     @property
     def slots(self) -> int:
         """Of the cache, of a row."""
-        return in_buckets(1 + self.cells + SIBLINGS) + 1 + PROMPT + self.given
+        return in_buckets(1 + self.cells + SIBLINGS) + 1 + self.prompt + self.given
 
     def parts(self, rows: int, branches: int, window: int, dtype: torch.dtype) -> dict[str, int]:
         """Bytes by part, of ``rows`` pictures that are decoded together."""
-        cache = 2 * self.layers * self.kv_heads * self.head * self.slots * dtype.itemsize
+        cache = (2 * self.layers * self.kv_heads * self.head + self.beside) * self.slots * dtype.itemsize
         logits = rows * window * self.vocab * (branches * dtype.itemsize + COPIES * 4)
         return {
             "weights": self.floats * dtype.itemsize,
@@ -58,21 +69,29 @@ class FamilySizes:
         }
 
 
-def picture_family(model: str) -> tuple[str, Path] | None:
-    """The family and the folder of a model of pictures named NAME:PATH, None for other names.
+def family_at(model: str) -> tuple[str, Path] | None:
+    """The family and the path of a model named NAME:PATH, or of a bundled one; None for other names.
 
-    Raises InvalidArgument for a family of worlds, which this cannot answer for.
+    A path that is not there is none of the hub's: nothing is fetched. Raises InvalidArgument.
     """
-    name, colon, path = model.partition(":")
-    if not colon or name not in model_names("family") or "world" in load_facts(name).presets:
-        return None
-    return name, Path(path).expanduser()
+    found = family_of(model)
+    return None if found is None else (found.family, Path(found.path).expanduser())
 
 
 def sizes_of(family: str, folder: Path) -> FamilySizes:
-    """The sizes in a folder that ``transformers`` wrote. Or in LlamaGen's checkpoint. Raises BadCheckpoint."""
+    """The sizes in a folder that ``transformers`` wrote, or by the shapes in a checkpoint.
+
+    Raises BadCheckpoint, and InvalidArgument for a family whose frames may have any size.
+    """
     if family == "llamagen":
         return _llamagen(folder)
+    if family in SHAPES:
+        return FamilySizes(**resolve(SHAPES[family])(folder), prompt=0)
+    if not load_facts(family).presets:
+        raise InvalidArgument(
+            f"the memory of {family} is not predicted: its files do not say how large its frames are, nor is it "
+            "known of its authors"
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         files = sorted(folder.glob("*.safetensors"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from vidjacobi.bench.curve import write_curve
 from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.yaml_files import config_names
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.estimate.pass_seconds import (
     Fit,
@@ -17,6 +18,7 @@ from vidjacobi.estimate.pass_seconds import (
     peak_flops,
     published,
 )
+from vidjacobi.estimate.pictures import KIND as PICTURES
 from vidjacobi.estimate.pictures import is_picture_plan, plan_picture
 from vidjacobi.estimate.plan_lines import (
     answer_lines,
@@ -42,8 +44,9 @@ from vidjacobi.estimate.predictions import (
 )
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.estimate.what_if import what_ifs
+from vidjacobi.estimate.world_plan import KIND as STEPS
 from vidjacobi.estimate.world_plan import is_world_plan, plan_world
-from vidjacobi.loading import outline
+from vidjacobi.loading import family_of, outline
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import DTYPES
 
@@ -57,6 +60,12 @@ def plan(args: Namespace) -> dict[str, Any]:
         return plan_picture(args)
     if is_world_plan(args.model):
         return plan_world(args)
+    if family_of(args.model):
+        raise InvalidArgument(
+            f"{args.model}: seconds of families are predicted beside a published table alone, by its name: "
+            f"{', '.join([*config_names(PICTURES), *config_names(STEPS)])}. `vidjacobi doctor --model {args.model}` "
+            "says whether it fits in memory"
+        )
     table, gpu = published(), load_gpu(args.gpu)
     peak_flops(gpu, args.dtype)  # refuses a dtype that the GPU has no number for
     acceptance = acceptance_of_paper(table) if args.bench is None else acceptance_of_bench(args.bench)
