@@ -146,7 +146,9 @@ def test_a_column_is_refused_where_the_batch_kept_its_actions(tmp_path: Path) ->
         with np.load(file) as content:
             arrays = dict(content)
         np.savez(file, **arrays, actions=fed)
-    with pytest.raises(BadInput, match=r"was fed actions, and these are what its frames .*leave --column out"):
+    with pytest.raises(
+        BadInput, match=r"was fed actions, and these are what its frames .*leave --column out"
+    ):
         futures.clips_of(open_batches([folder]), None, "action", None)
     found, _ = futures.clips_of(open_batches([folder]), None, None, None)
     assert (found[0].actions == fed[CONTEXT - 1 :]).all()

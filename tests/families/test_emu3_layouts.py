@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny_nets as nets
 import torch
+from tiny_pictures import write_emu3_tokens
 from torch import Tensor
 
 import vidjacobi
@@ -91,25 +92,9 @@ def test_orders() -> None:
 def test_folders_are_read_strictly(name: str, tmp_path: Path) -> None:
     """The authors' config names a class of their own."""
     from safetensors.torch import load_file, save_file
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    sizes |= {"num_key_value_heads": 1, "max_position_embeddings": 64, "vocab_size": VISUAL + 6}
-    options = {
-        "rms_norm_eps": 1e-5,
-        "head_dim": 4,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5e3},
-    }
-    kinds = (Qwen3ForCausalLM, Qwen3Config) if name == "emu3_5" else (LlamaForCausalLM, LlamaConfig)
-    network = nets.made(lambda: kinds[0](kinds[1](**sizes, **options)), torch.float32)
-    network.save_pretrained(tmp_path)
-    said = {**sizes, "model_type": "Emu3", "rms_norm_eps": 1e-5, "rope_theta": 5e3, "rope_scaling": None}
-    said |= {
-        "architectures": ["Emu3ForCausalLM"],
-        "auto_map": {"AutoConfig": "configuration_emu3.Emu3Config"},
-    }
+    network, said = write_emu3_tokens(tmp_path, name)
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(said))
     family = open_family(name, tmp_path, "cpu", "float32")
     ids = torch.tensor([[1, 2, VISUAL + 3]])
     assert torch.equal(family.network(input_ids=ids).logits, network(input_ids=ids).logits)

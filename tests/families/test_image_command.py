@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -385,7 +386,7 @@ def test_emu3(image: Any, tmp_path: Path) -> None:
 
 
 @slow
-@pytest.mark.parametrize("name", ["lumina", "simplear", "glm_image"])
+@pytest.mark.parametrize("name", ["lumina", "simplear", "glm_image", "emu3_5"])
 def test_families_without_pixels_write_codes_and_say_so(name: str, image: Any, tmp_path: Path) -> None:
     model = getattr(tiny, f"write_{name}")(tmp_path / name)
     status, _, said = image(BARN, "--model", model, "--size", "64x64")
@@ -396,8 +397,12 @@ def test_families_without_pixels_write_codes_and_say_so(name: str, image: Any, t
     assert one["picture_size"] is None
     assert not (tmp_path / "out" / "sheet.png").exists()
     codes = np.load(tmp_path / "out" / "pictures" / one["files"][0])
-    assert codes.shape == {"lumina": (4, 4), "simplear": (4, 4), "glm_image": (1, 256 + 4)}[name]
+    assert codes.shape == {"glm_image": (1, 256 + 4)}.get(name, (4, 4))
     assert codes.min() >= 0
+    if name == "emu3_5":
+        asked = "<|extra_203|>You are a helpful assistant for t2i task. USER: a red barn in snow ASSISTANT: "
+        assert one["text"] == asked + "<|extra_100|><|image start|>4*4<|image token|>"
+        assert (one["guidance"], codes.max()) == (5.0, codes.max() % 6)
     if name == "lumina":
         assert one["text"] == (
             f"Generate an image of 64x64 according to the following prompt:\n{BARN}<reserved08706>"
@@ -407,6 +412,36 @@ def test_families_without_pixels_write_codes_and_say_so(name: str, image: Any, t
         status, _, error = image(BARN, "--model", model, "--size", "64x64", "--guidance", "3", out="guided")
         assert status == 2
         assert "has no branch to guide against: leave --guidance 3 out" in error
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_imagegpt_is_asked_for_nothing(coloured: bool, image: Any, tmp_path: Path) -> None:
+    """Its pictures are of nothing in particular; their colours are in a file beside the weights."""
+    model = tiny.write_imagegpt(tmp_path / "weights", coloured)
+    assert image("--model", model, "--samples", "3")[0] == 0
+    found = record_of(tmp_path / "out")["pictures"]
+    assert [one["name"] for one in found] == ["0000-0_picture", "0000-1_picture", "0000-2_picture"]
+    assert len({one["tokens_sha256"] for one in found}) == 3
+    assert found[0]["files"] == ["0000-0_picture.png" if coloured else "0000-0_picture.npy"]
+    assert (tmp_path / "out" / "sheet.png").exists() == coloured
+    for words, said in ((["a cat"], "'a cat' out"), (["--label", "3"], "'class 3' out")):
+        status, _, error = image(*words, "--model", model, out="other")
+        assert (status, said in error) == (2, True)
+        assert "ImageGPT reads no text and knows no classes" in error
+
+
+def test_families_without_pictures_say_what_takes_them(image: Any, tmp_path: Path) -> None:
+    tiny.write_emu3_tokens(tmp_path / "emu3_5", "emu3_5")
+    for name, words in (
+        (
+            "univla",
+            "UniVLA makes robot frames that follow a text, no pictures: in Python, vidjacobi.load_family",
+        ),
+        ("mineworld", "no pictures: `vidjacobi rollout` takes it. Families that make pictures: chameleon"),
+        ("emu3_5", "has no text tokenizer .*src/tokenizer_emu3_ibq of baaivision/Emu3.5.*tokenizer.json"),
+    ):
+        status, _, error = image(BARN, "--model", f"{name}:{tmp_path / name}")
+        assert (status, bool(re.search(words, error))) == (2, True), error
 
 
 @slow

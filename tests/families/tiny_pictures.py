@@ -88,6 +88,53 @@ def write_glm_image(folder: Path) -> str:
     return f"glm_image:{folder}"
 
 
+def write_emu3_tokens(folder: Path, name: str, places: int = 64) -> tuple[Any, dict[str, Any]]:
+    """Emu3.5 or UniVLA as their authors publish them, six codes; the network and what its ``config.json`` says."""
+    import json
+
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+    from vidjacobi.families.emu3_layouts import VISUAL
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"num_key_value_heads": 1, "max_position_embeddings": places, "vocab_size": VISUAL + 6}
+    options = {
+        "rms_norm_eps": 1e-5,
+        "head_dim": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e3},
+    }
+    kinds = (Qwen3ForCausalLM, Qwen3Config) if name == "emu3_5" else (LlamaForCausalLM, LlamaConfig)
+    network = nets.made(lambda: kinds[0](kinds[1](**sizes, **options)), torch.float32)
+    network.save_pretrained(folder)
+    said = {**sizes, "model_type": "Emu3", "rms_norm_eps": 1e-5, "rope_theta": 5e3, "rope_scaling": None}
+    said |= {
+        "architectures": ["Emu3ForCausalLM"],
+        "auto_map": {"AutoConfig": "configuration_emu3.Emu3Config"},
+    }
+    (folder / "config.json").write_text(json.dumps(said))
+    return network, said
+
+
+def write_emu3_5(folder: Path) -> str:
+    """With a text tokenizer that ``transformers`` reads, which the release lacks."""
+    write_emu3_tokens(folder, "emu3_5")
+    names = {"<unk>": 0, "<|extra_203|>": 1, "<|image start|>": 2, "<|image token|>": 3, "<|extra_100|>": 4}
+    write_words(folder, names, {"bos_token": "<|extra_203|>"}, 60)
+    return f"emu3_5:{folder}"
+
+
+def write_imagegpt(folder: Path, coloured: bool = True) -> str:
+    """Pictures of 4x4 pixels; the colours lie beside the weights."""
+    import json
+
+    network = nets.imagegpt().float()
+    network.save_pretrained(folder)
+    if coloured:
+        colours = torch.linspace(-1, 1, 3 * network.lm_head.out_features).view(-1, 3)
+        (folder / "preprocessor_config.json").write_text(json.dumps({"clusters": colours.tolist()}))
+    return f"imagegpt:{folder}"
+
+
 def write_llamagen(folder: Path, kind: str, classes: int = 10, width: int = 24) -> str:
     """A transformer in the authors' names, of ``classes`` or of captions with features of ``width``; 4x4 cells."""
     from safetensors.torch import save_file

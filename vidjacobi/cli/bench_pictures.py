@@ -39,7 +39,8 @@ def parser() -> ArgumentParser:
 def run(args: Namespace) -> dict[str, Any]:
     """Decode and print the table; the summary. Raises VidjacobiError."""
     from vidjacobi.bench.pictures import decoders_of, measure, picture_bench_folder, write_results
-    from vidjacobi.cli.image_pictures import named, opened, wanted_pictures
+    from vidjacobi.cli.image_model import named, opened, unasked
+    from vidjacobi.cli.image_pictures import wanted_pictures
     from vidjacobi.cli.rollout_clips import ProgressBar
     from vidjacobi.config.image import load_image
     from vidjacobi.pictures.prompt_list import read_entries
@@ -47,7 +48,7 @@ def run(args: Namespace) -> dict[str, Any]:
 
     pairs, prompts = options.split_settings(args.words)
     config, _ = load_image(args.config, vars(args), pairs)
-    entries, notes = read_entries(prompts, args.labels, args.prompts)
+    entries, notes = read_entries(prompts, args.labels, args.prompts, unasked(config.model))
     decoders = decoders_of(args.decoders, args.windows)
     out, runtime = Path(os.path.abspath(args.out)), choose(config.device, config.dtype)
     folder = picture_bench_folder(out)

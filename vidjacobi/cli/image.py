@@ -104,13 +104,14 @@ def _add_output(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> tuple[dict[str, Any], int]:
     """What was made, and the exit status; all that can be checked is checked before the model is loaded. Raises
     VidjacobiError."""
+    from vidjacobi.cli.image_model import unasked
     from vidjacobi.cli.image_pictures import Output, make_pictures
     from vidjacobi.config.image import load_image
     from vidjacobi.pictures.prompt_list import read_entries
 
     pairs, prompts = options.split_settings(args.words)
     config, decoder = load_image(args.config, vars(args), pairs)
-    entries, notes = read_entries(prompts, args.labels, args.prompts)
+    entries, notes = read_entries(prompts, args.labels, args.prompts, unasked(config.model))
     out = Path(os.path.abspath(args.out))
     output = Output(out, args.resume, args.overwrite, args.tokens, args.quiet)
     return make_pictures(config, decoder, entries, output, notes)

@@ -1,6 +1,5 @@
 """The work of ``vidjacobi image``: check the whole request, load the model, decode rows of pictures, write each."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,10 +10,10 @@ import torch
 
 from vidjacobi.batch.settings import parse_shard
 from vidjacobi.batch.threads import is_out_of_memory
+from vidjacobi.cli.image_model import named, opened
 from vidjacobi.cli.rollout_clips import ProgressBar
 from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
-from vidjacobi.config.model_facts import load_facts, model_names
 from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.models.codec import to_uint8
@@ -24,7 +23,6 @@ from vidjacobi.pictures.prompt_list import Entry
 from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
 from vidjacobi.processes import Stopped, stoppable
 from vidjacobi.provenance import files_at, made_with
-from vidjacobi.registry import lookup, suggest
 from vidjacobi.runtime import Runtime, choose, versions
 
 if TYPE_CHECKING:
@@ -120,43 +118,6 @@ def make_pictures(
                 bar.say(f"stopped by {signal}; what was finished is kept, the same command resumes")
                 status = signal.status
     return {**about, "new": len(outputs), "outputs": outputs}, status
-
-
-def named(model: str) -> tuple[str, Path]:
-    """The family that a text NAME:PATH names, and where its weights are. A repository is fetched.
-
-    Raises InvalidArgument, BadCheckpoint.
-    """
-    from vidjacobi.families.opening import family_name
-    from vidjacobi.families.painters.opening import PAINTERS
-
-    found = family_name(model)
-    if found is None:
-        if model in model_names("bundled"):
-            raise InvalidArgument(f"{model} makes {load_facts(model).makes}: `vidjacobi rollout` takes it")
-        near = suggest(model.partition(":")[0], dict.fromkeys(PAINTERS))
-        raise InvalidArgument(
-            f"--model {model}: name a family and its weights, NAME:PATH{near}; `vidjacobi models` lists the families"
-        )
-    lookup("family that makes pictures", found.family, PAINTERS)
-    return found.family, found.weights
-
-
-def opened(config: ImageConfig, family: str, path: Path, runtime: Runtime) -> "Painter":
-    """The painter, asked as the settings say. Raises InvalidArgument, BadCheckpoint, BadInput."""
-    from vidjacobi.families.painters.contract import PainterOptions
-    from vidjacobi.families.painters.opening import open_painter
-
-    if not sys.stderr.isatty():  # in a file transformers' bar of loading weights is noise
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    paths = {
-        name: None if getattr(config, name) is None else Path(getattr(config, name)).expanduser()
-        for name in ("tokenizer", "text_encoder", "features")
-    }
-    options = PainterOptions(**paths, size=config.pixels, negative=config.negative)
-    return open_painter(family, path, runtime, options)
 
 
 def _pixel_notes(painter: "Painter") -> list[str]:

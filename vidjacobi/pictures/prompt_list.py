@@ -19,7 +19,7 @@ class Entry:
 
     Attributes:
         index: its place in the list, from 0 on.
-        prompt, label: one of the two.
+        prompt, label: one of the two; neither where nothing is asked for.
         id: a name that keys its noise in place of its text; None where the list gives none.
         facts: what else its line says.
         repeat: how many equal entries stand before it; it keys the noise too, so that each is another picture.
@@ -35,20 +35,25 @@ class Entry:
     @property
     def shown(self) -> str:
         """What is asked for, in words."""
+        if self.prompt is None and self.label is None:
+            return "nothing in particular"
         return self.prompt if self.prompt is not None else f"class {self.label}"
 
     def file_name(self, sample: int) -> str:
         """Of the files of one of its pictures, without an ending; it sorts as the list does."""
+        if self.prompt is None and self.label is None:
+            return f"{self.index:04d}-{sample}_picture"
         text = self.prompt if self.prompt is not None else str(self.label)
         slug = safe_name("-".join(text.lower().replace(".", " ").split())[:SLUG]).strip("-_")
         return f"{self.index:04d}-{sample}_{slug or 'picture'}"
 
 
 def read_entries(
-    prompts: Sequence[str], labels: Sequence[str], file: Path | None
+    prompts: Sequence[str], labels: Sequence[str], file: Path | None, unasked: bool = False
 ) -> tuple[list[Entry], list[str]]:
     """All wanted pictures in order: prompts, then labels, then the lines of the file; and what is odd about them.
 
+    ``unasked``: where there are none, one entry asks for nothing: pictures of the model are of nothing in particular.
     Raises InvalidArgument where nothing is wanted or a prompt is empty, BadInput for a file that is no list.
     """
     found = [Entry(0, prompt=prompt) for prompt in prompts]
@@ -59,6 +64,8 @@ def read_entries(
         found += lines
         if empty:
             notes.append(f"{file}: {number_of(empty, 'empty line')} passed by")
+    if not found and unasked:
+        found = [Entry(0)]
     if not found:
         raise InvalidArgument("nothing is asked for: give a prompt, --label, or a list with --prompts")
     entries = list(_numbered(found))

@@ -55,6 +55,8 @@ def key_of(entry: Entry, described: Mapping[str, Any], sample: int) -> ClipId:
         name = f"id {entry.id}"
     elif "class" in described:
         name = f"class {described['class']}"
+    elif entry.prompt is None and entry.label is None:
+        name = "nothing"
     else:
         name = f"prompt {entry.prompt}"
     return name, entry.repeat, sample, 0
@@ -100,13 +102,10 @@ def picture_record(
 
 def describe(record: Mapping[str, Any]) -> str:
     """What stands below a picture on the sheet."""
-    shown = (
-        record.get("prompt")
-        or record.get("class_name")
-        or f"class {record.get('class', record.get('label'))}"
-    )
+    label = record.get("class", record.get("label"))
+    shown = record.get("prompt") or record.get("class_name") or ("" if label is None else f"class {label}")
     sample = f".{record['sample']}" if record["sample"] else ""
-    return f"{record['index']}{sample} {shown}"
+    return f"{record['index']}{sample} {shown}".rstrip()
 
 
 def summary_of(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:

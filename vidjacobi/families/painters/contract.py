@@ -22,7 +22,7 @@ class Subject:
     """What a picture is to show: a text, or a class by its name or number.
 
     Attributes:
-        prompt, label: one of the two.
+        prompt, label: one of the two; neither for a model whose pictures are of nothing in particular.
         row: its place in the list of prompts, from 0 on; the same in a file of caption features.
     """
 

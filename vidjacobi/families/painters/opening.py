@@ -12,12 +12,15 @@ from vidjacobi.runtime import Runtime
 PAINTERS = {
     "chameleon": "vidjacobi.families.painters.lumina:open_painter",
     "emu3": "vidjacobi.families.painters.emu3:open_painter",
+    "emu3_5": "vidjacobi.families.painters.emu3:open_emu3_5",
     "glm_image": "vidjacobi.families.painters.glm_image:open_painter",
+    "imagegpt": "vidjacobi.families.painters.imagegpt:open_painter",
     "janus": "vidjacobi.families.painters.janus:open_painter",
     "llamagen": "vidjacobi.families.painters.llamagen:open_painter",
     "nano-image": "vidjacobi.families.painters.nano_image:open_painter",
     "simplear": "vidjacobi.families.painters.simplear:open_painter",
 }
+UNASKED = ("imagegpt",)  # of them, those whose pictures are of nothing in particular
 
 
 def open_painter(name: str, path: Path, runtime: Runtime, options: PainterOptions) -> Painter:
