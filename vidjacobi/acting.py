@@ -57,7 +57,9 @@ def load_acted(
     from vidjacobi.families.acted import ACTED
 
     if offload:
-        raise InvalidArgument("models of families are not offloaded: leave --offload out")
+        from vidjacobi.models.offload import refuse_family as refuse_offload
+
+        refuse_offload(name)
     try:
         pair = ACTED[family.family](family.weights, choose(device, dtype), tokenizer)
     except ImportError as error:  # of a network that this transformers does not have yet

@@ -86,13 +86,13 @@ def load(
     runtime = choose(device, dtype)
     of_kind("the tokenizer", tokenizer, (str, Path, type(None)), "a folder or a repository")
     _check_compile(compile, runtime, offload)
-    if offload and family_of(name):
-        raise InvalidArgument(f"{name}: models of families are not offloaded")
     if not offload:
         model, codec = _loaded(name, runtime, tokenizer, run_torchscript)
         return _compiled(model, compile), codec
-    from vidjacobi.models.offload import check_device, offload_pair
+    from vidjacobi.models.offload import check_device, offload_pair, refuse_family
 
+    if family_of(name):
+        refuse_family(name)
     check_device(runtime.device)
     # The pair is loaded on the host whatever the device is; offload_pair then copies weights over turn by turn.
     host = replace(runtime, device=torch.device("cpu"))

@@ -26,7 +26,7 @@ from vidjacobi.estimate.memory import (
 from vidjacobi.estimate.pass_seconds import load_gpu
 from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.loading import load_model, outline, resolve
-from vidjacobi.models.offload import check_device
+from vidjacobi.models.offload import check_device, refuse_family
 from vidjacobi.models.protocol import ExactModel
 from vidjacobi.output.columns import columns
 from vidjacobi.runtime import DTYPES, choose, describe_device, gib, versions
@@ -60,10 +60,10 @@ def examine(args: Namespace) -> dict[str, Any]:
     print("\n".join(columns(("package", "version"), list(packages.items()))))
     print("\n".join(facts("optional", optional)))
     found = family_at(args.model)
-    if found and (args.offload or args.stream):
-        raise InvalidArgument(
-            "--offload and --stream: memory of families is predicted without: leave them out"
-        )
+    if found and args.offload:
+        refuse_family(args.model)
+    if found and args.stream:
+        raise InvalidArgument("--stream: memory of families is predicted without pixels: leave it out")
     promised = probed(args) if args.exact else None
     if found:
         told = {"identical": promised} if promised else {}

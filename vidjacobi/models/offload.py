@@ -29,6 +29,17 @@ def check_device(device: torch.device) -> None:
         raise InvalidArgument("offload moves weights between a GPU and the host: on a CPU leave it out")
 
 
+def refuse_family(name: str) -> None:
+    """Raise InvalidArgument for a model of a family, with the reason."""
+    # Most of them take a head and the embeddings of cells out of larger tables once, when they are loaded, and make
+    # embeddings of prompts and actions between passes: both would be on the host while the layers are on the device.
+    raise InvalidArgument(
+        f"{name}: models of families are not offloaded: most keep parts of their weights outside of their layers, and "
+        "what makes their pixels is small beside them, so that little would be gained. Leave --offload out, and take "
+        f"fewer samples or rows, or --dtype bfloat16 (vidjacobi doctor --model {name})"
+    )
+
+
 class SharedDevice:
     """Modules that share a device: at any time the weights of one of them are there.
 

@@ -24,6 +24,7 @@ from vidjacobi.families.prompts import first_tokens
 from vidjacobi.families.released import sizes_of
 from vidjacobi.kinds import whole
 from vidjacobi.models.codec import as_seen, fit, to_uint8
+from vidjacobi.models.offload import refuse_family as refuse_offload
 from vidjacobi.models.own import refuse_family
 from vidjacobi.models.protocol import VideoModel, flatten
 from vidjacobi.registry import lookup
@@ -182,7 +183,7 @@ def open_world(name: FamilyName, config: RolloutConfig, runtime: Runtime) -> Pre
     """
     open_it = opener_of(name, config)
     if config.offload:
-        raise InvalidArgument("models of families are not offloaded: leave --offload out")
+        refuse_offload(config.model)
     rows = None if config.actions is None else read_actions(config.actions)
     try:
         return open_it(name, config, runtime, rows)
