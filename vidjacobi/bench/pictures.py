@@ -1,7 +1,7 @@
 """Passes of decoders on pictures: the same pictures with AR and with every decoder and window."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from vidjacobi.bench.table import over_clips
 from vidjacobi.config.decoder import DecoderConfig, load_decoder, with_window
 from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.decoding.recipe import Progress
+from vidjacobi.decoding.trace import Decoded
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.output.atomic import replacing_folder, write_json, write_text
 from vidjacobi.output.run_folder import RunFolder
@@ -46,6 +47,13 @@ class PictureDecode:
     ar_agreement: float
 
 
+def decoder_of(name: str) -> DecoderConfig:
+    """A decoder by name, perhaps with another draft behind a plus sign: ``mc_sjd+above``. Raises InvalidArgument."""
+    base, _, draft = name.partition("+")
+    config = load_decoder(base)
+    return replace(config, name=name, draft={"name": draft}) if draft else config
+
+
 def decoders_of(names: Sequence[str], windows: Sequence[int]) -> list[DecoderConfig]:
     """AR, and every named decoder at every window; one with lanes of its own width at its own window alone.
 
@@ -55,7 +63,7 @@ def decoders_of(names: Sequence[str], windows: Sequence[int]) -> list[DecoderCon
         raise InvalidArgument(f"windows must be at least 1, not {list(windows)}")
     found = [load_decoder(AR)]
     for name in names:
-        config = load_decoder(name)
+        config = decoder_of(name)
         if config.is_ar:
             continue
         found += [config] if config.lanes else [with_window(config, window) for window in windows]
@@ -64,41 +72,60 @@ def decoders_of(names: Sequence[str], windows: Sequence[int]) -> list[DecoderCon
     return found
 
 
-def measure(
-    painter: "Painter",
-    pictures: Keyed,
-    decoders: Sequence[DecoderConfig],
-    sampling: SamplingParams,
-    guidance: float,
-    rows: int,
-    observe: Callable[[Progress], None] | None = None,
-) -> list[PictureDecode]:
-    """Decode all pictures with all decoders, AR first, ``rows`` pictures at a time."""
-    found = []
-    for first in range(0, len(pictures), rows):
-        batch = pictures[first : first + rows]
-        model = painter.model([subject for subject, _ in batch], guidance)
+@dataclass(frozen=True)
+class Asked:
+    """What is decoded, and how.
+
+    Attributes:
+        pictures: what each shows, and what its noise is keyed with.
+        guidance: scale; 1: none.
+        rows: pictures that are decoded together.
+    """
+
+    painter: "Painter"
+    pictures: Keyed
+    sampling: SamplingParams
+    guidance: float
+    rows: int
+
+
+def decodes(
+    asked: Asked, decoders: Sequence[DecoderConfig], observe: Callable[[Progress], None] | None = None
+) -> Iterator[tuple[int, DecoderConfig, Decoded]]:
+    """Every batch with every decoder in turn: the number of its first picture, the decoder, and what it decided."""
+    for first in range(0, len(asked.pictures), asked.rows):
+        batch = asked.pictures[first : first + asked.rows]
+        model = asked.painter.model([subject for subject, _ in batch], asked.guidance)
         context = torch.tensor([model.prefix_tokens] * len(batch), device=model.device)
-        keys, reference = [key for _, key in batch], None
+        keys, tokens = [key for _, key in batch], asked.painter.grid.tokens
         for config in decoders:
             made = decode(
-                model, context, painter.grid.tokens, config, sampling=sampling, clip_ids=keys, observe=observe
+                model, context, tokens, config, sampling=asked.sampling, clip_ids=keys, observe=observe
             )
-            reference = made.tokens if reference is None else reference
-            same = (made.tokens == reference).float().mean(1).tolist()
-            found += [
-                PictureDecode(
-                    config.name,
-                    config.window,
-                    made.stats.guarantee,
-                    first + row,
-                    made.stats.nfe[row],
-                    made.stats.new_tokens[row],
-                    made.stats.seconds / len(batch),
-                    same[row],
-                )
-                for row in range(len(batch))
-            ]
+            yield first, config, made
+
+
+def measure(
+    asked: Asked, decoders: Sequence[DecoderConfig], observe: Callable[[Progress], None] | None = None
+) -> list[PictureDecode]:
+    """Decode all pictures with all decoders, AR first."""
+    found, reference = [], torch.empty(0)
+    for first, config, made in decodes(asked, decoders, observe):
+        reference = made.tokens if config is decoders[0] else reference
+        same = (made.tokens == reference).float().mean(1).tolist()
+        found += [
+            PictureDecode(
+                config.name,
+                config.window,
+                made.stats.guarantee,
+                first + row,
+                made.stats.nfe[row],
+                made.stats.new_tokens[row],
+                made.stats.seconds / len(same),
+                same[row],
+            )
+            for row in range(len(same))
+        ]
     return found
 
 

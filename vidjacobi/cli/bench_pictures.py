@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
     image.add_subjects(made)
     image.add_model(made)
     add = made.add_argument_group("what is compared, and output").add_argument
-    decoders = "decoders to compare with ar (pathwise fast)"
+    decoders = "decoders to compare with ar; mc_sjd+above is mc_sjd with another draft (pathwise fast)"
     add("--decoders", nargs="+", default=["pathwise", "fast"], metavar="NAME", help=decoders)
     add("--windows", type=options.wholes, default=[16, 32, 64], metavar="N,M", help="window sizes (16,32,64)")
     options.add_out(add, "out/bench_pictures")
@@ -38,7 +38,7 @@ def parser() -> ArgumentParser:
 
 def run(args: Namespace) -> dict[str, Any]:
     """Decode and print the table; the summary. Raises VidjacobiError."""
-    from vidjacobi.bench.pictures import decoders_of, measure, picture_bench_folder, write_results
+    from vidjacobi.bench.pictures import Asked, decoders_of, measure, picture_bench_folder, write_results
     from vidjacobi.cli.image_model import named, opened, unasked
     from vidjacobi.cli.image_pictures import wanted_pictures
     from vidjacobi.cli.rollout_clips import ProgressBar
@@ -60,7 +60,7 @@ def run(args: Namespace) -> dict[str, Any]:
         wanted = list(wanted_pictures(entries, painter, config.samples))
         sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
         keyed = [(one.subject, one.key) for one in wanted]
-        rows = measure(painter, keyed, decoders, sampling, scale, config.rows, bar)
+        rows = measure(Asked(painter, keyed, sampling, scale, config.rows), decoders, bar)
     about = {"model": config.model, "guidance": scale, "pictures": len(wanted), "dtype": str(runtime.dtype)}
     summary = write_results(out, rows, about)
     print((out / "bench.md").read_text(encoding="utf-8"))

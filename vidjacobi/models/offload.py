@@ -34,9 +34,9 @@ def refuse_family(name: str) -> None:
     # Most of them take a head and the embeddings of cells out of larger tables once, when they are loaded, and make
     # embeddings of prompts and actions between passes: both would be on the host while the layers are on the device.
     raise InvalidArgument(
-        f"{name}: models of families are not offloaded: most keep parts of their weights outside of their layers, and "
-        "what makes their pixels is small beside them, so that little would be gained. Leave --offload out, and take "
-        f"fewer samples or rows, or --dtype bfloat16 (vidjacobi doctor --model {name})"
+        f"{name}: models of families are not offloaded: most keep parts of their weights outside of their layers, "
+        "and what makes their pixels is small beside them, so that little would be gained. Leave --offload out, and "
+        f"take fewer samples or rows, or --dtype bfloat16 (vidjacobi doctor --model {name})"
     )
 
 

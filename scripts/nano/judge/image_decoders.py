@@ -5,7 +5,8 @@
 
 A line for each setting goes to ``decoders.jsonl``; settings that are there are not run again. "nats" is the mean
 negative log-likelihood of the tokens under the class's own probabilities, which is AR's where a decoder is exact.
-A draft behind a plus sign takes the place of the decoder's own: ``mc_sjd+above``.
+A draft behind a plus sign takes the place of the decoder's own: ``mc_sjd+above``. Pictures are decoded by
+``vidjacobi.bench.pictures``, as ``vidjacobi bench pictures`` does, which counts passes of other models and prompts.
 """
 
 import argparse
@@ -16,13 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import vidjacobi
 from scripts.nano.judge.judge_image import losses
-from vidjacobi.config.decoder import DecoderConfig, load_decoder
+from vidjacobi.bench.pictures import Asked, decoder_of, decodes
+from vidjacobi.config.decoder import with_window
 from vidjacobi.config.model_facts import preset
 from vidjacobi.families.nano_image import NanoImage
 from vidjacobi.families.opening import load_family
-from vidjacobi.families.prompts import first_tokens
+from vidjacobi.families.painters.contract import Subject
+from vidjacobi.families.painters.nano_image import NanoImagePainter
 
 DECODERS = (
     *("ar", "sjd", "mc_sjd", "gs_sjd", "sjd_pac", "pathwise", "fast", "mc_sjd+left", "mc_sjd+above"),
@@ -31,31 +33,23 @@ DECODERS = (
 AT_ONCE = 16  # pictures of a batch
 
 
-def decoder_of(name: str) -> DecoderConfig:
-    """A shipped decoder, perhaps with another draft. Raises InvalidArgument."""
-    base, _, draft = name.partition("+")
-    config = load_decoder(base)
-    return replace(config, name=name, draft={"name": draft}) if draft else config
-
-
 def measure(
     family: NanoImage, name: str, window: int | None, arguments: argparse.Namespace
 ) -> dict[str, object]:
     """NFE of every picture, and how likely its tokens are."""
     labels = [family.classes[number % len(family.classes)] for number in range(arguments.pictures)]
-    sampling = replace(preset("nano-image", "class").sampling, seed=arguments.seed)
+    painter = NanoImagePainter(family, preset("nano-image", "class"))
+    keyed = [(Subject(label=label), str(number)) for number, label in enumerate(labels)]
+    sampling = replace(painter.preset.sampling, seed=arguments.seed)
+    asked = Asked(painter, keyed, sampling, arguments.guidance, AT_ONCE)
+    config = decoder_of(name) if window is None else with_window(decoder_of(name), window)
     nfe: list[int] = []
     nats: list[float] = []
     seconds, guarantee = 0.0, ""
-    for first in range(0, len(labels), AT_ONCE):
-        part = labels[first : first + AT_ONCE]
-        model = family.of_classes(part, arguments.guidance)
-        ids = [str(first + index) for index in range(len(part))]
-        found = vidjacobi.decode(
-            model, first_tokens(model, len(part)), family.grid.tokens, decoder_of(name), window, sampling, ids
-        )
+    for first, _, found in decodes(asked, [config]):
         nfe += found.stats.nfe
         seconds, guarantee = seconds + found.stats.seconds, found.stats.guarantee
+        part = labels[first : first + AT_ONCE]
         nats += losses(family, with_classes(family, part, found.tokens), told=True).tolist()
     return {
         "decoder": name,

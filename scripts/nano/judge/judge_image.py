@@ -41,6 +41,8 @@ def losses(family: NanoImage, pictures: Int[Tensor, "n p"], told: bool) -> Float
     found, whole = torch.zeros(len(pictures)), vidjacobi.SamplingParams(top_p=1.0)
     for number in range(len(family.classes)):
         own = pictures[:, 0] == family.trunk.vocab_size + number
+        if not own.any():
+            continue
         model = family.of_classes([number], 1.0 if told else 0.0)
         parts = [
             score(
@@ -48,7 +50,7 @@ def losses(family: NanoImage, pictures: Int[Tensor, "n p"], told: bool) -> Float
             )
             for part in pictures[own].split(AT_ONCE)
         ]
-        found[own] = torch.cat([part.nll for part in parts]) if parts else found[own]
+        found[own] = torch.cat([part.nll for part in parts])
     return found
 
 
