@@ -48,6 +48,7 @@ from vidjacobi.eval.quality import ROWS, read
 from vidjacobi.eval.report import write_report
 from vidjacobi.eval.results import AT_AR, Features, Line, results, table, write_csv
 from vidjacobi.eval.settings import EvalConfig
+from vidjacobi.models.tokenizer import check_lengths
 from vidjacobi.output.atomic import write_json, write_text
 from vidjacobi.output.locks import NO_LOCKS
 from vidjacobi.runtime import choose as choose_runtime
@@ -64,7 +65,7 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
 
     Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` holds another evaluation.
     """
-    acted_family(config.model)
+    acted_family(config.model, one_chunk=True)
     weights = Path(config.weights) if config.weights else None
     runtime = choose_runtime(config.device, config.dtype)
     extractor = extractor or load_extractor(config.network, weights, config.resize, runtime.device)
@@ -147,11 +148,7 @@ def check_model(config: EvalConfig) -> None:
             f"{config.context} + {number_of(config.frames, 'frame')}, but {config.model} takes "
             f"{tokenizer.max_frames} at once"
         )
-    if (config.context - 1) % tokenizer.stride_t:
-        raise InvalidArgument(
-            f"a context of {number_of(config.context, 'frame')} does not fit the video tokenizer: 1 + "
-            f"{tokenizer.stride_t} k do"
-        )
+    check_lengths(config.context, config.frames, 1, tokenizer)
 
 
 def open_bench(job: Bench, tell: Tell) -> None:

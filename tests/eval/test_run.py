@@ -231,7 +231,7 @@ def test_the_reader_is_chosen_by_name(tmp_path: Path) -> None:
         (["--windows", "0"], "at least 1"),
         (["--clips", "1"], "at least 2 clips"),
         (["--frames", "25"], "takes 33 at once"),
-        (["--context", "8"], "1 + 8 k"),
+        (["--context", "8"], "use 1, 9, 17, 25"),
         (["--frames", "17"], "have 26 readable frames"),
         (["--split", "train"], "split"),
         (["--frames", "7"], "at least 8 frames, and 7 are predicted"),

@@ -68,8 +68,6 @@ def test_commands_of_clips_say_what_takes_a_family(
             "mineworld": "`vidjacobi rollout` takes it with --actions",
             "pusht": "`vidjacobi batch --actions`, `vidjacobi play`",
         }
-    else:
-        hints["ivideogpt"] = "`vidjacobi rollout` takes it"
     for family, hint in hints.items():
         assert main([*words, f"{family}:{tmp_path}", "--out", str(tmp_path / "out.yaml")]) == 2
         assert hint in capsys.readouterr().err

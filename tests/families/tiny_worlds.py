@@ -55,11 +55,11 @@ def write_mineworld(folder: Path, places: int = 57) -> str:
     return f"mineworld:{folder}"
 
 
-def write_ivideogpt(folder: Path, acted: bool, places: int = 600) -> str:
-    """``places`` of the transformer: 600 are 2 context frames of 256 ids and 5 new ones."""
+def write_ivideogpt(folder: Path, acted: bool, places: int = 600, width: int = WIDTH) -> str:
+    """``places`` of the transformer: 600 are 2 context frames of 256 ids and 5 new ones; ``width`` of an action."""
     state = {f"llm.{name}": part.clone() for name, part in llama(2 * CODES + 2, places).items()}
     if acted:
-        state |= {f"action_linear.{name}": part for name, part in drawn(nn.Linear(WIDTH, 32), 1.0).items()}
+        state |= {f"action_linear.{name}": part for name, part in drawn(nn.Linear(width, 32), 1.0).items()}
     spec = {"block_out_channels": [32, 32], "layers_per_block": 1, "latent_channels": 8, "norm_num_groups": 8}
     spec |= {"num_vq_embeddings": CODES, "num_dyn_embeddings": CODES, "context_length": 2, "resolution": 32}
     sizes = {"num_attention_heads": 4, "max_position_embeddings": places}

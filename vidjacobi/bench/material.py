@@ -63,7 +63,7 @@ def acted_pair_of(
     model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off"
 ) -> ActedPair:
     """A model, its video tokenizer and what it asks of actions. The last stays in memory from call to call."""
-    return load_acted(model, device, dtype, tokenizer, compile=compile)
+    return load_acted(model, device, dtype, tokenizer, compile=compile, one_chunk=True)
 
 
 def pair_of(model: str, tokenizer: str | None, device: str, dtype: str, compile: str = "off") -> Pair:

@@ -70,7 +70,7 @@ class PendingBatch:
 def check(bench: Bench) -> None:
     """Raise InvalidArgument for models and clips that cannot be run, before anything is decoded."""
     for name in bench.config.models:
-        acted_family(name)
+        acted_family(name, one_chunk=True)
     runtime = choose(bench.config.device, bench.config.dtype)
     check_mode(bench.config.compile, runtime.device)
     for case in bench.cases:

@@ -22,7 +22,7 @@ def parser() -> ArgumentParser:
     clips = "videos to take contexts from; none: held-out clips that ship; key=value may follow"
     add("clip", nargs="*", metavar="CLIP", help=clips)
     add("--config", default="readme", help="quick, readme, nano, bars, micro or a YAML path (readme)")
-    models = "nano, micro, nano-pusht, checkpoint folders, repositories, mineworld:PATH, package.module:load"
+    models = "bundled models, checkpoint folders, repositories, mineworld:PATH, ivideogpt:PATH, package.module:load"
     add("--models", nargs="+", metavar="NAME", help=models)
     options.add_tokenizer(add)
     add("--clips", type=options.whole, metavar="N", help="how many of the bundled held-out contexts")

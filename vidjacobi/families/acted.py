@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.families.context_tokenizer import PairAsTokenizer
+from vidjacobi.families.layout import Condition
 from vidjacobi.families.mineworld import ids_of_row
-from vidjacobi.families.pairs import MineWorldPair, load_mineworld
+from vidjacobi.families.pairs import IVideoGPTPair, MineWorldPair, load_ivideogpt, load_mineworld
 from vidjacobi.families.pusht import load as load_pusht
 from vidjacobi.families.pusht_network import WORLD
 from vidjacobi.models.action_spec import ActedPair, ActionSpec, FrameActions
@@ -57,10 +59,39 @@ def open_pusht(path: Path, runtime: Runtime, tokenizer: str | Path | None) -> Ac
     return ActedPair(family.world(), family.tokenizer, spec)
 
 
+def open_ivideogpt(path: Path, runtime: Runtime, tokenizer: str | Path | None) -> ActedPair:
+    """iVideoGPT: the numbers that it was trained on, or no actions. Raises BadCheckpoint, InvalidArgument.
+
+    Clips are of one chunk, and begin with as many context frames as it was trained with.
+    """
+    pair = load_ivideogpt(path, runtime, tokenizer)
+    model = pair.family.world(*_context_of(pair), pair.max_frames - pair.context)
+    spec = None
+    if pair.width:
+        names = tuple(f"action_{number}" for number in range(pair.width))
+        spec = ActionSpec(names, partial(_ivideogpt_condition, pair))
+    return ActedPair(model, PairAsTokenizer(pair), spec)
+
+
 ACTED: dict[str, Callable[[Path, Runtime, str | Path | None], ActedPair]] = {
     "mineworld": open_mineworld,
     "pusht": open_pusht,
 }
+
+
+# Of these a clip has one chunk: a later one would be given the frames that were made, coded anew at length.
+ONE_CHUNK = {"ivideogpt": open_ivideogpt}
+
+
+def _context_of(pair: IVideoGPTPair) -> tuple[int, int]:
+    """Context frames, and the codes of each."""
+    return pair.context, pair.tokenizer.spec.side**2
+
+
+def _ivideogpt_condition(pair: IVideoGPTPair, actions: FrameActions) -> Condition:
+    # Row 1 leads from frame 1, the last of two given ones, to the first new one.
+    new = actions[pair.context - 1 :]
+    return pair.family.given(*_context_of(pair), len(new), new)
 
 
 def _mineworld_condition(pair: MineWorldPair, actions: FrameActions) -> object:

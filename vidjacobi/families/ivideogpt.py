@@ -88,11 +88,45 @@ class IVideoGPT:
         conditions = []
         for row, own in zip(contexts.tolist(), actions, strict=True):
             given = embedded(table, [*row, *[self.delimiter] * (frames - 1)])
-            moved = F.linear(own.to(given.device, given.dtype), self.actions["weight"], self.actions["bias"])
-            given[len(row) - 1 :] += moved
+            given[len(row) - 1 :] += self._moved(own, given)
             origin = origin_of(row) + bytes_of(own.float())
             conditions.append(Condition(layout, given, origin))
         return RiderModel(self._trunk, Grid(frames, SIDE, SIDE), riders.flatten(), conditions)
+
+    def world(self, context: int, codes: int, frames: int) -> RiderModel:
+        """The model of clips whose context frames are tokens too, as ``vidjacobi.bench`` wants them.
+
+        ``context`` frames of ``codes`` ids each are given, then ``frames`` new ones of 16 ids at most. Every
+        delimiter rides on the last id before it, without actions too, where ``free`` decides those of new frames.
+        Trained with actions, each clip is given ``given(...)`` as its condition. Raises InvalidArgument.
+        """
+        grid = Grid(context * codes // FRAME + frames, SIDE, SIDE)
+        conditions = [] if self.actions else [self.given(context, codes, frames)]
+        return RiderModel(self._trunk, grid, riders_of(context, codes, frames), conditions, prompt=False)
+
+    def given(
+        self, context: int, codes: int, frames: int, actions: Float[Tensor, "f a"] | None = None
+    ) -> Condition:
+        """What rides on a clip of ``world``: its delimiters, those of new frames with the actions that lead to them.
+
+        Raises InvalidArgument for actions of another shape, and where some are given to a network without.
+        """
+        width = self.actions["weight"].shape[1] if self.actions else 0
+        found = [] if actions is None else list(actions.shape)
+        if found != ([frames, width] if width else []):
+            wanted = f"[{frames}, {width}]" if width else "none: it was trained without"
+            raise InvalidArgument(f"actions of {frames} new frames must be {wanted}, not {found or 'none'}")
+        # Behind two context frames the ids are those of a context frame's delimiter, then of each new frame's.
+        ids = [self.delimiter - 1] * (context - 1) + [self.delimiter] * frames
+        given, origin = embedded(self.layers.embed_tokens, ids), origin_of(ids)
+        if actions is not None:
+            given[context - 1 :] += self._moved(actions, given)
+            origin += bytes_of(actions.float())
+        return Condition(Layout(riders_of(context, codes, frames)), given, origin)
+
+    def _moved(self, actions: Float[Tensor, "f a"], like: Tensor) -> Float[Tensor, "f dim"]:
+        """What actions add to the embeddings of delimiters."""
+        return F.linear(actions.to(like.device, like.dtype), self.actions["weight"], self.actions["bias"])
 
     def frame_codes(self, tokens: Tokens) -> Tokens:
         """Codes of the tokenizer of new frames, of decided tokens of ``acted``; other ids count as the nearest."""
@@ -107,6 +141,13 @@ class IVideoGPT:
             raise InvalidArgument(
                 f"contexts must be ids [clips, tokens] that end with the delimiter of a new frame, {self.delimiter}"
             )
+
+
+def riders_of(context: int, codes: int, frames: int) -> Int[Tensor, " c"]:
+    """A delimiter behind each context frame and each new one, but the last."""
+    given, new = torch.zeros(context, codes, dtype=torch.long), torch.zeros(frames, FRAME, dtype=torch.long)
+    given[:, -1], new[:-1, -1] = 1, 1
+    return torch.cat([given.flatten(), new.flatten()])
 
 
 def load(path: Path, runtime: Runtime) -> IVideoGPT:

@@ -58,6 +58,24 @@ class StreamingTokenizer(VideoTokenizer, Protocol):
         ...
 
 
+@runtime_checkable
+class ContextTokenizer(VideoTokenizer, Protocol):
+    """A tokenizer that codes the first frames of a clip at length, and later ones by how they differ from them.
+
+    A model of its tokens goes on from these frames, neither more nor fewer. ``stride_t`` is 1, and a latent frame is
+    as large as that of a later frame; each of the first ones has several.
+
+    Attributes:
+        context: how many frames that are.
+    """
+
+    context: int
+
+    def latents_of(self, frames: int) -> int:
+        """Latent frames of a clip of ``frames`` frames, ``context`` at least."""
+        ...
+
+
 def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoTokenizer) -> None:
     """Raise InvalidArgument for a context that does not fit or leaves no room to predict, and for counts below 1.
 
@@ -67,6 +85,8 @@ def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoT
     context, new_frames = whole("the number of context frames", context), whole("frames", new_frames)
     samples, step, most = whole("samples", samples), tokenizer.stride_t, tokenizer.max_frames
     allowed = [1 + step * k for k in range(math.ceil((most - 1) / step))]
+    if isinstance(tokenizer, ContextTokenizer):
+        allowed = [tokenizer.context]
     if context not in allowed:
         raise InvalidArgument(
             f"a context of {number_of(context, 'frame')} does not fit the video tokenizer: use "
@@ -80,5 +100,7 @@ def check_lengths(context: int, new_frames: int, samples: int, tokenizer: VideoT
 
 def latent_frames(frames: int, tokenizer: VideoTokenizer) -> int:
     """The number of latent frames that cover ``frames`` frames."""
+    if isinstance(tokenizer, ContextTokenizer):
+        return tokenizer.latents_of(frames)
     # With stride 8: 1 frame is 1 latent frame, 2 to 9 frames are 2, 10 to 17 frames are 3.
     return 1 + math.ceil((frames - 1) / tokenizer.stride_t)
