@@ -23,11 +23,12 @@ BORDERS = {
 def setting(config: EvalConfig, clips: int) -> str:
     """What was run, as a sentence."""
     stride = f", stride {config.stride}" if config.stride > 1 else ""
+    top_k = "" if config.top_k is None else f"top-k {config.top_k}, "
     return (
         f"Rollouts of {config.model} on {config.dataset}: {number_of(clips, 'clip')}, "
         f"{number_of(config.context, 'frame')} given, "
         f"{config.frames} predicted{stride}, temperature {config.temperature:g}, top-p {config.top_p:g}, "
-        f"seed {config.seed}."
+        f"{top_k}seed {config.seed}."
     )
 
 

@@ -52,8 +52,8 @@ def open_out(config: EvalConfig, out: Path, chosen: Chosen) -> None:
     def compare(before: dict[str, Any]) -> list[str]:
         made.update(made_with(config, before.get("made_with")))
         return [
-            # folders of before there was a choice have the borders that were the only ones
-            *differences(config.settings(), {"ssim_borders": MIRRORED, **before}),
+            # folders of before there was a choice have the only borders there were, and no top-k
+            *differences(config.settings(), {"ssim_borders": MIRRORED, "top_k": None, **before}),
             *changes(made, before.get("made_with"), config.other_versions),
         ]
 

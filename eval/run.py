@@ -21,6 +21,7 @@ from vidjacobi.bench.running import check as check_bench
 from vidjacobi.bench.running import run as run_bench
 from vidjacobi.bench.settings import BenchCase, cases_of
 from vidjacobi.config.decoder import load_decoder
+from vidjacobi.config.rollout import unlike_the_authors
 from vidjacobi.datasets import left_out, open_dataset
 from vidjacobi.datasets.boxed import boxed
 from vidjacobi.datasets.chosen_reader import read_with
@@ -78,6 +79,8 @@ def evaluate(config: EvalConfig, out: Path, tell: Tell, extractor: Extractor | N
     if chosen.left_out:
         tell(chosen.left_out)
     check_model(config)
+    if note := unlike_the_authors(config.model, config.bench(1).sampling(config.seed)):
+        tell(f"note: {note}")
     with folder_of(out).locked() as held, bench_folder_of(out / DECODES).locked():
         if not held:
             tell(f"{out}: {NO_LOCKS}")
@@ -209,7 +212,8 @@ def protocol(config: EvalConfig, extractor: Extractor, features: Features, chose
         "model": config.model,
         "dataset": f"{config.dataset}, {number_of(clips, 'clip')}, {len(chosen.skipped)} skipped",
         "rollout": f"{config.context} given, {config.frames} predicted, stride {config.stride}",
-        "sampling": f"temperature {config.temperature}, top-p {config.top_p}, seed {config.seed}",
+        "sampling": f"temperature {config.temperature}, top-p {config.top_p}, top-k {config.top_k or 'off'}, "
+        f"seed {config.seed}",
         "device": device,
         "floor": f"{base['mean']:.1f} (halves of {base['clips_per_half']} real clips)"
         if base

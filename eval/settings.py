@@ -46,7 +46,7 @@ class EvalConfig:
         model, tokenizer, device, dtype: as for ``vidjacobi.load``.
         context, frames: frames that are given, and frames that are predicted after them.
         decoders, windows: every decoder runs at every window, beside AR.
-        seed, temperature, top_p: as for ``vidjacobi.decode``.
+        seed, temperature, top_p, top_k: as for ``vidjacobi.decode``.
         network: entry of ``vidjacobi.eval.features.FEATURES``.
         weights: file with the weights of the network; None to find them.
         resize: how frames are made to fit the network; entry of ``vidjacobi.eval.features.RESIZES``.
@@ -78,6 +78,7 @@ class EvalConfig:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 0.8
+    top_k: int | None = None
     network: str = "i3d"
     weights: str | None = None
     resize: str = "squash"
@@ -128,6 +129,7 @@ class EvalConfig:
             workers=self.workers,
             temperature=self.temperature,
             top_p=self.top_p,
+            top_k=self.top_k,
             device=self.device,
             dtype=self.dtype,
             other_versions=self.other_versions,

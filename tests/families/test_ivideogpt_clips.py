@@ -104,10 +104,14 @@ def test_bench(acted: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert "frames of this model follow actions" in capsys.readouterr().err
         np.save(tmp_path / "clip.npy", np.linspace(-1, 1, 6 * WIDTH).reshape(6, WIDTH))
     assert main(words) == 0
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
+    said = capsys.readouterr()
+    assert "is sampled otherwise here than by its authors: give top_p=1 top_k=100 for theirs" in said.err
+    rows = json.loads(said.out.splitlines()[-1])["summary"]
     assert [(row["decoder"], row["ar_agreement"]) for row in rows] == [("ar", 1.0), ("pathwise", 1.0)]
     assert (rows[0]["passes"], rows[1]["passes"] < 64) == (64, True)
     assert (tmp_path / "out" / "map_pathwise.png").exists()
+    assert main([*words, "top_k=100", "top_p=1"]) == 2
+    assert "top_k: None there, 100 here" in capsys.readouterr().err
     assert main([*words, "--frames", "9", "--out", str(tmp_path / "far")]) == 2
     assert "ask for fewer --frames" in capsys.readouterr().err
 

@@ -40,7 +40,7 @@ class BenchConfig:
         batch: clips that are decoded together. Passes per clip do not depend on it; seconds are a share of the
         batch's.
         workers: processes, each with its share of the threads.
-        temperature, top_p, device, dtype: as for ``vidjacobi.decode`` and ``vidjacobi.load``.
+        temperature, top_p, top_k, device, dtype: as for ``vidjacobi.decode`` and ``vidjacobi.load``.
         compile: how passes are made; a key of ``vidjacobi.decoding.compiled.MODES``.
         bars: entries of ``vidjacobi.bench.bars.BARS``.
         other_versions: resume although packages that results depend on have changed.
@@ -60,6 +60,7 @@ class BenchConfig:
     workers: int = 1
     temperature: float = 1.0
     top_p: float = 0.8
+    top_k: int | None = None
     device: str = "auto"
     dtype: str = "auto"
     compile: str = "off"
@@ -72,8 +73,8 @@ class BenchConfig:
         return self.clips, self.context, self.frames, self.batch, self.workers
 
     def sampling(self, seed: int) -> SamplingParams:
-        """Temperature, top-p and this seed as one record. Raises InvalidArgument for a number out of range."""
-        return SamplingParams(self.temperature, self.top_p, seed=seed)
+        """Temperature, top-p, top-k and this seed as one record. Raises InvalidArgument for a number out of range."""
+        return SamplingParams(self.temperature, self.top_p, self.top_k, seed)
 
     def check(self) -> None:
         """Raise InvalidArgument for settings that cannot be run."""

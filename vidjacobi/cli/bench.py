@@ -54,6 +54,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.bench.duration import Pace, guess
     from vidjacobi.bench.material import Source
     from vidjacobi.bench.settings import load_bench
+    from vidjacobi.config.rollout import unlike_the_authors
     from vidjacobi.output.locks import NO_LOCKS
 
     pairs, clips = options.split_settings(args.clip)
@@ -66,6 +67,9 @@ def run(args: Namespace) -> dict[str, Any]:
         if not held:
             running.print_progress(f"{job.out}: {NO_LOCKS}")
         open_folder(config, job.out, job.source, args.overwrite, args.again, running.print_progress)
+        for name in config.models:
+            if note := unlike_the_authors(name, config.sampling(config.seeds[0])):
+                running.print_progress(f"note: {note}")
         running.print_progress(str(guess(job)))
         pace, total = Pace(), len(running.pending(job))
         # the tables are complete after every group of decodes

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from vidjacobi.config.decoder import INNER, DecoderConfig, decoder_asked_for
 from vidjacobi.config.settings import load_settings
 from vidjacobi.registry import lookup
 from vidjacobi.sampling.probs import SamplingParams
+
+if TYPE_CHECKING:
+    from vidjacobi.config.model_facts import Preset
+
+SAMPLED = ("temperature", "top_p", "top_k")
 
 
 @dataclass
@@ -87,20 +92,37 @@ def as_authors_sample(config: C, name: str, flags: Mapping[str, Any], pairs: Seq
 
     Of models ``FAMILY:PATH`` under the default settings (``name``); flags and ``pairs`` go first.
     """
-    family, colon, _ = config.model.partition(":")
-    if not colon or name != "default":
-        return config
-    from vidjacobi.config.model_facts import load_facts, model_names  # few rollouts are of families
-
-    if family not in model_names("family") or "world" not in (facts := load_facts(family)).presets:
+    own = _authors_of(config.model)
+    if own is None or name != "default":
         return config
     said = {pair.partition("=")[0] for pair in pairs} | {
         key for key, value in flags.items() if value is not None
     }
-    own = facts.preset("world")
-    kept = ("temperature", "top_p", "top_k")
     made = copy(config)
-    for key in kept:
+    for key in SAMPLED:
         if key not in said:
             setattr(made, key, getattr(own, key))
     return made
+
+
+def unlike_the_authors(model: str, sampling: SamplingParams) -> str | None:
+    """What is said where the frames of a model ``FAMILY:PATH`` are sampled otherwise than by its authors."""
+    own = _authors_of(model)
+    other = [] if own is None else [key for key in SAMPLED if getattr(own, key) != getattr(sampling, key)]
+    if not other:
+        return None
+    numbers = [(key, getattr(own, key)) for key in other]
+    theirs = " ".join(f"{key}={'null' if number is None else f'{number:g}'}" for key, number in numbers)
+    return f"{model} is sampled otherwise here than by its authors: give {theirs} for theirs"
+
+
+def _authors_of(model: str) -> "Preset | None":
+    """How the authors of a model ``FAMILY:PATH`` sample its frames; None for other models."""
+    family, colon, _ = model.partition(":")
+    if not colon:
+        return None
+    from vidjacobi.config.model_facts import load_facts, model_names  # few rollouts are of families
+
+    if family not in model_names("family"):
+        return None
+    return load_facts(family).presets.get("world")
