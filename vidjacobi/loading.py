@@ -295,5 +295,6 @@ def _tokenizer_folder(name: str, weights: Path, tokenizer: str | Path | None) ->
         return hub.fetch(TOKENIZERS[name], hub.TOKENIZER_FILES)
     raise BadCheckpoint(
         f"{folder} has no video tokenizer: put encoder.jit and decoder.jit into {folder / 'tokenizer'}, or name "
-        "its folder or repository with --tokenizer (e.g. nvidia/Cosmos-Tokenize1-DV8x16x16-720p)"
+        "its folder or repository with --tokenizer (e.g. nvidia/Cosmos-Tokenize1-DV8x16x16-720p). Models of other "
+        "authors are named FAMILY:PATH, such as mineworld:FOLDER (vidjacobi models)"
     )

@@ -339,7 +339,7 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
 
 def test_models_and_files_that_are_not_there(image: Any, janus: str, tmp_path: Path) -> None:
     for model, said in (
-        ("janus", "name a family and its weights, NAME:PATH"),
+        ("janus", "name a family and its weights, NAME:PATH, such as janus:FOLDER"),
         ("nano", "nano makes frames that follow a clip: `vidjacobi rollout` takes it"),
         ("janus:", "says no path: name the weights too, janus:FOLDER"),
         ("januss:x", "name a family and its weights, NAME:PATH (did you mean 'janus'?)"),
@@ -439,6 +439,7 @@ def test_families_without_pictures_say_what_takes_them(image: Any, tmp_path: Pat
         ),
         ("mineworld", "no pictures: `vidjacobi rollout` takes it. Families that make pictures: chameleon"),
         ("emu3_5", "has no text tokenizer .*src/tokenizer_emu3_ibq of baaivision/Emu3.5.*tokenizer.json"),
+        ("janus", "there is no file or folder .*janus"),
     ):
         status, _, error = image(BARN, "--model", f"{name}:{tmp_path / name}")
         assert (status, bool(re.search(words, error))) == (2, True), error

@@ -69,7 +69,7 @@ def test_whether_it_fits(janus: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "and each of 40 pictures" in capsys.readouterr().err
     for asked, said in (
         ([*words, "--exact"], "this family has no clips"),
-        ([*words[:3], "--stream"], "leave them out"),
+        ([*words[:3], "--stream"], "without pixels: leave it out"),
     ):
         assert main(asked) == 2
         assert said in capsys.readouterr().err
@@ -157,6 +157,6 @@ def test_every_model_is_answered_in_words(
         more = ["--gpu", "h100"]
         assert main([command, "--model", f"{name}:{tmp_path / 'none'}", *more]) == 2
         said = capsys.readouterr().err
-        wanted = "janus-pro-7b, lumina-7b, mineworld-" if command == "plan" else "vidjacobi: error:"
+        wanted = "janus-pro-7b, lumina-7b, mineworld-" if command == "plan" else "nothing is fetched here"
         assert wanted in said, name
         assert "this command has no way to give" not in said, name

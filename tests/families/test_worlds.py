@@ -232,6 +232,10 @@ def test_what_cannot_be_rolled_out(
         ),
         (("--model", mineworld, "--actions", tmp_path / "none.npy"), "there is no file"),
         (("--model", acting, "--context", 3, "--actions", numbers), "goes on from 2 frames, not 3"),
+        (
+            ("--model", acting, "--frames", 4, "--actions", numbers, "--stream"),
+            "makes frames of whole chunks",
+        ),
         (("--model", acting, "--frames", 4), "was trained with actions of 3 numbers: give --actions FILE"),
         (("--model", acting, "--frames", 4, "--actions", wide), "action 1 must be 3 numbers, not 4 numbers"),
         (("--model", acting, "--frames", 24, "--actions", numbers), "rows 1 to 24 are wanted"),

@@ -26,7 +26,10 @@ def named(model: str) -> tuple[str, Path]:
     if found is None:
         if model in model_names("bundled"):
             raise InvalidArgument(f"{model} makes {load_facts(model).makes}: `vidjacobi rollout` takes it")
-        near = suggest(model.partition(":")[0], dict.fromkeys(PAINTERS))
+        family = model.partition(":")[0]
+        near = (
+            f", such as {family}:FOLDER" if family in PAINTERS else suggest(family, dict.fromkeys(PAINTERS))
+        )
         raise InvalidArgument(
             f"--model {model}: name a family and its weights, NAME:PATH{near}; `vidjacobi models` lists the families"
         )

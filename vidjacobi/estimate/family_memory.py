@@ -72,10 +72,17 @@ class FamilySizes:
 def family_at(model: str) -> tuple[str, Path] | None:
     """The family and the path of a model named NAME:PATH, or of a bundled one; None for other names.
 
-    A path that is not there is none of the hub's: nothing is fetched. Raises InvalidArgument.
+    Raises InvalidArgument, and BadCheckpoint for a path that is not there, also where it is a repository's.
     """
     found = family_of(model)
-    return None if found is None else (found.family, Path(found.path).expanduser())
+    if found is None:
+        return None
+    path = Path(found.path).expanduser()
+    if not path.exists():
+        raise BadCheckpoint(
+            f"there is no file or folder {path}, and nothing is fetched here: name the weights"
+        )
+    return found.family, path
 
 
 def sizes_of(family: str, folder: Path) -> FamilySizes:

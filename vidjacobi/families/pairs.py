@@ -20,7 +20,7 @@ from vidjacobi.families.layout import Condition
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.opening import FamilyName, family_name
 from vidjacobi.models.protocol import VideoModel
-from vidjacobi.models.tokenizer import VideoTokenizer
+from vidjacobi.models.tokenizer import FrameStream, VideoTokenizer
 from vidjacobi.runtime import Runtime
 from vidjacobi.shapes import GridTokens, Pixels, Tokens
 
@@ -148,6 +148,10 @@ class IVideoGPTPair:
     def to_frames(self, tokens: GridTokens) -> Pixels:
         """Raises InvalidArgument: new frames look at context frames, which ``tokenizer.pixels`` is given too."""
         raise InvalidArgument("iVideoGPT's new frames cannot be made without their context frames")
+
+    def frame_stream(self) -> FrameStream:
+        """Raises InvalidArgument."""
+        raise InvalidArgument("iVideoGPT makes frames of whole chunks: leave --stream out")
 
     def contexts(self, frames: Float[Tensor, "c rgb H W"]) -> Int[Tensor, "1 n"]:
         """The ids of context frames in [0, 1], of one clip: beside others a token could differ."""

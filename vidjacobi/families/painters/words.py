@@ -17,6 +17,8 @@ class Words:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer
 
+        if not folder.exists():
+            raise BadCheckpoint(f"there is no file or folder {folder}: name the one with the weights")
         self.folder = folder if folder.is_dir() else folder.parent
         if not any((self.folder / name).is_file() for name in FILES):
             raise BadCheckpoint(
