@@ -1,6 +1,7 @@
 """``vidjacobi doctor`` of families: bytes by the files' numbers are those of the loaded model and its cache."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import tiny_worlds as worlds
 import torch
 
 import vidjacobi
+from vidjacobi.acting import load_acted
 from vidjacobi.cli.main import main
 from vidjacobi.config.model_facts import model_names
 from vidjacobi.estimate.family_memory import PROMPT, family_at, floats_of, sizes_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.opening import open_family
 from vidjacobi.families.pairs import load_ivideogpt, load_mineworld
+from vidjacobi.families.pusht_network import PushTCache
 from vidjacobi.runtime import choose
 
 GPU = "name: small\nmemory_mib: {memory}\nreserved_mib: 1\nbandwidth_gb_s: 100\ntflops: {{bfloat16: 1}}\nsource: x\n"
@@ -134,6 +137,39 @@ def test_worlds_say_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (folder / "tokenizer" / "config.json").write_text("[]")
     assert main(["doctor", "--model", f"ivideogpt:{folder}"]) == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def bytes_in(cache: Any) -> int:
+    """Of what a cache keeps for its rows."""
+    if isinstance(cache, PushTCache):
+        found = [cache.ids, cache.acted, *(part for layer in cache.layers for part in layer)]
+    else:
+        found = [part for layer in cache.entries.layers for part in (layer.keys, layer.values)]
+    return sum(part.nbytes for part in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mineworld", "ivideogpt", "nano-pusht"])
+def test_caches_of_worlds_are_as_large_as_predicted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name != "nano-pusht":
+        write = worlds.write_mineworld if name == "mineworld" else partial(worlds.write_ivideogpt, acted=True)
+        name = write(tmp_path / name)
+    place, (model, _, spec) = family_at(name), load_acted(name, "cpu", "float32", one_chunk=True)
+    assert place is not None
+    assert spec is not None
+    caches: list[Any] = []
+    make = type(model).make_cache
+    monkeypatch.setattr(type(model), "make_cache", lambda *given: caches.append(make(*given)) or caches[-1])
+    given = {"mineworld": (6, 3), "ivideogpt": (2 * 256, 6)}.get(name.partition(":")[0], (64, 7))
+    actions = torch.full((given[1], spec.width), float(8192 if "mineworld" in name else 1))
+    context = torch.zeros(2, given[0], dtype=torch.long)
+    new = model.max_positions - given[0]
+    vidjacobi.decode(model, context, new, "pathwise", 16, conditions=[spec.condition(actions)] * 2)
+    found = max(map(bytes_in, caches))  # of both rows
+    wanted = sizes_of(*place).parts(2, 1, 16, torch.float32)["keys and values"]
+    assert found <= wanted <= 1.1 * found
 
 
 @pytest.mark.parametrize("name", ["nano-image", "nano-pusht"])

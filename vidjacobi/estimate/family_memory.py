@@ -23,10 +23,12 @@ SHAPES = {  # family -> "module:function", which takes the path of the weights a
     "nano-image": "vidjacobi.families.world_sizes:nano_image_sizes",
     "pusht": "vidjacobi.families.world_sizes:pusht_sizes",
 }
+ROW_ENDS = ("emu3", "emu3_5", "chameleon")
 WORLDS = ("ivideogpt", "mineworld", "pusht")
 LLAMAGEN_CELLS = 24 * 24  # where nothing says how many: of its models for 384 pixels
 PROMPT = 128  # tokens that a prompt is taken to have
 SIBLINGS = 32  # slots for those of a draft tree
+ROOM = 32  # given tokens have room in multiples of it
 COPIES = 4  # tensors of a pass's logits and probs in float32 that stand at once, beside those of the branches; about
 
 
@@ -40,7 +42,9 @@ class FamilySizes:
         cells: of a picture, or of all frames that a chunk decides.
         given: tokens between them, and before them but for a text.
         prompt: tokens that a text is taken to have; 0 where there are none.
+        most: given tokens behind one cell; a draft tree's siblings have room for their own.
         beside: numbers of a slot beside keys and values.
+        block: slots that the cache has a multiple of.
     """
 
     floats: int
@@ -51,12 +55,16 @@ class FamilySizes:
     cells: int
     given: int = 0
     prompt: int = PROMPT
+    most: int = 0
     beside: int = 0
+    block: int = 1
 
     @property
     def slots(self) -> int:
         """Of the cache, of a row."""
-        return in_buckets(1 + self.cells + SIBLINGS) + 1 + self.prompt + self.given
+        given = -(-self.given // ROOM) * ROOM + self.prompt + SIBLINGS * self.most
+        found = in_buckets(1 + self.cells + SIBLINGS) + given + 2
+        return -(-found // self.block) * self.block
 
     def parts(self, rows: int, branches: int, window: int, dtype: torch.dtype) -> dict[str, int]:
         """Bytes by part, of ``rows`` pictures that are decoded together."""
@@ -117,7 +125,8 @@ def sizes_of(family: str, folder: Path) -> FamilySizes:
             or (text["n_embd"] if family == "imagegpt" else text["hidden_size"]) // heads,
             vocab=vocab_of(family, config, text),
             cells=preset[0] * preset[1],
-            given=preset[0] if family in ("emu3", "emu3_5", "chameleon") else 0,
+            given=preset[0] if family in ROW_ENDS else 0,
+            most=int(family in ROW_ENDS),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(

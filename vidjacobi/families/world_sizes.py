@@ -11,6 +11,7 @@ from vidjacobi.families.ivideogpt_pixels import PairSpec
 from vidjacobi.families.pairs import FRAMES, SEGMENT
 from vidjacobi.families.pusht import WANTED
 from vidjacobi.families.released import sizes_of, weights_of
+from vidjacobi.invariance import BLOCK
 
 Sizes = dict[str, int]  # the fields of ``vidjacobi.estimate.family_memory.FamilySizes``
 PLACES = 1024  # of iVideoGPT where its config.json says none
@@ -24,7 +25,7 @@ def mineworld_sizes(path: Path) -> Sizes:
     frame, action = sizes.get("rows", 14) * sizes.get("columns", 24), mineworld.ACTION
     places = sizes.get("max_position_embeddings", mineworld.PLACES)
     frames = min(FRAMES, (places + action) // (frame + action))
-    return found | {"cells": frame * frames, "given": action * (frames - 1)}
+    return found | {"cells": frame * frames, "given": action * (frames - 1), "most": action}
 
 
 def ivideogpt_sizes(path: Path) -> Sizes:
@@ -46,13 +47,13 @@ def ivideogpt_sizes(path: Path) -> Sizes:
     room = (int(sizes.get("max_position_embeddings", PLACES)) - context) // (ivideogpt.FRAME + 1)
     new = max(1, min(room, SEGMENT - spec.context_length))
     cells = ivideogpt.FRAME * new if acted else (ivideogpt.FRAME + 1) * new - 1
-    return found | {"cells": cells, "given": context + (new - 1 if acted else 0)}
+    return found | {"cells": cells, "given": context + (new - 1 if acted else 0), "most": 1}
 
 
 def pusht_sizes(path: Path) -> Sizes:
     """Beside keys and values each position has what the actions say to it. Raises BadCheckpoint."""
     found = _cosmos(path / "transformer", WANTED)
-    return found | {"beside": int(sizes_of(path / "transformer")["dim"])}
+    return found | {"beside": int(sizes_of(path / "transformer")["dim"]), "block": BLOCK}
 
 
 def nano_image_sizes(path: Path) -> Sizes:
