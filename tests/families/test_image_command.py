@@ -20,6 +20,7 @@ from vidjacobi.cli.main import main
 from vidjacobi.config.model_facts import preset
 from vidjacobi.decoding.trace import hash_tokens
 from vidjacobi.errors import BadOutput
+from vidjacobi.estimate.family_memory import sizes_of
 from vidjacobi.families.painters.contract import PainterOptions, Subject
 from vidjacobi.families.painters.opening import open_painter
 from vidjacobi.families.painters.t5_features import T5Features
@@ -162,6 +163,23 @@ def test_prompts_are_those_of_the_processors(
     ids = painter.words.ids(painter.describe(Subject(BARN))["text"])  # type: ignore[attr-defined]
     assert ids == wanted(tmp_path)
     assert ids.count(0) < 2 * len(ids) / 3  # there are words among them, not only what is unknown
+
+
+def test_the_release_of_glm_image_is_read_as_it_is(tmp_path: Path) -> None:
+    """Weights and words lie in folders of their own, and ``tokenizer`` is another model's."""
+    tiny.write_glm_image(tmp_path / "vision_language_encoder")
+    (tmp_path / "processor").mkdir()
+    for file in (tmp_path / "vision_language_encoder").glob("*token*"):
+        file.rename(tmp_path / "processor" / file.name)
+    tiny.write_words(tmp_path / "tokenizer", {"<unk>": 0}, {}, 9)
+    found = [
+        open_painter("glm_image", path, choose("cpu", "float32"), PainterOptions(size=(64, 64)))
+        for path in (tmp_path, tmp_path / "vision_language_encoder")
+    ]
+    told = [painter.describe(Subject(BARN)) for painter in found]
+    assert told[0] == told[1]
+    assert told[0]["text"].endswith("<|dit_token_16384|>")
+    assert sizes_of("glm_image", tmp_path) == sizes_of("glm_image", tmp_path / "vision_language_encoder")
 
 
 @slow
@@ -343,8 +361,8 @@ def test_models_and_files_that_are_not_there(image: Any, janus: str, tmp_path: P
         ("nano", "nano makes frames that follow a clip: `vidjacobi rollout` takes it"),
         ("janus:", "says no path: name the weights too, janus:FOLDER"),
         ("januss:x", "name a family and its weights, NAME:PATH (did you mean 'janus'?)"),
-        ("mineworld:x", "unknown family that makes pictures 'mineworld'"),
-        (f"janus:{tmp_path / 'none'}", "has no text tokenizer (tokenizer.json or tokenizer.model"),
+        ("mineworld:x", "Minecraft frames that follow actions, no pictures: `vidjacobi rollout` takes it"),
+        (f"janus:{tmp_path / 'none'}", "there is no file or folder"),
     ):
         status, _, error = image(BARN, "--model", model)
         assert status == 2, model

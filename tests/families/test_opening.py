@@ -6,7 +6,14 @@ import pytest
 
 from vidjacobi.cli.main import main
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
-from vidjacobi.families.opening import FAMILIES, HUB_FILES, FamilyName, family_name, load_family
+from vidjacobi.families.opening import (
+    FAMILIES,
+    HUB_FILES,
+    HUB_FOLDERS,
+    FamilyName,
+    family_name,
+    load_family,
+)
 from vidjacobi.models import hub
 
 
@@ -43,6 +50,10 @@ def test_files_go_before_repositories(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     assert FamilyName("janus", "owner/name").weights == tmp_path
     assert asked == [("owner/name", HUB_FILES)]
+    # of a release with a diffusion model beside, or of policies, no more than what is wanted
+    assert FamilyName("glm_image", "owner/name").weights == FamilyName("univla", "owner/name").weights
+    assert [files for _, files in asked[1:]] == [HUB_FOLDERS["glm_image"], HUB_FOLDERS["univla"]]
+    del asked[1:]
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert FamilyName("janus", "owner/name").weights == Path("owner/name")
     for path in ("./owner/other", "~/other", "/owner/other", "a/b/c", "other"):

@@ -23,6 +23,7 @@ SHAPES = {  # family -> "module:function", which takes the path of the weights a
     "nano-image": "vidjacobi.families.world_sizes:nano_image_sizes",
     "pusht": "vidjacobi.families.world_sizes:pusht_sizes",
 }
+GLM_IMAGE = "vision_language_encoder"  # of the folders of its release
 ROW_ENDS = ("emu3", "emu3_5", "chameleon")
 WORLDS = ("ivideogpt", "mineworld", "pusht")
 LLAMAGEN_CELLS = 24 * 24  # where nothing says how many: of its models for 384 pixels
@@ -107,6 +108,8 @@ def sizes_of(family: str, folder: Path) -> FamilySizes:
             f"the memory of {family} is not predicted: its files do not say how large its frames are, nor is it "
             "known of its authors"
         )
+    if family == "glm_image" and (folder / GLM_IMAGE).is_dir():
+        folder = folder / GLM_IMAGE
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         files = sorted(folder.glob("*.safetensors"))

@@ -30,6 +30,7 @@ VISUAL, ROW_END, FRAME_END = 151_854, 151_846, 151_847  # the first id of a code
 EMU3_5 = (
     "BAAI/Emu3.5-Image or BAAI/Emu3.5 of the hub: config.json and all model-*.safetensors, with their index"
 )
+UNIVLA_FOLDER = "WORLD_MODEL_POSTTRAIN"  # among those of its policies
 UNIVLA = "WORLD_MODEL_POSTTRAIN of the hub's Yuqi1997/UniVLA: config.json and all model-*.safetensors, with an index"
 SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -113,9 +114,10 @@ def load_emu3_5(path: Path, runtime: Runtime) -> Emu3Tokens:
 
 
 def load_univla(path: Path, runtime: Runtime) -> Emu3Tokens:
-    """UniVLA's world model in a folder as its authors publish it. Raises BadCheckpoint."""
+    """UniVLA's world model in a folder as its authors publish it, or in theirs of all. Raises BadCheckpoint."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    path = path / UNIVLA_FOLDER if (path / UNIVLA_FOLDER).is_dir() else path
     network = _read(LlamaForCausalLM, LlamaConfig, path, runtime, UNIVLA)
     return Emu3Tokens(network, VIDEO)
 

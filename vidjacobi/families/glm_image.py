@@ -21,7 +21,9 @@ from vidjacobi.families.trunk import Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.runtime import Runtime
 
-PUBLISHED = "the hub's zai-org/GLM-Image, the folder of its autoregressive part"
+PUBLISHED = "the hub's zai-org/GLM-Image, its folders vision_language_encoder and (for texts) processor"
+# of the release, which has another tokenizer in ``tokenizer``, that of its diffusion model
+ENCODER, PROCESSOR = "vision_language_encoder", "processor"
 Size = tuple[int, int]
 
 
@@ -62,7 +64,8 @@ def places(prompt: int, grids: Sequence[Size]) -> Int[Tensor, "3 s"]:
 
 
 def load(path: Path, runtime: Runtime) -> GlmImage:
-    """The model in a folder that ``transformers`` wrote. Raises BadCheckpoint."""
+    """The model in a folder that ``transformers`` wrote, or in that of the release. Raises BadCheckpoint."""
     from transformers import GlmImageForConditionalGeneration
 
+    path = path / ENCODER if (path / ENCODER).is_dir() else path
     return GlmImage(from_transformers(GlmImageForConditionalGeneration, path, runtime, PUBLISHED))

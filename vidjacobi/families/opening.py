@@ -36,6 +36,11 @@ FAMILIES = {
 BUNDLED = {"nano-image": ("nano-image", "nano_image"), "nano-pusht": ("pusht", "nano_pusht")}
 # of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# of repositories that hold more than the model: its folders alone
+HUB_FOLDERS = {
+    "glm_image": ("vision_language_encoder/*", "processor/*"),
+    "univla": ("WORLD_MODEL_POSTTRAIN/*",),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class FamilyName:
         own = Path(self.path).expanduser()
         if own.exists() or self.path.startswith((".", "~")) or not hub.is_repository(self.path):
             return own
-        return hub.fetch(self.path, HUB_FILES)
+        return hub.fetch(self.path, HUB_FOLDERS.get(self.family, HUB_FILES))
 
 
 def family_name(name: str) -> FamilyName | None:

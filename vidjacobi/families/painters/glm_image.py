@@ -86,11 +86,20 @@ class GlmImagePainter:
         return str(self.words.tokenizer.apply_chat_template(turns, tokenize=False))
 
 
+def words_of(path: Path) -> Words:
+    """The text tokenizer: of a release in the folder ``processor`` beside the network's. Raises BadCheckpoint."""
+    release = path.parent if path.name == glm_image.ENCODER else path
+    return Words(release / glm_image.PROCESSOR if (release / glm_image.PROCESSOR).is_dir() else path)
+
+
 def open_painter(path: Path, runtime: Runtime, options: PainterOptions) -> GlmImagePainter:
-    """The model in a folder that ``transformers`` wrote. Raises InvalidArgument, BadCheckpoint."""
+    """The model in a folder that ``transformers`` wrote, or in that of the release.
+
+    Raises InvalidArgument, BadCheckpoint.
+    """
     options.refuse("glm_image", "tokenizer", "text_encoder", "features", "negative")
     facts = load_facts("glm_image")
-    preset, words = facts.preset("image"), Words(path)
+    preset, words = facts.preset("image"), words_of(path)
     assert facts.prompt is not None
     size = cells_of(options.size, FACTOR, preset.cells)
     notes = (
