@@ -87,7 +87,6 @@ def test_what_it_does_not_know_is_refused(
 @pytest.mark.parametrize(
     "words",
     [
-        ["plan", "--gpu", "h100"],
         ["rollout", "--device", "cpu"],
         ["curve", "--device", "cpu"],
     ],

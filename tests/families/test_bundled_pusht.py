@@ -111,9 +111,6 @@ def test_the_agent_goes_where_its_own_actions_say(family: PushT, clips: tuple[Te
     assert (own < other).mean() > 0.85
 
 
-@pytest.mark.parametrize("command", [["rollout"], ["doctor"]])
-def test_a_command_that_gives_no_actions_names_those_that_do(
-    command: list[str], capsys: pytest.CaptureFixture
-) -> None:
-    assert main([*command, "--model", "nano-pusht"]) == 2
+def test_a_command_that_gives_no_actions_names_those_that_do(capsys: pytest.CaptureFixture) -> None:
+    assert main(["rollout", "--model", "nano-pusht"]) == 2
     assert "`vidjacobi batch --actions`, `vidjacobi play` and" in capsys.readouterr().err
