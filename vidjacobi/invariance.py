@@ -85,6 +85,7 @@ class Sizes:
     kv_heads: int
     group: int
     head_size: int
+    turned: tuple[tuple[int, int], ...] = ()  # of weights that lie input by input in any dtype
 
 
 # of nano, which stands for all models where none is at hand yet
@@ -92,7 +93,7 @@ PRODUCTS = ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064))
 SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def pass_shape(
     sizes: Sizes, dtype: torch.dtype, device: torch.device, threads: int, attend: Attend
 ) -> PassShape:
@@ -167,15 +168,17 @@ def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) 
 
 def products_are_invariant(shape: PassShape, sizes: Sizes, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a row of any of the model's products has the same bits whatever the other rows are."""
-    return all(product_is_invariant(shape, *size, dtype, device) for size in sizes.products)
+    ways = ((sizes.products, False), (sizes.turned, True))
+    return all(product_is_invariant(shape, *size, dtype, device, way) for part, way in ways for size in part)
 
 
 def product_is_invariant(
-    shape: PassShape, inputs: int, outputs: int, dtype: torch.dtype, device: torch.device
+    shape: PassShape, inputs: int, outputs: int, dtype: torch.dtype, device: torch.device, turn: bool = False
 ) -> bool:
     """Whether a row of a product has the same bits in any number of rows and at any place among them."""
     generator = torch.Generator().manual_seed(0)
     weight, row = zero_sum(outputs, inputs, generator, dtype, device)
+    weight = weight.t().contiguous().t() if turn else weight
     others = torch.randn(256, inputs, generator=generator).to(device, dtype)
     counts = sorted({count + shape.padding(1, count) for count in COUNTS})
     wanted = None
@@ -191,10 +194,7 @@ def product_is_invariant(
 
 
 def silu_is_invariant(columns: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a row of SiLU has the same bits in any number of rows and at any place among them.
-
-    Also where the rows are the first halves of longer ones, as those of joined projections are.
-    """
+    """Whether a row of SiLU, or the first half of a longer one, has the same bits beside any number of others."""
     # The kernel has another exp in the tail of a vector and of each thread's share.
     rows, generator = max(COUNTS), torch.Generator().manual_seed(0)
     halves = 4 * torch.randn(rows, 2 * columns, generator=generator).to(device, dtype)[:, :columns]
@@ -283,10 +283,8 @@ class AttentionProbe:
 def hidden(
     visible: Bool[Tensor, "b n l"], rows: int, length: int, dtype: torch.dtype
 ) -> Float[Tensor, "b r m"]:
-    """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot.
-
-    Elsewhere it is the lowest finite number instead of -inf, so that the softmax of an input that sees nothing is
-    finite.
+    """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot, elsewhere the
+    lowest finite number instead of -inf, so that the softmax of an input that sees nothing is finite.
     """
     b, n, slots = visible.shape
     mask = torch.full((b, rows, length), torch.finfo(dtype).min, dtype=dtype, device=visible.device)

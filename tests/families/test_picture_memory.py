@@ -124,7 +124,7 @@ def test_worlds_say_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
     assert found.floats == numbers(mine.layers, mine.head)
     assert (found.kv_heads, found.head, found.cells, found.given) == (2, 8, 24, 33)
-    for acted, cells, given in ((True, 80, 518), (False, 84, 514)):
+    for acted, cells, given in ((True, 80, 4), (False, 84, 0)):
         folder = tmp_path / f"acted-{acted}"
         worlds.write_ivideogpt(folder, acted)
         pair, found = load_ivideogpt(folder, runtime), sizes_of("ivideogpt", folder)

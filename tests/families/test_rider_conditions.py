@@ -24,7 +24,7 @@ slow = pytest.mark.slow
 EXACT = [name for name in config_names("decoder") if load_decoder(name).guarantee != "lossy" and name != "ar"]
 CELLS = after_rows(GRID, 1, 2)
 # prompts of other lengths: the longest comes when the cache has room for shorter ones only
-PROMPTS = [condition(CELLS, prompt, seed) for seed, prompt in enumerate((3, 5, 2, 40, 3, 9))]
+PROMPTS = [condition(CELLS, prompt, seed) for seed, prompt in enumerate((3, 5, 2, 140, 3, 9))]
 CONTEXTS = [torch.tensor([VOCAB, *range(count)]) for count in (4, 3, 0, 7, 0, 12)]
 COUNTS = [6, 9, 12, 11, 4, 6]
 SAMPLED = SamplingParams(temperature=1.0, top_p=0.9, seed=2)

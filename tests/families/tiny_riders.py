@@ -6,7 +6,7 @@ from torch import Tensor
 from vidjacobi.families.gpt_blocks import GptBlocks
 from vidjacobi.families.layout import Condition, Layout, after_rows, behind_prompt
 from vidjacobi.families.model import RiderModel
-from vidjacobi.families.trunk import Trunk, ids_of, rows_of
+from vidjacobi.families.trunk import CellRows, Trunk, rows_of
 from vidjacobi.kinds import Grid
 
 GRID, VOCAB, DIM = Grid(3, 2, 3), 24, 32
@@ -42,7 +42,7 @@ def tiny_trunk(
         layers = GptBlocks(net.transformer)
     net.to(dtype).requires_grad_(False)
     table, ids = net.get_input_embeddings(), torch.arange(5, 5 + vocab)
-    return Trunk(layers, ids_of(table, ids), rows_of(net.lm_head, ids), vocab)
+    return Trunk(layers, CellRows(table, ids), rows_of(net.lm_head, ids), vocab)
 
 
 def condition(cells: Tensor, prompt: int = 0, seed: int = 1, size: float = 1.0) -> Condition:

@@ -14,6 +14,7 @@ import torch
 from vidjacobi.config.model_facts import load_facts
 from vidjacobi.decoding.recipe import in_buckets
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.invariance import USUAL
 from vidjacobi.loading import family_of, resolve
 
 LLAMAGEN = "vidjacobi.families.llamagen:layer_sizes"
@@ -27,9 +28,8 @@ GLM_IMAGE = "vision_language_encoder"  # of the folders of its release
 ROW_ENDS = ("emu3", "emu3_5", "chameleon")
 WORLDS = ("ivideogpt", "mineworld", "pusht")
 LLAMAGEN_CELLS = 24 * 24  # where nothing says how many: of its models for 384 pixels
-PROMPT = 128  # tokens that a prompt is taken to have
+PROMPT = 128  # tokens that a prompt is taken to have, and that caches have room for
 SIBLINGS = 32  # slots for those of a draft tree
-ROOM = 32  # given tokens have room in multiples of it
 COPIES = 4  # tensors of a pass's logits and probs in float32 that stand at once, beside those of the branches; about
 
 
@@ -41,11 +41,10 @@ class FamilySizes:
         floats: parameters, all of them.
         layers, kv_heads, head, vocab: of the transformer; ``vocab`` are the ids that a cell may have, at most.
         cells: of a picture, or of all frames that a chunk decides.
-        given: tokens between them, and before them but for a text.
-        prompt: tokens that a text is taken to have; 0 where there are none.
+        given: tokens between them.
+        prompt: tokens before them that there is room for; 0 where there are none.
         most: given tokens behind one cell; a draft tree's siblings have room for their own.
         beside: numbers of a slot beside keys and values.
-        block: slots that the cache has a multiple of.
     """
 
     floats: int
@@ -58,14 +57,12 @@ class FamilySizes:
     prompt: int = PROMPT
     most: int = 0
     beside: int = 0
-    block: int = 1
 
     @property
     def slots(self) -> int:
         """Of the cache, of a row."""
-        given = -(-self.given // ROOM) * ROOM + self.prompt + SIBLINGS * self.most
-        found = in_buckets(1 + self.cells + SIBLINGS) + given + 2
-        return -(-found // self.block) * self.block
+        given = self.given + self.prompt + SIBLINGS * self.most
+        return USUAL.length(in_buckets(1 + self.cells + SIBLINGS) + given + 2)
 
     def parts(self, rows: int, branches: int, window: int, dtype: torch.dtype) -> dict[str, int]:
         """Bytes by part, of ``rows`` pictures that are decoded together."""
@@ -102,7 +99,7 @@ def sizes_of(family: str, folder: Path) -> FamilySizes:
     if family == "llamagen":
         return _llamagen(folder)
     if family in SHAPES:
-        return FamilySizes(**resolve(SHAPES[family])(folder), prompt=0)
+        return FamilySizes(**({"prompt": 0} | resolve(SHAPES[family])(folder)))
     if not load_facts(family).presets:
         raise InvalidArgument(
             f"the memory of {family} is not predicted: its files do not say how large its frames are, nor is it "

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import InvalidArgument
@@ -18,7 +19,7 @@ from vidjacobi.families.layout import after_rows
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
 from vidjacobi.families.released import from_transformers
-from vidjacobi.families.trunk import Hidden, Trunk, ids_of, rows_of
+from vidjacobi.families.trunk import CellRows, Hidden, Trunk, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
@@ -30,6 +31,7 @@ SIZE, UNIT = (
     2,
 )  # id of size 0, and cells of a unit: the sizes of a picture are told in units of 32 pixels
 ROW_END = 8803
+UNUSED = ("vqmodel",)  # the layers have it beside them
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,8 @@ class Chameleon:
 
     def text(self, prompts: Sequence[Ids], length: int) -> RiderModel:
         """The model of texts of ``length`` tokens that go on from a prompt each. Ids are those of the network."""
-        layers, head, hidden_ids = self.network.model, self.network.lm_head, self._ids
-
-        def logits(hidden: Hidden) -> Logits:
-            found = head(hidden)
-            return found.index_fill(-1, hidden_ids.to(found.device), torch.finfo(found.dtype).min)
-
-        trunk = Trunk(layers, layers.embed_tokens, logits, head.out_features)
+        layers, head = self.network.model, self.network.lm_head
+        trunk = Trunk(layers, layers.embed_tokens, WithoutImages(head, self._ids), head.out_features, UNUSED)
         cells = torch.zeros(length, dtype=torch.long)
         given = [self._given(prompt, cells, ()) for prompt in prompts]
         return RiderModel(trunk, Grid(1, 1, length), cells, given)
@@ -75,7 +72,9 @@ class Chameleon:
             raise InvalidArgument(f"the sizes of an image are even numbers of cells, not {height}x{width}")
         opening = [start, self.size + height // UNIT, self.size + width // UNIT]
         grid, ids, layers = Grid(1, height, width), self._ids, self.network.model
-        trunk = Trunk(layers, ids_of(layers.embed_tokens, ids), rows_of(self.network.lm_head, ids), len(ids))
+        trunk = Trunk(
+            layers, CellRows(layers.embed_tokens, ids), rows_of(self.network.lm_head, ids), len(ids), UNUSED
+        )
         cells, ends = after_rows(grid, 1), [self.row_end] * height
         given = [self._given([*prompt, *opening], cells, ends) for prompt in prompts]
         blank = [self._given(opening, cells, ends)]
@@ -100,6 +99,20 @@ class Chameleon:
     def _given(self, prompt: Ids, cells: Tensor, between: Ids) -> Any:
         most = self.network.model.config.max_position_embeddings
         return behind(self.network.model.embed_tokens, prompt, cells, between, most)
+
+
+class WithoutImages(nn.Module):
+    """A head that gives the least number to some ids, as the network's own forward call does to all of images."""
+
+    def __init__(self, head: nn.Linear, ids: Int[Tensor, " v"]) -> None:
+        super().__init__()
+        self.head = head
+        self.register_buffer("ids", ids.to(head.weight.device), persistent=False)
+
+    def forward(self, hidden: Hidden) -> Logits:
+        """Of all ids."""
+        found = self.head(hidden)
+        return found.index_fill(-1, self.ids, torch.finfo(found.dtype).min)
 
 
 def load(path: Path, runtime: Runtime) -> Chameleon:

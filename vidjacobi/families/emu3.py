@@ -14,7 +14,7 @@ from vidjacobi.families.layout import after_rows
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
 from vidjacobi.families.released import from_transformers
-from vidjacobi.families.trunk import Trunk, ids_of, rows_of
+from vidjacobi.families.trunk import CellRows, Trunk, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
@@ -66,7 +66,9 @@ class Emu3:
 
     def _branch(self, prompts: Sequence[Ids], grid: Grid) -> RiderModel:
         layers, ids = self.network.model.text_model, self._ids
-        trunk = Trunk(layers, ids_of(layers.embed_tokens, ids), rows_of(self.network.lm_head, ids), len(ids))
+        trunk = Trunk(
+            layers, CellRows(layers.embed_tokens, ids), rows_of(self.network.lm_head, ids), len(ids)
+        )
         cells = after_rows(grid, 1)
         ends = [self.network.vocabulary_mapping.eol_token_id] * grid.h
         most = layers.config.max_position_embeddings

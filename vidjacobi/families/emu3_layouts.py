@@ -20,7 +20,7 @@ from vidjacobi.families.layout import after_rows
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import Ids, behind, with_guidance
 from vidjacobi.families.released import from_transformers
-from vidjacobi.families.trunk import Trunk, ids_of, rows_of
+from vidjacobi.families.trunk import CellRows, Trunk, rows_of
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.runtime import Runtime
@@ -83,7 +83,7 @@ class Emu3Tokens:
         """
         grid, layers, head = Grid(frames, height, width), self.network.model, self.network.lm_head
         ids = torch.arange(self.order.visual, head.out_features)
-        trunk = Trunk(layers, ids_of(layers.embed_tokens, ids), rows_of(head, ids), len(ids))
+        trunk = Trunk(layers, CellRows(layers.embed_tokens, ids), rows_of(head, ids), len(ids))
         cells, ends = self.order.between(grid)
         most = layers.config.max_position_embeddings
         given = [behind(layers.embed_tokens, prompt, cells, ends, most) for prompt in prompts]

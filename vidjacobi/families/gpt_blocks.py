@@ -8,11 +8,11 @@ stays as it is, and its own ``generate`` with it.
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.families.slot_attention import SlotPass, slot_attention
 from vidjacobi.families.slot_cache import SlotCache
 from vidjacobi.families.trunk import Hidden
 
@@ -65,30 +65,27 @@ class GptBlocks(nn.Module):
         self,
         inputs_embeds: Hidden,
         position_ids: Int[Tensor, "b n"],
-        attention_mask: Tensor | None,
+        attention_mask: Tensor,
         past_key_values: SlotCache,
         use_cache: bool,
+        slots: SlotPass,
     ) -> Passed:
-        """One pass. Without a mask every input sees itself and the inputs before it."""
+        """One pass; see ``slot_attention`` for the mask."""
         # The last cell of a clip is never fed but as padding, whose result nobody looks at: it may lie beyond.
         x = inputs_embeds + self.network.wpe(position_ids.clamp(max=self.places - 1))
         for number, block in enumerate(self.network.h):
-            x = x + self._attend(block.attn, block.ln_1(x), attention_mask, past_key_values, number)
+            x = x + self._attend(block.attn, block.ln_1(x), attention_mask, slots, number)
             x = x + block.mlp(block.ln_2(x))
         return Passed(self.network.ln_f(x))
 
-    def _attend(
-        self, attention: Any, x: Hidden, mask: Tensor | None, cache: SlotCache, number: int
-    ) -> Hidden:
+    def _attend(self, attention: Any, x: Hidden, mask: Tensor, slots: SlotPass, number: int) -> Hidden:
         queries, keys, values = (
             part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
             for part in attention.c_attn(x).split(attention.embed_dim, -1)
         )
-        keys, values = cache.update(keys, values, number)
+        keys, values = slots.cache.update(keys, values, number)
         scale = attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0
         if attention.scale_attn_by_inverse_layer_idx:
             scale /= number + 1
-        mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale
-        )
-        return attention.c_proj(mixed.transpose(1, 2).flatten(2))
+        mixed, _ = slot_attention(attention, queries, keys, values, mask, scale, slots)
+        return attention.c_proj(mixed.flatten(2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidjacobi.config.model_facts import guidance_of
 from vidjacobi.errors import InvalidArgument
@@ -67,7 +67,8 @@ class Janus:
         layers = inner.language_model
         trunk = Trunk(
             layers,
-            self.network.prepare_embeddings_for_image_generation,
+            # what prepare_embeddings_for_image_generation does
+            nn.Sequential(inner.generation_embeddings, inner.generation_aligner),
             inner.generation_head,
             self.network.config.vq_config.num_embeddings,
         )

@@ -19,7 +19,7 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.layout import Condition, Layout, behind_prompt, bytes_of
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import with_guidance
-from vidjacobi.families.released import StateDict, llama_of, sizes_of, weights_of
+from vidjacobi.families.released import StateDict, linear_of, llama_of, sizes_of, weights_of
 from vidjacobi.families.trunk import AngleTable, Trunk
 from vidjacobi.kinds import Grid
 from vidjacobi.models.protocol import VideoModel
@@ -151,7 +151,7 @@ def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
         dim = state["tok_embeddings.weight"].shape[1]
         heads = sizes.get("n_head") or HEADS[dim]
         layers = renamed(state, heads)
-        weight = state["output.weight"].to(runtime.device, runtime.dtype)
+        head = linear_of(state["output.weight"], runtime)
     except KeyError as error:
         raise BadCheckpoint(f"{path} is no LlamaGen ({error} is not there): wanted {PUBLISHED}") from None
     network = llama_of(
@@ -167,7 +167,7 @@ def load(path: Path, runtime: Runtime, side: int | None = None) -> LlamaGen:
     )
     table = network.embed_tokens
     assert isinstance(table, nn.Embedding)
-    trunk = Trunk(network, table, lambda hidden: F.linear(hidden, weight), len(weight))
+    trunk = Trunk(network, table, head, head.out_features)
     own = {
         name: part.to(runtime.device, runtime.dtype)
         for name, part in state.items()

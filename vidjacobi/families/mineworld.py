@@ -21,7 +21,7 @@ from vidjacobi.families.layout import Condition, Layout
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import embedded, origin_of
 from vidjacobi.families.released import linear_of, llama_of, sizes_of, weights_of
-from vidjacobi.families.trunk import Trunk, ids_of, rows_of
+from vidjacobi.families.trunk import CellRows, Trunk, rows_of
 from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.action_spec import numbers_of
 from vidjacobi.runtime import Runtime
@@ -95,7 +95,7 @@ class MineWorld:
             raise InvalidArgument(f"{grid.t} frames are {length} tokens, more than this model's {most}")
         ids = torch.arange(self.visual)
         trunk = Trunk(
-            self.layers, ids_of(self.layers.embed_tokens, ids), rows_of(self.head, ids), self.visual
+            self.layers, CellRows(self.layers.embed_tokens, ids), rows_of(self.head, ids), self.visual
         )
         return MineWorldModel(self, trunk, grid, cells, [self.given(one) for one in actions])
 

@@ -7,17 +7,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cosmos_adapter.transformer.attention import PREFILL_TILE
+from cosmos_adapter.transformer.spec import round_up
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.families.condition_rows import ConditionRows
 from vidjacobi.families.layout import SIBLINGS, Condition, RiderBound
+from vidjacobi.families.passes import Passes
 from vidjacobi.families.ridden_cache import RiddenCache
-from vidjacobi.families.seats import Places, Ranks, Seen, cells_see, moved_riders, seat_riders
+from vidjacobi.families.seats import Places, Ranks, cells_see, moved_riders, seat_riders
 from vidjacobi.families.trunk import Hidden, Trunk
+from vidjacobi.invariance import BLOCK
 from vidjacobi.kinds import Grid, value_words
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 # Logits that are in memory at once during the prefill, as in the Cosmos adapter.
 HEAD_CHUNK = 1 << 24
+PROMPT_ROOM = 128  # given tokens of a prompt that every cache has room for
 
 
 class RiderModel:
@@ -53,6 +58,9 @@ class RiderModel:
         self.prefix_tokens: tuple[int, ...] = (trunk.vocab_size,) if prompt else ()
         self.max_positions = len(self.prefix_tokens) + grid.tokens
         self._bound = RiderBound.of(cells)
+        # the same for all conditions that are not far longer, so that their clips are summed in one order together
+        self._riders = int(cells.sum()) + (PROMPT_ROOM if prompt else 0)
+        self.passes = Passes(trunk)
         for condition in self.conditions:
             self._check(condition)
 
@@ -142,13 +150,25 @@ class RiderModel:
         """A cache of the decoder's slots and those of riders. Its rows have the model's condition, if it has one."""
         from vidjacobi.families.slot_cache import SlotCache
 
+        self.passes.settle()
         rows = ConditionRows.blank(batch, self.max_positions, self._axes, len(self.prefix_tokens), self._like)
-        places = Places(0, self._bound.of_cell, slots)
-        cache = RiddenCache(SlotCache(self.trunk.depth, batch, places.total), places, rows)
+        places = Places(self._riders, self._bound.of_cell, slots)
+        entries = SlotCache(self.trunk.depth, batch, round_up(places.total, BLOCK))
+        cache = RiddenCache(entries, places, rows.widened(places.riders))
         cache.make_room(max((one.layout.total for one in self.conditions), default=0))
         if len(self.conditions) == 1:
             self.set_conditions(cache, self.conditions * batch)
         return cache
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether passes here are width-invariant; see ``ExactModel``."""
+        return self.passes.settle().invariant
+
+    @property
+    def padding(self) -> str:
+        """What passes here are padded to, in words."""
+        return str(self.passes.settle())
 
     @torch.no_grad()
     def prefill(self, tokens: Tokens, cache: RiddenCache, keep: int) -> Iterator[Logits]:
@@ -168,42 +188,36 @@ class RiderModel:
             )
         if not cache.rows.there[: len(tokens)].all():
             raise InvalidArgument("a row of the cache has no condition: set_conditions gives each clip one")
-        riders = cache.rows.riders[: len(tokens), :n]
-        # Within a group riders lie at the same places, so one pass feeds all of its rows.
-        _, group = torch.unique(riders, dim=0, return_inverse=True)
-        hidden: Hidden | None = None
-        for number in range(int(group.max()) + 1):
-            members = (group == number).nonzero()[:, 0]
-            found = self._feed(tokens[members], cache, members)[:, n - keep :]
-            if hidden is None:
-                hidden = found.new_zeros(len(tokens), *found.shape[1:])
-            hidden[members] = found
-        assert hidden is not None
-        return self._head_chunks(hidden)
+        parts = [self._feed_prompt(tokens, cache)] if self.prefix_tokens else []
+        for begin in range(len(self.prefix_tokens), n, PREFILL_TILE):
+            tile = tokens[:, begin : begin + PREFILL_TILE]
+            end = begin + tile.shape[1]
+            slots = torch.arange(begin, end, device=tokens.device).expand_as(tile)
+            visible = torch.arange(end, device=tokens.device) <= slots.unsqueeze(-1)
+            parts.append(self._window(tile, slots, slots, visible, cache)[0])
+        return self._head_chunks(torch.cat(parts, 1)[:, n - keep :])
 
-    def _feed(self, tokens: Tokens, cache: RiddenCache, members: RowIndex) -> Hidden:
-        """Hidden states behind the last rider of each position, of rows whose riders lie at the same places."""
-        rows, (count, n) = cache.rows.rows(members), tokens.shape
-        # Example, a prompt of 3 tokens and two cells a b, with a rider behind b. Positions are P a b, riders 2 0 1:
-        #     place       0  1  2  3  4  5
-        #     sequence    P  r  r  a  b  r      cells = 0 3 4, which are fed into the decoder's slots 0 1 2
-        #     rank       -1  0  1  1  1  2      of riders, which have the rider's slots 0 1 2
-        # The logits after P, a and b come out at the places 2, 3 and 5: behind the last rider of each.
-        cells = rows.sequence[0, :n]
-        length = int(cells[-1] + rows.riders[0, n - 1]) + 1
-        place = torch.arange(length, device=tokens.device)
-        given = ~torch.isin(place, cells)
-        rank = given.cumsum(0) - 1
-        special = len(self.prefix_tokens)
-        where = torch.where(given, rank, 0)
-        where[cells] = cache.places.core + torch.arange(n, device=tokens.device)
-        embeds = rows.given[:, (special + rank).clamp(min=0, max=rows.given.shape[1] - 1)].clone()
-        embeds[:, cells] = self._embed(tokens)
-        if special:
-            embeds[:, 0] = rows.given[:, 0]
-        cache.entries.aim(where.expand(count, -1), None, members)
-        hidden = self._run(embeds, rows.rotary(place.expand(count, -1)), None, cache)
-        return hidden[:, cells + rows.riders[0, :n]]
+    def _feed_prompt(self, tokens: Tokens, cache: RiddenCache) -> Float[Tensor, "b 1 dim"]:
+        """Hidden states behind the prompts of all clips, which are position 0 and what rides on it."""
+        rows, places, here = cache.rows.first(len(tokens)), cache.places, tokens.device
+        lengths, read = 1 + rows.riders[:, :1], places.core + 1
+        found = None
+        for begin in range(0, int(lengths.max()), PREFILL_TILE):
+            # A prompt p r r: p at the decoder's slot 0, the riders 0 and 1 in theirs; each sees those before it.
+            place = torch.arange(begin, min(begin + PREFILL_TILE, int(lengths.max())), device=here)
+            real = place < lengths
+            slots = torch.where(place > 0, places.of_rider(place - 1), places.core)
+            where = torch.where(real, slots, places.dump)
+            order = places.core - torch.arange(read, device=here)  # of a slot's entry: r is behind p
+            seen = (order < place.unsqueeze(-1)) & real.unsqueeze(-1)
+            sequence = torch.where(real, place, 0)
+            embeds = rows.given.gather(1, sequence[..., None].expand(-1, -1, rows.given.shape[-1]))
+            hidden = self.passes.run(embeds, rows.rotary(sequence), seen, where, cache.entries)
+            last = (lengths - 1 - begin).clamp(0, len(place) - 1)
+            ended = hidden.gather(1, last[..., None].expand(-1, -1, hidden.shape[-1]))
+            found = ended if found is None else torch.where((lengths > begin)[..., None], ended, found)
+        assert found is not None
+        return found
 
     @torch.no_grad()
     def forward(
@@ -214,9 +228,20 @@ class RiderModel:
         Position 0 of a clip with a prompt is fed by the prefill alone. Raises InvalidArgument for more than SIBLINGS
         siblings; in compiled code, which cannot raise, the logits of such a clip are NaN.
         """
+        hidden, ranks, count = self._window(tokens, positions, slots, visible, cache)
+        logits = self.passes.head(hidden)
+        if torch.compiler.is_compiling():
+            crowded = (ranks.siblings.sum(-1) > SIBLINGS) | (ranks.total > count)
+            logits = torch.where(crowded[:, None, None], torch.nan, logits)
+        return logits
+
+    def _window(
+        self, tokens: Tokens, positions: Positions, slots: Slots, visible: Visible, cache: RiddenCache
+    ) -> tuple[Hidden, Ranks, int]:
+        """Hidden states behind the last rider of each input; also the ranks of riders, and how many have room."""
         rows, places = cache.rows.first(len(tokens)), cache.places
         ranks = Ranks.of(rows, positions, slots, visible)
-        count = self._room(ranks)
+        count, company = self._room(ranks), None
         seen = cells_see(rows, slots, visible, places)
         embeds, sequence, where = self._embed(tokens), rows.sequence.gather(1, positions), places.core + slots
         if count:
@@ -225,16 +250,12 @@ class RiderModel:
             given = rows.given.gather(1, index.expand(-1, -1, embeds.shape[-1]))
             embeds, sequence = torch.cat([embeds, given], 1), torch.cat([sequence, seats.sequence], 1)
             where, seen = torch.cat([where, seats.where], 1), torch.cat([seen, seats.visible], 1)
-        cache.entries.aim(where, places.core + visible.shape[-1])
-        hidden = self._run(embeds, rows.rotary(sequence), seen, cache)
+            company = seats.company
+        hidden = self.passes.run(embeds, rows.rotary(sequence), seen, where, cache.entries, company)
         if count:
             last = ranks.last().clamp(max=hidden.shape[1] - 1)
             hidden = hidden.gather(1, last[..., None].expand(-1, -1, hidden.shape[-1]))
-        logits = self.trunk.head(hidden)
-        if torch.compiler.is_compiling():
-            crowded = (ranks.siblings.sum(-1) > SIBLINGS) | (ranks.total > count)
-            logits = torch.where(crowded[:, None, None], torch.nan, logits)
-        return logits
+        return hidden, ranks, count
 
     def move(self, cache: RiddenCache, source: Slots, target: Slots) -> None:
         """Copy entries of each clip from slots to slots, and the riders of a sibling that takes its position."""
@@ -257,19 +278,7 @@ class RiderModel:
 
     def _embed(self, tokens: Tokens) -> Hidden:
         """Of cells. The special token, and what pads, has an embedding that is not looked at."""
-        return self.trunk.embed(tokens.clamp(max=self.vocab_size - 1)).to(self.dtype)
-
-    def _run(
-        self, embeds: Hidden, places: Int[Tensor, "*k b n"], visible: Seen | None, cache: RiddenCache
-    ) -> Hidden:
-        mask = None if visible is None else self.trunk.mask(visible)
-        return self.trunk.layers(
-            inputs_embeds=embeds,
-            position_ids=places,
-            attention_mask=mask,
-            past_key_values=cache.entries,
-            use_cache=True,
-        ).last_hidden_state
+        return self.passes.embed(tokens.clamp(max=self.vocab_size - 1)).to(self.dtype)
 
     def _room(self, ranks: Ranks) -> int:
         """Riders that a pass has room for: as many as there are; in compiled code as many as there can be."""
@@ -287,5 +296,5 @@ class RiderModel:
         rows = max(1, HEAD_CHUNK // (hidden.shape[0] * self.vocab_size))
         for chunk in hidden.split(rows, 1):
             with torch.no_grad():  # not around the yield: a generator that is dropped would end it elsewhere
-                logits = self.trunk.head(chunk)
+                logits = self.passes.head(chunk)
             yield logits

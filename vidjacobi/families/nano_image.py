@@ -25,7 +25,7 @@ from vidjacobi.families.layout import Condition, Layout, behind_prompt
 from vidjacobi.families.model import RiderModel
 from vidjacobi.families.prompts import with_guidance
 from vidjacobi.families.released import sizes_of, weights_of
-from vidjacobi.families.trunk import ATTENTION, AngleTable, Hidden, Trunk
+from vidjacobi.families.trunk import ATTENTION, AngleTable, Hidden, Trunk, head_of
 from vidjacobi.kinds import Grid, value_words
 from vidjacobi.models.protocol import VideoModel
 from vidjacobi.registry import lookup
@@ -152,7 +152,11 @@ def load(path: Path, runtime: Runtime) -> NanoImage:
             f"{path} is of {spec.video_latent_shape} tokens out of {spec.vocab_size}, nano's tokenizer makes "
             f"{(1, *sides)} out of {tokenizer.vocab_size}"
         )
-    trunk = Trunk(network.model, network.embed, network.logits, spec.vocab_size)
+    cells, head = network.embedding, network.head
+    embed = nn.Sequential(nn.Embedding.from_pretrained(cells.codes), head_of(cells.map.T))
+    trunk = Trunk(
+        network.model, embed, nn.Sequential(head_of(head.map), head_of(head.codes)), spec.vocab_size
+    )
     return NanoImage(trunk, spec.grid, classes, network.classes, tokenizer)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cosmos_adapter.checkpoint import load_strict, read_json, read_state_dict, without_weights
 from vidjacobi.errors import BadCheckpoint
-from vidjacobi.families.trunk import ATTENTION
+from vidjacobi.families.trunk import ATTENTION, head_of
 from vidjacobi.runtime import Runtime
 
 StateDict = dict[str, Tensor]
@@ -120,6 +120,4 @@ def llama_of(
 
 def linear_of(weight: Tensor, runtime: Runtime) -> nn.Linear:
     """A head without bias."""
-    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    head.weight = nn.Parameter(weight.to(runtime.device, runtime.dtype), requires_grad=False)
-    return head
+    return head_of(weight.to(runtime.device, runtime.dtype))

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from cosmos_adapter.transformer.spec import round_up
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.families.condition_rows import ConditionRows
 from vidjacobi.families.seats import Places
+from vidjacobi.invariance import BLOCK
 from vidjacobi.shapes import RowIndex
 
 if TYPE_CHECKING:
     from vidjacobi.families.slot_cache import SlotCache
-
-ROOM = 32  # room for riders is a multiple of this, so that shapes rarely change
 
 
 class RiddenCache:
@@ -42,10 +42,10 @@ class RiddenCache:
                 f"conditions of {number_of(riders, 'given token')} are more than the {old.riders} that a captured "
                 "pass has room for: decode the longest first, or leave reduce-overhead out"
             )
-        self.places = Places(in_room(riders), old.most, old.slots)
-        regions = [(0, 0, old.riders), (self.places.core, old.core, old.slots)]
-        self.entries.grow(self.places.total, regions)
-        self.rows = self.rows.widened(self.places.riders - old.riders)
+        more = round_up(riders - old.riders, BLOCK)
+        self.places = Places(old.riders + more, old.most, old.slots)
+        self.entries.grow(round_up(self.places.total, BLOCK), [(more, 0, old.riders + old.slots)])
+        self.rows = self.rows.widened(more)
 
     def copy_rows(self, rows: RowIndex, source: "RiddenCache", source_rows: RowIndex) -> None:
         """Copy rows with their conditions.
@@ -55,12 +55,9 @@ class RiddenCache:
         """
         self.make_room(source.places.riders)
         mine, other = self.places, source.places
-        self.entries.wipe(rows, other.riders, mine.core)
-        regions = [(0, 0, other.riders), (mine.core, other.core, other.slots)]
+        more = mine.riders - other.riders
+        self.entries.wipe(rows, 0, more)
+        self.entries.wipe(rows, mine.core + other.slots, round_up(mine.total, BLOCK))
+        regions = [(more, 0, other.riders + other.slots)]
         self.entries.copy_rows(rows, source.entries, source_rows, regions)
         self.rows.copy_rows(rows, source.rows, source_rows)
-
-
-def in_room(riders: int) -> int:
-    """The room for so many riders, a multiple of ROOM."""
-    return -(-riders // ROOM) * ROOM

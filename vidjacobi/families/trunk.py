@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.invariance import by_inputs
 from vidjacobi.shapes import Logits, Tokens
 
 Hidden = Float[Tensor, "b n dim"]
@@ -24,9 +24,11 @@ class Trunk:
         layers: a decoder of ``transformers`` (``LlamaModel``, ``Qwen2Model``, ``Qwen3Model``, ``ChameleonModel``,
             ``Emu3TextModel``, ``GlmImageTextModel``; of the style of GPT-2 through ``GptBlocks``), called with
             ``inputs_embeds``, ``position_ids``, a 4-D mask and a cache.
-        embed: cells ``[b n]``, ids below ``vocab_size``, to embeddings ``[b n dim]``.
+        embed: cells ``[b n]``, ids below ``vocab_size``, to embeddings ``[b n dim]``. A module, as the head: what is
+            inside of another function no probe knows, and passes are then said to be equal up to rounding.
         head: hidden states to logits ``[b n v]`` of the ids that a cell may have.
         vocab_size: v, the number of those ids.
+        unused: names of modules in the layers that passes do not call, such as a tokenizer of images.
 
     Raises InvalidArgument for attention that cannot read a cache by slots.
     """
@@ -35,6 +37,7 @@ class Trunk:
     embed: Callable[[Tokens], Hidden]
     head: Callable[[Hidden], Logits]
     vocab_size: int
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_attention(self.config)
@@ -65,12 +68,11 @@ class Trunk:
         """Places of a sequence that it has learned; None where it can tell any apart."""
         return getattr(self.layers, "places", None)
 
-    def mask(self, visible: Bool[Tensor, "b m a"]) -> Tensor:
-        """The mask ``[b 1 m a]`` as its attention wants it: eager attention adds it, and would add True as 1."""
-        if self.config._attn_implementation == "sdpa":
-            return visible[:, None]
-        none = torch.zeros((), dtype=self.dtype, device=visible.device)
-        return torch.where(visible, none, torch.finfo(self.dtype).min)[:, None]
+    @property
+    def first_layer(self) -> nn.Module | None:
+        """Of its layers, which are taken to be alike; None where no list in the network is as long as ``depth``."""
+        lists = (part for part in self.layers.modules() if isinstance(part, nn.ModuleList))
+        return next((part[0] for part in lists if len(part) == self.depth), None)
 
 
 class AngleTable(nn.Module):
@@ -86,6 +88,11 @@ class AngleTable(nn.Module):
         super().__init__()
         for name, part in (("cos", cos), ("sin", sin)):
             self.register_buffer(name, part.repeat(1, 2), persistent=False)
+
+    @property
+    def places(self) -> int:
+        """Rows of the tables."""
+        return len(self.cos)
 
     def forward(self, x: Tensor, position_ids: Int[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
         """Called by the network."""
@@ -111,17 +118,36 @@ def check_attention(config: Any) -> None:
         raise InvalidArgument(f"layers of the kinds {', '.join(sorted(kinds))} keep no entry by slot")
 
 
-def rows_of(linear: nn.Linear, ids: Int[Tensor, " v"]) -> Callable[[Hidden], Logits]:
+def rows_of(linear: nn.Linear, ids: Int[Tensor, " v"]) -> nn.Linear:
     """A head with some of the rows of another one, in this order; a view of them where the ids count up."""
     chosen: slice | Tensor = ids.to(linear.weight.device)
     if torch.equal(ids, torch.arange(int(ids[0]), int(ids[0]) + len(ids))):
         chosen = slice(int(ids[0]), int(ids[0]) + len(ids))
-    weight = linear.weight.detach()[chosen]
+        with torch.inference_mode(False):
+            linear.weight.data = by_inputs(linear.weight.data)  # as passes want it: else they would copy rows
     bias = None if linear.bias is None else linear.bias.detach()[chosen]
-    return lambda hidden: F.linear(hidden, weight, bias)
+    return head_of(linear.weight.detach()[chosen], bias)
 
 
-def ids_of(table: nn.Embedding, ids: Int[Tensor, " v"]) -> Callable[[Tokens], Hidden]:
+def head_of(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None = None) -> nn.Linear:
+    """A projection by these very tensors."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias, requires_grad=False)
+    return made
+
+
+class CellRows(nn.Module):
     """Embeddings of cells by some of the rows of a table, in this order."""
-    rows = ids.to(table.weight.device)
-    return lambda tokens: table(rows[tokens])
+
+    rows: Tensor
+
+    def __init__(self, table: nn.Embedding, ids: Int[Tensor, " v"]) -> None:
+        super().__init__()
+        self.table = table
+        self.register_buffer("rows", ids.to(table.weight.device), persistent=False)
+
+    def forward(self, tokens: Tokens) -> Hidden:
+        """Of cells ``[b n]``."""
+        return self.table(self.rows[tokens])

@@ -8,10 +8,11 @@ from cosmos_adapter.checkpoint import field_values
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families import ivideogpt, mineworld, nano_image
 from vidjacobi.families.ivideogpt_pixels import PairSpec
+from vidjacobi.families.model import PROMPT_ROOM
 from vidjacobi.families.pairs import FRAMES, SEGMENT
 from vidjacobi.families.pusht import WANTED
 from vidjacobi.families.released import sizes_of, weights_of
-from vidjacobi.invariance import BLOCK
+from vidjacobi.invariance import USUAL
 
 Sizes = dict[str, int]  # the fields of ``vidjacobi.estimate.family_memory.FamilySizes``
 PLACES = 1024  # of iVideoGPT where its config.json says none
@@ -47,18 +48,20 @@ def ivideogpt_sizes(path: Path) -> Sizes:
     room = (int(sizes.get("max_position_embeddings", PLACES)) - context) // (ivideogpt.FRAME + 1)
     new = max(1, min(room, SEGMENT - spec.context_length))
     cells = ivideogpt.FRAME * new if acted else (ivideogpt.FRAME + 1) * new - 1
-    return found | {"cells": cells, "given": context + (new - 1 if acted else 0), "most": 1}
+    # the first id of the context stands at position 0; room for more than usual comes in whole blocks
+    room = PROMPT_ROOM + USUAL.length(max(0, context - 1 - PROMPT_ROOM))
+    return found | {"cells": cells, "given": new - 1 if acted else 0, "prompt": room, "most": int(acted)}
 
 
 def pusht_sizes(path: Path) -> Sizes:
     """Beside keys and values each position has what the actions say to it. Raises BadCheckpoint."""
     found = _cosmos(path / "transformer", WANTED)
-    return found | {"beside": int(sizes_of(path / "transformer")["dim"]), "block": BLOCK}
+    return found | {"beside": int(sizes_of(path / "transformer")["dim"])}
 
 
 def nano_image_sizes(path: Path) -> Sizes:
     """Raises BadCheckpoint."""
-    return _cosmos(path, nano_image.WANTED) | {"given": int(sizes_of(path).get("prompt", 0))}
+    return _cosmos(path, nano_image.WANTED) | {"prompt": PROMPT_ROOM}
 
 
 def _llama(state: Mapping[str, Any], heads: int | None, path: Path, wanted: str) -> Sizes:
