@@ -1,6 +1,8 @@
 """Projections, several of them as one product, and the feed-forward network that is made of them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,21 +10,119 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosmos_adapter.transformer.spec import ModelSpec
-from vidjacobi.invariance import by_inputs, product
+from vidjacobi.invariance import COUNTS, Sizes, by_inputs, product, zero_sum
 
 Hidden = Float[Tensor, "b n c"]
+PACKED_ROWS = 64  # weights are packed for products of about so many rows, and serve for any number
+PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2^27 numbers in bfloat16
+
+
+def pack(weight: Float[Tensor, "o c"]) -> Tensor:
+    """A copy of a weight in the order in which oneDNN, the library of bfloat16 products on a CPU, multiplies by it.
+
+    Given a plain weight the library makes such a copy for every product, which a few rows take longer than the
+    product (docs/log/speed.md).
+    """
+    return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
+
+
+def product_by_packed(x: Float[Tensor, "... c"], packed: Tensor, most: int) -> Float[Tensor, "... o"]:
+    """``vidjacobi.invariance.product`` by a weight that was packed."""
+    flat = x.reshape(x.shape[:-1].numel(), -1)
+    times = torch.ops.mkldnn._linear_pointwise
+    found = [times(rows, packed, None, "none", [], "") for rows in flat.split(most or len(flat) or 1)]
+    return (found[0] if len(found) == 1 else torch.cat(found)).view(*x.shape[:-1], -1)
+
+
+@lru_cache(maxsize=16)
+def packing_keeps_bits(sizes: Sizes, dtype: torch.dtype, device: torch.device, threads: int) -> bool:
+    """Whether weights are worth packing here, and products by packed ones have the bits of plain products.
+
+    ``threads`` only tells settings apart, as in ``pass_shape``.
+    """
+    library = torch.ops.mkldnn
+    if device.type != "cpu" or dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return False
+    # operations that torch.compile's code calls: another version of PyTorch may lack them
+    if not (hasattr(library, "_linear_pointwise") and hasattr(library, "_reorder_linear_weight")):
+        return False
+    if not library._is_mkldnn_bf16_supported():
+        return False
+    with torch.no_grad():
+        return all(_packed_is_alike(*size, dtype, device) for size in sizes.products)
+
+
+def _packed_is_alike(inputs: int, outputs: int, dtype: torch.dtype, device: torch.device) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    weight, row = zero_sum(outputs, inputs, generator, dtype, device)
+    others = torch.randn(max(COUNTS), inputs, generator=generator).to(device, dtype)
+    others[::3] = row
+    packed = pack(weight)
+    rows = (others[:count] for count in COUNTS)
+    return all(torch.equal(product(x, weight, 0), product_by_packed(x, packed, 0)) for x in rows)
+
+
+class Packed:
+    """A packed copy of a weight, or of several that lie one after the other.
+
+    It knows what it was made of: for weights that have been trained, loaded or moved since it does not hold.
+    """
+
+    def __init__(self, weight: Float[Tensor, "o c"], parts: Sequence[Tensor]) -> None:
+        self._numbers, self._of, self._sum = pack(weight), _state(parts), _sum_of_bits(weight)
+
+    def numbers(self, parts: Sequence[Tensor]) -> Tensor | None:
+        """What ``product_by_packed`` takes; None where it does not hold, or where a copy would have no gradients."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _state(parts) != self._of:
+            return None
+        return self._numbers
+
+    def is_of(self, weight: Float[Tensor, "o c"], parts: Sequence[Tensor]) -> bool:
+        """Whether it is still a copy of this, which is read: a change by way of ``.data`` leaves no other trace."""
+        return _state(parts) == self._of and _sum_of_bits(weight) == self._sum
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copied network packs its own weights: the library's tensors cannot be copied, or saved."""
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+
+def _state(parts: Sequence[Tensor]) -> list[tuple[int, int]]:
+    return [(part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts]
+
+
+def _sum_of_bits(weight: Float[Tensor, "o c"]) -> int:
+    return int(weight.detach().view(torch.int16).sum(dtype=torch.int64))
+
+
+def packed_again(
+    before: Packed | None, weight: Float[Tensor, "o c"], parts: Sequence[Tensor], wanted: bool
+) -> Packed | None:
+    """The packed copy of a weight, made anew only where it has changed; None where none is wanted."""
+    if not wanted:
+        return None
+    return before if before and before.is_of(weight, parts) else Packed(weight, parts)
 
 
 class Linear(nn.Linear):
     """A projection without bias (the architecture has none), in matrix products of at most ``most_rows`` rows."""
 
     most_rows = 0  # 0: any number
+    packed: Packed | None = None
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"]:
+        packed = None if self.packed is None else self.packed.numbers([self.weight])
+        if packed is not None:
+            return product_by_packed(x, packed, self.most_rows)
         return product(x, self.weight, self.most_rows)
+
+    def pack(self, wanted: bool) -> None:
+        """Keep a packed copy of the weight, or none."""
+        self.packed = packed_again(self.packed, self.weight, [self.weight], wanted)
 
     def settle(self, most_rows: int, fake: bool) -> None:
         """Compute products of so many rows from now on, and unless it is ``fake`` store the weight for them."""
@@ -38,6 +138,8 @@ class SideBySide:
     Each weight is a view of its part, so nothing is stored twice, and whoever trains or saves a projection finds it
     as it was. Where a weight has been replaced since (moved, or cast), ``product`` has nothing to offer.
     """
+
+    packed: Packed | None = None
 
     def __init__(self, parts: Sequence[Linear]) -> None:
         self.parts = tuple(parts)
@@ -61,7 +163,17 @@ class SideBySide:
         """What all projections make of x, side by side; None where they must be asked one by one."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not self.is_whole:
             return None
+        packed = None if self.packed is None else self.packed.numbers(self._weights())
+        if packed is not None:
+            return product_by_packed(x, packed, self.parts[0].most_rows)
         return product(x, self.whole, self.parts[0].most_rows)
+
+    def pack(self, wanted: bool) -> None:
+        """Keep a packed copy of all the weights, or none."""
+        self.packed = packed_again(self.packed, self.whole, self._weights(), wanted and self.is_whole)
+
+    def _weights(self) -> list[Tensor]:
+        return [part.weight for part in self.parts]
 
 
 def side_by_side(parts: Sequence[Linear], before: SideBySide | None) -> SideBySide | None:
@@ -72,6 +184,19 @@ def side_by_side(parts: Sequence[Linear], before: SideBySide | None) -> SideBySi
     if any(part.weight.device.type != "cpu" for part in parts):
         return None
     return before if before and before.is_whole else SideBySide(parts)
+
+
+def pack_weights(linears: Sequence[Linear], joined: Sequence[SideBySide], wanted: bool) -> None:
+    """Pack the weights of a network's products, unless they are too many or it is not ``wanted``.
+
+    What is computed as one is not packed by itself.
+    """
+    wanted = wanted and sum(part.weight.nbytes for part in linears) <= PACKED_BYTES
+    inside = {id(part) for owner in joined if owner.is_whole for part in owner.parts}
+    for owner in joined:
+        owner.pack(wanted)
+    for part in linears:
+        part.pack(wanted and id(part) not in inside)
 
 
 class FeedForward(nn.Module):

@@ -20,7 +20,7 @@ from cosmos_adapter.transformer.attention import (
     entry_places,
     tiles,
 )
-from cosmos_adapter.transformer.linear import FeedForward, Hidden, Linear
+from cosmos_adapter.transformer.linear import FeedForward, Hidden, Linear, pack_weights, packing_keeps_bits
 from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from vidjacobi.errors import InvalidArgument
@@ -123,6 +123,13 @@ class CosmosTransformer(nn.Module):
         for layer in self._typed_layers():
             layer.attention.settle(fake)
             layer.feed_forward.settle(self.shape.plain_silu, fake)
+        packs = not fake and packing_keeps_bits(sizes, weight.dtype, device, threads)
+        joined = (
+            part
+            for layer in self._typed_layers()
+            for part in (layer.attention.joined, layer.feed_forward.joined)
+        )
+        pack_weights(linears, [part for part in joined if part is not None], packs)
         return self.shape
 
     def forward(

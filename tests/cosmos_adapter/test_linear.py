@@ -1,6 +1,8 @@
 """Projections of the same input are one product on a CPU, and stay the parameters that they were."""
 
+import pickle
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,27 @@ import torch
 from tiny_cosmos import TINY, tiny_network
 from torch import Tensor
 
-from cosmos_adapter.transformer.linear import Linear, SideBySide, side_by_side
+from cosmos_adapter.transformer import linear
+from cosmos_adapter.transformer.linear import Linear, Packed, SideBySide, side_by_side
 from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.spec import ModelSpec
 
 CPU = torch.device("cpu")
 
 
-def settled(dtype: torch.dtype) -> CosmosTransformer:
-    network = tiny_network(TINY).to(dtype)
+# products of fewer numbers are not oneDNN's
+WIDE = replace(TINY, dim=128, n_heads=4, n_kv_heads=2, ffn_hidden_size=384)
+
+
+def settled(dtype: torch.dtype, spec: ModelSpec = TINY, seed: int = 0) -> CosmosTransformer:
+    network = tiny_network(spec, seed=seed).to(dtype)
     network.settle(CPU)
     return network
 
 
 def logits_of(network: CosmosTransformer) -> Tensor:
-    """By a cache, whose passes use joined projections."""
+    """By a cache, whose passes use joined projections; ``CosmosModel.make_cache`` settles first."""
+    network.settle(CPU)
     tokens = torch.arange(24)[None] * 5 % 96
     with torch.no_grad():
         return network.head(network.prefill(tokens, network.make_cache(1, 24)))
@@ -96,3 +105,82 @@ def test_it_can_be_saved(dtype: torch.dtype, tmp_path: Path) -> None:
     assert len(found) == len(own)
     for name, tensor in found.items():
         assert torch.equal(tensor, own[name.removeprefix("model.")]), name
+
+
+def packed_parts(network: CosmosTransformer) -> list[Packed | None]:
+    """Of its first layer, and of the head."""
+    layer = network._typed_layers()[0]
+    assert layer.attention.joined
+    assert layer.feed_forward.joined
+    owners = [layer.attention.joined, layer.feed_forward.joined, layer.attention.wo, network.output]
+    return [owner.packed for owner in owners]
+
+
+@pytest.fixture
+def packing() -> None:
+    """Skip where bfloat16 products are not packed."""
+    if not all(packed_parts(settled(torch.bfloat16, WIDE))):
+        pytest.skip("this processor's products of bfloat16 do not take packed weights, or round otherwise")
+
+
+@pytest.mark.usefixtures("packing")
+class TestPacked:
+    def test_every_product_has_one_copy_and_the_same_bits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        network = settled(torch.bfloat16, WIDE)
+        found = logits_of(network)
+        assert network._typed_layers()[0].attention.wq.packed is None  # it is in the joined one
+        assert all(
+            part.packed is None for part in settled(torch.float32, WIDE).modules() if isinstance(part, Linear)
+        )
+        monkeypatch.setattr(linear, "PACKED_BYTES", 0)
+        plain = settled(torch.bfloat16, WIDE)
+        assert packed_parts(plain) == [None] * 4  # too large
+        assert torch.equal(found, logits_of(plain))
+
+    @pytest.mark.parametrize("how", ["in place", "data", "replaced", "loaded"])
+    def test_weights_that_change_are_followed(self, how: str) -> None:
+        network, other = settled(torch.bfloat16, WIDE), settled(torch.bfloat16, WIDE, seed=5)
+        wanted = logits_of(other)
+        before = packed_parts(network)
+        if how == "loaded":
+            network.load_state_dict(other.state_dict())
+        for name, parameter in network.named_parameters():
+            new = other.get_parameter(name).data
+            if how == "in place":
+                with torch.no_grad():
+                    parameter.copy_(new)
+            elif how == "data":
+                parameter.data.copy_(new)
+            elif how == "replaced":
+                parameter.data = new.clone()
+        assert torch.equal(logits_of(network), wanted)
+        assert not set(before) & set(packed_parts(network))
+
+    def test_within_a_pass_too(self) -> None:
+        """Without a new cache, which is where weights are packed again."""
+        network = settled(torch.bfloat16, WIDE)
+        x = torch.randn(1, 3, WIDE.dim).bfloat16()
+        with torch.no_grad():
+            network.output.weight.mul_(2)
+            wanted = x @ network.output.weight.t()
+            assert torch.equal(network.output(x), wanted)
+
+    def test_they_are_kept_where_nothing_changed(self) -> None:
+        network = settled(torch.bfloat16, WIDE)
+        before = packed_parts(network)
+        network.settle(CPU)
+        assert packed_parts(network) == before
+
+    def test_a_copy_packs_its_own(self) -> None:
+        network = settled(torch.bfloat16, WIDE)
+        wanted = logits_of(network)
+        copied = deepcopy(network)
+        assert copied.output.packed is None
+        assert torch.equal(logits_of(copied), wanted)
+        assert copied.output.packed not in (None, network.output.packed)
+        assert pickle.loads(pickle.dumps(network)).output.packed is None
+
+    def test_gradients_pass_by(self) -> None:
+        network = settled(torch.bfloat16, WIDE)
+        network.output(torch.randn(1, 3, WIDE.dim).bfloat16()).sum().backward()
+        assert network.output.weight.grad is not None
