@@ -4,6 +4,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ import torch
 from PIL import Image
 
 import vidjacobi
+from vidjacobi.cli.image_pictures import Part
 from vidjacobi.cli.main import main
 from vidjacobi.config.model_facts import preset
 from vidjacobi.decoding.trace import hash_tokens
@@ -558,3 +562,57 @@ def test_a_folder_is_refused_before_the_model_is_loaded(image: Any, tmp_path: Pa
     status, _, error = image(BARN, "--model", "janus:none", out="file")
     assert status == 2
     assert "cannot be written to" in error
+
+
+def test_parts_are_whole_rows() -> None:
+    parts = [Part(index, 2, None, ()).of(list("abcdefg"), 2) for index in range(2)]  # type: ignore[arg-type]
+    assert parts == [list("abef"), list("cdg")]
+
+
+def test_a_batch_of_prompts_is_the_same_pictures(
+    image: Any, janus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(f"{BARN}\n{DOG}\n")
+    assert image("--prompts", str(prompts), "--model", janus, "--guidance", "3")[0] == 0
+    asked = ["batch", str(prompts), "--model", janus, "--dtype", "float32", "--out", str(tmp_path / "batch")]
+    assert main([*asked, "--devices", "cpu", "guidance=3"]) == 0
+    assert hashes(tmp_path / "batch") == hashes(tmp_path / "out")
+    capsys.readouterr()
+    assert main([*asked, "--frames", "9", "--starts", "first"]) == 2
+    assert "--starts, --frames: of clips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--devices", "cpu"], "--device for one process or --devices"),
+        (["--workers", "0"], "workers must be at least 1"),
+        (["--workers", "5000"], "workers must be at most"),
+    ],
+)
+def test_workers_that_cannot_be(image: Any, words: list[str], message: str) -> None:
+    status, _, error = image("--label", "kitchen", *words)
+    assert status == 2
+    assert message in error
+
+
+@slow
+def test_two_processes_make_the_same_pictures(image: Any, janus: str, tmp_path: Path) -> None:
+    """One of them is killed, and the run is taken up again."""
+    words = [BARN, DOG, "--model", janus, "--samples", "3", "--rows", "2"]
+    assert image(*words, out="one")[0] == 0
+    out = tmp_path / "two"
+    whole = [sys.executable, "-m", "vidjacobi", "image", *words, "--workers", "2", "--dtype", "float32"]
+    begun = subprocess.Popen([*whole, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    workers: list[str] = []
+    while not workers and begun.poll() is None:
+        time.sleep(0.05)
+        found = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+        workers = [one for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, error = begun.communicate(timeout=120)
+    assert begun.returncode == 2
+    assert "ended with exit code -9" in error
+    assert image(*words, "--workers", "2", out="two")[0] == 0
+    assert hashes(out) == hashes(tmp_path / "one")

@@ -9,7 +9,9 @@ from vidjacobi.cli import options
 
 TEXT = """Predict futures of all episodes of a dataset, over several GPUs and machines, and lose nothing.
 
-DATA is a LeRobot, Bridge or RealEstate10k folder, a Cosmos batch list (jsonl), or videos (a folder or a pattern).
+DATA is a LeRobot, Bridge or RealEstate10k folder, a Cosmos batch list (jsonl), or videos (a folder or a pattern);
+for a model of pictures (`vidjacobi models`) a list of prompts, which is `vidjacobi image --prompts DATA` with a
+process on each device: its numbers (guidance, size, tokenizer ...) are given as key=value.
 OUT gets items/EPISODE/START-SAMPLE.npz (tokens) and .mp4 or a folder of pictures, log/ (a line per future, as it
 is finished), manifest.parquet (the same as a table), failures.csv and settings.json; `vidjacobi report OUT` makes a
 page of it. The same command resumes where it was stopped or killed, and tries again what had failed. What a future is
@@ -27,6 +29,7 @@ EXAMPLES = """examples:
   vidjacobi batch my_lerobot_set/ --camera top --devices cuda:0,cuda:1 --rows 16 --out futures
   vidjacobi batch my_lerobot_set/ --camera top --shard $SLURM_ARRAY_TASK_ID/8 --out futures
   vidjacobi batch my_lerobot_set/ --camera top --engine ray --ray-address auto --workers 16 --out /shared/futures
+  vidjacobi batch captions.jsonl --model janus:Janus-Pro-7B --samples 4 --rows 16 guidance=5 --out pictures
   vidjacobi report futures
 
 Any setting may also be given as key=value after DATA; decoder.KEY=VALUE changes the decoder's own.
@@ -105,6 +108,10 @@ def _add_resume(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> tuple[dict[str, Any], int]:
     """Roll out what is not there yet; the futures by status, and the exit status. Raises VidjacobiError."""
+    from vidjacobi.cli.batch_prompts import makes_pictures, run_prompts
+
+    if makes_pictures(args):
+        return run_prompts(args)
     from vidjacobi.batch.run import run_batch
     from vidjacobi.batch.settings import load_plan
 

@@ -19,7 +19,7 @@ Without --guidance, --temperature, --top-p and --top-k a picture is sampled as t
 file or folder, or a repository of the hub, which is fetched because you named it.
 
 The same command resumes where it was stopped or killed. What a picture is depends on nothing but the model, its
-prompt (or id), the sample's number, the seed, the decoder and its numbers: not on rows or shards.
+prompt (or id), the sample's number, the seed, the decoder and its numbers: not on rows, processes or shards.
 """
 
 EXAMPLES = """examples:
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   vidjacobi image "A red barn in snow." --model emu3:Emu3-Gen-hf --size 512x512 --samples 4 --out barn
   vidjacobi image --label "golden retriever" --label 207 --model llamagen:c2i_B_384.pt --size 384x384 \\
       --tokenizer vq_ds16_c2i.pt
+  vidjacobi image --prompts captions.jsonl --model janus:Janus-Pro-7B --rows 16 --devices auto
   vidjacobi image --prompts captions.jsonl --model janus:Janus-Pro-7B --rows 16 --shard $SLURM_ARRAY_TASK_ID/8
 
 A list of prompts has one a line; a .jsonl has texts, {"prompt": "...", "id": "..."} or {"label": ...}.
@@ -88,6 +89,13 @@ def _add_output(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("work and output").add_argument
     options.add_out(add, "out/image")
     add("--rows", type=options.whole, metavar="N", help="pictures decoded at a time (4)")
+    add("--devices", metavar="LIST", help="a process on each: cuda:0,cuda:1, cpu, or auto: every GPU")
+    add(
+        "--workers",
+        type=options.whole,
+        metavar="N",
+        help="processes, on the devices in turn (one per device)",
+    )
     shard = "only every N-th prompt from the I-th on, I from 0: for several GPUs or Slurm arrays"
     add("--shard", metavar="I/N", help=shard)
     switch = partial(add, action="store_true")
@@ -105,7 +113,8 @@ def run(args: Namespace) -> tuple[dict[str, Any], int]:
     """What was made, and the exit status; all that can be checked is checked before the model is loaded. Raises
     VidjacobiError."""
     from vidjacobi.cli.image_model import unasked
-    from vidjacobi.cli.image_pictures import Output, make_pictures
+    from vidjacobi.cli.image_pictures import Output
+    from vidjacobi.cli.image_workers import make_with_workers
     from vidjacobi.config.image import load_image
     from vidjacobi.pictures.prompt_list import read_entries
 
@@ -114,4 +123,4 @@ def run(args: Namespace) -> tuple[dict[str, Any], int]:
     entries, notes = read_entries(prompts, args.labels, args.prompts, unasked(config.model))
     out = Path(os.path.abspath(args.out))
     output = Output(out, args.resume, args.overwrite, args.tokens, args.quiet)
-    return make_pictures(config, decoder, entries, output, notes)
+    return make_with_workers(config, decoder, entries, output, notes)

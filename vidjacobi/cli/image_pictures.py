@@ -1,5 +1,6 @@
 """The work of ``vidjacobi image``: check the whole request, load the model, decode rows of pictures, write each."""
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
-from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder, earlier
+from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder, count_of, earlier
 from vidjacobi.pictures.prompt_list import Entry
 from vidjacobi.pictures.records import Drawn, describe, key_of, picture_record, summary_of
 from vidjacobi.processes import Stopped, stoppable
@@ -45,6 +46,30 @@ class Output:
     overwrite: bool
     tokens: bool = False
     quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process of a run makes: of ``count`` processes the ``index``-th.
+
+    Attributes:
+        bar: what it says goes there.
+        signals: that stop it.
+    """
+
+    index: int
+    count: int
+    bar: Any
+    signals: tuple[signal.Signals, ...]
+
+    def of(self, wanted: Sequence["Wanted"], rows: int) -> list["Wanted"]:
+        """Its share, in whole rows: what is decoded together with what does not depend on who does it."""
+        # Rows of 2, two processes: the first makes pictures 0 1 4 5, the second 2 3 6 7.
+        return [one for place, one in enumerate(wanted) if place // rows % self.count == self.index]
+
+    def lock(self, shard: str) -> str:
+        """What its lock is called."""
+        return shard if self.count == 1 else f"{shard}-worker-{self.index}-of-{self.count}"
 
 
 @dataclass(frozen=True)
@@ -79,44 +104,60 @@ def make_pictures(
     The exit status stands beside it: 0, or 130 or 143 where a signal stopped the run. Raises VidjacobiError, before
     anything is loaded where the request alone shows that it cannot be done.
     """
+    with removed_if_empty(output.folder), ProgressBar("image", config.rows, output.quiet) as bar:
+        part = Part(0, 1, bar, (signal.SIGINT, signal.SIGTERM))
+        found, status = make_part(config, decoder, entries, output, part, notes)
+        if status == 0:
+            tell_end(output.folder, bar)
+    return found, status
+
+
+def make_part(
+    config: ImageConfig,
+    decoder: DecoderConfig,
+    entries: Sequence[Entry],
+    output: Output,
+    part: Part,
+    notes: Sequence[str] = (),
+) -> tuple[dict[str, Any], int]:
+    """``make_pictures``, of one process's part."""
     outputs: list[dict[str, Any]] = []
     about: dict[str, Any] = {"out": str(output.folder)}
     status = 0
     strategies_of(decoder)  # builds its strategies, which refuse options that do not exist
     runtime, shard = choose(config.device, config.dtype), parse_shard(config.shard)
     family, path = named(config.model)
-    mine = list(shard.of(entries))
-    with removed_if_empty(output.folder), ProgressBar("image", config.rows, output.quiet) as bar:
-        for note in notes:
-            bar.say(f"note: {note}")
-        if not mine:
-            bar.say(f"no prompt falls to shard {shard}")
-        check_folder(output.folder, output.resume, output.overwrite)
-        painter = opened(config, family, path, runtime)
-        for note in [*painter.notes, *_pixel_notes(painter)]:
-            bar.say(f"note: {note}")
-        sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
-        sampling.resolve(decoder.temperature).check_range(runtime.dtype)
-        wanted = list(wanted_pictures(mine, painter, config.samples))
-        folder = PictureFolder(
-            output.folder,
-            _settings(config, decoder, painter, runtime, path, output.folder),
-            config.other_versions,
-        )
-        drawer = Drawer(config, decoder, painter, runtime, sampling, scale, output.tokens)
-        with folder.opened(config.shard, output.resume, output.overwrite):
-            folder.check_names([one.name for one in wanted])
-            todo = [one for one in wanted if folder.record_of(one.name, one.described) is None]
-            if len(todo) < len(wanted):
-                bar.say(f"{output.folder}: resumes: {number_of(len(wanted) - len(todo), 'picture')} done")
-            about["there"] = len(wanted) - len(todo)
-            try:
-                with stoppable(), finishing(folder, bar):
-                    for drawn in drawer.draw(todo, folder, bar):
-                        outputs.append(drawn)
-            except Stopped as signal:
-                bar.say(f"stopped by {signal}; what was finished is kept, the same command resumes")
-                status = signal.status
+    mine, bar = list(shard.of(entries)), part.bar
+    for note in notes:
+        bar.say(f"note: {note}")
+    if not mine:
+        bar.say(f"no prompt falls to shard {shard}")
+    check_folder(output.folder, output.resume, output.overwrite)
+    painter = opened(config, family, path, runtime)
+    for note in [*painter.notes, *_pixel_notes(painter)]:
+        bar.say(f"note: {note}")
+    sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
+    sampling.resolve(decoder.temperature).check_range(runtime.dtype)
+    wanted = part.of(list(wanted_pictures(mine, painter, config.samples)), config.rows)
+    folder = PictureFolder(
+        output.folder,
+        _settings(config, decoder, painter, runtime, path, output.folder),
+        config.other_versions,
+    )
+    drawer = Drawer(config, decoder, painter, runtime, sampling, scale, output.tokens)
+    with folder.opened(part.lock(config.shard), output.resume, output.overwrite):
+        folder.check_names([one.name for one in wanted])
+        todo = [one for one in wanted if folder.record_of(one.name, one.described) is None]
+        if len(todo) < len(wanted):
+            bar.say(f"{output.folder}: resumes: {number_of(len(wanted) - len(todo), 'picture')} done")
+        about["there"] = len(wanted) - len(todo)
+        try:
+            with stoppable(*part.signals), finishing(folder, bar):
+                for drawn in drawer.draw(todo, folder, bar):
+                    outputs.append(drawn)
+        except Stopped as stopped:
+            bar.say(f"stopped by {stopped}; what was finished is kept, the same command resumes")
+            status = stopped.status
     return {**about, "new": len(outputs), "outputs": outputs}, status
 
 
@@ -182,7 +223,7 @@ def told_where_memory_ran_out(rows: int) -> Iterator[None]:
 
 
 @contextmanager
-def finishing(folder: PictureFolder, bar: ProgressBar) -> Iterator[None]:
+def finishing(folder: PictureFolder, bar: Any) -> Iterator[None]:
     """After the block, however it ends, write what is there; an error of the block is not lost over that."""
     try:
         yield
@@ -192,9 +233,13 @@ def finishing(folder: PictureFolder, bar: ProgressBar) -> Iterator[None]:
         except BadOutput as error:
             bar.say(f"vidjacobi: {error}")
         raise
-    records = folder.finish(describe)
-    there = SHEET if any(file.endswith(".png") for record in records for file in record["files"]) else RECORD
-    bar.say_done(f"{folder.path}: {number_of(len(records), 'picture')} in all; {folder.path / there}")
+    folder.finish(describe)
+
+
+def tell_end(out: Path, bar: Any) -> None:
+    """Say what the folder holds by now."""
+    there = SHEET if (out / SHEET).is_file() else RECORD
+    bar.say_done(f"{out}: {number_of(count_of(out), 'picture')} in all; {out / there}")
 
 
 @dataclass(frozen=True)
@@ -209,9 +254,7 @@ class Drawer:
     scale: float
     tokens: bool
 
-    def draw(
-        self, wanted: Sequence[Wanted], folder: PictureFolder, bar: ProgressBar
-    ) -> Iterator[dict[str, Any]]:
+    def draw(self, wanted: Sequence[Wanted], folder: PictureFolder, bar: Any) -> Iterator[dict[str, Any]]:
         """Decode and write all of them; the summary of each."""
         for first in range(0, len(wanted), self.config.rows):
             rows = wanted[first : first + self.config.rows]

@@ -19,7 +19,8 @@ class ImageConfig:
     """Settings of pictures. Every field is a flag and a ``key=value`` of the command.
 
     ``guidance``, ``temperature``, ``top_p`` and ``top_k`` are None for those of the model's authors, ``window`` for
-    the decoder's own, ``size`` and ``negative`` for the model's.
+    the decoder's own, ``size`` and ``negative`` for the model's. ``devices`` and ``workers`` are None for one process
+    on ``device``.
     """
 
     model: str = "nano-image"
@@ -37,6 +38,8 @@ class ImageConfig:
     top_p: float | None = None
     top_k: int | None = None
     device: str = "auto"
+    devices: str | None = None
+    workers: int | None = None
     dtype: str = "auto"
     rows: int = 4
     shard: str = "0/1"

@@ -184,6 +184,19 @@ def earlier(out: Path) -> Any:
     return found.get("made_with") if isinstance(found, dict) else None
 
 
+def count_of(out: Path) -> int:
+    """Pictures that ``image.json`` lists."""
+    return len(json.loads((out / RECORD).read_text(encoding="utf-8"))["pictures"])
+
+
+def empty(out: Path) -> None:
+    """Remove an earlier run, so that several processes can begin anew. Raises BadOutput where one is at work."""
+    with locked(out / OPENING, wait=True):
+        if any(is_locked(path) for path in out.glob(f"{AT_WORK}*")):
+            raise BadOutput(f"{out}: another run is at work here; wait for it, or end it")
+        run_folder(out).overwrite()
+
+
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Make the folder and refuse what could not be begun in it, before a model is loaded for it. Raises BadOutput."""
     folder = run_folder(out)
