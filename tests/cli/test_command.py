@@ -80,7 +80,11 @@ def modules_after(words: list[str]) -> set[str]:
         "assert not status, status\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    # beside other tests the threads of one process wait for each other for a long time
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, env=alone
+    )
     return set(done.stderr.splitlines()[-1].split())
 
 
