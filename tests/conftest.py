@@ -1,7 +1,11 @@
 """Fixtures of all tests. Being here also lets every test import the helper modules of this folder."""
 
 import itertools
+import os
 from pathlib import Path
+
+# before PyTorch is loaded, here and in processes that tests start: threads that wait take no core from other tests
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import jaxtyping
 import pytest
