@@ -14,6 +14,7 @@ from vidjacobi.invariance import COUNTS, Sizes, by_inputs, product, zero_sum
 
 Hidden = Float[Tensor, "b n c"]
 PACKED_ROWS = 64  # weights are packed for products of about so many rows, and serve for any number
+WORDS = 1 << 18  # that are summed at once: 2 MB
 PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2^27 numbers in bfloat16
 
 
@@ -62,14 +63,26 @@ def _packed_is_alike(inputs: int, outputs: int, dtype: torch.dtype, device: torc
     return all(torch.equal(product(x, weight, 0), product_by_packed(x, packed, 0)) for x in rows)
 
 
-class Packed:
+class NotCopied:
+    """A copied, saved or sent network makes its own: this holds for the memory of one process."""
+
+    def __deepcopy__(self, memo: Any) -> None:
+        pass
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+
+class Packed(NotCopied):
     """A packed copy of a weight, or of several that lie one after the other.
 
-    It knows what it was made of: for weights that have been trained, loaded or moved since it does not hold.
+    It knows what it was made of: for weights that have been loaded or moved since it does not hold. What is written
+    by way of ``.data``, or by a fused optimiser, only ``is_of`` notices: passes that nobody settled before must do
+    without (``CosmosTransformer.unpack``).
     """
 
     def __init__(self, weight: Float[Tensor, "o c"], parts: Sequence[Tensor]) -> None:
-        self._numbers, self._of, self._sum = pack(weight), _state(parts), _sum_of_bits(weight)
+        self._numbers, self._of, self._sum = pack(weight), _state(parts), fingerprint(weight)
 
     def numbers(self, parts: Sequence[Tensor]) -> Tensor | None:
         """What ``product_by_packed`` takes; None where it does not hold, or where a copy would have no gradients."""
@@ -79,21 +92,32 @@ class Packed:
 
     def is_of(self, weight: Float[Tensor, "o c"], parts: Sequence[Tensor]) -> bool:
         """Whether it is still a copy of this, which is read: a change by way of ``.data`` leaves no other trace."""
-        return _state(parts) == self._of and _sum_of_bits(weight) == self._sum
-
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copied network packs its own weights: the library's tensors cannot be copied, or saved."""
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()
+        return _state(parts) == self._of and fingerprint(weight) == self._sum
 
 
 def _state(parts: Sequence[Tensor]) -> list[tuple[int, int]]:
-    return [(part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts]
+    return [(part.data_ptr(), _version(part)) for part in parts]
 
 
-def _sum_of_bits(weight: Float[Tensor, "o c"]) -> int:
-    return int(weight.detach().view(torch.int16).sum(dtype=torch.int64))
+def _version(tensor: Tensor) -> int:
+    """How often it was written; 0 for one that was made in inference mode, of which nobody counts that."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return 0
+
+
+def fingerprint(tensor: Tensor) -> int:
+    """A number that another content, or the same in another order, all but never has."""
+    # Each word of 8 bytes counts an odd number of times, so that two that change places, or signs, show: sums modulo
+    # 2^64 lose nothing of a word that way.
+    flat = tensor.detach().reshape(-1)
+    words = flat.view(torch.uint8 if flat.nbytes % 8 else torch.int64)
+    found = 0
+    for number, part in enumerate(words.split(WORDS)):
+        times = torch.arange(1, 2 * len(part), 2, device=part.device)
+        found += (2 * number + 1) * int((part * times).sum())
+    return found
 
 
 def packed_again(
@@ -132,7 +156,7 @@ class Linear(nn.Linear):
                 self.weight.data = by_inputs(self.weight.data)
 
 
-class SideBySide:
+class SideBySide(NotCopied):
     """Projections of the same input whose weights lie one after the other in memory: one product computes them all.
 
     Each weight is a view of its part, so nothing is stored twice, and whoever trains or saves a projection finds it

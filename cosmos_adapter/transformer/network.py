@@ -98,6 +98,7 @@ class CosmosTransformer(nn.Module):
         self.norm = RMSNorm(spec.dim, spec.norm_eps)
         self.output = Linear(spec.dim, spec.vocab_size)
         self.shape = PLAIN
+        self._packed: tuple[Linear, ...] = ()
 
     def settle(self, device: torch.device, beside: Sequence[Linear] = ()) -> PassShape:
         """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
@@ -123,14 +124,21 @@ class CosmosTransformer(nn.Module):
         for layer in self._typed_layers():
             layer.attention.settle(fake)
             layer.feed_forward.settle(self.shape.plain_silu, fake)
-        packs = not fake and packing_keeps_bits(sizes, weight.dtype, device, threads)
-        joined = (
-            part
-            for layer in self._typed_layers()
-            for part in (layer.attention.joined, layer.feed_forward.joined)
-        )
-        pack_weights(linears, [part for part in joined if part is not None], packs)
+        self._pack(tuple(linears), not fake and packing_keeps_bits(sizes, weight.dtype, device, threads))
         return self.shape
+
+    def _pack(self, linears: tuple[Linear, ...], wanted: bool) -> None:
+        owners = (owner for layer in self._typed_layers() for owner in (layer.attention, layer.feed_forward))
+        pack_weights(linears, [owner.joined for owner in owners if owner.joined], wanted)
+        self._packed = linears if wanted else ()
+
+    def unpack(self) -> None:
+        """Forget packed copies of weights, before passes for which nobody settles: of ``generate``, of a training.
+
+        Weights may have been written since by way of ``.data``, or by a fused optimiser, which leaves no trace.
+        """
+        if self._packed and not torch.compiler.is_compiling():  # compiled code uses none
+            self._pack(self._packed, False)
 
     def forward(
         self,
@@ -142,6 +150,7 @@ class CosmosTransformer(nn.Module):
 
         Raises InvalidArgument where the model cross-attends to a text and ``context`` is None.
         """
+        self.unpack()
         entries = None if context is None else self.context_entries(context)
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         seen = None if context_mask is None else context_mask[:, None, None]
@@ -202,6 +211,7 @@ class CosmosTransformer(nn.Module):
 
     def whole(self, h: Hidden, positions: Positions) -> Hidden:
         """Hidden states of whole sequences that are embedded already; every input sees itself and all before it."""
+        self.unpack()
         return self._through(h, self._pass_inputs(positions), None, None)
 
     def hidden(
@@ -215,6 +225,7 @@ class CosmosTransformer(nn.Module):
 
         Raises InvalidArgument where the model cross-attends to a text and ``entries`` is None.
         """
+        self.unpack()
         return self._through(self.tok_embeddings(tokens), self._pass_inputs(positions), stores, entries)
 
     def head(self, hidden: Hidden) -> Logits:
@@ -232,6 +243,7 @@ class CosmosTransformer(nn.Module):
         """
         if not self.spec.insert_cross_attn:
             raise InvalidArgument("this model has no cross-attention: it takes no context")
+        self.unpack()
         entries: list[ContextEntry | None] = []
         for layer in self._typed_layers():
             entry = None
@@ -249,8 +261,7 @@ class CosmosTransformer(nn.Module):
 
     def _joined(self) -> Iterator[tuple[Linear, ...]]:
         for layer in self._typed_layers():
-            yield layer.attention.alike
-            yield layer.feed_forward.alike
+            yield from (layer.attention.alike, layer.feed_forward.alike)
 
     def _typed_layers(self) -> list[Layer]:
         return cast(list[Layer], list(self.layers))

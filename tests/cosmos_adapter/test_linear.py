@@ -73,10 +73,12 @@ def test_weights_that_change_are_followed() -> None:
     copied = deepcopy(network)
     for name, parameter in copied.named_parameters():
         parameter.data = other.get_parameter(name).data.clone()
+    assert copied._typed_layers()[0].attention.joined is None  # addresses of another network
+    torch.testing.assert_close(logits_of(copied), wanted)
     layers: Any = copied._typed_layers()
+    layers[0].attention.wk.weight.data = layers[0].attention.wk.weight.data.clone()
     with torch.no_grad():
         assert layers[0].attention.joined.product(torch.randn(1, 3, TINY.dim).double()) is None
-    torch.testing.assert_close(logits_of(copied), wanted)
 
 
 def test_it_can_be_trained() -> None:
@@ -137,13 +139,18 @@ class TestPacked:
         assert packed_parts(plain) == [None] * 4  # too large
         assert torch.equal(found, logits_of(plain))
 
-    @pytest.mark.parametrize("how", ["in place", "data", "replaced", "loaded"])
+    @pytest.mark.parametrize("how", ["in place", "data", "replaced", "loaded", "in another order"])
     def test_weights_that_change_are_followed(self, how: str) -> None:
         network, other = settled(torch.bfloat16, WIDE), settled(torch.bfloat16, WIDE, seed=5)
         wanted = logits_of(other)
         before = packed_parts(network)
         if how == "loaded":
             network.load_state_dict(other.state_dict())
+        elif how == "in another order":
+            for one, new in ((one, one.data.flip(0)) for one in network.parameters() if one.ndim == 2):
+                one.data.copy_(new)
+            wanted = logits_of(deepcopy(network))
+            other = network
         for name, parameter in network.named_parameters():
             new = other.get_parameter(name).data
             if how == "in place":
@@ -164,6 +171,29 @@ class TestPacked:
             network.output.weight.mul_(2)
             wanted = x @ network.output.weight.t()
             assert torch.equal(network.output(x), wanted)
+
+    def test_where_nobody_settles(self) -> None:
+        """Passes of a training and of ``generate``: a fused optimiser leaves no trace but the numbers."""
+        network, tokens = settled(torch.bfloat16, WIDE), torch.arange(24)[None]
+        network(tokens).square().mean().backward()
+        torch.optim.AdamW(network.parameters(), lr=0.1, fused=True).step()
+        fresh = deepcopy(network)
+        with torch.no_grad():
+            assert torch.equal(network(tokens), fresh(tokens))
+            logits_of(network)  # packs
+            network.output.weight.data.neg_()
+            fresh = deepcopy(network)
+            wanted = fresh.head(fresh.hidden(tokens, tokens, None))
+            assert torch.equal(network.head(network.hidden(tokens, tokens, None)), wanted)
+
+    def test_weights_of_inference_mode(self) -> None:
+        """Nobody counts how often they are written."""
+        with torch.inference_mode():
+            network = tiny_network(WIDE).bfloat16()
+        before = logits_of(network)
+        with torch.inference_mode():
+            network.output.weight.neg_()
+        assert torch.equal(logits_of(network), -before)
 
     def test_they_are_kept_where_nothing_changed(self) -> None:
         network = settled(torch.bfloat16, WIDE)

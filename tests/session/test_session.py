@@ -1,11 +1,13 @@
 """Sessions: stepped frames are those of one rollout, forks are replays, and clips do not depend on each other."""
 
+from copy import deepcopy
 from functools import cache
 
 import pytest
 import torch
 
 import vidjacobi
+from cosmos_adapter.transformer.model import CosmosModel
 from tests.tiny_pair import write_pair
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.loading import Pair
@@ -158,6 +160,21 @@ def test_a_step_feeds_little(pair: Pair) -> None:
     kept._feed = feed  # type: ignore[method-assign]
     decided(session, 1)
     assert fed == [1]
+
+
+def test_weights_that_change_between_steps_are_followed(pair: Pair) -> None:
+    """By way of ``.data``, which leaves no trace but the numbers: nothing of the kept cache is used."""
+    model = CosmosModel(deepcopy(pair[0].network))  # type: ignore[attr-defined]
+    session = Session(model, pair[1], clip())
+    decided(session, 1)
+    for parameter in model.network.parameters():
+        parameter.data.mul_(1.5)
+    other = Session(model, pair[1], clip())
+    other.restore(session.snapshot())
+    copies = session.fork(2)
+    wanted = decided(other, 1)
+    assert torch.equal(decided(session, 1), wanted)
+    assert torch.equal(decided(copies, 1), wanted.expand(2, -1, -1, -1))
 
 
 def test_refusals(pair: Pair) -> None:

@@ -132,6 +132,7 @@ class PushTNetwork(nn.Module):
 
     def forward(self, tokens: Tokens, actions: Float[Tensor, "b g k"]) -> Hidden:
         """Hidden states of whole clips of g + 1 frames, before ``head``; the last input predicts nothing."""
+        self.trunk.unpack()
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         found = sources(self.grid, tokens.device)[positions[0] + 1]
         inside = (found >= 0) & (found < tokens.shape[1])

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vidjacobi.decoding.prefill import has_free_rows
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid
+from vidjacobi.models.contents import objects_in, traces
 from vidjacobi.models.protocol import (
     Cache,
     ExactModel,
@@ -48,6 +49,8 @@ class KeptCache:
         self.vocab_size, self.max_positions = model.vocab_size, model.max_positions
         self.prefix_tokens = model.prefix_tokens
         self._cache: Cache | None = None
+        self._modules = [one for one in objects_in(model) if isinstance(one, nn.Module)]
+        self._weights: list[Any] = []  # ``traces`` of those that the cache was made with
         self._held: Int[Tensor, "b n"] = torch.zeros(rows, 0, dtype=torch.long, device="cpu")
 
     @property
@@ -81,8 +84,11 @@ class KeptCache:
                 f"this session keeps a cache of {number_of(self.rows, 'row')} with {self.slots} slots, not of "
                 f"{batch} with {slots}: take a smaller window"
             )
-        if self._cache is None:
-            self._cache = self.model.make_cache(self.rows, self.slots)
+        # Entries of weights that have been trained or loaded since are wrong: all is fed again.
+        now = traces(self._modules)
+        if self._cache is None or now != self._weights:
+            self._cache, self._weights = self.model.make_cache(self.rows, self.slots), now
+            self._held = self._held[:, :0]
         return self._cache
 
     rows_alike = False  # a row of this cache is a clip of the session for good
@@ -185,6 +191,7 @@ class KeptCache:
             source = torch.arange(self.rows, device=self.device).repeat_interleave(copies)
             rows = torch.arange(len(source), device=self.device)
             model.copy_rows(other.make_cache(other.rows, other.slots), rows, self._cache, source)
+            other._weights = self._weights
             other.hold(list(self._held.repeat_interleave(copies, 0)))
         return other
 

@@ -62,7 +62,7 @@ class Session:
         self,
         model: VideoModel,
         tokenizer: VideoTokenizer,
-        context_frames: Frames | Sequence[Frames],
+        context_frames: Frames | Sequence[Tensor],
         *,
         samples: int = 1,
         seed: int | None = None,
