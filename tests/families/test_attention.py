@@ -14,6 +14,7 @@ from vidjacobi.families.trunk import check_attention
         ({"_attn_implementation": "flash_attention_2"}, "takes no mask over the slots of a cache"),
         ({"_attn_implementation": "flex_attention"}, "load the network with one of sdpa, eager"),
         ({"sliding_window": 4}, "sliding_window=4 forgets its window"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "by the longest place in it"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "layers of the kinds linear_attention"),
     ],
 )

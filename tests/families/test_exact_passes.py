@@ -19,6 +19,7 @@ import vidjacobi
 from vidjacobi import Grid, SamplingParams
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED, in_buckets
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.chameleon import Chameleon
 from vidjacobi.families.emu3 import Emu3
 from vidjacobi.families.emu3_layouts import Emu3Tokens, Order
@@ -285,4 +286,24 @@ def test_the_network_is_left_as_it_is() -> None:
     assert torch.equal(network.generate(ids, max_new_tokens=5, do_sample=False), wanted)
     with torch.no_grad():
         network.model.layers[0].mlp.up_proj.weight.mul_(-3)
-    assert not torch.equal(decoded(model, [0], "ar", 1, 0), first)
+    again = SimpleAR(network.train(), nets.SIMPLEAR_FIRST).images([[1, 5, 6]], 4)
+    assert not torch.equal(decoded(again, [0], "ar", 1, 0), first)
+    assert all(part.training for part in network.modules())
+
+
+@pytest.mark.parametrize("how", ["data", "head", "cast", "rebuilt"])
+def test_a_network_that_has_changed_is_refused(how: str) -> None:
+    """Prompts are embedded, and rows of the head taken, when the model is made of the network."""
+    network = nets.emu3().float()
+    model = Emu3(network).images([EMU3_PROMPT], 4, 5)
+    layer = network.model.text_model.layers[0]
+    if how == "data":
+        layer.mlp.up_proj.weight.data.mul_(-3)
+    elif how == "head":
+        network.lm_head.weight = nn.Parameter(-network.lm_head.weight)
+    elif how == "cast":
+        network.bfloat16()
+    else:
+        layer.mlp.up_proj = nn.Sequential(layer.mlp.up_proj)
+    with pytest.raises(InvalidArgument, match="make the model again"):
+        decoded(model, [0], "ar", 1, 0)

@@ -1,6 +1,7 @@
 """Passes of a trunk whose every position has the same bits whatever else is in the pass, as far as a probe finds."""
 
 import math
+import operator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from vidjacobi.errors import InvalidArgument
 from vidjacobi.families.slot_attention import Company, SlotPass
 from vidjacobi.families.slot_cache import SlotCache
 from vidjacobi.families.trunk import Hidden, Trunk
 from vidjacobi.families.twins import activations, heads_of, is_known, linears, rotaries, twin, without
 from vidjacobi.invariance import PLAIN, USUAL, PassShape, Sizes, attend, hidden, pass_shape, stacked
+from vidjacobi.models.contents import traces
 from vidjacobi.shapes import Logits, Slots, Tokens
 
 # Of the probe of a layer: its rows, passes of clips and positions, and the places that they are told at most.
@@ -46,13 +49,23 @@ class Passes:
         twins = [part for part in made if isinstance(part, nn.Module)]
         self._linears, self._activations = list(linears(*twins)), list(activations(*twins))
         self._heads = heads_of(trunk.config)
+        self._modules = [] if one_layer else self._modules_now()
+        self._weights = traces(self._modules)
 
     def settle(self) -> PassShape:
         """Find the padding with which passes are width-invariant; each setting is probed once.
 
         Where none is found passes are not padded. Where there are no numbers they are padded as processors usually
-        need it.
+        need it. Raises InvalidArgument where the network is not what it was: the embeddings of prompts, and the rows
+        of a head, were taken from it then.
         """
+        now = self._modules_now()
+        same = len(now) == len(self._modules) and all(map(operator.is_, now, self._modules))
+        if not same or traces(now) != self._weights:
+            raise InvalidArgument(
+                "the network was trained, loaded, cast or rebuilt since this model was made of it, with its prompts: "
+                "make the model again"
+            )
         device, dtype, threads = self.trunk.device, self.trunk.dtype, torch.get_num_threads()
         if device.type == "meta":
             return self.adopt(USUAL)
@@ -60,6 +73,14 @@ class Passes:
             part.store()
         found = pass_shape(self._sizes(), dtype, device, threads, attend) if self._known else PLAIN
         return self.adopt(found if self._holds((dtype, device, threads, found)) else PLAIN)
+
+    def _modules_now(self) -> list[nn.Module]:
+        """All of the network's own, with the head that some rows were taken from."""
+        trunk = self.trunk
+        parts = (part for part in (trunk.layers, trunk.embed, trunk.head) if isinstance(part, nn.Module))
+        named = (pair for part in parts for pair in part.named_modules())
+        found = [one for name, one in named if name.split(".")[0] not in trunk.unused]
+        return [*found, *(one for part in found for one in vars(part).get("rows_of", ()))]
 
     def adopt(self, shape: PassShape) -> PassShape:
         """Pad passes in this way from now on."""

@@ -41,7 +41,6 @@ class Trunk:
 
     def __post_init__(self) -> None:
         check_attention(self.config)
-        self.layers.eval()
 
     @property
     def config(self) -> Any:
@@ -116,6 +115,10 @@ def check_attention(config: Any) -> None:
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if kinds:
         raise InvalidArgument(f"layers of the kinds {', '.join(sorted(kinds))} keep no entry by slot")
+    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "longrope":
+        raise InvalidArgument(
+            "rope_type='longrope' turns all of a pass by the longest place in it: entries of other passes do not fit"
+        )
 
 
 def rows_of(linear: nn.Linear, ids: Int[Tensor, " v"]) -> nn.Linear:
@@ -126,7 +129,9 @@ def rows_of(linear: nn.Linear, ids: Int[Tensor, " v"]) -> nn.Linear:
         with torch.inference_mode(False):
             linear.weight.data = by_inputs(linear.weight.data)  # as passes want it: else they would copy rows
     bias = None if linear.bias is None else linear.bias.detach()[chosen]
-    return head_of(linear.weight.detach()[chosen], bias)
+    made = head_of(linear.weight.detach()[chosen], bias)
+    vars(made)["rows_of"] = (linear,)  # which is no module of it
+    return made
 
 
 def head_of(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None = None) -> nn.Linear:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 LOOKED_AT = 32  # numbers of the first and of the last row of a parameter that tell whether it was written
@@ -46,12 +47,13 @@ def trained_in(thing: object) -> list[str]:
     return sorted(set(kinds))
 
 
-def traces(modules: Iterable[nn.Module]) -> list[list[float]]:
-    """Some numbers of each parameter: others, all but surely, where a model was trained, loaded or given new ones.
+def traces(modules: Iterable[nn.Module]) -> list[tuple[torch.dtype, list[float]]]:
+    """The dtype and some numbers of each parameter: others, all but surely, where they were trained or loaded.
 
     Not the versions that PyTorch counts: a fused optimiser, and what is written by way of ``.data``, leaves them.
     """
     own = {id(part): part for module in modules for part in module.parameters(recurse=False)}
-    there = (part.detach() for part in own.values() if part.numel() and not part.is_meta)
-    rows = (part[[0, -1]] if part.ndim > 1 else part for part in there)
-    return [row.reshape(-1)[:LOOKED_AT].tolist() + row.reshape(-1)[-LOOKED_AT:].tolist() for row in rows]
+    there = [part.detach() for part in own.values() if part.numel() and not part.is_meta]
+    rows = ((part[[0, -1]] if part.ndim > 1 else part).reshape(-1) for part in there)
+    seen = (torch.cat([row[:LOOKED_AT], row[-LOOKED_AT:]]).tolist() for row in rows)
+    return list(zip((part.dtype for part in there), seen, strict=True))
