@@ -196,3 +196,11 @@ def test_every_model_is_answered_in_words(
         wanted = "janus-pro-7b, lumina-7b, mineworld-" if command == "plan" else "nothing is fetched here"
         assert wanted in said, name
         assert "this command has no way to give" not in said, name
+
+
+def test_exact_of_pictures(janus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model of classes is made to be asked; prompts are not doctor's."""
+    assert main(["doctor", "--model", "nano-image", "--exact", "--dtype", "float32"]) == 0
+    assert "probes of nano-image in float32" in capsys.readouterr().out
+    assert main(["doctor", "--model", f"janus:{janus}", "--exact"]) == 2
+    assert "says for each picture whether it is bitwise" in capsys.readouterr().err

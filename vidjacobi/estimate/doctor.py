@@ -37,6 +37,7 @@ EXTRAS = {
     "ray": ("ray",),
 }
 OTHERS = ("torchvision", "safetensors", "decord")
+FAMILY = "vidjacobi.families.opening:load_family"
 FVD = "vidjacobi.eval.i3d_weights:find_installed"
 
 
@@ -64,7 +65,7 @@ def examine(args: Namespace) -> dict[str, Any]:
         refuse_family(args.model)
     if found and args.stream:
         raise InvalidArgument("--stream: memory of families is predicted without pixels: leave it out")
-    promised = probed(args) if args.exact else None
+    promised = probed(args, found[0] if found else None) if args.exact else None
     if found:
         told = {"identical": promised} if promised else {}
         return {"packages": packages, "optional": optional} | told | family_fits(args, device, *found)
@@ -72,6 +73,10 @@ def examine(args: Namespace) -> dict[str, Any]:
     print(f"\n{_question_line(args, question)}")
     memory = predicted(question, device)
     print("\n".join(memory_lines(memory)))
+    if device.dtype == torch.bfloat16 and not device.may_offload:
+        print(
+            "  nor the second copy that a CPU keeps of weights in bfloat16, of Cosmos networks of at most 256 MiB."
+        )
     require_fit(question, device, memory)
     print(f"It should fit: {gib(memory.peak)} of {gib(device.room)} (predicted).")
     return {
@@ -117,10 +122,22 @@ def family_fits(args: Namespace, device: TargetDevice, family: str, folder: Path
     return {**about, "peak": peak, "room": device.room, "fits": True}
 
 
-def probed(args: Namespace) -> str:
-    """What ``identical`` means for the model here, printed with what was found. Raises as ``load_model``."""
+def probed(args: Namespace, family: str | None) -> str:
+    """What ``identical`` means for the model here, printed with what was found.
+
+    Raises as ``load_model``, and InvalidArgument for a family whose models need more than its weights.
+    """
     runtime = choose(args.device, args.dtype)
-    model = load_model(args.model, args.device, args.dtype)
+    if family is None or family in WORLDS:
+        model = load_model(args.model, args.device, args.dtype)
+    else:
+        made = resolve(FAMILY)(args.model, args.device, args.dtype)
+        if not hasattr(made, "of_classes"):
+            raise InvalidArgument(
+                f"--exact: models of {args.model} are made of prompts, which doctor is not given: `vidjacobi image` "
+                "says for each picture whether it is bitwise, in image.json too"
+            )
+        model = made.of_classes([0], 1.0)
     exact = isinstance(model, ExactModel) and model.bitwise
     promised = BITWISE if exact else ROUNDED
     how = f"zero-sum probes of {args.model} in {_name(runtime.dtype)} on {describe_device(runtime.device)}"
