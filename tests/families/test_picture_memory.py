@@ -71,7 +71,7 @@ def test_whether_it_fits(janus: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*words, "--gpu", str(tmp_path / "2.yaml")]) == 2
     assert "and each of 40 pictures" in capsys.readouterr().err
     for asked, said in (
-        ([*words, "--exact"], "this family has no clips"),
+        ([*words, "--exact"], "says for each picture whether it is bitwise"),
         ([*words[:3], "--stream"], "without pixels: leave it out"),
     ):
         assert main(asked) == 2
@@ -198,9 +198,7 @@ def test_every_model_is_answered_in_words(
         assert "this command has no way to give" not in said, name
 
 
-def test_exact_of_pictures(janus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model of classes is made to be asked; prompts are not doctor's."""
+def test_exact_of_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model of classes is made to be asked."""
     assert main(["doctor", "--model", "nano-image", "--exact", "--dtype", "float32"]) == 0
     assert "probes of nano-image in float32" in capsys.readouterr().out
-    assert main(["doctor", "--model", f"janus:{janus}", "--exact"]) == 2
-    assert "says for each picture whether it is bitwise" in capsys.readouterr().err

@@ -130,14 +130,13 @@ def probed(args: Namespace, family: str | None) -> str:
     runtime = choose(args.device, args.dtype)
     if family is None or family in WORLDS:
         model = load_model(args.model, args.device, args.dtype)
+    elif "class" in load_facts(family).presets:
+        model = resolve(FAMILY)(args.model, args.device, args.dtype).of_classes([0], 1.0)
     else:
-        made = resolve(FAMILY)(args.model, args.device, args.dtype)
-        if not hasattr(made, "of_classes"):
-            raise InvalidArgument(
-                f"--exact: models of {args.model} are made of prompts, which doctor is not given: `vidjacobi image` "
-                "says for each picture whether it is bitwise, in image.json too"
-            )
-        model = made.of_classes([0], 1.0)
+        raise InvalidArgument(
+            f"--exact: models of {args.model} are made of prompts, which doctor is not given: `vidjacobi image` says "
+            "for each picture whether it is bitwise, in image.json too"
+        )
     exact = isinstance(model, ExactModel) and model.bitwise
     promised = BITWISE if exact else ROUNDED
     how = f"zero-sum probes of {args.model} in {_name(runtime.dtype)} on {describe_device(runtime.device)}"
