@@ -53,7 +53,8 @@ def traces(modules: Iterable[nn.Module]) -> list[tuple[torch.dtype, list[float]]
     Not the versions that PyTorch counts: a fused optimiser, and what is written by way of ``.data``, leaves them.
     """
     own = {id(part): part for module in modules for part in module.parameters(recurse=False)}
-    there = [part.detach() for part in own.values() if part.numel() and not part.is_meta]
+    plain = (part for part in own.values() if part.layout == torch.strided and not part.is_meta)
+    there = [part.detach() for part in plain if part.numel()]
     rows = ((part[[0, -1]] if part.ndim > 1 else part).reshape(-1) for part in there)
     seen = (torch.cat([row[:LOOKED_AT], row[-LOOKED_AT:]]).tolist() for row in rows)
     return list(zip((part.dtype for part in there), seen, strict=True))
