@@ -150,3 +150,12 @@ def graph_recorder() -> Callable[[Callable[[], T], Callable[[], T]], Callable[[]
 def synchronize(device: torch.device) -> None:
     """Wait until a GPU has finished all work that it was given."""
     torch.cuda.synchronize(device)
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Raise InvalidArgument in ``torch.autocast``: products would be computed in another dtype than was probed."""
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+        raise InvalidArgument(
+            "torch.autocast is on, which computes products in another dtype than that of the weights: decode outside "
+            "of it, and load the model in bfloat16 where that is wanted"
+        )

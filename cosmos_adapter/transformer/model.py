@@ -12,6 +12,7 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import PRESETS
 from vidjacobi.errors import InvalidArgument, number_of
 from vidjacobi.kinds import Grid
+from vidjacobi.runtime import refuse_autocast
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
 # Logits that are in memory at once during the prefill: with 64,000 tokens those of 262 inputs, 32 MB in bfloat16.
@@ -77,7 +78,11 @@ class CosmosModel:
         return CosmosModel(self.network, self.network.context_entries(moved))
 
     def make_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
-        """Zeroed keys and values of at least ``slots`` slots for each of ``batch`` clips."""
+        """Zeroed keys and values of at least ``slots`` slots for each of ``batch`` clips.
+
+        Raises InvalidArgument in ``torch.autocast``.
+        """
+        refuse_autocast(self.device)
         self.network.settle(self.device)
         return self.network.make_cache(batch, slots)
 

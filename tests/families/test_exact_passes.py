@@ -16,6 +16,8 @@ from tiny_riders import condition, rider_model, tiny_trunk
 from torch import Tensor, nn
 
 import vidjacobi
+from cosmos_adapter.transformer.model import CosmosModel
+from tests.cosmos_adapter.tiny_cosmos import tiny_network
 from vidjacobi import Grid, SamplingParams
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED, in_buckets
@@ -307,3 +309,14 @@ def test_a_network_that_has_changed_is_refused(how: str) -> None:
         layer.mlp.up_proj = nn.Sequential(layer.mlp.up_proj)
     with pytest.raises(InvalidArgument, match="make the model again"):
         decoded(model, [0], "ar", 1, 0)
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: CosmosModel(tiny_network()), lambda: rider_model(3)], ids=["cosmos", "riders"]
+)
+def test_autocast_is_refused(build: Callable[[], Any]) -> None:
+    """Its products are in another dtype than those that were probed: they were said to be bitwise."""
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(InvalidArgument, match="autocast is on"):
+        model.make_cache(1, 8)
+    model.make_cache(1, 8)

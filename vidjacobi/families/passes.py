@@ -17,6 +17,7 @@ from vidjacobi.families.trunk import Hidden, Trunk
 from vidjacobi.families.twins import activations, heads_of, is_known, linears, rotaries, twin, without
 from vidjacobi.invariance import PLAIN, USUAL, PassShape, Sizes, attend, hidden, pass_shape, stacked
 from vidjacobi.models.contents import traces
+from vidjacobi.runtime import refuse_autocast
 from vidjacobi.shapes import Logits, Slots, Tokens
 
 # Of the probe of a layer: its rows, passes of clips and positions, and the places that they are told at most.
@@ -57,8 +58,9 @@ class Passes:
 
         Where none is found passes are not padded. Where there are no numbers they are padded as processors usually
         need it. Raises InvalidArgument where the network is not what it was: the embeddings of prompts, and the rows
-        of a head, were taken from it then.
+        of a head, were taken from it then. Also in ``torch.autocast``.
         """
+        refuse_autocast(self.trunk.device)
         now = self._modules_now()
         same = len(now) == len(self._modules) and all(map(operator.is_, now, self._modules))
         if not same or traces(now) != self._weights:

@@ -24,7 +24,7 @@ from vidjacobi.families.frame_tokenizer import FrameTokenizer
 from vidjacobi.families.pusht_network import PushTCache, PushTNetwork, PushTSpec, check_actions
 from vidjacobi.families.released import sizes_of, weights_of
 from vidjacobi.kinds import Grid
-from vidjacobi.runtime import Runtime
+from vidjacobi.runtime import Runtime, refuse_autocast
 from vidjacobi.sampling.probs import SamplingParams
 from vidjacobi.shapes import Logits, Positions, RowIndex, Slots, Tokens, Visible
 
@@ -94,7 +94,11 @@ class PushTModel:
         return actions
 
     def make_cache(self, batch: int, slots: int) -> PushTCache:
-        """A cache whose rows have the model's own actions, where it has one row of them for all."""
+        """A cache whose rows have the model's own actions, where it has one row of them for all.
+
+        Raises InvalidArgument in ``torch.autocast``.
+        """
+        refuse_autocast(self.device)
         self.network.settle(self.device)
         cache = self.network.make_cache(batch, slots)
         if len(self.conditions) == 1:
