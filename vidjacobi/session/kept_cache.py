@@ -186,6 +186,7 @@ class KeptCache:
     def fork(self, copies: int) -> "KeptCache":
         """Another one with ``copies`` of each row, one below the other; what it can take over is in its cache."""
         other = type(self)(self.model, self.rows * copies, self.slots)
+        other._modules = self._modules  # in the same order, which ``objects_in`` does not promise
         model = self.model
         if self._cache is not None and has_free_rows(model):
             source = torch.arange(self.rows, device=self.device).repeat_interleave(copies)
