@@ -21,6 +21,7 @@ from torch import Tensor
 from vidjacobi.errors import BadOutput
 from vidjacobi.models.codec import covering_size
 from vidjacobi.shapes import Frames
+from vidjacobi.video.writer import REPRODUCIBLE
 
 CHUNK = 1000  # files in a folder
 FILE = "chunk-{:03d}/file-{:03d}"
@@ -31,7 +32,7 @@ TABLE_PICTURES = "png"  # in place of a codec: pictures in the table instead of 
 # out: lerobot 0.4.4 fails to read frames of its own H.265 sets in random order, whichever reader it uses.
 ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "av1": ("libsvtav1", {"g": "2", "crf": "20", "preset": "8"}),
-    "h264": ("libx264", {"g": "2", "crf": "14"}),
+    "h264": ("libx264", {"g": "2", "crf": "14", **REPRODUCIBLE}),
 }
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # the process that reads files from others comes here too, an
 _BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
 _FASTEST = 100_000  # frames per second
+# Without it x264 makes different files of the same frames on processors with AVX-512 (findings/x264_files_differ.sh).
+# With it all processors weigh blocks by the same functions; size and time are the same.
+REPRODUCIBLE = {"x264-params": "cpu-independent=1"}
 # A fragmented mp4: a header without frames, then fragments that each say where and when their frames are.
 _FRAGMENTED = {
     "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
@@ -41,8 +44,9 @@ def write_video(
 
     The file appears whole under its name or not at all, and it replaces one that is there. Its size in pixels is
     that of the frames; where a side is odd, the last row or column is repeated. It can play before it is loaded
-    (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly.
-    `quality` is the constant rate factor, 0 to 51; adding six halves the file, roughly. Raises BadOutput.
+    (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly. The
+    same frames give the same file. `quality` is the constant rate factor, 0 to 51; adding six halves the file,
+    roughly. Raises BadOutput.
     """
     write_pieces(path, [frames], fps, quality)
 
@@ -154,7 +158,7 @@ def _mux(
 ) -> None:
     """Encode groups of pictures into a container. The first picture is frame number ``first`` of the clip."""
     begin = next(groups)
-    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream = container.add_stream("libx264", rate=rate, options=REPRODUCIBLE | options)
     stream.height, stream.width = begin.shape[1:3]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
