@@ -5,7 +5,6 @@ polynomial MMD. The same is done here with the networks that ``transformers`` ha
 than the paper's.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidjacobi.errors import BadCheckpoint, InvalidArgument
+from vidjacobi.errors import InvalidArgument
+from vidjacobi.eval.transformers_folder import open_network
 
 POOLED = "VJEPA2ForVideoClassification"  # with an attentive pooler, whose output is the feature
 PLAIN = "VJEPA2Model"  # without one: the mean of the encoder's tokens
@@ -58,15 +58,10 @@ def load_network(folder: Path | None) -> tuple[Pooled, dict[str, Any], int, int]
             "features vjepa2 need a folder with a V-JEPA 2 of transformers (config.json, model.safetensors): "
             "download one, such as a vjepa2-vitl-fpc16-256-ssv2, and name it with --weights"
         )
-    if not (folder / "config.json").is_file():
-        raise BadCheckpoint(f"{folder}: no folder of a V-JEPA 2: it has no config.json")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BadCheckpoint(f"{folder}: has no .safetensors file; other kinds of weights are not opened")
-    network, kind = _opened(folder)
+    network, kind, sha256 = open_network(folder, "vjepa2", (PLAIN, POOLED), "V-JEPA 2")
     facts = {
         "weights": kind,
-        "weights_sha256": _sha256(weights),
+        "weights_sha256": sha256,
         "feature": FEATURE[kind],
         "normalisation": "ImageNet's mean and deviation",
         "formula": "mmd",
@@ -78,34 +73,3 @@ def load_network(folder: Path | None) -> tuple[Pooled, dict[str, Any], int, int]
         int(config.crop_size),
         int(config.tubelet_size),
     )
-
-
-def _opened(folder: Path) -> tuple[Any, str]:
-    """(the network of transformers in a folder, the name of its class). Raises BadCheckpoint."""
-    import transformers
-    from safetensors import SafetensorError
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        kind = (config.architectures or [PLAIN])[0]
-        if config.model_type != "vjepa2" or kind not in FEATURE:
-            raise BadCheckpoint(f"{folder}: holds a {kind} ({config.model_type}), and no V-JEPA 2")
-        network, said = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BadCheckpoint(f"{folder}: cannot be opened as a V-JEPA 2 ({reason})") from None
-    # transformers gives tensors that are missing random values, with a warning only
-    wrong = [*said["missing_keys"], *(str(key) for key in said["mismatched_keys"]), *said["unexpected_keys"]]
-    if wrong:
-        raise BadCheckpoint(
-            f"{folder}: {len(wrong)} tensors are missing or do not fit (the first: {wrong[0]})"
-        )
-    return network, kind
-
-
-def _sha256(files: list[Path]) -> str:
-    """The hash of one file, or of the hashes of several."""
-    found = [hashlib.sha256(file.read_bytes()).digest() for file in files]
-    return (found[0] if len(found) == 1 else hashlib.sha256(b"".join(found)).digest()).hex()

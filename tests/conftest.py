@@ -1,4 +1,4 @@
-"""Fixtures of all tests. Being here also lets every test import the helper modules of this folder."""
+"""Fixtures of all tests."""
 
 import itertools
 import os

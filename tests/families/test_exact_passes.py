@@ -236,8 +236,8 @@ def test_nano_image_and_without_padding(dtype: torch.dtype, monkeypatch: pytest.
     """Whole pictures in wide passes; and the control, passes of whatever size comes, which say so."""
 
     def differs() -> bool:
-        # as the prefill feeds them, and beside others in windows
-        return not torch.equal(logits_of(model, [0], 1, 320)[0], logits_of(model, [1, 0], 45, 5)[1])
+        # as the prefill feeds them, and beside others in windows (of 45 all bits are the same on some processors)
+        return not torch.equal(logits_of(model, [0], 1, 320)[0], logits_of(model, [1, 0, 1], 7, 3)[1])
 
     model = bundled(dtype)
     if model.bitwise:

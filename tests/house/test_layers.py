@@ -21,13 +21,13 @@ vidjacobi.datasets vidjacobi.decoding vidjacobi.testing
 cosmos_adapter vidjacobi.families vidjacobi.assets vidjacobi.loading vidjacobi.provenance vidjacobi.acting
 vidjacobi.html_report vidjacobi.rollouts vidjacobi.rollouts.worlds vidjacobi.session vidjacobi.pictures
 vidjacobi.bench vidjacobi.estimate vidjacobi.eval vidjacobi.batch
-vidjacobi.eval.policies vidjacobi.export vidjacobi.gym vidjacobi.play vidjacobi.eval.actions
+vidjacobi.eval.policies vidjacobi.export vidjacobi.gym vidjacobi.play vidjacobi.eval.actions vidjacobi.eval.pictures
 vidjacobi vidjacobi.cli vidjacobi.__main__
 """.split()  # noqa: SIM905
 # The adapters: nobody imports them at start-up, and that of Cosmos sees only what a model needs.
 LAZY_ONLY = (
     *("cosmos_adapter", "vidjacobi.families", "vidjacobi.rollouts.worlds"),
-    *("vidjacobi.eval", "vidjacobi.eval.policies", "vidjacobi.eval.actions"),
+    *("vidjacobi.eval", "vidjacobi.eval.policies", "vidjacobi.eval.actions", "vidjacobi.eval.pictures"),
 )
 MAY_IMPORT_THEM = {"vidjacobi.loading", "vidjacobi.acting", "vidjacobi.cli", "vidjacobi.play"}
 ADAPTER_SEES = tuple(

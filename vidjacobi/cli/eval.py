@@ -12,6 +12,7 @@ TEXT = """Is it as good as AR, and how much faster?
   vidjacobi eval setup                     where FVD's network weights are, or how to get them
   vidjacobi eval fvd GENERATED REAL        FVD, PSNR and SSIM of two folders of videos or of frame folders
   vidjacobi eval actions FUTURES           whether predicted frames follow their actions
+  vidjacobi eval pictures REFERENCE RUN    FID, passes and seconds of runs of `vidjacobi image`
   vidjacobi eval policies --model NAME     rank policies in a world model and in the simulator
   vidjacobi eval realestate10k --data DIR  roll clips out with several decoders, measure, write tables and a report
 
@@ -92,7 +93,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """Evaluate; the lines of the results table. Raises VidjacobiError."""
     if args.dataset is None:
         raise InvalidArgument(
-            "eval needs a dataset, or `setup`, `fvd`, `actions` or `policies`: `vidjacobi eval --help` explains them"
+            "eval needs a dataset, or `setup`, `fvd`, `actions`, `pictures` or `policies`: `vidjacobi eval --help` "
+            "explains them"
         )
     from vidjacobi.bench.running import print_progress
     from vidjacobi.datasets import DATASETS
@@ -102,7 +104,7 @@ def run(args: Namespace) -> dict[str, Any]:
     from vidjacobi.registry import suggest
 
     if args.dataset not in DATASETS:
-        known = ["setup", "fvd", "actions", "policies", *DATASETS]
+        known = ["setup", "fvd", "actions", "pictures", "policies", *DATASETS]
         raise InvalidArgument(
             f"unknown word {args.dataset!r}{suggest(args.dataset, known)}. There are: {', '.join(known)}"
         )

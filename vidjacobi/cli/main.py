@@ -77,6 +77,10 @@ COMMANDS = {
         "vidjacobi.cli.eval_actions",
         "do predicted frames follow their actions? error and R2 of actions read off them",
     ),
+    "eval pictures": (
+        "vidjacobi.cli.eval_pictures",
+        "are pictures of fast decoders as good as AR's? FID beside passes and seconds",
+    ),
     "eval policies": (
         "vidjacobi.cli.eval_policies",
         "do policies rank in a world model of Push-T as they do in the simulator?",
