@@ -169,24 +169,21 @@ def _kept(path: Path, count: int) -> Features | None:
 def line_of(run: PictureSet, ar: PictureSet | None) -> dict[str, Any]:
     """What a run cost, and how many of its pictures are AR's very own (of the same seed)."""
     assert run.settings is not None
-    records, decoder = run.records, run.settings["decoder"]
-    mine = [*records.values()]
-    # both are of the same pictures: Estimate of the tokens per pass, over prompts
-    passes = over_clips((one["index"], one["new_tokens"] / one["nfe"]) for one in mine)
+    mine, decoder = [*run.costs.values()], run.settings["decoder"]
+    passes = over_clips((one.prompt, one.new_tokens / one.nfe) for one in mine)
     assert passes is not None
     equal = None
     if ar is not None and ar.seed == run.seed:
-        hashes = [(one["tokens_sha256"], ar.records[name]["tokens_sha256"]) for name, one in records.items()]
-        equal = fmean(here == there for here, there in hashes)
+        equal = fmean(one.tokens_sha256 == ar.costs[name].tokens_sha256 for name, one in run.costs.items())
     return {
         "run": run.name,
         "decoder": run.decoder,
         "window": None if run.decoder == AR else decoder["window"],
         "guarantee": decoder["guarantee"],
         "pictures": len(mine),
-        "nfe": fmean(one["nfe"] for one in mine),
+        "nfe": fmean(one.nfe for one in mine),
         "tokens_per_pass": {"mean": passes.mean, "low": passes.low, "high": passes.high},
-        "seconds": fmean(one["seconds"]["decode"] / one["rows_together"] for one in mine),
+        "seconds": fmean(one.seconds for one in mine),
         "ar_pictures": equal,
     }
 

@@ -21,6 +21,33 @@ SAME = ("config", "sampling")  # of image.json: what runs must share, but for th
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a run recorded of one picture.
+
+    Attributes:
+        prompt: its place in the list of prompts.
+        seconds: its share of the decoding of the rows that it was decoded with.
+    """
+
+    prompt: int
+    nfe: int
+    new_tokens: int
+    seconds: float
+    tokens_sha256: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Cost":
+        """Raises ValueError, LookupError or TypeError for what is no record of a picture."""
+        nfe, rows = int(record["nfe"]), int(record["rows_together"])
+        if min(nfe, rows) < 1:
+            raise ValueError(f"{nfe} passes of {rows} rows")
+        seconds = float(record["seconds"]["decode"]) / rows
+        return cls(
+            int(record["index"]), nfe, int(record["new_tokens"]), seconds, str(record["tokens_sha256"])
+        )
+
+
+@dataclass(frozen=True)
 class PictureSet:
     """One set of pictures.
 
@@ -28,13 +55,13 @@ class PictureSet:
         name: of its folder, distinct among those compared.
         files: each picture's file by the picture's name, sorted by it.
         settings: ``image.json`` without its pictures; None for a folder that no run made.
-        records: what a run recorded of each picture, by its name; empty for a folder that no run made.
+        costs: what a run recorded of each picture, by its name; empty for a folder that no run made.
     """
 
     name: str
     files: Mapping[str, Path]
     settings: Mapping[str, Any] | None
-    records: Mapping[str, Mapping[str, Any]]
+    costs: Mapping[str, Cost]
 
     @property
     def seed(self) -> int | None:
@@ -69,14 +96,14 @@ def open_run(folder: Path) -> PictureSet:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         settings = {key: value for key, value in record.items() if key != "pictures"}
-        pictures: list[Mapping[str, Any]] = record["pictures"]
-        asked = [settings[key] for key in ("config", "decoder", "sampling")]
-        found = {str(one["name"]): one for one in pictures}
+        asked = [{**settings[key]} for key in ("config", "decoder", "sampling", "made_with")]
+        _ = asked[0]["seed"], asked[1]["name"], asked[1]["window"], asked[1]["guarantee"]
+        found = {str(one["name"]): Cost.of(one) for one in record["pictures"]}
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{folder}: no run of `vidjacobi image`: {RECORD} is missing or damaged ({error!r:.100})"
         ) from error
-    if not found or not all(isinstance(one, dict) for one in asked):
+    if not found:
         raise BadInput(f"{folder}: {RECORD} lists no picture: let `vidjacobi image` finish in it")
     files = {}
     for name in sorted(found):
@@ -132,6 +159,10 @@ def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, lis
         notes += _other_settings(run, first)
     if base.settings is not None:
         notes += _other_settings(base, first)
+        if [*base.files] != [*first.files]:
+            notes.append(
+                f"{base.name} is of other pictures than the runs: differences from AR's have no interval"
+            )
     if first.decoder != AR:
         notes.append("no run of --decoder ar is among them: nothing is compared with AR's pictures")
     sizes = {one.name: one.size() for one in (base, *runs)}

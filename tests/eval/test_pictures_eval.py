@@ -183,6 +183,12 @@ class TestWhatIsRefused:
             (tmp_path / "empty" / "image.json").write_text(damaged)
             with pytest.raises(BadInput, match="empty"):
                 open_sets(real, [tmp_path / "empty"])
+        record = json.loads((real / "image.json").read_text())
+        for key, value in (("nfe", 0), ("nfe", "x"), ("index", None), ("seconds", 3), ("rows_together", 0)):
+            other = {**record, "pictures": [{**record["pictures"][0], key: value}]}
+            (tmp_path / "empty" / "image.json").write_text(json.dumps(other))
+            with pytest.raises(BadInput, match=r"image\.json is missing or damaged"):
+                open_sets(real, [tmp_path / "empty"])
         (real / "pictures" / "0003-0_barn.png").unlink()
         with pytest.raises(BadInput, match=r"0003-0_barn\.png is not there"):
             open_sets(real, [real])
