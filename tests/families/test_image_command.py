@@ -467,6 +467,26 @@ def test_families_without_pictures_say_what_takes_them(image: Any, tmp_path: Pat
         assert (status, bool(re.search(words, error))) == (2, True), error
 
 
+def test_files_of_a_repository(
+    image: Any, classes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LlamaGen's weights and its image tokenizer are single files of one repository."""
+    there = {"c2i.pt": Path(classes.partition(":")[2]), "vq.pt": tiny.write_vq(tmp_path / "vq")}
+    asked: list[str] = []
+
+    def download(repository: str, file: str) -> str:
+        asked.append(f"{repository} {file}")
+        return str(there[file])
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    words = ["--label", "1", "--size", "8x8", "--model"]
+    hub = "hf://owner/LlamaGen"
+    assert image(*words, f"llamagen:{hub}/c2i.pt", "--tokenizer", f"{hub}/vq.pt")[0] == 0
+    assert set(asked) == {"owner/LlamaGen c2i.pt", "owner/LlamaGen vq.pt"}
+    image(*words, classes, "--tokenizer", str(there["vq.pt"]), out="files")
+    assert hashes(tmp_path / "files") == hashes(tmp_path / "out")
+
+
 @slow
 def test_captions_by_an_encoder_and_by_their_features(image: Any, tmp_path: Path) -> None:
     model = tiny.write_llamagen(tmp_path / "llamagen", "caption")

@@ -9,7 +9,7 @@ import torch
 import vidjacobi
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.loading import TOKENIZERS
-from vidjacobi.models.hub import is_repository
+from vidjacobi.models.hub import is_repository, local
 from vidjacobi.video.clips import read_frames
 
 MODEL = "nvidia/Cosmos-1.0-Autoregressive-4B"
@@ -68,6 +68,18 @@ def test_a_repository_in_the_cache(tiny_pair: Path, hub: Path) -> None:
 def test_a_repository_that_is_not_there(hub: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"(?s)could not be fetched.*model\.pt.*folder of your own"):
         vidjacobi.load(MODEL, device="cpu")
+
+
+def test_a_file_of_a_repository(tiny_pair: Path, hub: Path) -> None:
+    cache(hub, MODEL, {"model.safetensors": tiny_pair / "transformer" / "model.safetensors"})
+    found = local(f"hf://{MODEL}/model.safetensors")
+    assert found.read_bytes() == (tiny_pair / "transformer" / "model.safetensors").read_bytes()
+    assert local("~/a") == Path("~/a").expanduser()
+    with pytest.raises(BadCheckpoint, match=r"(?s)could not be fetched.*other\.pt.*folder of your own"):
+        local(f"hf://{MODEL}/other.pt")
+    for name in ("hf://a", "hf://owner/name", "hf://owner/name/", f"hf://{MODEL}/../../../other.pt"):
+        with pytest.raises(InvalidArgument, match="written hf://OWNER/REPOSITORY/FILE"):
+            local(name)
 
 
 def test_every_default_tokenizer_is_a_repository() -> None:

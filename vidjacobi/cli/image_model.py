@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vidjacobi.config.image import ImageConfig
 from vidjacobi.config.model_facts import load_facts, model_names
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.models import hub
 from vidjacobi.registry import suggest
 from vidjacobi.runtime import Runtime
 
@@ -64,7 +65,7 @@ def opened(config: ImageConfig, family: str, path: Path, runtime: Runtime) -> "P
 
         logging.disable_progress_bar()
     paths = {
-        name: None if getattr(config, name) is None else Path(getattr(config, name)).expanduser()
+        name: None if getattr(config, name) is None else hub.local(getattr(config, name))
         for name in ("tokenizer", "text_encoder", "features")
     }
     options = PainterOptions(**paths, size=config.pixels, negative=config.negative)

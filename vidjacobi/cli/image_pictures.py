@@ -17,6 +17,7 @@ from vidjacobi.config.decoder import DecoderConfig
 from vidjacobi.config.image import ImageConfig
 from vidjacobi.decoding.api import ClipId, decode, strategies_of
 from vidjacobi.errors import BadOutput, InvalidArgument, number_of
+from vidjacobi.models import hub
 from vidjacobi.models.codec import to_uint8
 from vidjacobi.output.run_folder import removed_if_empty
 from vidjacobi.pictures.files import PICTURES, RECORD, SHEET, PictureFolder, check_folder, count_of, earlier
@@ -189,7 +190,7 @@ def _settings(
     files = files_at(path)
     for name in ("tokenizer", "text_encoder", "features"):
         if (given := getattr(config, name)) is not None:
-            files |= files_at(Path(given).expanduser(), f"{name}: ")
+            files |= files_at(hub.local(given), f"{name}: ")
     sampling = config.sampling(painter.preset)
     return {
         "config": {

@@ -1,8 +1,8 @@
 """Families by name: from a folder of an author's release to the object that makes models of prompts or actions.
 
 A model of a family is named ``NAME:PATH``, such as ``janus:weights/Janus-Pro-1B``, by ``--model`` and elsewhere.
-The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``), which is fetched
-because you named it. ``nano-image`` and ``nano-pusht`` name the weights that come with this package.
+The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``) or a file of one
+(``llamagen:hf://FoundationVision/LlamaGen/c2i_B_384.pt``), which is fetched because you named it. ``nano-image`` and ``nano-pusht`` name the weights that come with this package.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ FAMILIES = {
 }
 # bundled model -> its family, and the folder of ``assets`` with its weights
 BUNDLED = {"nano-image": ("nano-image", "nano_image"), "nano-pusht": ("pusht", "nano_pusht")}
-# of a repository; checkpoints that are one file among many (LlamaGen's) are named as a file on the disk
+# of a repository; a checkpoint that is one file among many (LlamaGen's) is named as a file
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 # of repositories that hold more than the model: its folders alone
 HUB_FOLDERS = {
@@ -53,7 +53,7 @@ class FamilyName:
     @property
     def weights(self) -> Path:
         """The file or folder, which may not be there. A repository is fetched. Raises BadCheckpoint."""
-        own = Path(self.path).expanduser()
+        own = hub.local(self.path)
         if own.exists() or self.path.startswith((".", "~")) or not hub.is_repository(self.path):
             return own
         return hub.fetch(self.path, HUB_FOLDERS.get(self.family, HUB_FILES))
