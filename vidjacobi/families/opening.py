@@ -2,7 +2,8 @@
 
 A model of a family is named ``NAME:PATH``, such as ``janus:weights/Janus-Pro-1B``, by ``--model`` and elsewhere.
 The path is a file or folder, or a repository of the hub (``janus:deepseek-community/Janus-Pro-1B``) or a file of one
-(``llamagen:hf://FoundationVision/LlamaGen/c2i_B_384.pt``), which is fetched because you named it. ``nano-image`` and ``nano-pusht`` name the weights that come with this package.
+(``llamagen:hf://FoundationVision/LlamaGen/c2i_B_384.pt``), which is fetched because you named it. ``nano-image`` and
+``nano-pusht`` name the weights that come with this package.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Checkpoints that are named by their Hugging Face repository. Only what the user names is fetched.
 
-``OWNER/REPOSITORY`` is a repository, ``hf://OWNER/REPOSITORY/FILE`` one file of it: the way huggingface_hub writes it.
+``OWNER/REPOSITORY`` is a repository, ``hf://OWNER/REPOSITORY/FILE`` one file of it, as huggingface_hub writes it.
 """
 
 import re
