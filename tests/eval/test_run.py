@@ -252,7 +252,10 @@ def test_refuses_bad_requests(
 
 def test_subcommands(capsys: pytest.CaptureFixture) -> None:
     assert main(["eval"]) == 2
-    assert "eval needs a dataset, or `setup`, `fvd`, `actions` or `policies`" in capsys.readouterr().err
+    assert (
+        "eval needs a dataset, or `setup`, `fvd`, `actions`, `pictures` or `policies`"
+        in capsys.readouterr().err
+    )
     assert main(["eval", "realestate"]) == 2
     assert "did you mean 'realestate10k'" in capsys.readouterr().err
 

@@ -71,7 +71,7 @@ def test_commands_of_clips_say_what_takes_a_family(
 ) -> None:
     """Before anything is loaded: they have no prompts to give, and curve has no actions."""
     hints = {
-        "janus": "`bench pictures` take it, `eval pictures` judges",
+        "janus": "`vidjacobi bench pictures` take it, and `vidjacobi eval pictures` judges",
         "univla": "in Python, vidjacobi.load_family",
     }
     if words[0] == "curve":

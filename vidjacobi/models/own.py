@@ -138,7 +138,8 @@ def refuse_family(name: str) -> None:
     if takes_clips:
         return
     commands = {
-        "image": "`vidjacobi image` (--prompts LIST for many) and `bench pictures` take it, `eval pictures` judges",
+        "image": "`vidjacobi image` (--prompts LIST for many) and `vidjacobi bench pictures` take it, and "
+        "`vidjacobi eval pictures` judges what it made",
         "batch": "`vidjacobi batch --actions`, `vidjacobi play` and `vidjacobi eval policies` take it",
         "rollout": "`vidjacobi rollout` takes it with --actions, and its rollout.json says passes and seconds",
     }
