@@ -27,7 +27,7 @@ COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
 # Slots that the probed queries see, more than one block.
 PREFIXES = (700, 960)
 # The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
-ROWS = ((1, 256), (2, 256), (4, 256), (8, 256), (16, 16), (64, 64), (128, 128))
+ROWS = ((1, 256), (2, 256), (4, 256), (8, 256), (1, 32), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
 # Attention of a CPU sums in blocks of 512 slots. A last block that is shorter may be cut in other parts, which
 # depends on how short it is and on how much of it is seen: no few probes can tell that it never is. So all are whole.
@@ -180,7 +180,7 @@ def product_is_invariant(
     weight, row = zero_sum(outputs, inputs, generator, dtype, device)
     weight = weight.t().contiguous().t() if turn else weight
     others = torch.randn(256, inputs, generator=generator).to(device, dtype)
-    counts = sorted({count + shape.padding(1, count) for count in COUNTS})
+    counts = sorted({count + shape.padding(1, count) for count in (*COUNTS, shape.most)})
     wanted = None
     for count in filter(lambda rows: rows <= shape.most, counts):
         places = sorted({0, 1, count // 2, count - 2, count - 1} & set(range(count)))

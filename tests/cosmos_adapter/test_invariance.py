@@ -193,6 +193,13 @@ def test_the_probe_knows_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch, "mm", by_rows)
     pass_shape.cache_clear()
     assert pass_shape(SIZES, torch.float32, CPU, 1, attend).rows % 8 == 0
+    # as with AMX: one way for few rows, another for more (and where the border is that of the pieces themselves)
+    monkeypatch.setattr(torch, "mm", lambda x, y: real(x, y) + (len(x) > 32) * 1e-6)
+    pass_shape.cache_clear()
+    assert pass_shape(SIZES, torch.float32, CPU, 1, attend).most <= 32
+    monkeypatch.setattr(torch, "mm", lambda x, y: real(x, y) + (len(x) >= 32) * 1e-6)
+    pass_shape.cache_clear()
+    assert pass_shape(SIZES, torch.float32, CPU, 1, attend).most != 32
     monkeypatch.setattr(torch, "mm", lambda x, y: real(x, y) + len(x) % 7 * 1e-6)
     pass_shape.cache_clear()
     # only one size of product is left
