@@ -26,8 +26,10 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
 # Slots that the probed queries see, more than one block.
 PREFIXES = (700, 960)
-# The cheapest first: (a pass has a multiple of so many rows, a matrix product at most so many). Both may be the same.
-ROWS = ((1, 256), (2, 256), (4, 256), (8, 256), (1, 32), (16, 16), (64, 64), (128, 128))
+# (a pass has a multiple of so many rows, a matrix product at most so many), the cheapest first.
+ROWS = ((1, 256), (2, 256), (4, 256), (8, 256))
+# Where none of these holds, products of fewer rows. A CPU pays for padded rows, a GPU for the number of products.
+PIECES = ((1, 32), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
 # Attention of a CPU sums in blocks of 512 slots. A last block that is shorter may be cut in other parts, which
 # depends on how short it is and on how much of it is seen: no few probes can tell that it never is. So all are whole.
@@ -104,7 +106,8 @@ def pass_shape(
     mask ``[b 1 q l]``; it returns the mixed values and the log-sum-exp of the scores ``[b m q]``.
     """
     with torch.no_grad():
-        shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in ROWS)
+        sizes_of_rows = (*ROWS, *(PIECES if device.type == "cpu" else reversed(PIECES)))
+        shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in sizes_of_rows)
         held = (shape for shape in shapes if products_are_invariant(shape, sizes, dtype, device))
         products = next(held, PLAIN)
         shapes = (replace(products, positions=many, slots=BLOCK) for many in POSITIONS)
