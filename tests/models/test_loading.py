@@ -77,9 +77,23 @@ def test_a_file_of_a_repository(tiny_pair: Path, hub: Path) -> None:
     assert local("~/a") == Path("~/a").expanduser()
     with pytest.raises(BadCheckpoint, match=r"(?s)could not be fetched.*other\.pt.*folder of your own"):
         local(f"hf://{MODEL}/other.pt")
-    for name in ("hf://a", "hf://owner/name", "hf://owner/name/", f"hf://{MODEL}/../../../other.pt"):
+    outside = (
+        f"hf://{MODEL}/{file}" for file in ("../../../other.pt", "/a.pt", "a/./b.pt", "a\\b.pt", "a\n.pt")
+    )
+    for name in ("hf://a", "hf://owner/name", "hf://owner/name/", *outside):
         with pytest.raises(InvalidArgument, match="written hf://OWNER/REPOSITORY/FILE"):
             local(name)
+
+
+def test_a_line_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the hub's HTTP library raises is no OSError in every version."""
+
+    def download(*_: str) -> str:
+        raise RuntimeError("peer closed connection without sending complete message body")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(BadCheckpoint, match=r"owner/name could not be fetched \(RuntimeError: peer closed"):
+        local("hf://owner/name/a.pt")
 
 
 def test_every_default_tokenizer_is_a_repository() -> None:

@@ -86,7 +86,7 @@ def family_at(model: str) -> tuple[str, Path] | None:
     path = Path(found.path).expanduser()
     if not path.exists():
         raise BadCheckpoint(
-            f"there is no file or folder {path}, and nothing is fetched here: name the weights"
+            f"there is no file or folder {found.path}, and nothing is fetched here: name the weights"
         )
     return found.family, path
 

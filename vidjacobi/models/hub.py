@@ -13,7 +13,8 @@ from vidjacobi.errors import BadCheckpoint, InvalidArgument
 # Exactly one slash: "owner/name" is a repository, "folder/sub/model" can only be a path.
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 HUB = "hf://"
-FILE = re.compile(r"hf://([\w.-]+/[\w.-]+)/(.+)")
+FILE = re.compile(r"hf://([\w.-]+/[\w.-]+)/([^\x00-\x1f]+)")
+OUTSIDE = {"", ".", ".."}  # parts of a path that no file of a repository has
 # Only these files are fetched; a repository may hold other formats of the same weights.
 MODEL_FILES = ("model.pt", "*.safetensors", "*.safetensors.index.json", "config.json")
 TOKENIZER_FILES = ("encoder.jit", "decoder.jit", "config.json")
@@ -45,7 +46,7 @@ def fetch_file(name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     found = FILE.fullmatch(name)
-    if found is None or ".." in found[2].split("/"):
+    if found is None or OUTSIDE & {*found[2].split("/")} or "\\" in name:
         raise InvalidArgument(f"{name}: a file of the hub is written hf://OWNER/REPOSITORY/FILE")
     with _told(found[1], (found[2],)):
         return Path(hf_hub_download(found[1], found[2]))
@@ -60,11 +61,9 @@ def local(name: str | Path) -> Path:
 @contextmanager
 def _told(repository: str, files: tuple[str, ...]) -> Iterator[None]:
     """Raise BadCheckpoint, with what to do instead, where the block cannot fetch these files."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
         yield
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+    except Exception as error:  # besides the hub's own: whatever its HTTP library raises where a line breaks
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadCheckpoint(
             f"{repository} could not be fetched ({type(error).__name__}: {reason}).\n"
