@@ -6,7 +6,7 @@ real clips; the difference of two decoders against the same real clips, with its
 clips.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -125,14 +125,21 @@ def floor(real: Features, seed: int = 0, splits: int = SPLITS, kind: str = FRECH
 
 
 def paired_difference(
-    a: Features, b: Other, real: Third, draws: int = 1000, seed: int = 0, kind: str = FRECHET
+    a: Features,
+    b: Other,
+    real: Third,
+    draws: int = 1000,
+    seed: int = 0,
+    kind: str = FRECHET,
+    shown: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> ConfidenceInterval:
     """distance(a, real) - distance(b, real), with a 95 % interval from a paired bootstrap over clips.
 
     Row i of all three sets belongs to one clip, and each draw takes the same clips of all three. What is hard about
     a clip then cancels in the difference. The interval is the difference -+ 1.96 standard deviations of the draws.
     In simulations of equally good a and b it contains 0 in 96 to 98 % of the cases, and an interval between
-    percentiles of the draws in 92 to 97 %. Raises BadInput where the sets do not belong together.
+    percentiles of the draws in 92 to 97 %. ``shown`` goes through the draws: of thousands of pictures one takes
+    seconds. Raises BadInput where the sets do not belong together.
     """
     if not a.shape == b.shape == real.shape:
         raise BadInput(
@@ -142,7 +149,7 @@ def paired_difference(
     value = distance(a, real, kind).value - distance(b, real, kind).value
     resampled = DISTANCES[kind].resampled
     of_a, of_b = (resampled(features.double(), real.double()) for features in (a, b))
-    found = [of_a(counts) - of_b(counts) for counts in _draws(len(real), draws, seed)]
+    found = [of_a(counts) - of_b(counts) for counts in shown(_draws(len(real), draws, seed))]
     reach = NORMAL_95 * float(torch.stack(found).std())
     return ConfidenceInterval(value - reach, value, value + reach)
 

@@ -24,15 +24,22 @@ Pictures = UInt8[Tensor, "b 3 H W"]
 Features = Float[Tensor, "b f"]
 POOL = "2048"  # torch-fidelity's name of the last pooling layer, whose output FID compares
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = (
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # pytorch-fid's has it too
+)
 SIDE = 224  # of what DINOv2 sees
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which DINOv2 was trained with
 
 
 class LoadedNetwork(NamedTuple):
-    """A network with its weights, from uint8 pictures [b 3 H W] to features [b f]; and the hash of its weights."""
+    """A network with its weights, from uint8 pictures [b 3 H W] to features [b f]; and the hash of its weights.
+
+    ``other``: why its distance may not have the entry's label, empty where it may.
+    """
 
     network: nn.Module
     sha256: str
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,14 @@ class PictureNetwork:
 
     Attributes:
         label: name of the distance in every output.
+        other_label: its name with weights that are not those that the label stands for.
         source: what the network is, and which of its layers is compared.
         resize: how a picture is made to fit it.
         load: from the weights that the user named.
     """
 
     label: str
+    other_label: str
     source: str
     resize: str
     load: Callable[[Path], LoadedNetwork]
@@ -95,7 +104,7 @@ def load_network(name: str, weights: Path | None, device: str | torch.device) ->
     if weights is None:
         raise InvalidArgument(f"{found.label} needs --weights: {NEEDED[name]}")
     loaded = found.load(weights)
-    return LoadedNetwork(loaded.network.eval().requires_grad_(False).to(device), loaded.sha256)
+    return loaded._replace(network=loaded.network.eval().requires_grad_(False).to(device))
 
 
 def _inception(path: Path) -> LoadedNetwork:
@@ -117,7 +126,10 @@ def _inception(path: Path) -> LoadedNetwork:
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise BadCheckpoint(f"{path}: no weights of torch-fidelity's Inception ({reason})") from None
-    return LoadedNetwork(_Pooled(network), hashlib.sha256(content).hexdigest())
+    sha256, other = hashlib.sha256(content).hexdigest(), ""
+    if sha256 != INCEPTION_SHA256:
+        other = f"{path.name} is not {INCEPTION_FILE} (sha256 {sha256[:8]}), so its distance is not FID"
+    return LoadedNetwork(_Pooled(network), sha256, other)
 
 
 def _dinov2(folder: Path) -> LoadedNetwork:
@@ -133,12 +145,14 @@ NEEDED = {
 NETWORKS: dict[str, PictureNetwork] = {
     "inception": PictureNetwork(
         "FID",
+        "FD-Inception",
         "Inception v3 of 2015-12-05 (torch-fidelity), last pooling layer",
         "to 299x299 as TensorFlow 1 does, whatever the proportions",
         _inception,
     ),
     # arXiv 2306.04675
     "dinov2": PictureNetwork(
+        "FD-DINOv2",
         "FD-DINOv2",
         "DINOv2 of transformers, class token behind the last norm",
         f"to {SIDE}x{SIDE}, bicubic with antialiasing, whatever the proportions",

@@ -18,7 +18,7 @@ from vidjacobi.output.rows import spreadsheet_cell
 from vidjacobi.video.images import read_image
 
 RECORD, TABLE, TEXT, LATEX, SHEET = "results.json", "results.csv", "results.md", "results.tex", "sheet.png"
-COLUMNS = 8  # pictures of a run on the sheet
+COLUMNS = 8  # pictures of a run on the sheet, at most
 GAP, LINE = 6, 18  # pixels between pictures, and of the line with the run's name
 
 
@@ -84,10 +84,12 @@ def text(results: Mapping[str, Any]) -> str:
 def conventions(results: Mapping[str, Any]) -> list[str]:
     """What the numbers mean, in sentences."""
     label, base, floor = results["label"], results["reference"], results["floor"]
+    protocol = results["protocol"]
     seed = "" if base["seed"] is None else f" of seed {base['seed']}"
     said = [
         f"{number_of(results['pictures'], 'picture')} of each run; {label} is the Frechet distance from "
-        f"{base['name']}, {base['kind']}{seed}.",
+        f"{base['name']}, {base['kind']}{seed}, by {protocol['network']}, weights sha256 "
+        f"{protocol['weights_sha256'][:12]}.",
     ]
     if floor:
         said.append(
@@ -115,12 +117,17 @@ def latex(results: Mapping[str, Any]) -> str:
         TexColumn((escaped(label), ""), lambda line: tex_number(line["distance"], 2)),
         TexColumn((escaped(label), "$-$ AR's"), *tex_estimate("above_ar", 2)),
     ]
-    return tex_tables(columns, results["lines"], "tab:pictures", conventions(results))
+    said = [*conventions(results), *(f"{warning}." for warning in results["warnings"])]
+    return tex_tables(columns, results["lines"], "tab:pictures", said)
 
 
 def sheet(runs: Sequence[PictureSet]) -> Image.Image:
-    """The first pictures of every run, the same prompts in a column. Raises BadInput for a damaged one."""
-    rows = [[read_image(file) for file in [*run.files.values()][:COLUMNS]] for run in runs]
+    """Some pictures of every run, evenly chosen, those of a name in a column. Raises BadInput for a damaged one."""
+    names = [*runs[0].files]
+    # evenly: the first would be samples of one prompt
+    if len(names) > COLUMNS:
+        names = [names[index * len(names) // COLUMNS] for index in range(COLUMNS)]
+    rows = [[read_image(run.files[name]) for name in names] for run in runs]
     height, width = rows[0][0].shape[:2]
     size = (GAP + len(rows[0]) * (width + GAP), GAP + len(rows) * (LINE + height + GAP))
     made = Image.new("RGB", size, (255, 255, 255))

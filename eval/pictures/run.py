@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +25,7 @@ from vidjacobi.eval.pictures.networks import NETWORKS, LoadedNetwork, load_netwo
 from vidjacobi.eval.pictures.report import write_results
 from vidjacobi.eval.pictures.sets import AR, PictureSet, open_sets
 from vidjacobi.output.atomic import replacing, replacing_folder, write_json
-from vidjacobi.output.run_folder import RunFolder
+from vidjacobi.output.run_folder import RunFolder, removed_if_empty
 from vidjacobi.provenance import file_sha256
 from vidjacobi.registry import lookup
 from vidjacobi.runtime import choose, describe_device, versions
@@ -67,39 +69,58 @@ def judge(config: PictureEval, out: Path, overwrite: bool, tell: Tell) -> dict[s
     RunFolder(out, "evaluation of pictures", SETTINGS).claim(overwrite)
     if config.draws < 2:
         raise InvalidArgument(f"a bootstrap needs at least 2 draws, not {config.draws}")
+    with ExitStack() as stack:
+        # before hours of features: whether there is room for what comes of them
+        for folder in (out.parent, *([config.cache] if config.cache else [])):
+            stack.enter_context(removed_if_empty(folder))
+            RunFolder(folder, "evaluation of pictures", SETTINGS).create()
+        results, runs = _judged(config, tell)
+        with replacing_folder(out) as made:
+            write_json(made / SETTINGS, results["settings"])
+            write_results(made, results, runs)
+    return results
+
+
+def _judged(config: PictureEval, tell: Tell) -> tuple[dict[str, Any], list[PictureSet]]:
     kind = lookup("network of pictures", config.network, NETWORKS)
     base, runs, notes = open_sets(config.reference, config.folders)
     device = choose(config.device, "auto").device
     loaded = load_network(config.network, config.weights, device)
+    label = kind.other_label if loaded.other else kind.label
     protocol = {
-        "distance": kind.label,
+        "distance": label,
         "network": kind.source,
         "weights_sha256": loaded.sha256,
         "resize": kind.resize,
         "dtype": "float32",
         **DISTANCES[FRECHET].facts,
     }
+    notes += [loaded.other] if loaded.other else []
     for note in notes:
         tell(f"note: {note}")
     features = {}
     for one in (base, *runs):
-        features[id(one)] = features_of(one, loaded, protocol, device, config.cache)
+        features[id(one)] = features_of(one, loaded, protocol, device, config.cache, tell)
         check_finite(features[id(one)], one.name)
+    alike = same_pictures(base, runs, features)
+    for note in alike:
+        tell(f"note: {note}")
     real = features[id(base)]
     ar = runs[0] if runs[0].decoder == AR else None
     lines = []
     for run in runs:
         against = None if ar in (None, run) else features[id(ar)]
+        tell(f"{run.name}: {label}{'' if against is None else ', and its interval'}")
         line = line_of(run, ar) | distances(features[id(run)], real, against, config, same_names(base, run))
         lines.append(line)
     count, others = len(runs[0].files), len(base.files)
-    results = {
+    return {
         "lines": lines,
-        "label": kind.label,
+        "label": label,
         "reference": reference_of(base),
         "floor": asdict(floor(real, config.seed)) if others >= 4 else None,
         "pictures": count,
-        "warnings": warnings_of(min(count, others), real.shape[1]) + notes,
+        "warnings": warnings_of(min(count, others), real.shape[1]) + notes + alike,
         "protocol": {**protocol, "pictures": count, "reference_pictures": others, "seed": config.seed},
         "settings": {
             key: [*map(str, value)]
@@ -112,12 +133,7 @@ def judge(config: PictureEval, out: Path, overwrite: bool, tell: Tell) -> dict[s
         "sampled": {key: runs[0].settings[key] for key in ("config", "sampling")} if runs[0].settings else {},
         "device": describe_device(device),
         "versions": versions(),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folder(out) as made:
-        write_json(made / SETTINGS, results["settings"])
-        write_results(made, results, runs)
-    return results
+    }, runs
 
 
 def features_of(
@@ -126,14 +142,17 @@ def features_of(
     protocol: Mapping[str, Any],
     device: torch.device,
     cache: Path | None,
+    tell: Tell,
 ) -> Features:
     """Features (float32, on the CPU) of a set, picture by picture, so that none depends on its neighbours.
 
     Raises BadInput for a damaged picture, BadOutput where the cache cannot be written.
     """
     path = None if cache is None else cache / f"{key_of(one, protocol)}.npz"
-    if path is not None and (kept := _kept(path, len(one.files))) is not None:
-        return kept
+    if path is not None and path.exists():
+        if (kept := _kept(path, len(one.files))) is not None:
+            return kept
+        tell(f"note: {path}: damaged, so features of {one.name} are computed again")
     rows = []
     # TF32 convolutions would make the features of a GPU differ from those of a CPU in the third digit
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -141,9 +160,8 @@ def features_of(
             rows.append(loaded.network(picture[None].to(device))[0].cpu())
     found = torch.stack(rows)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            np.savez(partial, features=found.numpy())
+        with replacing(path) as unfinished:
+            np.savez(unfinished, features=found.numpy())
     return found
 
 
@@ -156,7 +174,7 @@ def key_of(one: PictureSet, protocol: Mapping[str, Any]) -> str:
 
 
 def _kept(path: Path, count: int) -> Features | None:
-    """Features of a set that was seen before; None where there are none, or the file is damaged."""
+    """Features of a set that was seen before; None where the file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = torch.from_numpy(stored["features"])
@@ -197,7 +215,10 @@ def distances(
     if ar is None:
         return line
     if paired:
-        low, middle, high = paired_difference(mine, ar, real, config.draws, config.seed)
+        if torch.equal(mine, ar):  # so it is in every draw
+            return line | {"above_ar": {"mean": 0.0, "low": 0.0, "high": 0.0}}
+        shown = partial(tqdm, desc="bootstrap", unit="draw", disable=None, leave=False)
+        low, middle, high = paired_difference(mine, ar, real, config.draws, config.seed, shown=shown)
         return line | {"above_ar": {"mean": middle, "low": low, "high": high}}
     return line | {
         "above_ar": {"mean": value - DISTANCES[FRECHET].value(ar, real), "low": None, "high": None}
@@ -207,6 +228,33 @@ def distances(
 def same_names(base: PictureSet, run: PictureSet) -> bool:
     """Whether the reference is of the same prompts, picture by picture, so that draws take the same of all."""
     return base.settings is not None and [*base.files] == [*run.files]
+
+
+def same_pictures(
+    base: PictureSet, runs: Sequence[PictureSet], features: Mapping[int, Features]
+) -> list[str]:
+    """Pictures that are in two sets and should not be: equal features are those of equal pictures."""
+    found, ar = [], runs[0]
+    names = {row.numpy().tobytes(): name for row, name in zip(features[id(ar)], ar.files, strict=True)}
+    real = {row.numpy().tobytes() for row in features[id(base)]}
+    for run in runs:
+        rows = [row.numpy().tobytes() for row in features[id(run)]]
+        if there := sum(row in real for row in rows):
+            found.append(
+                f"WARNING: {there} of {number_of(len(rows), 'picture')} of {run.name} are in {base.name} too: its "
+                "distance says less, or nothing"
+            )
+        swapped = [
+            name
+            for name, row in zip(run.files, rows, strict=True)
+            if row in names and run.costs[name].tokens_sha256 != ar.costs[names[row]].tokens_sha256
+        ]
+        if swapped:
+            found.append(
+                f"WARNING: {number_of(len(swapped), 'picture')} of {run.name} look exactly as in {ar.name}, though "
+                f"the tokens were others ({swapped[0]}): were files exchanged?"
+            )
+    return found
 
 
 def reference_of(base: PictureSet) -> dict[str, Any]:

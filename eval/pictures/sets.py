@@ -1,6 +1,6 @@
 """Sets of pictures that are compared: finished runs of ``vidjacobi image``, and folders of real pictures."""
 
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,39 +12,13 @@ from torch import Tensor
 
 from vidjacobi.config.settings import differences
 from vidjacobi.errors import BadInput, InvalidArgument, number_of
+from vidjacobi.eval.pictures.records import Cost, read_record
 from vidjacobi.pictures.files import PICTURES, RECORD
-from vidjacobi.video.images import image_size, read_image
+from vidjacobi.video.images import beside_frames, image_size, read_image
 from vidjacobi.video.probe import is_image_name
 
 AR = "ar"
 SAME = ("config", "sampling")  # of image.json: what runs must share, but for the seed
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run recorded of one picture.
-
-    Attributes:
-        prompt: its place in the list of prompts.
-        seconds: its share of the decoding of the rows that it was decoded with.
-    """
-
-    prompt: int
-    nfe: int
-    new_tokens: int
-    seconds: float
-    tokens_sha256: str
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Cost":
-        """Raises ValueError, LookupError or TypeError for what is no record of a picture."""
-        nfe, rows = int(record["nfe"]), int(record["rows_together"])
-        if min(nfe, rows) < 1:
-            raise ValueError(f"{nfe} passes of {rows} rows")
-        seconds = float(record["seconds"]["decode"]) / rows
-        return cls(
-            int(record["index"]), nfe, int(record["new_tokens"]), seconds, str(record["tokens_sha256"])
-        )
 
 
 @dataclass(frozen=True)
@@ -93,34 +67,33 @@ class PictureSet:
 
 def open_run(folder: Path) -> PictureSet:
     """A finished run of ``vidjacobi image``. Raises BadInput."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        settings = {key: value for key, value in record.items() if key != "pictures"}
-        asked = [{**settings[key]} for key in ("config", "decoder", "sampling", "made_with")]
-        _ = asked[0]["seed"], asked[1]["name"], asked[1]["window"], asked[1]["guarantee"]
-        found = {str(one["name"]): Cost.of(one) for one in record["pictures"]}
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f"{folder}: no run of `vidjacobi image`: {RECORD} is missing or damaged ({error!r:.100})"
-        ) from error
-    if not found:
-        raise BadInput(f"{folder}: {RECORD} lists no picture: let `vidjacobi image` finish in it")
-    files = {}
-    for name in sorted(found):
-        # the name alone counts: a path in a record could lead out of the folder
-        file = folder / PICTURES / f"{Path(name).name}.png"
+    record, files = read_record(folder), {}
+    for name in record.costs:
+        file = folder / PICTURES / f"{name}.png"
         if not file.is_file():
             raise BadInput(
                 f"{folder}: {file.name} is not there: the same `vidjacobi image` makes it again; a model whose "
                 "pixels cannot be made here has none"
             )
         files[name] = file
-    return PictureSet(folder.name, files, settings, {name: found[name] for name in files})
+    done = {path.stem for path in (folder / PICTURES).glob("*.json")}
+    if left := sorted(done - set(files)):
+        raise BadInput(
+            f"{folder}: {RECORD} does not list all that is there ({left[0]}): let `vidjacobi image` finish in it"
+        )
+    return PictureSet(called(folder), files, record.settings, record.costs)
+
+
+def called(folder: Path) -> str:
+    """The name of a folder, however it is written: ``.`` and ``..`` have one too."""
+    return Path(os.path.abspath(folder)).name or str(folder)
 
 
 def open_reference(folder: Path) -> PictureSet:
     """A run of ``vidjacobi image``, or a folder of pictures. Raises BadInput."""
-    if (folder / RECORD).is_file():
+    if folder.name == PICTURES and (folder.parent / RECORD).is_file():
+        folder = folder.parent  # its seed is known there
+    if (folder / RECORD).exists():
         return open_run(folder)
     if not folder.is_dir():
         raise BadInput(
@@ -130,10 +103,15 @@ def open_reference(folder: Path) -> PictureSet:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise BadInput(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    files = {path.name: path for path in entries if is_image_name(path.name) and path.is_file()}
+    # hidden ones are none: macOS leaves `._a.png` beside a.png
+    files = {
+        path.name: path
+        for path in entries
+        if is_image_name(path.name) and not path.name.startswith(".") and path.is_file()
+    }
     if not files:
         raise BadInput(f"{folder}: no picture lies in it (folders in it are not looked into)")
-    return PictureSet(folder.name, files, None, {})
+    return PictureSet(called(folder), files, None, {})
 
 
 def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, list[PictureSet], list[str]]:
@@ -143,8 +121,8 @@ def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, lis
     """
     base, runs = open_reference(reference), [open_run(folder) for folder in folders]
     runs.sort(key=lambda run: run.decoder != AR)
-    first, notes = runs[0], []
-    for run in runs:
+    first, notes = runs[0], _of_reference(base, runs[0], reference)
+    for run in _distinct(runs):
         if [*run.files] != [*first.files]:
             alone = min(set(run.files) ^ set(first.files))
             raise BadInput(
@@ -156,13 +134,7 @@ def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, lis
                 f"{base.name} and {run.name} have the same seed, {run.seed}, so the same noise: draw the reference "
                 "with another --seed, or the distance is 0 whatever the pictures are"
             )
-        notes += _other_settings(run, first)
-    if base.settings is not None:
-        notes += _other_settings(base, first)
-        if [*base.files] != [*first.files]:
-            notes.append(
-                f"{base.name} is of other pictures than the runs: differences from AR's have no interval"
-            )
+        notes += [*_other_settings(run, first), *_other_clocks(run, first)]
     if first.decoder != AR:
         notes.append("no run of --decoder ar is among them: nothing is compared with AR's pictures")
     sizes = {one.name: one.size() for one in (base, *runs)}
@@ -176,7 +148,24 @@ def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, lis
         raise BadInput(
             f"a distance needs at least 2 pictures on each side, not {number_of(len(fewest), 'picture')}"
         )
-    return base, _distinct(runs), notes
+    return base, runs, notes
+
+
+def _of_reference(base: PictureSet, first: PictureSet, folder: Path) -> list[str]:
+    """What belongs to distances from this reference."""
+    if base.settings is None:
+        return [f"{base.name}: {text}" for text in beside_frames(folder)]
+    notes = _other_settings(base, first)
+    if [*base.files] != [*first.files]:
+        notes.append(
+            f"{base.name} is of other pictures than the runs: differences from AR's have no interval"
+        )
+    if base.settings["decoder"]["guarantee"] == "lossy":
+        notes.append(
+            f"{base.name} was decoded with {base.decoder}, which is lossy: distances are from its pictures, not "
+            "from AR's"
+        )
+    return notes
 
 
 def _distinct(runs: Sequence[PictureSet]) -> list[PictureSet]:
@@ -194,10 +183,25 @@ def _other_settings(run: PictureSet, first: PictureSet) -> list[str]:
     for key in SAME:
         here, there = ({k: v for k, v in one[key].items() if k != "seed"} for one in both)
         found += differences(here, there)
-    weights = [(one.get("made_with") or {}).get("weights") for one in both]
-    hashes = [sorted(str(facts.get("sha256")) for facts in (one or {}).values()) for one in weights]
-    found += ["other weights"] * (hashes[0] != hashes[1])
+    here, there = ({**one["made_with"]} for one in both)
+    hashes = [{name: facts["sha256"] for name, facts in one.pop("weights").items()} for one in (here, there)]
+    found += [*differences(here, there), *["other weights"] * (hashes[0] != hashes[1])]
     return [f"{run.name} was not made as {first.name}: {text}" for text in found]
+
+
+def _other_clocks(run: PictureSet, first: PictureSet) -> list[str]:
+    """Why seconds of a run do not go beside those of the first."""
+    here, there = (
+        {
+            "device": (one.settings or {}).get("device"),
+            "rows together": max(cost.rows for cost in one.costs.values()),
+        }
+        for one in (run, first)
+    )
+    return [
+        f"latencies of {run.name} and {first.name} do not compare: {text}"
+        for text in differences(here, there)
+    ]
 
 
 def _shown(size: tuple[int, int]) -> str:

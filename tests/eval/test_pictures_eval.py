@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from PIL import Image
 from vidjacobi.cli.main import main
 from vidjacobi.errors import BadCheckpoint, BadInput, InvalidArgument
 from vidjacobi.eval.pictures.networks import load_network
+from vidjacobi.eval.pictures.report import sheet
 from vidjacobi.eval.pictures.run import PictureEval, judge
 from vidjacobi.eval.pictures.sets import open_sets
+from vidjacobi.video.images import read_image
 
 SIZE = (16, 24)
 
@@ -65,6 +68,13 @@ def write_run(
     }
     (folder / "image.json").write_text(json.dumps(record))
     return folder
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Another ``image.json`` of a run."""
+    record = json.loads((folder / "image.json").read_text())
+    change(record)
+    (folder / "image.json").write_text(json.dumps(record))
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +145,28 @@ class TestTheTable:
         ar, fast = evaluated(tmp_path, dinov2, tmp_path / "photos", *runs)["lines"]
         assert fast["above_ar"] == {"mean": fast["distance"] - ar["distance"], "low": None, "high": None}
 
+    def test_files_that_are_no_pictures_of_the_reference(self, tmp_path: Path) -> None:
+        photos = write_run(tmp_path / "real", seed=1) / "pictures"
+        shutil.copytree(photos, tmp_path / "photos")
+        (tmp_path / "photos" / "._0000-0_barn.png").write_bytes(b"what macOS leaves")
+        (tmp_path / "photos" / "notes.txt").write_text("mine")
+        base, _, notes = open_sets(tmp_path / "photos", [write_run(tmp_path / "ar")])
+        assert len(base.files) == 6
+        assert notes == ["photos: beside the pictures, and left out: 1 other file or folder (notes.txt)"]
+
+    def test_names_of_folders(self, tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        ar, odd = write_run(tmp_path / "ar"), write_run(tmp_path / "a|b\n=c", "sjd")
+        monkeypatch.chdir(ar)
+        found = evaluated(tmp_path, dinov2, write_run(tmp_path / "real", seed=1), Path("."), odd)
+        assert [line["run"] for line in found["lines"]] == ["ar", "a|b\n=c"]
+        assert "| a\\|b =c | sjd |" in (tmp_path / "out" / "results.md").read_text()
+
+    def test_the_sheet_shows_pictures_of_many_prompts(self, tmp_path: Path) -> None:
+        ar = write_run(tmp_path / "ar", count=20)
+        _, (run,), _ = open_sets(write_run(tmp_path / "real", seed=1), [ar])
+        shown = np.asarray(sheet([run]))[24:40, 6 + 30 : 6 + 30 + 24]  # the second picture
+        assert np.array_equal(shown, read_image(ar / "pictures" / "0002-0_barn.png"))
+
     def test_features_are_kept(self, tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sets = write_run(tmp_path / "real", seed=1), write_run(tmp_path / "ar")
         cache = tmp_path / "cache"
@@ -146,6 +178,26 @@ class TestTheTable:
         other = evaluated(tmp_path, dinov2, *sets, cache=cache)
         assert other["lines"][0]["distance"] != first["lines"][0]["distance"]
         assert other["lines"] == evaluated(tmp_path, dinov2, *sets)["lines"]
+
+
+class TestPicturesThatAreInTwoSets:
+    def test_in_the_reference(self, tmp_path: Path, dinov2: Path) -> None:
+        ar = write_run(tmp_path / "ar")
+        shutil.copytree(ar / "pictures", tmp_path / "photos")
+        found = evaluated(tmp_path, dinov2, tmp_path / "photos", ar)
+        assert any("6 of 6 pictures of ar are in photos too" in text for text in found["warnings"])
+        assert "6 of 6 pictures of ar are in photos too" in (tmp_path / "out" / "results.tex").read_text()
+
+    def test_exchanged_files(self, tmp_path: Path, dinov2: Path) -> None:
+        ar, fast = write_run(tmp_path / "ar"), write_run(tmp_path / "fast", "sjd", shade=20)
+        shutil.copy(ar / "pictures" / "0001-0_barn.png", fast / "pictures" / "0001-0_barn.png")
+        found = evaluated(tmp_path, dinov2, write_run(tmp_path / "real", seed=1), ar, fast)
+        assert any("1 picture of fast look exactly as in ar" in text for text in found["warnings"])
+
+    def test_none_of_them_is(self, tmp_path: Path, dinov2: Path) -> None:
+        runs = write_run(tmp_path / "ar"), write_run(tmp_path / "pathwise", "pathwise")
+        found = evaluated(tmp_path, dinov2, write_run(tmp_path / "real", seed=1), *runs)
+        assert len(found["warnings"]) == 1
 
 
 class TestWhatIsRefused:
@@ -184,11 +236,38 @@ class TestWhatIsRefused:
             with pytest.raises(BadInput, match="empty"):
                 open_sets(real, [tmp_path / "empty"])
         record = json.loads((real / "image.json").read_text())
-        for key, value in (("nfe", 0), ("nfe", "x"), ("index", None), ("seconds", 3), ("rows_together", 0)):
+        damage: list[tuple[str, Any]] = [
+            ("nfe", 0),
+            ("nfe", "x"),
+            ("nfe", 1e400),
+            ("nfe", True),
+            ("index", None),
+        ]
+        damage += [("seconds", 3), ("seconds", {"decode": float("nan")}), ("seconds", {"decode": -1})]
+        damage += [("rows_together", 0), ("new_tokens", 0), ("tokens_sha256", None)]
+        damage += [("name", "../../x"), ("name", "a\0b"), ("name", "x" * 5000)]
+        for key, value in damage:
             other = {**record, "pictures": [{**record["pictures"][0], key: value}]}
             (tmp_path / "empty" / "image.json").write_text(json.dumps(other))
             with pytest.raises(BadInput, match=r"image\.json is missing or damaged"):
                 open_sets(real, [tmp_path / "empty"])
+        for path, value in (
+            (("decoder", "window"), "w"),
+            (("decoder", "guarantee"), None),
+            (("decoder", "name"), [1]),
+            (("config", "seed"), "1"),
+            (("made_with", "weights"), [1]),
+            (("made_with", "weights"), {"a": 3}),
+            (("pictures",), [record["pictures"][0]] * 2),
+        ):
+            other = json.loads(json.dumps(record))
+            part = other
+            for key in path[:-1]:
+                part = part[key]
+            part[path[-1]] = value
+            (tmp_path / "empty" / "image.json").write_text(json.dumps(other))
+            with pytest.raises(BadInput, match=r"image\.json is missing or damaged"):
+                open_sets(tmp_path / "empty", [real])
         (real / "pictures" / "0003-0_barn.png").unlink()
         with pytest.raises(BadInput, match=r"0003-0_barn\.png is not there"):
             open_sets(real, [real])
@@ -198,6 +277,45 @@ class TestWhatIsRefused:
         _, _, notes = open_sets(real, [write_run(tmp_path / "sharp", "sjd", top_p=0.5)])
         assert "real was not made as sharp: top_p: 0.5 there, 0.9 here" in notes
         assert any("no run of --decoder ar" in note for note in notes)
+
+    def test_a_run_that_is_not_finished(self, tmp_path: Path) -> None:
+        ar = write_run(tmp_path / "ar")
+        (ar / "pictures" / "0006-0_barn.json").write_text("{}")
+        with pytest.raises(BadInput, match=r"does not list all that is there \(0006-0_barn\)"):
+            open_sets(write_run(tmp_path / "real", seed=1), [ar])
+
+    def test_the_pictures_of_a_run_by_their_own_folder(self, tmp_path: Path) -> None:
+        ar = write_run(tmp_path / "ar")
+        with pytest.raises(InvalidArgument, match="same seed, 0"):
+            open_sets(ar / "pictures", [ar])
+
+    def test_what_cannot_be_compared_is_told(self, tmp_path: Path) -> None:
+        real, ar = write_run(tmp_path / "real", "pjd", seed=1), write_run(tmp_path / "ar")
+        changed(real, lambda record: record["decoder"].update(guarantee="lossy"))
+        fast = write_run(tmp_path / "fast", "sjd")
+        changed(fast, lambda record: record.update(device="cuda:0"))
+        changed(fast, lambda record: record["made_with"].update(dtype="bfloat16"))
+        changed(fast, lambda record: [one.update(rows_together=8) for one in record["pictures"]])
+        _, _, notes = open_sets(real, [ar, fast])
+        assert notes == [
+            "real was decoded with pjd, which is lossy: distances are from its pictures, not from AR's",
+            "fast was not made as ar: dtype: float32 there, bfloat16 here",
+            "latencies of fast and ar do not compare: device: None there, cuda:0 here",
+            "latencies of fast and ar do not compare: rows together: 2 there, 8 here",
+        ]
+
+    def test_places_that_cannot_be_written_are_found_before_any_work(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        runs = [str(write_run(tmp_path / name, seed=seed)) for name, seed in (("real", 1), ("ar", 0))]
+        (tmp_path / "file").write_text("mine")
+        out = ["--out", str(tmp_path / "new" / "out")]
+        for words in (["--out", str(tmp_path / "file" / "out")], [*out, "--cache", str(tmp_path / "file")]):
+            # the weights are not looked at before
+            assert main(["eval", "pictures", *runs, *words, "--weights", str(tmp_path / "none.pth")]) == 2
+            assert f"{tmp_path / 'file'}: cannot be written to" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+        assert (tmp_path / "file").read_text() == "mine"
 
     def test_weights(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         runs = [str(write_run(tmp_path / name, seed=seed)) for name, seed in (("real", 1), ("ar", 0))]
@@ -262,6 +380,9 @@ def test_fid_is_torch_fidelitys(tmp_path: Path, inception: Path) -> None:
     )["frechet_inception_distance"]
     assert line["distance"] == pytest.approx(wanted, rel=1e-3)
     assert line["distance"] > 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["label"] == "FD-Inception"  # FID is that of one file of weights
+    assert any("weights.pth is not weights-inception" in text for text in results["warnings"])
 
 
 @pytest.mark.slow

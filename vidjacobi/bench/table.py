@@ -245,6 +245,7 @@ def estimate_text(estimate: dict[str, Any] | None) -> str:
 
 
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rows = [head, ["---"] * len(head), *body]
+    """A Markdown table. A cell may hold any text: the name of a folder, say."""
+    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (head, *body)]
+    rows.insert(1, ["---"] * len(head))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
