@@ -18,6 +18,7 @@ from vidjacobi.output.rows import spreadsheet_cell
 from vidjacobi.video.images import read_image
 
 RECORD, TABLE, TEXT, LATEX, SHEET = "results.json", "results.csv", "results.md", "results.tex", "sheet.png"
+FILES = (RECORD, TABLE, TEXT, LATEX, SHEET)
 COLUMNS = 8  # pictures of a run on the sheet, at most
 GAP, LINE = 6, 18  # pixels between pictures, and of the line with the run's name
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidjacobi.bench.table import over_clips
-from vidjacobi.errors import InvalidArgument, number_of
+from vidjacobi.errors import BadOutput, InvalidArgument, number_of
 from vidjacobi.eval.distance_kinds import DISTANCES, FRECHET
 from vidjacobi.eval.fvd import floor, paired_difference
 from vidjacobi.eval.moments import check_finite
 from vidjacobi.eval.pictures.networks import NETWORKS, LoadedNetwork, load_network
-from vidjacobi.eval.pictures.report import write_results
+from vidjacobi.eval.pictures.report import FILES, write_results
 from vidjacobi.eval.pictures.sets import AR, PictureSet, open_sets
 from vidjacobi.output.atomic import replacing, replacing_folder, write_json
 from vidjacobi.output.run_folder import RunFolder, removed_if_empty
@@ -64,9 +64,10 @@ def judge(config: PictureEval, out: Path, overwrite: bool, tell: Tell) -> dict[s
     """Everything; returns the results. ``out`` is made whole or not at all.
 
     Raises InvalidArgument, BadInput, BadCheckpoint, and BadOutput where ``out`` exists (with ``overwrite``: where it
-    is not ours).
+    is not ours, or holds more than ours).
     """
     RunFolder(out, "evaluation of pictures", SETTINGS).claim(overwrite)
+    _check_nothing_is_lost(out, config.cache)
     if config.draws < 2:
         raise InvalidArgument(f"a bootstrap needs at least 2 draws, not {config.draws}")
     with ExitStack() as stack:
@@ -79,6 +80,18 @@ def judge(config: PictureEval, out: Path, overwrite: bool, tell: Tell) -> dict[s
             write_json(made / SETTINGS, results["settings"])
             write_results(made, results, runs)
     return results
+
+
+def _check_nothing_is_lost(out: Path, cache: Path | None) -> None:
+    """Raise BadOutput where more would go than an earlier evaluation: ``out`` is replaced as a whole."""
+    if out.is_dir() and (foreign := {path.name for path in out.iterdir()} - {SETTINGS, *FILES}):
+        raise BadOutput(
+            f"{out} holds something else too ({min(foreign)}), which would go: give another --out"
+        )
+    if cache and out.resolve() in (cache.resolve(), *cache.resolve().parents):
+        raise BadOutput(
+            f"--cache {cache} lies in --out {out}, which is replaced as a whole: name another place"
+        )
 
 
 def _judged(config: PictureEval, tell: Tell) -> tuple[dict[str, Any], list[PictureSet]]:

@@ -14,7 +14,7 @@ import transformers
 from PIL import Image
 
 from vidjacobi.cli.main import main
-from vidjacobi.errors import BadCheckpoint, BadInput, InvalidArgument
+from vidjacobi.errors import BadCheckpoint, BadInput, BadOutput, InvalidArgument
 from vidjacobi.eval.pictures.networks import load_network
 from vidjacobi.eval.pictures.report import sheet
 from vidjacobi.eval.pictures.run import PictureEval, judge
@@ -317,6 +317,20 @@ class TestWhatIsRefused:
         assert not (tmp_path / "new").exists()
         assert (tmp_path / "file").read_text() == "mine"
 
+    def test_what_would_go_with_an_earlier_evaluation(self, tmp_path: Path, dinov2: Path) -> None:
+        sets, cache = (
+            (write_run(tmp_path / "real", seed=1), write_run(tmp_path / "ar")),
+            tmp_path / "out" / "kept",
+        )
+        with pytest.raises(BadOutput, match=r"--cache .* lies in --out"):
+            evaluated(tmp_path, dinov2, *sets, cache=cache)
+        evaluated(tmp_path, dinov2, *sets)
+        evaluated(tmp_path, dinov2, *sets)
+        shutil.copytree(sets[1], tmp_path / "out" / "ar")
+        with pytest.raises(BadOutput, match=r"holds something else too \(ar\)"):
+            evaluated(tmp_path, dinov2, *sets)
+        assert (tmp_path / "out" / "ar" / "image.json").is_file()
+
     def test_weights(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         runs = [str(write_run(tmp_path / name, seed=seed)) for name, seed in (("real", 1), ("ar", 0))]
         words = ["eval", "pictures", *runs, "--out", str(tmp_path / "out")]
@@ -330,6 +344,18 @@ class TestWhatIsRefused:
             assert main([*words, "--weights", str(tmp_path / name)]) == 2
             assert said in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        "damage", [{"patch_size": 0}, {"patch_size": "x"}, {"architectures": 3}, {"num_hidden_layers": 2}]
+    )
+    def test_a_folder_whose_numbers_are_wrong(
+        self, tmp_path: Path, dinov2: Path, damage: dict[str, Any]
+    ) -> None:
+        folder = shutil.copytree(dinov2, tmp_path / "dinov2")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | damage))
+        with pytest.raises(BadCheckpoint, match=r"cannot be opened as a DINOv2|are missing or do not fit"):
+            load_network("dinov2", folder, "cpu")
 
     def test_a_file_that_is_a_program_is_not_run(self, tmp_path: Path) -> None:
         pytest.importorskip("torch_fidelity")
