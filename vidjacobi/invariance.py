@@ -24,8 +24,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
 COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
-# Slots that the probed queries see, more than one block.
-PREFIXES = (700, 960)
+PREFIXES = (700, 960)  # slots that the probed queries see, more than one block
 # (a pass has a multiple of so many rows, a matrix product at most so many), the cheapest first.
 ROWS = ((1, 256), (2, 256), (4, 256), (8, 256))
 # Where none of these holds, products of fewer rows. A CPU pays for padded rows, a GPU for the number of products.

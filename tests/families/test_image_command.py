@@ -197,7 +197,7 @@ def test_pictures_depend_on_neither_rows_nor_shards_nor_interruptions(
     status, line, said = image(*wanted, "--rows", "1", out="alone")
     assert (status, line["new"]) == (0, 4)
     assert "1 empty line passed by" in said
-    assert "prompts 2 are equal to earlier ones" in said
+    assert "prompt 2 is like an earlier one" in said
     alone = hashes(tmp_path / "alone")
     assert len(set(alone.values())) == 4
     image(*wanted, "--rows", "4", out="together")

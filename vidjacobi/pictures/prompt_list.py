@@ -74,7 +74,8 @@ def read_entries(
             raise InvalidArgument("a prompt is empty: say what is to be seen")
     if repeated := [entry.index for entry in entries if entry.repeat]:
         shown = ", ".join(map(str, repeated[:5])) + (" ..." if len(repeated) > 5 else "")
-        notes.append(f"prompts {shown} are equal to earlier ones: each is drawn with noise of its own")
+        are = "prompt {} is" if len(repeated) == 1 else "prompts {} are"
+        notes.append(f"{are.format(shown)} like an earlier one: each is drawn with noise of its own")
     return entries, notes
 
 
