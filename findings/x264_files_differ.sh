@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # PyAV 18.1.0 (its wheel's libx264) on an x86 processor with AVX-512: the same frames, encoded again in the same
-# process with the same settings, do not always give the same file, with one thread either. x264 documents its output
-# as deterministic.
+# process with the same settings and one thread, do not always give the same file.
 #
-# Seen with 20 frames of 224x128, crf=16 and PyAV's defaults else: 300 encodings, between which the memory is used for
-# other things, give 11 different files, 250 of them alike; pictures decoded from them differ by up to 16 of 255.
-# Pictures of 48x32 differ too, of 512x320 none in 60. So a clip that a test or a pipeline writes twice may be another
-# clip once it is read, and a hash of a video does not tell whether its frames were the same.
+# Printed: how often each file came in 300 encodings of 20 frames of 224x128, crf=16, between which memory is used for
+# other things (the counts are others each time; seen: 11 to 13 different files, 177 to 267 of 300 alike), and how far
+# apart pictures decoded from them are (seen: up to 16 of 255). So a clip that a test or a pipeline writes twice may be
+# another clip once it is read, and a hash of a video does not tell whether its frames were the same.
 # One file only, in as many encodings: x264's mbtree switched off, its functions limited to AVX2, or its option
-# cpu-independent=1, which costs nothing measurable and is what to use.
+# cpu-independent=1, which is what to use. The line of seconds says what each costs.
 # Exit status 0: as described; 1: no longer; 2: this processor has no AVX-512, and nothing was looked at.
 set -euo pipefail
 if ! lscpu | grep avx512f >/dev/null; then
@@ -22,6 +21,7 @@ python3 -m venv "$folder/env"
 "$folder/env/bin/python" - <<'PYTHON'
 import hashlib
 import io
+import time
 from collections import Counter
 
 import av
@@ -56,15 +56,17 @@ def decoded(data):
 
 def files(options, times=TIMES):
     """The different files of that many encodings, the most frequent first."""
-    seen, counts = {}, Counter()
+    seen, counts, seconds = {}, Counter(), 0.0
     for _ in range(times):
         used = [np.full(draw.integers(1000, 60000), draw.integers(0, 255), np.uint8) for _ in range(draw.integers(0, 9))]
         del used[draw.integers(0, 2) * len(used) :]
+        start = time.perf_counter()
         data = encoded(options)
+        seconds += time.perf_counter() - start
         key = hashlib.sha256(data).hexdigest()[:8]
         seen[key] = data
         counts[key] += 1
-    print(options or "as it is", dict(counts))
+    print(options or "as it is", dict(counts), f"{1e3 * seconds / times:.1f} ms, {len(data)} bytes")
     return [seen[key] for key, _ in counts.most_common()]
 
 

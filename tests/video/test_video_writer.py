@@ -1,5 +1,10 @@
 """mp4 files that browsers play, and that appear whole or not at all."""
 
+import os
+import resource
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -29,7 +34,7 @@ def test_round_trip_keeps_frames_rate_and_colours(tmp_path: Path, fps: float | F
 
 @pytest.mark.parametrize("size", [(32, 48), (128, 224)])
 def test_the_same_frames_give_the_same_file(tmp_path: Path, size: tuple[int, int]) -> None:
-    # processors with AVX-512 made another file of 1 in 20, and then other tokens of what was read again
+    # processors with AVX-512 made other files now and then, and so other tokens of what was read again
     draw = np.random.default_rng(0)
     blocks = draw.integers(0, 255, (size[0] // 4, size[1] // 4, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
     frames = torch.from_numpy(np.stack([np.roll(blocks, 2 * t, 1) for t in range(20)]))
@@ -40,6 +45,43 @@ def test_the_same_frames_give_the_same_file(tmp_path: Path, size: tuple[int, int
         write_video(tmp_path / "a.mp4", frames, 10)
         files.add((tmp_path / "a.mp4").read_bytes())
     assert len(files) == 1
+
+
+def test_the_cores_of_a_machine_are_not_seen_in_the_file(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core")
+    whole, one = (
+        subprocess.run(
+            [sys.executable, "-c", WRITING, tmp_path, *map(str, some)], capture_output=True, check=True
+        ).stdout
+        for some in (cores, cores[:1])
+    )
+    assert len(whole.split()) == 3
+    assert whole == one
+
+
+WRITING = """
+import hashlib, os, sys
+os.sched_setaffinity(0, map(int, sys.argv[2:]))
+import numpy as np, torch
+from vidjacobi.export.videos import ENCODERS, SharedVideos, VideoFormat
+from vidjacobi.video.writer import GrowingVideo, write_video
+from pathlib import Path
+
+draw = np.random.default_rng(0)
+blocks = draw.integers(0, 255, (12, 20, 3)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+frames = torch.from_numpy(np.stack([np.roll(blocks, 2 * t, 1) for t in range(12)]))
+folder = Path(sys.argv[1])
+write_video(folder / "whole.mp4", frames, 10)
+growing = GrowingVideo(folder / "growing.mp4", 10)
+for piece in frames.split(5):
+    growing.add(piece)
+with SharedVideos(folder, "h264", VideoFormat(10, *blocks.shape[:2])) as shared:
+    shared.add(folder / "whole.mp4", frames)
+for path in (folder / "whole.mp4", folder / "growing.mp4", folder / "chunk-000" / "file-000.mp4"):
+    print(hashlib.sha256(path.read_bytes()).hexdigest())
+"""
 
 
 def test_saturated_colours_survive_in_both_readers(tmp_path: Path) -> None:
@@ -192,3 +234,22 @@ def test_pieces_are_written_as_the_whole(tmp_path: Path) -> None:
     assert torch.equal(whole, pieces)
     with pytest.raises(BadOutput, match="no frames"):
         write_pieces(tmp_path / "none.mp4", [], 25)
+
+
+def test_a_growing_video_keeps_whole_groups_on_a_full_disk(tmp_path: Path) -> None:
+    frames, path = torch.from_numpy(moving(17)), tmp_path / "a.mp4"
+    video = GrowingVideo(path, 10)
+    video.add(frames[:9])
+    whole = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:  # the system then writes a part, and refuses the rest
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, limit[1]))
+        with pytest.raises(BadOutput, match=r"a\.mp4: cannot be written"):
+            video.add(frames[9:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == whole
+    video.add(frames[9:])
+    assert len(decode_all(path)) == video.frames == 17

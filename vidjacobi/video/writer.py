@@ -25,9 +25,10 @@ if TYPE_CHECKING:  # the process that reads files from others comes here too, an
 _BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
 _FASTEST = 100_000  # frames per second
-# Without it x264 makes different files of the same frames on processors with AVX-512 (findings/x264_files_differ.sh).
-# With it all processors weigh blocks by the same functions; size and time are the same.
-REPRODUCIBLE = {"x264-params": "cpu-independent=1"}
+# Without the first, x264 makes different files of the same frames on processors with AVX-512
+# (findings/x264_files_differ.sh); with it all processors weigh blocks by the same functions. Without the others, PyAV
+# cuts pictures into a slice for each core, and other cores make other pictures (findings/pyav_slices_by_cores.sh).
+REPRODUCIBLE = {"x264-params": "cpu-independent=1", "threads": "4", "thread_type": "frame"}
 # A fragmented mp4: a header without frames, then fragments that each say where and when their frames are.
 _FRAGMENTED = {
     "movflags": "frag_keyframe+empty_moov+default_base_moof+frag_discont",
@@ -45,8 +46,8 @@ def write_video(
     The file appears whole under its name or not at all, and it replaces one that is there. Its size in pixels is
     that of the frames; where a side is odd, the last row or column is repeated. It can play before it is loaded
     (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly. The
-    same frames give the same file. `quality` is the constant rate factor, 0 to 51; adding six halves the file,
-    roughly. Raises BadOutput.
+    same frames give the same file, however many cores there are. `quality` is the constant rate factor, 0 to 51;
+    adding six halves the file, roughly. Raises BadOutput.
     """
     write_pieces(path, [frames], fps, quality)
 
@@ -93,13 +94,24 @@ class GrowingVideo:
         # Every group is encoded to a whole file. The first one is kept as it is; from later ones only the fragment is
         # taken, since all have the same header.
         wanted = ("moof", "mdat") if self._fragments else ("ftyp", "moov", "moof", "mdat")
-        try:
-            with self.path.open("ab" if self._fragments else "wb") as file:
-                file.write(b"".join(content for kind, content in boxes if kind in wanted))
-        except OSError as error:
-            raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        self._append(b"".join(content for kind, content in boxes if kind in wanted))
         self.frames += len(pictures)
         self._fragments += 1
+
+    def _append(self, data: bytes) -> None:
+        """Write all of ``data`` or none: half a fragment would not play."""
+        try:
+            with self.path.open("ab" if self._fragments else "wb", buffering=0) as file:
+                whole = file.tell()
+                try:
+                    left = memoryview(data)
+                    while left:
+                        left = left[file.write(left) :]
+                except BaseException:
+                    file.truncate(whole)
+                    raise
+        except OSError as error:
+            raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def _fragment(self, pictures: Rgb) -> bytes:
         """A whole fragmented mp4 of these frames. Its header is the same for every group."""
