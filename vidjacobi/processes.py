@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -17,6 +17,7 @@ from typing import Any
 
 from vidjacobi.errors import InvalidArgument
 
+INTERRUPTED = "vidjacobi: interrupted; what was finished is kept"
 # Where Linux says what memory this process has, and the lines that are read.
 STATUS, COUNTED = Path("/proc/self/status"), ("VmHWM", "RssAnon", "RssFile")
 
@@ -55,6 +56,25 @@ def stoppable(*numbers: int) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interrupt_in_words() -> None:
+    """From now on Ctrl-C while torch is being imported ends this process, with words and status 130.
+
+    KeyboardInterrupt, which it raises at any other time, would be thrown through the C++ code that starts torch, and
+    abort the process. Where SIGINT is ignored or has a handler, it keeps that.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        spec = getattr(sys.modules.get("torch"), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            with suppress(OSError):  # a standard error that is closed
+                os.write(2, f"{INTERRUPTED}\n".encode())
+            os._exit(128 + number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def end_with_parent() -> None:

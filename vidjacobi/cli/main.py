@@ -135,8 +135,9 @@ def program() -> NoReturn:
     command whose output nobody reads any more (``| head -1``, ``>&-``) does its work all the same, and ends with its
     status.
     """
-    from vidjacobi.processes import keep_standard_streams, lost_output
+    from vidjacobi.processes import interrupt_in_words, keep_standard_streams, lost_output
 
+    interrupt_in_words()
     keep_standard_streams()  # before any other file is opened
     ended: list[int] = []
 
@@ -189,7 +190,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"vidjacobi: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vidjacobi: interrupted; what was finished is kept", file=sys.stderr)
+        from vidjacobi.processes import INTERRUPTED
+
+        print(INTERRUPTED, file=sys.stderr)
         return 130
 
 
