@@ -1,6 +1,7 @@
 """``vidjacobi rollout --stream`` on a tiny random model: a video that grows, with the frames of the whole rollout."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from tiny_pair import write_pair
 
 import vidjacobi
+from vidjacobi.cli import rollout_clips
 from vidjacobi.cli.main import main
 from vidjacobi.decoding.recipe import Progress
+from vidjacobi.errors import BadOutput
 from vidjacobi.rollouts import live_files
 from vidjacobi.video.clips import read_frames, write_video
 from vidjacobi.video.writer import GrowingVideo
@@ -122,6 +125,70 @@ def test_an_interruption_leaves_a_video_that_plays(
     assert main(ask) == 2  # it is there
     assert main([*ask, "--overwrite"]) == 0
     assert json.loads((folder / "rollout.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_folder_of_another_run_is_left_alone(
+    capsys: pytest.CaptureFixture,
+    tiny_pair: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: bool,
+) -> None:
+    """Of a run that began at the same time: one that streams finds its own folder gone, the other the name taken."""
+    folder = tmp_path / "clip"
+
+    def other(self: object, progress: Progress) -> None:
+        if progress.passes == 40:
+            if stream:
+                shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / "rollout.json").write_text("theirs")
+
+    monkeypatch.setattr("vidjacobi.cli.rollout_clips.ProgressBar.__call__", other)
+    ask = words(tiny_pair, tmp_path, clip, "--decoder", "ar")
+    assert main([word for word in ask if stream or word != "--stream"]) == 2
+    said = capsys.readouterr().err
+    assert "plays and holds" not in said
+    assert ("was removed or replaced" if stream else "another run has made it") in said.splitlines()[-1]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("rollout.json", "theirs")]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(
+    capsys: pytest.CaptureFixture,
+    tiny_pair: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*about: Any) -> None:
+        raise BadOutput("rollout.mp4: cannot be written: No space left on device")
+
+    monkeypatch.setattr(GrowingVideo, "_append", full)
+    assert main(words(tiny_pair, tmp_path / "out", clip)) == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_streamed_folder_that_was_made_meanwhile_is_kept(
+    capsys: pytest.CaptureFixture,
+    tiny_pair: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def prepared(*about: Any) -> Any:
+        (tmp_path / "clip").mkdir()
+        (tmp_path / "clip" / "rollout.json").write_text("theirs")
+        return prepare(*about)
+
+    prepare = rollout_clips.prepare
+    monkeypatch.setattr(rollout_clips, "prepare", prepared)
+    assert main(words(tiny_pair, tmp_path, clip)) == 2
+    assert "another run has made it meanwhile; what it wrote is kept" in capsys.readouterr().err
+    assert (tmp_path / "clip" / "rollout.json").read_text() == "theirs"
 
 
 def test_a_model_that_breaks_is_reported(capsys: pytest.CaptureFixture, clip: Path, tmp_path: Path) -> None:

@@ -51,6 +51,42 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_folder_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with replacing_folder(folder, replace=False) as partial:
+        (partial / "first").touch()
+    with (
+        pytest.raises(BadOutput, match="another run has made it meanwhile"),
+        replacing_folder(folder, replace=False) as partial,
+    ):
+        (partial / "second").touch()
+    assert os.listdir(folder) == ["first"]
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_interruption_between_two_names_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    folder, rename, renamed = tmp_path / "a", Path.rename, []
+
+    def interrupted(path: Path, target: Path) -> None:
+        renamed.append(target)
+        if len(renamed) == 1 and not after:
+            raise KeyboardInterrupt
+        rename(path, target)
+        if len(renamed) == 1 and after:
+            raise KeyboardInterrupt
+
+    with replacing_folder(folder) as partial:
+        (partial / "first").touch()
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as partial:
+        (partial / "second").touch()
+    assert os.listdir(folder) == ["first"]
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_a_link_gives_way_and_what_it_points_to_stays(tmp_path: Path) -> None:
     treasure = tmp_path / "treasure"
     treasure.mkdir()

@@ -1,13 +1,14 @@
 """Claiming, resuming and overwriting output folders: nothing foreign is swallowed, no link is followed."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vidjacobi.errors import BadOutput
-from vidjacobi.output.run_folder import RunFolder, removed_if_empty
+from vidjacobi.output.run_folder import RunFolder, removed_if_empty, still_there
 
 
 def bench(path: Path) -> RunFolder:
@@ -48,7 +49,10 @@ def test_claim(tmp_path: Path) -> None:
         ours.claim(overwrite=True)
         with pytest.raises(BadOutput, match="--overwrite to replace it"):
             ours.claim(overwrite=False)
-        ours.restart()
+        with pytest.raises(BadOutput, match="another run has made it meanwhile"):
+            ours.restart(overwrite=False)
+        assert ours.is_ours
+        ours.restart(overwrite=True)
         assert list(ours.path.iterdir()) == []
     with pytest.raises(BadOutput, match="is not an earlier rollout: it is left alone"):
         rollout(fill(tmp_path / "foreign", "thesis.tex")).claim(overwrite=True)
@@ -162,3 +166,17 @@ def test_only_what_the_block_made_and_left_empty_goes(tmp_path: Path) -> None:
     with removed_if_empty(tmp_path / "old"):  # was there before
         pass
     assert (tmp_path / "old").is_dir()
+
+
+def test_a_folder_that_was_replaced_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with still_there(folder) as check:
+        (folder / "file").touch()
+        check()
+        shutil.rmtree(folder)
+        with pytest.raises(BadOutput, match="removed or replaced while this run"):
+            check()
+        folder.mkdir()  # many file systems would give it the same inode
+        with pytest.raises(BadOutput, match="removed or replaced while this run"):
+            check()

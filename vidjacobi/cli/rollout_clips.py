@@ -218,9 +218,9 @@ def roll_out_clip(job: ClipJob, model: Predictor, folder: Path, output: Output) 
             from vidjacobi.rollouts.live_files import write_live
 
             live = model.stream(job, asked)
-            return write_live(folder, job, live, output.extras, bar.say, bar.say_done)
+            return write_live(folder, job, live, output.extras, output.overwrite, bar.say, bar.say_done)
         rolled = model.roll(job, asked)
-        return write_clip(folder, job, rolled, output.extras, bar.say_done)
+        return write_clip(folder, job, rolled, output.extras, output.overwrite, bar.say_done)
 
 
 class ProgressBar:

@@ -68,21 +68,29 @@ def durable(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
     """Give an empty folder beside ``folder``; on success it takes its place, on any error it is removed.
 
-    Raises BadOutput where the disk refuses.
+    Raises BadOutput where the disk refuses, and where something has its name by then and ``replace`` is off.
     """
-    partial = temporary_beside(folder)
+    partial, old = temporary_beside(folder), temporary_beside(folder)
     try:
         partial.mkdir()
         yield partial
         if folder.exists() or folder.is_symlink():
+            if not replace:
+                raise BadOutput(f"{folder}: another run has made it meanwhile; what it wrote is kept")
             # A folder cannot be renamed over one that is not empty, so the old one steps aside first.
-            old = temporary_beside(folder)
-            folder.rename(old)
-            partial.rename(folder)
-            remove(old)
+            try:
+                folder.rename(old)
+                partial.rename(folder)
+            except BaseException:  # Ctrl-C too
+                if os.path.lexists(old) and not os.path.lexists(folder):
+                    old.rename(folder)
+                raise
+            finally:
+                if os.path.lexists(old) and os.path.lexists(folder):
+                    remove(old)
         else:
             partial.rename(folder)
     except OSError as error:

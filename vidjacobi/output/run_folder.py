@@ -84,15 +84,19 @@ class RunFolder:
                 f"{self.path} is not an earlier {self.kind}: it is left alone; give another --out"
             )
 
-    def restart(self) -> None:
+    def restart(self, overwrite: bool) -> None:
         """An empty folder in place of what ``claim`` let pass, for files that may be read while they grow.
 
-        Raises BadOutput.
+        Raises BadOutput, also where another run has made it since ``claim`` and ``overwrite`` is off.
         """
         try:
-            if self.path.exists():
+            if overwrite and self.path.exists():
                 shutil.rmtree(self.path)  # raises OSError for a link
             self.path.mkdir()
+        except FileExistsError as error:
+            raise BadOutput(
+                f"{self.path}: another run has made it meanwhile; what it wrote is kept"
+            ) from error
         except OSError as error:
             raise BadOutput(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
@@ -162,6 +166,28 @@ class RunFolder:
 
     def _damaged(self, why: str) -> str:
         return f"{self.path} holds {_article(self.kind)} that cannot be resumed ({why}): {self.remedy}"
+
+
+@contextmanager
+def still_there(folder: Path) -> Iterator[Callable[[], None]]:
+    """Give a check that raises BadOutput once ``folder`` is gone, or another one has its name.
+
+    Files that grow are opened by their names, so that they would grow into what another run puts there.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # no new folder gets its inode while it is open
+
+    def check() -> None:
+        try:
+            same = os.path.samestat(folder.stat(), os.fstat(handle))
+        except OSError:
+            same = False
+        if not same:
+            raise BadOutput(f"{folder}: it was removed or replaced while this run wrote to it")
+
+    try:
+        yield check
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -103,13 +103,15 @@ def acceptance_lengths(chunk: Decoded, sample: int) -> list[int]:
     return decided[decided > 0].tolist()
 
 
-def write_clip(folder: Path, job: ClipJob, rolled: Rollout, extras: Extras, say: Say) -> list[dict[str, Any]]:
+def write_clip(
+    folder: Path, job: ClipJob, rolled: Rollout, extras: Extras, overwrite: bool, say: Say
+) -> list[dict[str, Any]]:
     """Write all samples of one clip, whole or not at all: into ``folder``, or into sample-K folders of it.
 
-    Returns each sample's summary. Raises BadOutput.
+    Returns each sample's summary. Raises BadOutput, also where ``folder`` is there and ``overwrite`` is off.
     """
     summaries = []
-    with replacing_folder(folder) as partial:
+    with replacing_folder(folder, overwrite) as partial:
         records = []
         for sample, name in enumerate(sample_names(len(rolled.predicted))):
             (partial / name).mkdir(exist_ok=True)

@@ -1,12 +1,17 @@
 """``vidjacobi rollout --stream``: folders that are there from the start, and videos that play while they grow."""
 
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vidjacobi.errors import BadOutput
 from vidjacobi.output.atomic import write_json
+from vidjacobi.output.run_folder import still_there
 from vidjacobi.rollouts.clip_job import ClipJob
 from vidjacobi.rollouts.files import (
     PLAIN,
@@ -51,6 +56,11 @@ class LiveFolder:
         self._write_state()  # from now on the folder says that it is a rollout's, and unfinished
 
     @property
+    def wanted(self) -> int:
+        """How many frames are to follow the context."""
+        return self._frames - self._context
+
+    @property
     def predicted(self) -> int:
         """How many frames after the context are in the video."""
         return self._plain.frames - self._context
@@ -92,32 +102,51 @@ class LiveFolder:
 
 
 def write_live(
-    folder: Path, job: ClipJob, stream: RolloutStream, extras: Extras, say: Say, say_done: Say
+    folder: Path,
+    job: ClipJob,
+    stream: RolloutStream,
+    extras: Extras,
+    overwrite: bool,
+    say: Say,
+    say_done: Say,
 ) -> list[dict[str, Any]]:
     """Write all samples of one clip as their frames come: into the folder itself, or sample-K folders of it.
 
     Whatever stops it (an interruption, a model that breaks) leaves videos that play and says how long they are.
     ``say`` takes what happens on the way, ``say_done`` what each finished sample took. Returns each sample's summary.
+    Raises BadOutput, also where another run makes or replaces the folder meanwhile.
     """
-    run_folder(folder).restart()
+    run_folder(folder).restart(overwrite)
     live: list[LiveFolder] = []
-    try:
-        for sample, name in enumerate(sample_names(job.config.samples)):
-            (folder / name).mkdir(exist_ok=True)
-            live.append(LiveFolder(folder / name, job, sample, stream.context, extras))
-        with stream:
-            for group in stream:
-                say(live[group.sample].add(group))
-    except BaseException:  # Ctrl-C too: say what is there, then let it through
-        for one in live:
-            there = f"{one.predicted} of {job.config.frames} predicted frames"
-            say(
-                f"{one.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
-            )
-        raise
-    records = [one.finish(stream.summary) for one in live]
+    with still_there(folder) as check:
+        try:
+            for sample, name in enumerate(sample_names(job.config.samples)):
+                (folder / name).mkdir(exist_ok=True)
+                live.append(LiveFolder(folder / name, job, sample, stream.context, extras))
+            with stream:
+                for group in stream:
+                    check()
+                    say(live[group.sample].add(group))
+            check()
+        except BaseException:  # Ctrl-C too: say what is there, then let it through
+            _leave(folder, live, check, say)
+            raise
+        records = [one.finish(stream.summary) for one in live]
     for record, one in zip(records, live, strict=True):
         say_done(describe(record, one.folder))
     if extras.html:
         write_page_of(folder, folder.name, job, stream.context, records)
     return [summary_of(record, one.folder) for record, one in zip(records, live, strict=True)]
+
+
+def _leave(folder: Path, live: list[LiveFolder], check: Callable[[], None], say: Say) -> None:
+    """Say what there is of a run that was stopped; remove ``folder`` if nothing is. Not where it is another run's."""
+    with suppress(BadOutput):
+        check()
+        if not live:  # not even a context could be written, such as on a full disk
+            shutil.rmtree(folder, ignore_errors=True)
+        for one in live:
+            there = f"{one.predicted} of {one.wanted} predicted frames"
+            say(
+                f"{one.folder}: stopped; {VIDEO} plays and holds the context and {there} ({RECORD}: unfinished)"
+            )
