@@ -322,3 +322,14 @@ def test_a_screen_reader_finds_names(page: Path, browser: Browser) -> None:
     assert {role for role, _ in found} == set(roles)
     assert [role for role, name in found if not name.strip()] == []
     assert json.dumps(sorted({name for role, name in found if role == "button"})).count("Play") == 1
+
+
+@pytest.mark.parametrize("kind", [".warnings li", "tbody tr", ".films", ".figure"])
+def test_what_belongs_together_is_printed_on_one_page(page: Path, browser: Browser, kind: str) -> None:
+    browser.open(page)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    rules = browser.run(
+        f"[...document.querySelectorAll('{kind}')].map(one => getComputedStyle(one).breakInside)"
+    )
+    browser.send("Emulation.setEmulatedMedia", media="")
+    assert set(rules) == {"avoid"}
