@@ -45,9 +45,10 @@ def write_video(
 
     The file appears whole under its name or not at all, and it replaces one that is there. Its size in pixels is
     that of the frames; where a side is odd, the last row or column is repeated. It can play before it is loaded
-    (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly. The
-    same frames give the same file, however many cores there are. `quality` is the constant rate factor, 0 to 51;
-    adding six halves the file, roughly. Raises BadOutput.
+    (faststart), and its colours are tagged (BT.709, limited range). Rates such as 30000/1001 are kept exactly.
+    On x86 processors the same frames give the same file, however many cores there are; others may round colours
+    otherwise, by 1 of 255. `quality` is the constant rate factor, 0 to 51; adding six halves the file, roughly.
+    Raises BadOutput.
     """
     write_pieces(path, [frames], fps, quality)
 
