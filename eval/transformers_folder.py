@@ -11,11 +11,12 @@ from vidjacobi.errors import BadCheckpoint
 
 
 class Opened(NamedTuple):
-    """A network, the name of its class in ``transformers``, and the hash of its weights."""
+    """A network, the name of its class in ``transformers``, and the hashes of weights and configuration."""
 
     network: Any
     kind: str
     sha256: str
+    config_sha256: str
 
 
 def open_network(folder: Path, model_type: str, kinds: Collection[str], title: str) -> Opened:
@@ -52,7 +53,7 @@ def open_network(folder: Path, model_type: str, kinds: Collection[str], title: s
         raise BadCheckpoint(
             f"{folder}: {len(wrong)} tensors are missing or do not fit (the first: {wrong[0]})"
         )
-    return Opened(network, kind, _sha256(weights))
+    return Opened(network, kind, _sha256(weights), _sha256([folder / "config.json"]))
 
 
 def _sha256(files: list[Path]) -> str:

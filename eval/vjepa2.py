@@ -58,10 +58,11 @@ def load_network(folder: Path | None) -> tuple[Pooled, dict[str, Any], int, int]
             "features vjepa2 need a folder with a V-JEPA 2 of transformers (config.json, model.safetensors): "
             "download one, such as a vjepa2-vitl-fpc16-256-ssv2, and name it with --weights"
         )
-    network, kind, sha256 = open_network(folder, "vjepa2", (PLAIN, POOLED), "V-JEPA 2")
+    network, kind, sha256, config_sha256 = open_network(folder, "vjepa2", (PLAIN, POOLED), "V-JEPA 2")
     facts = {
         "weights": kind,
         "weights_sha256": sha256,
+        "config_sha256": config_sha256,
         "feature": FEATURE[kind],
         "normalisation": "ImageNet's mean and deviation",
         "formula": "mmd",

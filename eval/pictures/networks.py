@@ -34,12 +34,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which DI
 class LoadedNetwork(NamedTuple):
     """A network with its weights, from uint8 pictures [b 3 H W] to features [b f]; and the hash of its weights.
 
-    ``other``: why its distance may not have the entry's label, empty where it may.
+    ``other``: why its distance may not have the entry's label, empty where it may. ``config_sha256``: of the file
+    that says how the network is made, where there is one.
     """
 
     network: nn.Module
     sha256: str
     other: str = ""
+    config_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,8 @@ def _inception(path: Path) -> LoadedNetwork:
 
 
 def _dinov2(folder: Path) -> LoadedNetwork:
-    network, _, sha256 = open_network(folder, "dinov2", ("Dinov2Model",), "DINOv2")
-    return LoadedNetwork(_Class(network), sha256)
+    network, _, sha256, config_sha256 = open_network(folder, "dinov2", ("Dinov2Model",), "DINOv2")
+    return LoadedNetwork(_Class(network), sha256, config_sha256=config_sha256)
 
 
 NEEDED = {

@@ -104,6 +104,7 @@ def _judged(config: PictureEval, tell: Tell) -> tuple[dict[str, Any], list[Pictu
         "distance": label,
         "network": kind.source,
         "weights_sha256": loaded.sha256,
+        **({"config_sha256": loaded.config_sha256} if loaded.config_sha256 else {}),
         "resize": kind.resize,
         "dtype": "float32",
         **DISTANCES[FRECHET].facts,

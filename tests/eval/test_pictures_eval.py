@@ -178,6 +178,12 @@ class TestTheTable:
         other = evaluated(tmp_path, dinov2, *sets, cache=cache)
         assert other["lines"][0]["distance"] != first["lines"][0]["distance"]
         assert other["lines"] == evaluated(tmp_path, dinov2, *sets)["lines"]
+        # another network of the same weights
+        shutil.copytree(dinov2, tmp_path / "edited")
+        config = json.loads((tmp_path / "edited" / "config.json").read_text())
+        (tmp_path / "edited" / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}))
+        edited = evaluated(tmp_path, tmp_path / "edited", *sets, cache=cache)
+        assert edited["lines"][0]["distance"] != other["lines"][0]["distance"]
 
 
 class TestPicturesThatAreInTwoSets:
