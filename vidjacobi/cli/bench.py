@@ -78,4 +78,4 @@ def run(args: Namespace) -> dict[str, Any]:
             if left:
                 running.print_progress(pace.left(total - left, total))
     print((job.out / TABLES).read_text(encoding="utf-8"))
-    return {"out": args.out, "summary": summary}
+    return {"out": str(args.out), "summary": summary}

@@ -13,7 +13,7 @@ def parser() -> ArgumentParser:
     """Arguments."""
     made = options.new_parser("convert", TEXT)
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="folder with model.pt, or a weight file")
-    made.add_argument("out", metavar="OUT", help="new folder")
+    made.add_argument("out", type=options.place, metavar="OUT", help="new folder")
     return made
 
 

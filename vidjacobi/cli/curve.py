@@ -38,7 +38,7 @@ def parser() -> ArgumentParser:
     options.add_frames(add, 24)
     options.add_device(add, "auto")
     options.add_dtype(add, "auto")
-    add("--out", default="curve.yaml", metavar="FILE", help="file to write (curve.yaml)")
+    add("--out", type=options.place, default="curve.yaml", metavar="FILE", help="file to write (curve.yaml)")
     return made
 
 

@@ -51,8 +51,8 @@ def parser() -> ArgumentParser:
     # these flags have no default of their own: `eval DATASET` takes it from its configuration
     made.set_defaults(network="i3d", resize="squash", draws=1000, ssim_borders="mirrored")
     cache = "keep features here, so that none is computed twice"
-    add("--cache", metavar="DIR", type=Path, help=cache)
-    add("--out", metavar="FILE", type=Path, help="write the record as JSON")
+    add("--cache", metavar="DIR", type=options.place, help=cache)
+    add("--out", metavar="FILE", type=options.place, help="write the record as JSON")
     return made
 
 

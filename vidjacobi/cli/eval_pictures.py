@@ -40,7 +40,12 @@ def parser() -> ArgumentParser:
     add("--overwrite", action="store_true", help="replace an earlier evaluation of pictures there")
     add("--network", default="inception", metavar="NAME", help="inception (FID) or dinov2 (inception)")
     add("--weights", type=Path, metavar="PATH", help="of the network: a file, of dinov2 a folder (required)")
-    add("--cache", type=Path, metavar="DIR", help="keep features here, so that none is computed twice")
+    add(
+        "--cache",
+        type=options.place,
+        metavar="DIR",
+        help="keep features here, so that none is computed twice",
+    )
     add("--draws", type=options.whole, default=1000, metavar="N", help="resamplings of the bootstrap (1000)")
     add(
         "--seed",

@@ -9,6 +9,7 @@ import re
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vidjacobi.errors import InvalidArgument
@@ -84,6 +85,13 @@ def number(text: str) -> float:
     if found is None:
         raise ArgumentTypeError(f"must be a number, not {text!r}")
     return found
+
+
+def place(text: str) -> Path:
+    """The name of a file or folder to write; an empty one, as of an unset variable, would be the current folder."""
+    if not text.strip():
+        raise ArgumentTypeError("is empty: name a file or folder (is a variable unset?)")
+    return Path(text)
 
 
 def wholes(text: str) -> list[int]:
@@ -239,4 +247,4 @@ def add_clip_choice(add: Add) -> None:
 
 def add_out(add: Add, default: str) -> None:
     """``--out``: a folder."""
-    add("--out", default=default, metavar="DIR", help=f"folder for the results ({default})")
+    add("--out", type=place, default=default, metavar="DIR", help=f"folder for the results ({default})")
