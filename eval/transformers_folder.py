@@ -42,9 +42,8 @@ def open_network(folder: Path, model_type: str, kinds: Collection[str], title: s
         )
     except BadCheckpoint:
         raise
-    except (
-        Exception
-    ) as error:  # a number that is none in config.json raises nearly anything, division by 0 too
+    except Exception as error:
+        # a number that is none in config.json raises nearly anything, division by 0 too
         reason = " ".join(str(error).split())[:300]
         raise BadCheckpoint(f"{folder}: cannot be opened as a {title} ({reason})") from None
     # transformers gives tensors that are missing random values, with a warning only

@@ -1,7 +1,5 @@
 """Files of an evaluation of pictures: results.json, .csv, .md, .tex, and sheet.png, a row for each run."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from vidjacobi.bench.table import markdown
 from vidjacobi.errors import number_of
 from vidjacobi.eval.pictures.sets import PictureSet
-from vidjacobi.eval.results import estimate, number
+from vidjacobi.eval.results import estimate, number, write_csv
 from vidjacobi.eval.tex import TexColumn, escaped, tex_estimate, tex_number, tex_tables
 from vidjacobi.output.atomic import replacing, write_json, write_text
-from vidjacobi.output.rows import spreadsheet_cell
 from vidjacobi.video.images import read_image
 
 RECORD, TABLE, TEXT, LATEX, SHEET = "results.json", "results.csv", "results.md", "results.tex", "sheet.png"
@@ -26,31 +23,12 @@ GAP, LINE = 6, 18  # pixels between pictures, and of the line with the run's nam
 def write_results(out: Path, results: Mapping[str, Any], runs: Sequence[PictureSet]) -> None:
     """All files. Raises BadOutput."""
     write_json(out / RECORD, results)
-    write_text(out / TABLE, spreadsheet(results["lines"]))
+    write_csv(out / TABLE, results["lines"])
     write_text(out / TEXT, text(results))
     with replacing(out / LATEX) as partial:
         partial.write_text(latex(results), encoding="ascii")
     with replacing(out / SHEET) as partial:
         sheet(runs).save(partial, format="PNG")
-
-
-def spreadsheet(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each run; ends of intervals have columns of their own."""
-    rows = []
-    for line in lines:
-        row: dict[str, Any] = {}
-        for key, value in line.items():
-            if key in ("tokens_per_pass", "above_ar"):
-                found = value or {"mean": None, "low": None, "high": None}
-                row |= {key: found["mean"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
-            else:
-                row[key] = value
-        rows.append(row)
-    made = io.StringIO()
-    writer = csv.DictWriter(made, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
-    return made.getvalue()
 
 
 def text(results: Mapping[str, Any]) -> str:

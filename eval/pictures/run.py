@@ -136,14 +136,7 @@ def _judged(config: PictureEval, tell: Tell) -> tuple[dict[str, Any], list[Pictu
         "pictures": count,
         "warnings": warnings_of(min(count, others), real.shape[1]) + notes + alike,
         "protocol": {**protocol, "pictures": count, "reference_pictures": others, "seed": config.seed},
-        "settings": {
-            key: [*map(str, value)]
-            if isinstance(value, tuple)
-            else str(value)
-            if isinstance(value, Path)
-            else value
-            for key, value in asdict(config).items()
-        },
+        "settings": json.loads(json.dumps(asdict(config), default=str)),
         "sampled": {key: runs[0].settings[key] for key in ("config", "sampling")} if runs[0].settings else {},
         "device": describe_device(device),
         "versions": versions(),

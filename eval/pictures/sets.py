@@ -122,7 +122,8 @@ def open_sets(reference: Path, folders: Sequence[Path]) -> tuple[PictureSet, lis
     base, runs = open_reference(reference), [open_run(folder) for folder in folders]
     runs.sort(key=lambda run: run.decoder != AR)
     first, notes = runs[0], _of_reference(base, runs[0], reference)
-    for run in _distinct(runs):
+    _check_names(runs)
+    for run in runs:
         if [*run.files] != [*first.files]:
             alone = min(set(run.files) ^ set(first.files))
             raise BadInput(
@@ -168,12 +169,11 @@ def _of_reference(base: PictureSet, first: PictureSet, folder: Path) -> list[str
     return notes
 
 
-def _distinct(runs: Sequence[PictureSet]) -> list[PictureSet]:
+def _check_names(runs: Sequence[PictureSet]) -> None:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidArgument(f"two folders are called {twice!r}: lines of the table go by the folder's name")
-    return [*runs]
 
 
 def _other_settings(run: PictureSet, first: PictureSet) -> list[str]:

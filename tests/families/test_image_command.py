@@ -414,6 +414,7 @@ def test_families_without_pixels_write_codes_and_say_so(name: str, image: Any, t
     status, _, said = image(BARN, "--model", model, "--size", "64x64")
     assert status == 0
     assert "note: no pictures, only codes (NAME.npy):" in said
+    assert record_of(tmp_path / "out")["notes"][-1].startswith("no pictures, only codes")
     (one,) = record_of(tmp_path / "out")["pictures"]
     assert one["files"] == [f"{one['name']}.npy"]
     assert one["picture_size"] is None

@@ -135,7 +135,7 @@ def make_part(
         bar.say(f"no prompt falls to shard {shard}")
     check_folder(output.folder, output.resume, output.overwrite)
     painter = opened(config, family, path, runtime)
-    for note in [*painter.notes, *_pixel_notes(painter)]:
+    for note in _notes_of(painter):
         bar.say(f"note: {note}")
     sampling, scale = config.sampling(painter.preset), config.scale(painter.preset)
     sampling.resolve(decoder.temperature).check_range(runtime.dtype)
@@ -162,9 +162,14 @@ def make_part(
     return {**about, "new": len(outputs), "outputs": outputs}, status
 
 
-def _pixel_notes(painter: "Painter") -> list[str]:
+def _notes_of(painter: "Painter") -> list[str]:
+    """What is odd about the model, the same in every process of a run."""
     lacks = painter.lacks_pixels
-    return [] if lacks is None else [f"no pictures, only codes (NAME.npy): {lacks}"]
+    return (
+        [*painter.notes]
+        if lacks is None
+        else [*painter.notes, f"no pictures, only codes (NAME.npy): {lacks}"]
+    )
 
 
 def wanted_pictures(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
@@ -205,6 +210,7 @@ def _settings(
         "device": str(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "dtype_reason": runtime.reason,
+        "notes": _notes_of(painter),
         "versions": versions(),
     }
 
