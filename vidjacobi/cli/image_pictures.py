@@ -165,11 +165,8 @@ def make_part(
 def _notes_of(painter: "Painter") -> list[str]:
     """What is odd about the model, the same in every process of a run."""
     lacks = painter.lacks_pixels
-    return (
-        [*painter.notes]
-        if lacks is None
-        else [*painter.notes, f"no pictures, only codes (NAME.npy): {lacks}"]
-    )
+    missing = [] if lacks is None else [f"no pictures, only codes (NAME.npy): {lacks}"]
+    return [*painter.notes, *missing]
 
 
 def wanted_pictures(entries: Sequence[Entry], painter: "Painter", samples: int) -> Iterator[Wanted]:
