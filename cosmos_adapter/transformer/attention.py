@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, side_by_side
+from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, number, side_by_side
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import attend
@@ -84,8 +84,8 @@ def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
     The numbers of ``F.rms_norm``, which takes three times as long for a few rows on a CPU.
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    square = wide.square().sum(-1, keepdim=True)
-    return (wide * square.div_(x.shape[-1]).add_(eps).rsqrt_()).to(x.dtype)
+    mean = wide.square().sum(-1, keepdim=True).div_(number(x.shape[-1], wide))
+    return (wide * mean.add_(number(eps, wide)).rsqrt_()).to(x.dtype)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -244,8 +244,10 @@ def _own_last(queries: Heads, before: LayerCache, mask: Tensor, keys: KVHeads, v
     asked, mixed = (x.view(b, kv_heads, -1, n, size) for x in (folded, mixed))
     own_keys, own_values = (x.transpose(1, 2).unsqueeze(2) for x in (keys, values))
     wide = norm.dtype
-    own = (asked.to(wide) * own_keys).sum(-1).mul_(size**-0.5)
+    own = (asked.to(wide) * own_keys).sum(-1)
+    own.mul_(number(size**-0.5, own))
     # Separate operations: sigmoid, lerp and addcmul round otherwise in the vectors and in the tail of a kernel.
-    share = (norm.view_as(own) - own).exp_().add_(1).reciprocal_().unsqueeze(-1)
-    both = (mixed.to(wide) * (1 - share)).add_(own_values * share)
+    one = number(1, own)
+    share = (norm.view_as(own) - own).exp_().add_(one).reciprocal_().unsqueeze(-1)
+    both = (mixed.to(wide) * (one - share)).add_(own_values * share)
     return both.to(queries.dtype).view(b, heads, n, size).transpose(1, 2).flatten(2)

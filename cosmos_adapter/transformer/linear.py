@@ -18,6 +18,22 @@ WORDS = 1 << 18  # that are summed at once: 2 MB
 PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2^27 numbers in bfloat16
 
 
+def number(value: int | float, beside: Tensor) -> Tensor | int | float:
+    """A number as what an operation on a CPU takes at once, whose dtype is that of ``beside``.
+
+    Of a plain number PyTorch makes a tensor in each operation, which takes twice as long as an operation on few rows.
+    """
+    if not beside.is_cpu or type(beside) is not Tensor or torch.compiler.is_compiling():
+        return value
+    return _tensor_of(value, beside.dtype)
+
+
+@lru_cache(maxsize=256)
+def _tensor_of(value: int | float, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # else no training could use it any more
+        return torch.tensor(value, dtype=dtype, device="cpu")
+
+
 def pack(weight: Float[Tensor, "o c"]) -> Tensor:
     """A copy of a weight in the order in which oneDNN, the library of bfloat16 products on a CPU, multiplies by it.
 
@@ -259,4 +275,4 @@ def silu(x: Hidden, plain: bool) -> Hidden:
     operations, for where a row's numbers depend on its place in that kernel (``invariance.silu_is_invariant``).
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(1)).to(x.dtype)
+    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(number(1, wide))).to(x.dtype)

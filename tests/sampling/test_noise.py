@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from sample_checks import chi_square
@@ -11,10 +12,13 @@ from vidjacobi.sampling.noise import (
     FIXED,
     Noise,
     Purpose,
+    _mix32,
     exponential_from_bits,
+    exponential_of,
     noise_key,
     noise_roots,
     splitmix64,
+    spread_of,
 )
 
 CLIPS, WINDOW = 400, 100
@@ -155,8 +159,8 @@ def test_exponential_of_every_kind_of_bits() -> None:
     """-log1p(-v), v = (h + 0.5) / 2^32: finite and positive at both ends, and float32 follows float64."""
     h = torch.tensor([0, 1, 2**20, 2**31 - 1, 2**31, 2**32 - 2**8, 2**32 - 1])
     bits = torch.where(h >= 2**31, h - 2**32, h).to(torch.int32)
-    exact = exponential_from_bits(bits, torch.float64)
-    single = exponential_from_bits(bits, torch.float32)
+    exact = exponential_from_bits(bits.clone(), torch.float64)
+    single = exponential_from_bits(bits.clone(), torch.float32)
     assert exact[0].item() == pytest.approx(0.5 * 2**-32, rel=1e-9)  # the winner's end keeps its precision
     assert exact[3].item() == pytest.approx(0.6931471804, rel=1e-9)
     for values in (exact, single):
@@ -166,6 +170,17 @@ def test_exponential_of_every_kind_of_bits() -> None:
     below = h < 2**31
     assert torch.allclose(single.double()[below], exact[below], rtol=3e-7)
     assert torch.allclose(single.double(), exact, rtol=0.2)  # the losers' end may round
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_made_in_numpy_have_the_bits_of_torch(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(-(2**63), 2**63 - 1, (5000,), generator=generator)
+    ids = torch.randint(0, 2**20, (5000,), generator=generator)
+    low, high = keys.to(torch.int32), (keys >> 32).to(torch.int32)
+    expected = exponential_from_bits(_mix32(_mix32(spread_of(ids) ^ low) + high), dtype)
+    assert torch.equal(exponential_of(keys, spread_of(ids), dtype), expected)
+    assert len(set(expected.tolist())) > 4990
 
 
 def test_float32_and_float64_share_their_bits() -> None:
@@ -200,6 +215,6 @@ def test_noise_of_a_few_tokens_is_the_same_noise() -> None:
         assert torch.equal(noise.exponential_where(Purpose.REDRAW, mask)[mask], whole[mask])
         ids = torch.randint(0, vocabulary, (2, 3, 4), generator=torch.Generator().manual_seed(1))
         assert torch.equal(noise.exponential_at(Purpose.REDRAW, ids), whole.gather(-1, ids))
-        rows, columns = torch.tensor([5, 0, 3]), torch.tensor([vocabulary - 1, 0, 7])
+        rows, columns = np.array([5, 0, 3]), np.array([vocabulary - 1, 0, 7])
         some = noise.exponential_for(Purpose.REDRAW, rows, columns)
-        assert torch.equal(some, whole.flatten(0, 1)[rows, columns])
+        assert np.array_equal(some, whole.flatten(0, 1).numpy()[rows, columns])

@@ -98,7 +98,8 @@ class DecodeState:
         window: of the last pass; an empty one before the first.
         probs: target probs of that window, which its redrafts follow. None where nothing reads them.
         passes: passes each clip took part in.
-        frame_probs: probs by place in the frame, where the draft rule keeps them.
+        frame_probs: probs by place in the frame, where the draft rule keeps them. A pass that is not compiled writes
+            into them.
         decided_in: the pass (the clip's own count, prefill = 1) that decided each position.
         redrafted: how often each position's draft changed before it was decided.
         finite: no pass so far returned NaN or infinite logits for the clip.

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ class Purpose(IntEnum):
 
 SPARSE_FROM = 256  # vocabulary from which it pays to make the noise of a nucleus only
 
-HALF = np.uint64(32)
+Kind = type[np.float32] | type[np.float64]
+KINDS: dict[torch.dtype, Kind] = {torch.float32: np.float32, torch.float64: np.float64}
+HALF, SIGN, SPREAD = np.uint64(32), np.uint32(31), np.uint32(0x9E3779B9)
 SHIFTS32, FACTORS32 = np.array([16, 15], np.uint32), np.array([0x7FEB352D, 0x846CA68B], np.uint32)
 # Of splitmix64, in numpy's own type: to make them anew would take as long as to use them.
 GOLDEN, EIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(8)
@@ -101,15 +104,13 @@ class Noise:
     def __init__(self, roots: Counts, positions: Positions, passes: Counts, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._roots, self._positions, self._passes = roots, positions, passes
-        self._keys: Int[Tensor, "q b n"] | None = None
 
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
-        if self._keys is None:
-            self._keys = self._hashed()
         return self._keys[purpose - 1]
 
-    def _hashed(self) -> Int[Tensor, "q b n"]:
+    @cached_property
+    def _keys(self) -> Int[Tensor, "q b n"]:
         """The keys of all purposes, in their order: at once, since the numbers are few and the operations many."""
         roots, passes = unsigned(self._roots)[:, None], unsigned(self._passes)[:, None]
         keys = _splitmix64(roots ^ _splitmix64(unsigned(self._positions) * EIGHT + PURPOSES))
@@ -142,8 +143,8 @@ class Noise:
         """The first bits of keys as numbers in [0, 1): as many as the dtype holds exactly."""
         precision = 24 if self.dtype == torch.float32 else 53
         if on_host(keys):
-            bits = (unsigned(keys) >> np.uint64(64 - precision)).astype(np.int64)
-            return torch.from_numpy(bits).to(self.dtype) * 2.0**-precision
+            bits: np.ndarray = (unsigned(keys) >> np.uint64(64 - precision)).astype(KINDS[self.dtype])
+            return torch.from_numpy(bits * bits.dtype.type(2.0**-precision))
         return _shift(keys, 64 - precision).to(self.dtype) * 2.0**-precision
 
     def integer(self, purpose: Purpose, below: int) -> Int[Tensor, "b n"]:
@@ -171,15 +172,15 @@ class Noise:
     def _some(self, purpose: Purpose, mask: Bool[Tensor, "b n k"], ids: Callable[..., np.ndarray]) -> Tensor:
         """The numbers of the tokens ``ids`` where ``mask`` holds, 1 elsewhere; on the host."""
         numbers, at = torch.ones(mask.shape, dtype=self.dtype), mask.numpy().nonzero()
-        keys = torch.from_numpy(self.keys(purpose).numpy()[at[:2]])
-        numbers.numpy()[at] = exponential_of(keys, spread_of(torch.from_numpy(ids(at))), self.dtype).numpy()
+        numbers.numpy()[at] = self._on_host(self.keys(purpose).numpy()[at[:2]], ids(at))
         return numbers
 
-    def exponential_for(
-        self, purpose: Purpose, rows: Int[Tensor, " m"], ids: Int[Tensor, " m"]
-    ) -> Float[Tensor, " m"]:
-        """The same numbers for some tokens of some rows, counted through all clips."""
-        return exponential_of(self.keys(purpose).flatten()[rows], spread_of(ids), self.dtype)
+    def _on_host(self, keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return exponential_on_host(keys, ids.astype(np.uint32) * SPREAD, KINDS[self.dtype])
+
+    def exponential_for(self, purpose: Purpose, rows: np.ndarray, ids: np.ndarray) -> Float[np.ndarray, " m"]:
+        """The same numbers for some tokens of some rows, counted through all clips; on the host."""
+        return self._on_host(self.keys(purpose).numpy().ravel()[rows], ids)
 
     def exponential_at(
         self, purpose: Purpose, ids: Int[Tensor, "b n k"], mask: Bool[Tensor, "b n k"] | None = None
@@ -212,11 +213,8 @@ class _NoiseAt(Noise):
 
 
 def spread_of(ids: Int[Tensor, "*t"]) -> Int[Tensor, "*t"]:
-    """What a token's id is mixed as: multiples of 2^32 / golden ratio, in 32 bits.
-
-    In 64 bits: compiled for a CPU, an int32 range times this is an overflow that C++ leaves undefined (a loop that
-    never ends, with gcc 12).
-    """
+    """What a token's id is mixed as: multiples of 2^32 / golden ratio, in 32 bits."""
+    # By way of 64 bits: an int32 range times this, compiled for a CPU, is an overflow (a loop without end in gcc 12).
     return (ids.long() * 0x9E3779B9).to(torch.int32)
 
 
@@ -228,14 +226,14 @@ def spread_of_all(vocab_size: int, device: torch.device) -> Int[Tensor, " v"]:
 def exponential_of(keys: Int[Tensor, "*s"], spread: Int[Tensor, "*t"], dtype: torch.dtype) -> Tensor:
     """The Exp(1) numbers of tokens (``spread_of``) under 64-bit keys; the shapes broadcast."""
     if on_host(keys):
-        return exponential_from_bits(_bits_of(keys.numpy(), spread.numpy()), dtype)
+        made = exponential_on_host(keys.numpy(), spread.numpy().view(np.uint32), KINDS[dtype])
+        return torch.from_numpy(made)
     # Two keyed rounds: with one, the sequences of two keys would be permutations of each other by xor.
     if torch.compiler.is_compiling():
         low, high = keys.to(torch.int32), _shift(keys, 32).to(torch.int32)
         return exponential_from_bits(_mix32(_mix32(spread ^ low) + high), dtype)
     low, high = keys.contiguous().view(torch.int32).unflatten(-1, (-1, 2)).unbind(-1)
-    bits = _mix_in_place(_mix_in_place(spread ^ low).add_(high))
-    return _exponential_of(bits.to(dtype), bits.bitwise_right_shift_(31))
+    return exponential_from_bits(_mix_in_place(_mix_in_place(spread ^ low).add_(high)), dtype)
 
 
 def _mix_in_place(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
@@ -250,14 +248,20 @@ def _mix_in_place(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
     return x
 
 
-def _bits_of(keys: np.ndarray, spread: np.ndarray) -> Int[Tensor, "*s"]:
-    """The bits of ``exponential_of`` on the host."""
+def exponential_on_host(keys: np.ndarray, spread: np.ndarray, kind: Kind) -> Float[np.ndarray, "*s"]:
+    """``exponential_of`` in numpy. Each step rounds as ``exponential_from_bits`` does: by way of int32 too."""
     low, high = keys.astype(np.uint32), (keys.view(np.uint64) >> HALF).astype(np.uint32)
-    bits = spread.view(np.uint32) ^ low
+    bits = spread ^ low
     _mix(bits)
     bits += high
     _mix(bits)
-    return torch.from_numpy(bits.view(np.int32))
+    v: np.ndarray = bits.view(np.int32).astype(kind)
+    v += np.multiply(bits >> SIGN, kind(2.0**32), dtype=kind)
+    v += kind(0.5)
+    v *= kind(-(2.0**-32))
+    np.maximum(v, kind(2.0**-24 - 1), out=v)
+    torch.from_numpy(v).log1p_()  # numpy's log1p has other bits
+    return np.negative(v, out=v)
 
 
 def _mix(x: np.ndarray) -> None:
@@ -270,17 +274,12 @@ def _mix(x: np.ndarray) -> None:
 
 
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:
-    """E = -log1p(-v), v = (h + 0.5) / 2^32 of an unsigned 32-bit h held in int32.
+    """E = -log1p(-v), v = (h + 0.5) / 2^32 of an unsigned 32-bit h held in int32. The bits are written over.
 
     A winner has a large Gumbel, that is a small v: this form keeps its relative precision where
     -log(-log(u)) would round u to 1 in float32 and let any token win. v is kept below 1 (E stays finite).
     """
-    return _exponential_of(bits.to(dtype), bits >> 31)
-
-
-def _exponential_of(v: Float[Tensor, "*s"], sign: Int[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """In place; ``sign`` is -1 where the bits stand for a number of 2^31 or more."""
-    v.add_(sign, alpha=-(2.0**32))  # made negative on the way
+    v = bits.to(dtype).add_(bits.bitwise_right_shift_(31), alpha=-(2.0**32))  # -1 for 2^31 and more
     return v.add_(0.5).mul_(-(2.0**-32)).clamp_(min=2.0**-24 - 1).log1p_().neg_()
 
 

@@ -8,7 +8,6 @@ There are two paths, which give the same tokens (``is_sparse`` decides):
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -23,7 +22,6 @@ from vidjacobi.sampling.probs import (
     fixed_point_scale,
     normalise,
     probs_dtype,
-    to_fixed_point,
     weights_of,
 )
 from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
@@ -32,7 +30,6 @@ from vidjacobi.sampling.truncated_probs import (
     Residual,
     SparseRows,
     TruncatedProbs,
-    from_tensors,
     is_inside,
     takes_sparse_path,
 )
@@ -73,8 +70,8 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
     peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
     divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
-    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_()
-    upper, least = to_fixed_point(weights, size).numpy(), kind(-np.inf)
+    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_().numpy()
+    upper, least = (weights * scale).astype(np.int64), kind(-np.inf)  # as ``to_fixed_point``
     if sampling.top_k is not None and sampling.top_k < size:
         least = -rising[:, [sampling.top_k - 1]]
         upper = np.where(-rising >= least, upper, 0)
@@ -82,7 +79,7 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     #     probs     0.5  0.25  0.1   0.1   0.05     five tokens, top-p 0.8
     #     sums      0.5  0.75  0.85  0.95  1        the mass before a token is 0, 0.5, 0.75, 0.85, 0.95
     #     outside = 3, so the floor is the third token's 0.1; the fourth ties with it, and the total is 0.95
-    sums = upper.cumsum(-1)
+    sums = torch.from_numpy(upper).cumsum(-1).numpy()  # a quarter of numpy's time
     allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
     outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
     floor = np.maximum(-rising[every, outside - 1][:, None], least)
@@ -95,11 +92,9 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     table /= total
     table *= inside
     rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
-    of_rows = (
-        torch.from_numpy(part).view(shape) for part in (peak, floor, total, np.full_like(peak, divisor))
-    )
-    probs = from_tensors([logits, *of_rows])
-    return replace(probs, table=torch.from_numpy(table).view(logits.shape), sparse_rows=(rows,))
+    top, least_inside, whole_mass = (torch.from_numpy(part.reshape(shape)) for part in (peak, floor, total))
+    made, divisors = torch.from_numpy(table.reshape(logits.shape)), torch.full_like(top, sampling.divisor)
+    return TruncatedProbs(logits, top, least_inside, whole_mass, divisors, None, made, (rows,))
 
 
 def whole() -> ModuleType:
@@ -181,8 +176,8 @@ def draw_sparse(
         if not len(csr.ids):  # rows of NaN, which the decoders refuse
             continue
         weights = csr.probs if drawn is None else gained(csr, drawn)
-        exponential = noise.exponential_for(purpose, torch.from_numpy(csr.here), torch.from_numpy(csr.ids))
-        tokens[csr.rows] = winners(csr, weights / exponential.numpy())
+        exponential = noise.exponential_for(purpose, csr.here, csr.ids)
+        tokens[csr.rows] = winners(csr, weights / exponential)
     return torch.from_numpy(tokens).view(shape)
 
 

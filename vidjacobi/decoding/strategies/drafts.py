@@ -86,10 +86,14 @@ class FrameProbsCache:
         return self.ids.shape[2]
 
     def remember(self, places: Int[Tensor, "b n"], probs: TruncatedProbs) -> "FrameProbsCache":
-        """With the probs of some places (``places_of``)."""
+        """With the probs of some places (``places_of``), which are written over those of before.
+
+        In compiled code, whose inputs stay as they are, a copy is written to.
+        """
         new = top_k_probs(probs, self.keep)
         at = torch.arange(len(places), device=places.device)[:, None], places
-        return FrameProbsCache(self.ids.index_put(at, new.ids), self.probs.index_put(at, new.probs))
+        put = Tensor.index_put if probs.fused else Tensor.index_put_
+        return FrameProbsCache(put(self.ids, at, new.ids), put(self.probs, at, new.probs))
 
     def recall(self, positions: Positions) -> SparseProbs:
         """The newest probs of the places of ``positions``."""
