@@ -5,7 +5,8 @@
 
 Each run is a process of its own with the default options (or those after `--`). CPU seconds are those of the process
 and of all that it starts, the reading worker included; the resident set is the largest of any one of them, as the
-kernel notes it (`ru_maxrss`). Beside it stands what a process takes that only imports torch and ends.
+kernel notes it (`ru_maxrss`). Beside it stands what a process takes that only imports torch and ends. Modules are
+compiled in the first round, which is not counted, and kept on the disk, as for everyone who runs a command twice.
 """
 
 import argparse
@@ -55,14 +56,15 @@ def measured(builds: Sequence[Path], rounds: int, options: Sequence[str]) -> dic
     """The costs of a rollout with each build, and of importing torch alone, in turn; the first round warms up."""
     rollout = [sys.executable, "-m", "vidjacobi", "rollout", *options]
     found: dict[str, list[Cost]] = {str(build): [] for build in builds} | {"import torch": []}
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds + 1):
             for build in builds:
-                environment = {**os.environ, "PYTHONPATH": str(build.resolve())}
+                environment = {**usual, "PYTHONPATH": str(build.resolve())}
                 out = Path(folder) / f"{number}-{list(builds).index(build)}"
                 cost = cost_of([*rollout, "--out", str(out)], Path(folder), environment)
                 found[str(build)].append(cost)
-            alone = cost_of([sys.executable, "-c", "import torch"], Path(folder), dict(os.environ))
+            alone = cost_of([sys.executable, "-c", "import torch"], Path(folder), usual)
             found["import torch"].append(alone)
     return {name: costs[1:] for name, costs in found.items()}
 

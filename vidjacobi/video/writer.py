@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
 from vidjacobi.errors import BadOutput
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the process that reads files from others comes here too, an
 
 _BT709 = 1  # the number of this standard in all colour fields of H.264
 _QUALITY = 16  # constant rate factor; about 45 dB on natural pictures
+_PRESET = "medium"  # x264's own choice
 _FASTEST = 100_000  # frames per second
 # Without the first, x264 makes different files of the same frames on processors with AVX-512
 # (findings/x264_files_differ.sh); with it all processors weigh blocks by the same functions. Without the others, PyAV
@@ -54,9 +55,16 @@ def write_video(
 
 
 def write_pieces(
-    path: str | Path, pieces: "Iterable[Frames]", fps: int | float | Fraction, quality: int = _QUALITY
+    path: str | Path,
+    pieces: "Iterable[Frames]",
+    fps: int | float | Fraction,
+    quality: int = _QUALITY,
+    preset: str = _PRESET,
 ) -> None:
-    """``write_video`` of frames that come in pieces of one size, of which one is in memory at a time."""
+    """``write_video`` of frames that come in pieces of one size, of which one is in memory at a time.
+
+    `preset` is x264's: how long it looks for a smaller file.
+    """
     path = Path(of_kind("a video", path, (str, Path), "a path"))
     rate, groups = _exact(fps, path), (_pictures(piece, path) for piece in pieces)
     first = next(groups, None)
@@ -66,7 +74,7 @@ def write_pieces(
         raise BadOutput(f"{path}: its folder does not exist")
     with replacing(path) as partial:
         try:
-            _encode(partial, chain([first], groups), rate, quality)
+            _encode(partial, chain([first], groups), rate, {"crf": str(quality), "preset": preset})
         except (av.FFmpegError, ValueError) as error:
             raise _refused(path, first, rate, error) from error
 
@@ -161,9 +169,9 @@ def _refused(path: Path, pictures: Rgb, rate: Fraction, error: Exception) -> Bad
     return BadOutput(f"{path}: the H.264 encoder refused {size} at {float(rate):g} fps: {error}")
 
 
-def _encode(path: Path, groups: Iterator[Rgb], rate: Fraction, quality: int) -> None:
+def _encode(path: Path, groups: Iterator[Rgb], rate: Fraction, options: dict[str, str]) -> None:
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        _mux(container, groups, rate, {"crf": str(quality)})
+        _mux(container, groups, rate, options)
 
 
 def _mux(
@@ -177,10 +185,11 @@ def _mux(
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = int(ColorRange.MPEG)
+    converter = VideoReformatter()  # one for all: a frame's own would set its tables up anew
     for number, picture in enumerate(chain.from_iterable(chain([begin], groups)), first):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        frame = converter.reformat(
+            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = number, 1 / rate
         container.mux(stream.encode(frame))
