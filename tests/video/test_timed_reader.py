@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,3 +234,62 @@ def test_threads_take_turns(reader: TimedReader, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [[3, 5, 8]] * 4
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[2])
+from vidjacobi.video.timed_reader import BadInput, TimedReader
+
+secret = os.open(os.devnull, os.O_RDONLY)
+os.set_inheritable(secret, True)
+with TimedReader(seconds=5) as reader:
+    reader.start()
+    worker = reader._worker
+    print(type(worker).__name__, os.getpgid(worker.pid) == worker.pid)
+    print(reader.open_clip(sys.argv[1]).frames, reader.read_frames(sys.argv[1], 1, 3).pictures.sum())
+    files = {os.readlink(path) for path in Path(f"/proc/{worker.pid}/fd").iterdir()}
+    print(len(files), sum(name.startswith("socket:") for name in files), os.devnull in files)
+    from hanging_sources import Bad
+
+    for how in ("crash", "exit", "files"):
+        try:
+            reader.count(Bad(how, sys.argv[3]))
+        except BadInput as error:
+            print(str(error).partition(";")[0])
+        print(reader._worker, reader.count(Bad("well")), type(reader._worker).__name__)
+print(worker.poll())
+reader.start()
+reader.close()
+print("ended")
+"""
+
+
+def test_a_young_process_forks_its_first_worker(reader: TimedReader, tmp_path: Path) -> None:
+    """As isolated as a new interpreter, which each later one is."""
+    path = encode(tmp_path / "a.mp4", moving(9))
+    there = reader.read_frames(path, 1, 3)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, path, Path(__file__).parent, tmp_path / "note"],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},  # numpy's threads may be there when it forks
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "_Fork True",
+        f"9 {there.pictures.sum()}",
+        "2 1 True",
+        "its reader crashed (SIGSEGV)",
+        "None 7 Popen",
+        "its reader crashed (exit status 3)",
+        "None 7 Popen",
+        "no answer within 5 s",
+        "None 7 Popen",
+        "-11",
+        "ended",
+    ]

@@ -37,6 +37,20 @@ def serve(number: int, memory: int, folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # where the reader itself was killed
 
 
+def serve_forked(number: int, memory: int, folder: str) -> None:
+    """``serve`` in a fork of its parent, made like a new process first, and the end of it."""
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent's handlers are no use here
+        signal.signal(stop, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    for other in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, number}:
+        with contextlib.suppress(OSError):
+            os.close(other)
+    serve(number, memory, folder)
+    os._exit(0)  # what the parent does at its end is not for the worker
+
+
 def answer_all(number: int) -> None:
     """The loop of the worker."""
     line: Connection[Any, Any] = Connection(number)

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -98,3 +98,16 @@ def reading_with(reader: str) -> Iterator[None]:
         yield
     finally:
         _CHOSEN.reset(token)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a worker may be asked to read besides a path, such as an episode's frames; it must be picklable."""
+
+    def count(self) -> int:
+        """Number of frames."""
+        ...
+
+    def read(self, start: int, count: int, stride: int = 1) -> ReadClip:
+        """The frames start, start + stride, ..."""
+        ...

@@ -3,12 +3,12 @@
 Every command reads videos and pictures through it. A question is sent to a worker process (``reading_worker``). If no
 answer comes in time, the worker is killed with every process that it started; if it dies or needs more memory than
 it is given, its parent lives on. Each is a BadInput for that file, and the next read starts a new worker, which takes
-some tenths of a second. Otherwise a read takes some milliseconds more than in this process. POSIX only; the limit of
-memory holds on Linux.
+tenths of a second. A read takes some milliseconds more than in this process. POSIX only; memory is limited on Linux.
 """
 
 import atexit
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -22,36 +22,17 @@ from functools import cache
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from vidjacobi.errors import BadInput, InvalidArgument
 
 if TYPE_CHECKING:
-    from vidjacobi.video.records import ClipInfo, ReadClip
+    from vidjacobi.video.records import ClipInfo, ReadClip, Source
 
 SECONDS = 120.0  # far longer than any read takes, and longer than decord is given within it
 START_SECONDS = 120.0  # in which the worker imports what it needs, on a busy machine too
 MOST_MEMORY = 8 << 30  # bytes: the largest read, and a decoder of pictures of the largest size
 _BYTES_PER_SECOND = 1e6  # about the rate of playing; all of an odd file is decompressed
-_MESSAGE = "its reader was ended"
-
-
-@runtime_checkable
-class Source(Protocol):
-    """What a worker may be asked to read besides a path, such as an episode's frames; it must be picklable."""
-
-    def count(self) -> int:
-        """Number of frames."""
-        ...
-
-    def read(self, start: int, count: int, stride: int = 1) -> "ReadClip":
-        """The frames start, start + stride, ..."""
-        ...
-
-
-def memory_for_reading() -> int:
-    """Bytes that a worker may take: half of the machine's, MOST_MEMORY at most."""
-    return min(MOST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
 class TimedReader:
@@ -59,14 +40,15 @@ class TimedReader:
 
     Args:
         seconds: the longest time for one answer; a path's is longer by what it takes to read a file of its size.
-        memory: bytes of memory that the worker may take; see ``memory_for_reading``.
+        memory: bytes that the worker may take (None: half of the machine's, MOST_MEMORY at most).
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int | None = None) -> None:
         self.seconds = seconds
-        self.memory = memory or memory_for_reading()
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.memory = memory or min(MOST_MEMORY, machine // 2)
         self._lock = threading.Lock()
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | _Fork | None = None
         self._line: Connection[Any, Any] | None = None
         self._folder = ""  # of the worker's temporary files
         self._ready = False
@@ -89,19 +71,23 @@ class TimedReader:
         asked = (path, start, count, from_end, stride, reader)
         return self._ask("read_frames", asked, str(path), self._seconds_for(path))
 
-    def count(self, frames: Source, name: str = "") -> int:
+    def count(self, frames: "Source", name: str = "") -> int:
         """``frames.count()`` in the worker; messages call it ``name``. Raises BadInput as ``open_clip``."""
         return self._ask("count", (frames,), name, self.seconds)
 
-    def read(self, frames: Source, start: int, count: int, stride: int = 1, name: str = "") -> "ReadClip":
+    def read(self, frames: "Source", start: int, count: int, stride: int = 1, name: str = "") -> "ReadClip":
         """``frames.read(start, count, stride)`` in the worker; as ``count``."""
         return self._ask("read", (frames, start, count, stride), name, self.seconds)
 
     def start(self) -> None:
-        """Start the worker and do not wait for it, so that it is ready when it is first asked."""
+        """Start the worker and do not wait for it; a fork where no other thread is, whose locks it would copy."""
         with self._lock:
             if self._worker is None:
-                self._start()
+                alone = sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1
+                waits = (
+                    signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+                )  # else the kernel may keep no status
+                self._start(fork=alone and waits)
 
     def close(self) -> None:
         """End the worker."""
@@ -132,7 +118,7 @@ class TimedReader:
                 verdict, answer = self._answer(line, time.monotonic() + seconds)
             except TimeoutError as error:
                 self._kill()
-                raise BadInput(f"{about}no answer within {seconds:g} s; {_MESSAGE}") from error
+                raise BadInput(f"{about}no answer within {seconds:g} s; its reader was ended") from error
             except (EOFError, OSError) as error:
                 how = self._kill()
                 # no decoder ends in this way: the system or a person did it
@@ -160,8 +146,7 @@ class TimedReader:
         _wait(line, deadline)
         verdict, answer, shape = line.recv()
         if shape is not None:
-            # The pictures follow as they lie in memory, and are written into the array that is handed out.
-            import numpy as np
+            import numpy as np  # the pictures follow as they lie in memory, and are written into this array
 
             pictures = np.empty(shape, np.uint8)
             left = pictures.reshape(-1).data
@@ -189,19 +174,23 @@ class TimedReader:
             self._ready = True
         return line
 
-    def _start(self) -> "Connection[Any, Any]":
+    def _start(self, fork: bool = False) -> "Connection[Any, Any]":
         """Start a worker. Raises BadInput."""
         try:
-            return self._started()
+            return self._started(fork)
         except OSError as error:
             self._kill()
             raise BadInput(f"the process that reads videos does not start: {error}") from error
 
-    def _started(self) -> "Connection[Any, Any]":
+    def _started(self, fork: bool) -> "Connection[Any, Any]":
         self._folder = tempfile.mkdtemp(prefix="vidjacobi-")
         ours, theirs = Pipe()
-        # The worker is a new interpreter and not a fork: a fork would copy the locks that other threads hold. Its
-        # path is ours, without the current folder, which -c would put first and which may belong to others.
+        self._line, self._ready = ours, False
+        if fork:
+            with theirs:
+                self._worker = _Fork(theirs.fileno(), self.memory, self._folder)
+            return ours
+        # A new interpreter. Its path is ours, without the current folder, which -c would put first.
         code = (
             "import sys; sys.path[:] = [p for p in sys.path if p]; "
             "from vidjacobi.video.reading_worker import serve; "
@@ -210,8 +199,8 @@ class TimedReader:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
-            "OMP_NUM_THREADS": "1",  # numpy's threads would take memory each, and have nothing to do
-            "OPENBLAS_NUM_THREADS": "1",
+            # numpy's threads would take memory each, and have nothing to do
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
         }
         with theirs:
             self._worker = subprocess.Popen(
@@ -223,7 +212,6 @@ class TimedReader:
                 env=environment,
                 start_new_session=True,  # Ctrl-C does not reach it, and a kill reaches every process that it started
             )
-        self._line, self._ready = ours, False
         return ours
 
     def _kill(self, patience: float = 0.2) -> str:
@@ -247,8 +235,37 @@ class TimedReader:
             shutil.rmtree(folder, ignore_errors=True)  # does not follow links
         if ended is None:
             return "it had to be ended"
-        # a negative exit status is the signal that ended the process
         return signal.Signals(-ended).name if ended < 0 else f"exit status {ended}"
+
+
+class _Fork:
+    """A worker that is a fork of this process, with two methods of ``subprocess.Popen``."""
+
+    def __init__(self, number: int, memory: int, folder: str) -> None:
+        # What both processes need is loaded once. OpenBLAS ends numpy's threads before a fork.
+        import av, jaxtyping, numpy  # noqa: E401, F401, I001
+
+        self._ended: int | None = None
+        self.pid = os.fork()
+        os.setpgid(self.pid, self.pid)  # both do it, the child with 0: whoever is first, the group is there
+        if not self.pid:
+            try:
+                from vidjacobi.video.reading_worker import serve_forked
+
+                serve_forked(number, memory, folder)
+            finally:
+                os._exit(1)
+
+    def poll(self) -> int | None:
+        if self._ended is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            self._ended = os.waitstatus_to_exitcode(status) if found else None
+        return self._ended
+
+    def wait(self, patience: float = math.inf) -> None:
+        deadline = time.monotonic() + patience
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def _wait(line: "Connection[Any, Any]", deadline: float) -> None:
@@ -262,8 +279,7 @@ def shared() -> TimedReader:
     """The reader of this process's commands, with one worker for all that is read."""
     reader = TimedReader()
     atexit.register(reader.close)
-    # a forked child must not talk to its parent's worker
-    os.register_at_fork(after_in_child=shared.cache_clear)
+    os.register_at_fork(after_in_child=shared.cache_clear)  # a child must not talk to its parent's worker
     return reader
 
 
