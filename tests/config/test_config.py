@@ -126,6 +126,8 @@ def test_unknown_decoders() -> None:
         ({"draft": ["uniform"]}, "draft must be keys and values"),
         ({"draft": {"keep": 3}, "draft.name": None}, "unknown draft rule"),
         ({"draft_tree.depth.x": 3}, "depth is 6, which has no settings of its own"),
+        ({"draft_tree.depth.x.y": 3}, "depth is 6, which has no settings of its own"),
+        ({"draft_tree..depth": 3}, "a key is empty"),
         (
             {"draft.name": "previous_frame_prob"},
             "unknown draft rule 'previous_frame_prob' (did you mean 'previous_frame_probs'",
