@@ -158,9 +158,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple
 
 def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) -> Float[Tensor, "... o"]:
     """x times the transposed weight, in products of at most ``most`` rows (0: of any number)."""
-    rows = x.shape[:-1].numel()
-    flat, turned = x.reshape(rows, -1), weight.t()
-    if not most or rows <= most:
+    flat, turned = x.reshape(-1, x.shape[-1]), weight.t()
+    if not most or len(flat) <= most:
         # mm itself: F.linear comes to the same by way of matmul, which costs a CPU more than a small product
         found = torch.mm(flat, turned)
     else:

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_adapter.tokenizer.fsq import Indices
-from cosmos_adapter.tokenizer.haar import Video
+from cosmos_adapter.tokenizer.haar_fsq import Indices, Video
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.stream_state import StreamState

@@ -16,8 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cosmos_adapter.tokenizer.fsq import FiniteScalarQuantizer, Indices, Latent
-from cosmos_adapter.tokenizer.haar import Video, patch, unpatch
+from cosmos_adapter.tokenizer.haar_fsq import (
+    FiniteScalarQuantizer,
+    Indices,
+    Latent,
+    Video,
+    patch,
+    unpatch,
+)
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from cosmos_adapter.tokenizer.stream_state import Act, StreamState, is_start, with_history
 

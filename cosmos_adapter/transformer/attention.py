@@ -37,7 +37,7 @@ class PassInputs(NamedTuple):
     cos: Tensor  # [b n 1 head_size], and
     sin: Tensor  # [b n 1 head_size] as ``rotate`` takes them
     absolute: Tensor | None  # [b n dim], added to the hidden states at the start of every layer
-    # [b*m*k] where the keys and values of the first m inputs are written, of each input those of its heads, counted
+    # [b m k] where the keys and values of the first m inputs are written, of each input those of its heads, counted
     # through clips and heads; those of the inputs after them, padding, are not. None: no cache
     places: Tensor | None
     mask: (
@@ -84,7 +84,7 @@ def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
     The numbers of ``F.rms_norm``, which takes three times as long for a few rows on a CPU.
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    mean = wide.square().sum(-1, keepdim=True).div_(number(x.shape[-1], wide))
+    mean = wide.square().sum(-1, keepdim=True).div_(number(int(x.shape[-1]), wide))
     return (wide * mean.add_(number(eps, wide)).rsqrt_()).to(x.dtype)
 
 
@@ -137,7 +137,7 @@ class GroupedQueryAttention(nn.Module):
             return torch.cat([self.queries(x), keys], 2), values
         # With 4 query heads and 2 key/value heads there are 8 of everything: q q q q k k v v.
         heads = made.unflatten(-1, (-1, self.head_size))
-        count = self.n_heads + (heads.shape[2] - self.n_heads) // 2
+        count = self.n_heads + (int(heads.shape[2]) - self.n_heads) // 2
         both = normalised(heads[:, :, :count], self.q_norm.eps)
         both[:, :, : self.n_heads].mul_(self.q_norm.weight)
         both[:, :, self.n_heads :].mul_(self.k_norm.weight)
@@ -158,7 +158,7 @@ class GroupedQueryAttention(nn.Module):
         _write(cache, keys, values, shared.places)
         # The mask is as long as the prefix that is in use, in whole blocks, while the cache has room for the whole
         # clip. A slice of a tensor is a view, so nothing is copied.
-        rows, length = len(x), shared.mask.shape[-1]
+        rows, length = x.shape[0], shared.mask.shape[-1]
         before = LayerCache(cache.keys[:rows, :, :length], cache.values[:rows, :, :length])
         return self.wo(_own_last(queries, before, shared.mask, keys, values))
 
@@ -168,21 +168,20 @@ class GroupedQueryAttention(nn.Module):
         return self.wo(_masked(queries, keys, values, mask))
 
 
-def entry_places(slots: Int[Tensor, "b m"], keys: Float[Tensor, "r k l d"]) -> Int[Tensor, " p"]:
+def entry_places(slots: Int[Tensor, "b m"], keys: Float[Tensor, "r k l d"]) -> Int[Tensor, "b m k"]:
     """Where in a cache's ``keys`` the entries of the heads of each input go that are written at ``slots[b, i]``."""
     # With 2 heads and 512 slots, slot 4 of clip 0 is row 4 of head 0 and 516 of head 1; of clip 1 1028, 1540.
     heads, length = keys.shape[1:3]
     first = torch.arange(0, len(slots) * heads * length, length, device=slots.device)
-    return (first.view(-1, 1, heads) + slots.unsqueeze(-1)).flatten()
+    return first.view(-1, 1, heads) + slots.unsqueeze(-1)
 
 
 def _write(cache: LayerCache, keys: KVHeads, values: KVHeads, places: Tensor) -> None:
     """Write the entries of the inputs at ``places``, over whatever is there."""
-    b, _, heads, size = keys.shape
-    used = len(places) // (b * heads)
+    size, used, flat = int(keys.shape[3]), places.shape[1], places.flatten()
     for stored, new in ((cache.keys, keys), (cache.values, values)):
         rows = new[:, :used].reshape(-1, size)
-        stored.view(-1, size).index_copy_(0, places, rows.to(stored.dtype))
+        stored.view(-1, size).index_copy_(0, flat, rows.to(stored.dtype))
 
 
 def _causal(queries: Heads, keys: KVHeads, values: KVHeads) -> Hidden:
@@ -245,7 +244,7 @@ def _own_last(queries: Heads, before: LayerCache, mask: Tensor, keys: KVHeads, v
     own_keys, own_values = (x.transpose(1, 2).unsqueeze(2) for x in (keys, values))
     wide = norm.dtype
     own = (asked.to(wide) * own_keys).sum(-1)
-    own.mul_(number(size**-0.5, own))
+    own.mul_(number(int(size) ** -0.5, own))
     # Separate operations: sigmoid, lerp and addcmul round otherwise in the vectors and in the tail of a kernel.
     one = number(1, own)
     share = (norm.view_as(own) - own).exp_().add_(one).reciprocal_().unsqueeze(-1)

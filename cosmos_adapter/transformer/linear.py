@@ -13,6 +13,7 @@ from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import COUNTS, Sizes, by_inputs, product, zero_sum
 
 Hidden = Float[Tensor, "b n c"]
+Factor = tuple[Tensor, bool]  # what a product multiplies by: a weight [o c], or its packed copy (True)
 PACKED_ROWS = 64  # weights are packed for products of about so many rows, and serve for any number
 WORDS = 1 << 18  # that are summed at once: 2 MB
 PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2^27 numbers in bfloat16
@@ -45,10 +46,16 @@ def pack(weight: Float[Tensor, "o c"]) -> Tensor:
 
 def product_by_packed(x: Float[Tensor, "... c"], packed: Tensor, most: int) -> Float[Tensor, "... o"]:
     """``vidjacobi.invariance.product`` by a weight that was packed."""
-    flat = x.reshape(x.shape[:-1].numel(), -1)
-    times = torch.ops.mkldnn._linear_pointwise
-    found = [times(rows, packed, None, "none", [], "") for rows in flat.split(most or len(flat) or 1)]
+    flat = x.reshape(-1, x.shape[-1])
+    pieces = flat.split(most) if most and len(flat) > most else [flat]
+    found = [torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "") for rows in pieces]
     return (found[0] if len(found) == 1 else torch.cat(found)).view(*x.shape[:-1], -1)
+
+
+def times(x: Float[Tensor, "... c"], factor: Factor, most: int) -> Float[Tensor, "... o"]:
+    """x times a weight, packed or not, in products of at most ``most`` rows."""
+    weight, packed = factor
+    return product_by_packed(x, weight, most) if packed else product(x, weight, most)
 
 
 @lru_cache(maxsize=16)
@@ -154,11 +161,14 @@ class Linear(nn.Linear):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
-    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"]:
+    @property
+    def factor(self) -> Factor:
+        """What it multiplies by now."""
         packed = None if self.packed is None else self.packed.numbers([self.weight])
-        if packed is not None:
-            return product_by_packed(x, packed, self.most_rows)
-        return product(x, self.weight, self.most_rows)
+        return (self.weight, False) if packed is None else (packed, True)
+
+    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"]:
+        return times(x, self.factor, self.most_rows)
 
     def pack(self, wanted: bool) -> None:
         """Keep a packed copy of the weight, or none."""
@@ -199,14 +209,18 @@ class SideBySide(NotCopied):
         # whole lives on, so no other tensor can have got one of the addresses
         return self._places() == self._addresses
 
-    def product(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"] | None:
-        """What all projections make of x, side by side; None where they must be asked one by one."""
+    @property
+    def factor(self) -> Factor | None:
+        """What the projections multiply by now; None where they must be asked one by one."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not self.is_whole:
             return None
         packed = None if self.packed is None else self.packed.numbers(self._weights())
-        if packed is not None:
-            return product_by_packed(x, packed, self.parts[0].most_rows)
-        return product(x, self.whole, self.parts[0].most_rows)
+        return (self.whole, False) if packed is None else (packed, True)
+
+    def product(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"] | None:
+        """What all projections make of x, side by side; None where they must be asked one by one."""
+        factor = self.factor
+        return None if factor is None else times(x, factor, self.parts[0].most_rows)
 
     def pack(self, wanted: bool) -> None:
         """Keep a packed copy of all the weights, or none."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from cosmos_adapter.transformer.attention import (
 from cosmos_adapter.transformer.linear import FeedForward, Hidden, Linear, pack_weights, packing_keeps_bits
 from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
+from cosmos_adapter.transformer.traced import Records, takes_records
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.invariance import (
     BLOCK,
@@ -99,6 +100,7 @@ class CosmosTransformer(nn.Module):
         self.output = Linear(spec.dim, spec.vocab_size)
         self.shape = PLAIN
         self._packed: tuple[Linear, ...] = ()
+        self._records: Records | None = None
 
     def settle(self, device: torch.device, beside: Sequence[Linear] = ()) -> PassShape:
         """Find the padding with which passes on ``device`` are width-invariant; it is probed once for each setting.
@@ -118,7 +120,11 @@ class CosmosTransformer(nn.Module):
         # on the meta device, or in the mode of fake tensors, which says another device
         fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
         threads = torch.get_num_threads()
-        self.shape = USUAL if fake else pass_shape(sizes, weight.dtype, device, threads, attend)
+        before, self.shape = self.shape, USUAL
+        if not fake:
+            self.shape = pass_shape(sizes, weight.dtype, device, threads, attend)
+        if self._records is None or self.shape != before:
+            self._records = Records(self.shape.most)
         for part in linears:
             part.settle(self.shape.most, fake)
         for layer in self._typed_layers():
@@ -278,7 +284,7 @@ class CosmosTransformer(nn.Module):
     def _pass_inputs(
         self,
         positions: Positions,
-        places: Int[Tensor, " p"] | None = None,
+        places: Int[Tensor, "b m k"] | None = None,
         mask: Tensor | None = None,
         context_mask: Tensor | None = None,
     ) -> PassInputs:
@@ -294,6 +300,8 @@ class CosmosTransformer(nn.Module):
     ) -> Hidden:
         if self.spec.insert_cross_attn and entries is None:
             raise InvalidArgument("this model cross-attends to a text context: give one (see with_context)")
+        if self._records is not None and takes_records(h, shared, cache):
+            return self._records.through(self._typed_layers(), h, shared, cast(Any, cache))
         for index, layer in enumerate(self.layers):
             layer_cache = None if cache is None else cache[index]
             h = layer(h, shared, layer_cache, None if entries is None else entries[index])

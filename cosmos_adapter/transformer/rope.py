@@ -127,4 +127,4 @@ def rotate(
     # With d = 4 and angles a, b the vector (x0, x1, x2, x3) becomes (x0 cos a - x2 sin a, x1 cos b - x3 sin b,
     # x2 cos a + x0 sin a, x3 cos b + x1 sin b). A product of a query and a key then depends on the difference of
     # their positions only. Rolled by d/2 it is (x2, x3, x0, x1): the partners.
-    return (x * own).add_(x.roll(x.shape[-1] // 2, -1).mul_(partner))
+    return (x * own).add_(x.roll(int(x.shape[-1]) // 2, -1).mul_(partner))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cosmos_adapter.tokenizer.fsq import FiniteScalarQuantizer
+from cosmos_adapter.tokenizer.haar_fsq import FiniteScalarQuantizer
 
 OFFICIAL = (8, 8, 8, 5, 5, 5)
 LEVELS = [OFFICIAL, (8, 5, 5), (4,), (2, 3), (7, 6, 5, 4)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cosmos_adapter.tokenizer.haar import patch, unpatch
+from cosmos_adapter.tokenizer.haar_fsq import patch, unpatch
 from cosmos_adapter.tokenizer.model import CosmosTokenizer, NetCodec
 from cosmos_adapter.tokenizer.network import TokenizerNet
 from cosmos_adapter.tokenizer.spec import TokenizerSpec

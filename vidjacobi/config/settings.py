@@ -5,10 +5,12 @@ command line says each setting once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from sys import float_info
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vidjacobi.config.yaml_files import abridged, parse_yaml, read_config
 from vidjacobi.errors import InvalidArgument
@@ -72,7 +74,14 @@ def load_settings(
     for key in said:
         if key in given and said[key] != given[key]:
             refuse_two(key, given[key], said[key])
-    return schema(**{**values, **given, **said})
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values, given, said)
+        record = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        where = error.full_key or f"{kind} {name!r}"
+        raise InvalidArgument(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(record, schema)
+    return record
 
 
 def read_pairs(pairs: Iterable[str], hints: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -128,7 +137,7 @@ def typed(hint: Any, key: str, value: Any) -> Any:
     of = get_origin(kind) or kind
     if not isinstance(value, of):
         raise InvalidArgument(f"{key} must be {_WORDS[of]}, not {abridged(value)}")
-    if of is str and "${" in value:  # other readers of such files would fill it in
+    if of is str and "${" in value:  # OmegaConf would fill it in, from the environment too
         raise InvalidArgument(
             f"{key}: nothing is filled in for ${{...}} in {abridged(value)}: write the value"
         )
@@ -169,26 +178,24 @@ def lay_over(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, An
 
     Raises InvalidArgument for a key that names no place.
     """
-    whole = deepcopy(dict(values))
-    *folders, last = dotted.split(".")
-    if not all((*folders, last)):
+    whole, names = OmegaConf.create(dict(values)), dotted.split(".")
+    if not all(names):
         raise InvalidArgument(f"{dotted}: no place for a setting: a key is empty")
-    place: Any = whole
-    for name in folders:
-        if place.get(name) is None:
-            place[name] = {}
-        place = place[name]
-        if not isinstance(place, dict):
-            raise InvalidArgument(f"{dotted}: {name} is {abridged(place)}, which has no settings of its own")
-    place[last] = _laid(place.get(last), deepcopy(value))
-    return whole
-
-
-def _laid(there: Any, value: Any) -> Any:
-    """``value`` over what is ``there``: mappings key by key, anything else as a whole."""
-    if not (isinstance(there, dict) and isinstance(value, dict)):
-        return value
-    return {**there, **{key: _laid(there.get(key), entry) for key, entry in value.items()}}
+    try:
+        # of every mapping on the way: OmegaConf replaces a plain value above the last one without a word
+        for count in range(1, len(names)):
+            there = OmegaConf.select(whole, ".".join(names[:count]))
+            if there is not None and not isinstance(there, DictConfig):
+                name = names[count - 1]
+                raise InvalidArgument(
+                    f"{dotted}: {name} is {abridged(there)}, which has no settings of its own"
+                )
+        OmegaConf.update(whole, dotted, value, merge=isinstance(value, dict), force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError, LookupError) as error:
+        raise InvalidArgument(f"{dotted}: no place for a setting: {str(error).splitlines()[0]}") from error
+    laid = OmegaConf.to_container(whole, resolve=False)
+    assert isinstance(laid, dict)
+    return {str(key): entry for key, entry in laid.items()}
 
 
 def _hint(hints: Mapping[str, Any], key: str, what: str) -> Any:

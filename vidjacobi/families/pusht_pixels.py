@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cosmos_adapter.checkpoint import field_values, load_strict, without_weights
-from cosmos_adapter.tokenizer.fsq import FiniteScalarQuantizer
+from cosmos_adapter.tokenizer.haar_fsq import FiniteScalarQuantizer
 from vidjacobi.errors import BadCheckpoint, InvalidArgument
 from vidjacobi.families.frame_tokenizer import FrameTokenizer
 from vidjacobi.families.released import sizes_of, weights_of

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cosmos_adapter.tokenizer.haar import patch
+from cosmos_adapter.tokenizer.haar_fsq import patch
 from cosmos_adapter.tokenizer.network import Attention, Downsample, ResBlock, TokenizerNet, Upsample
 from cosmos_adapter.tokenizer.spec import TokenizerSpec
 from vidjacobi.shapes import Pixels
