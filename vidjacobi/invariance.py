@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -25,11 +25,13 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 # Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
 COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
 PREFIXES = (700, 960)  # slots that the probed queries see, more than one block
+ASKED = 512  # queries of a head that attention is probed with
 # (a pass has a multiple of so many rows, a matrix product at most so many), the cheapest first.
 ROWS = ((1, 256), (2, 256), (4, 256), (8, 256))
 # Where none of these holds, products of fewer rows. A CPU pays for padded rows, a GPU for the number of products.
 PIECES = ((1, 32), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
+QUERIES = (0, 128, 32)  # rows of queries that attention is asked for at once, 0: all of a pass
 # Attention of a CPU sums in blocks of 512 slots. A last block that is shorter may be cut in other parts, which
 # depends on how short it is and on how much of it is seen: no few probes can tell that it never is. So all are whole.
 BLOCK = 512
@@ -44,6 +46,7 @@ class PassShape:
         most: rows of a matrix product; one of more rows is cut. 0: none is cut.
         positions: the positions of a clip are a multiple of it.
         slots: the cache slots that attention reads are a multiple of it.
+        queries: rows of a call of attention, positions times query heads of a group; more are cut. 0: none are.
         plain_silu: whether PyTorch's own SiLU gives a row the same bits at any place.
         invariant: whether a probe found that this is enough.
     """
@@ -52,15 +55,17 @@ class PassShape:
     most: int = 0
     positions: int = 1
     slots: int = 64
+    queries: int = 0
     plain_silu: bool = True
     invariant: bool = False
 
     def __str__(self) -> str:
         if not self.invariant:
             return "no padding helps: the sums of a row depend on what else is in the pass"
+        cut = f", attention in pieces of at most {self.queries} query rows" if self.queries else ""
         return (
             f"rows of a pass in multiples of {self.rows}, at most {self.most} in a product, positions of a clip in "
-            f"multiples of {self.positions}, cache slots in blocks of {self.slots}"
+            f"multiples of {self.positions}, cache slots in blocks of {self.slots}{cut}"
         )
 
     def padding(self, clips: int, positions: int) -> int:
@@ -89,11 +94,6 @@ class Sizes:
     turned: tuple[tuple[int, int], ...] = ()  # of weights that lie input by input in any dtype
 
 
-# of nano, which stands for all models where none is at hand yet
-PRODUCTS = ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064))
-SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64)
-
-
 @lru_cache(maxsize=64)
 def pass_shape(
     sizes: Sizes, dtype: torch.dtype, device: torch.device, threads: int, attend: Attend
@@ -107,9 +107,11 @@ def pass_shape(
     with torch.no_grad():
         sizes_of_rows = (*ROWS, *(PIECES if device.type == "cpu" else reversed(PIECES)))
         shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in sizes_of_rows)
-        held = (shape for shape in shapes if products_are_invariant(shape, sizes, dtype, device))
+        sized = [*((size, False) for size in sizes.products), *((size, True) for size in sizes.turned)]
+        where = dtype, device
+        held = (x for x in shapes if all(product_is_invariant(x, *size, *where, way) for size, way in sized))
         products = next(held, PLAIN)
-        shapes = (replace(products, positions=many, slots=BLOCK) for many in POSITIONS)
+        shapes = (replace(products, positions=n, slots=BLOCK, queries=q) for q in QUERIES for n in POSITIONS)
         held = (shape for shape in shapes if attention_is_invariant(shape, sizes, dtype, device, attend))
         found = next(held, PLAIN) if products.most else PLAIN
         # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
@@ -156,21 +158,24 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple
     return mixed, norm
 
 
+def in_pieces(
+    attend: Attend, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, most: int
+) -> tuple[Tensor, Tensor]:
+    """``attend`` by calls of at most ``most`` rows of queries (0: of any number)."""
+    if not most or queries.shape[2] <= most:
+        return attend(queries, keys, values, mask)
+    pieces = zip(queries.split(most, 2), mask.split(most, 2), strict=True)
+    mixed, norms = zip(*(attend(some, keys, values, seen) for some, seen in pieces), strict=True)
+    return torch.cat(mixed, 2), torch.cat(norms, 2)
+
+
 def product(x: Float[Tensor, "... c"], weight: Float[Tensor, "o c"], most: int) -> Float[Tensor, "... o"]:
     """x times the transposed weight, in products of at most ``most`` rows (0: of any number)."""
     flat, turned = x.reshape(-1, x.shape[-1]), weight.t()
-    if not most or len(flat) <= most:
-        # mm itself: F.linear comes to the same by way of matmul, which costs a CPU more than a small product
-        found = torch.mm(flat, turned)
-    else:
-        found = torch.cat([torch.mm(part, turned) for part in flat.split(most)])
-    return found.view(*x.shape[:-1], -1)
-
-
-def products_are_invariant(shape: PassShape, sizes: Sizes, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a row of any of the model's products has the same bits whatever the other rows are."""
-    ways = ((sizes.products, False), (sizes.turned, True))
-    return all(product_is_invariant(shape, *size, dtype, device, way) for part, way in ways for size in part)
+    if most and len(flat) > most:
+        return torch.cat([torch.mm(part, turned) for part in flat.split(most)]).view(*x.shape[:-1], -1)
+    # mm itself: F.linear comes to the same by way of matmul, which costs a CPU more than a small product
+    return torch.mm(flat, turned).view(*x.shape[:-1], -1)
 
 
 def product_is_invariant(
@@ -210,83 +215,78 @@ def attention_is_invariant(
     """Whether a query has the same bits among any number of queries and clips, whatever length is read."""
     for prefix in PREFIXES:
         probe = AttentionProbe(shape, sizes, prefix, dtype, device, attend)
-        wanted = None
-        for clips, count, blocks in probe.cases():
-            found = probe.run(clips, count, blocks)
-            wanted = found[:1] if wanted is None else wanted
-            if not torch.equal(found, wanted.expand_as(found)):
+        wanted = probe.run(1, ASKED, 0, 0)
+        for clips, count, blocks, first in probe.cases():
+            found = probe.run(clips, count, blocks, first)
+            if not torch.equal(found, wanted[:, :, :, probe.asked(count, first)].expand_as(found)):
                 return False
     return True
 
 
+@dataclass
 class AttentionProbe:
-    """One query that sees ``prefix`` slots, among others that see fewer or more."""
+    """Queries of which every other one sees ``prefix`` slots, whose values sum to 0, and the rest fewer or more.
 
-    def __init__(
-        self,
-        shape: PassShape,
-        sizes: Sizes,
-        prefix: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        attend: Attend,
-    ) -> None:
-        self.shape, self.sizes, self.prefix, self.attend = shape, sizes, prefix, attend
-        self.dtype, self.device = dtype, device
-        generator = torch.Generator().manual_seed(0)
-        half, heads, size = prefix // 2, sizes.kv_heads, sizes.head_size
-        order = torch.randperm(half, generator=generator)
-        longest = shape.length(prefix) + 2 * shape.slots
+    Scores do not cancel out: another order of their sums shows in the log-sum-exp of every eighth query or so, and
+    in nothing else (heads of 40 to 80 numbers with AMX). So many queries are compared, in passes of few too.
+    """
+
+    shape: PassShape
+    sizes: Sizes
+    prefix: int
+    dtype: torch.dtype
+    device: torch.device
+    attend: Attend
+
+    def __post_init__(self) -> None:
+        self.least, generator = self.shape.length(self.prefix), torch.Generator().manual_seed(0)
+        half, heads, size = self.prefix // 2, self.sizes.kv_heads, self.sizes.head_size
+        order, longest = torch.randperm(half, generator=generator), self.least + 2 * self.shape.slots
 
         def entries(sign: int) -> Tensor:
             some = torch.randn(1, heads, longest, size, generator=generator)
-            some[:, :, half:prefix] = sign * some[:, :, :half][:, :, order]
-            return some.to(device, dtype)
+            some[:, :, half : self.prefix] = sign * some[:, :, :half][:, :, order]
+            return some.to(self.device, self.dtype)
 
         # Equal keys, opposite values: the weights of two slots are equal and what they bring adds up to 0.
         self.keys, self.values = entries(1), entries(-1)
-        query = torch.randn(heads, sizes.group, size, generator=generator)
-        self.query = query.to(device, dtype)
-        self.others = torch.randn(heads, sizes.group, 512, size, generator=generator).to(device, dtype)
+        queries = torch.randn(1, heads, self.sizes.group, ASKED, size, generator=generator)
+        self.queries = queries.to(self.device, self.dtype)
+        self.seen = (torch.arange(ASKED, device=self.device) + self.prefix - ASKED // 2).clamp(max=self.least)
+        self.seen[::2] = self.prefix
 
-    def cases(self) -> Iterator[tuple[int, int, int]]:
-        """(clips, positions, blocks of slots beyond the fewest)."""
-        for count in sorted({count + self.shape.padding(1, count) for count in COUNTS}):
-            yield 1, count, 0
+    def cases(self) -> Iterator[tuple[int, int, int, int]]:
+        """(clips, positions, blocks of slots beyond the fewest, the first of the queries)."""
+        # where queries are cut, the last piece has any number of rows
+        counts = (*COUNTS, *range(1, 33)) if self.shape.queries else COUNTS
+        for count in sorted({count + self.shape.padding(1, count) for count in counts}):
+            yield from ((1, count, 0, first) for first in range(1, max(2, 64 // count)))
             if count < 20:
-                yield from ((1, count, blocks) for blocks in (1, 2))
+                yield from ((1, count, blocks, 0) for blocks in (1, 2))
         for clips in (2, 3, 4):
-            yield clips, 5 + self.shape.padding(clips, 5), 0
+            yield clips, 5 + self.shape.padding(clips, 5), 0, 0
 
-    def run(self, clips: int, count: int, blocks: int) -> Float[Tensor, "places e"]:
-        """What the query gets at some places of the last clip, mixed values and log-sum-exp together."""
-        places = sorted({0, count // 2, count - 1})
-        queries = self.others[:, :, :count].clone()
-        queries[:, :, places] = self.query.unsqueeze(2)
-        length = self.shape.length(self.prefix) + blocks * self.shape.slots
-        visible = self._visible(count, places, length)
+    def asked(self, count: int, first: int) -> Int[Tensor, " n"]:
+        """Which queries a pass of ``count`` has: other ones than its neighbour, and at other places."""
+        return (torch.arange(count, device=self.device) + first * (2 * count + 1)) % ASKED
+
+    def run(self, clips: int, count: int, blocks: int, first: int) -> Float[Tensor, "b k g n e"]:
+        """Mixed values and log-sum-exp together."""
+        rows, length = self.asked(count, first), self.least + blocks * self.shape.slots
+        visible = (torch.arange(length, device=self.device) < self.seen[rows].unsqueeze(1)).unsqueeze(0)
         mask = stacked(hidden(visible, count, length, self.dtype), self.sizes.group)
-        folded = queries.flatten(1, 2).expand(clips, -1, -1, -1)
-        keys, values = (part[:, :, :length].expand(clips, -1, -1, -1) for part in (self.keys, self.values))
-        mixed, norm = self.attend(folded, keys, values, mask.expand(clips, -1, -1, -1))
-        # [kv_heads group positions d + 1] of the last clip
-        both = torch.cat([mixed.to(norm.dtype), norm.unsqueeze(-1)], -1)[-1].unflatten(1, (-1, count))
-        return both[:, :, places].movedim(2, 0).flatten(1)
-
-    def _visible(self, count: int, places: list[int], length: int) -> Bool[Tensor, "1 n l"]:
-        seen = torch.full((count,), self.prefix, device=self.device)
-        index = torch.arange(count, device=self.device)
-        seen += index - count // 2  # as in a window, where later positions see more
-        seen[places] = self.prefix
-        return (torch.arange(length, device=self.device) < seen.unsqueeze(1)).unsqueeze(0)
+        folded, slots = self.queries[:, :, :, rows].flatten(2, 3), slice(length)
+        given = folded, self.keys[:, :, slots], self.values[:, :, slots], mask
+        folded, keys, values, mask = (part.expand(clips, -1, -1, -1) for part in given)
+        mixed, norm = in_pieces(self.attend, folded, keys, values, mask, self.shape.queries)
+        return torch.cat([mixed.to(norm.dtype), norm.unsqueeze(-1)], -1).unflatten(2, (-1, count))
 
 
 def hidden(
     visible: Bool[Tensor, "b n l"], rows: int, length: int, dtype: torch.dtype
 ) -> Float[Tensor, "b r m"]:
-    """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot, elsewhere the
-    lowest finite number instead of -inf, so that the softmax of an input that sees nothing is finite.
-    """
+    """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot."""
+    # elsewhere the lowest finite number instead of -inf: the softmax of an input that sees nothing is finite
     b, n, slots = visible.shape
     mask = visible.new_full((b, rows, length), lowest := torch.finfo(dtype).min, dtype=dtype)
     mask[:, :n, :slots].copy_(visible).sub_(1).mul_(-lowest)  # a CPU takes longer to fill where a mask holds

@@ -11,12 +11,15 @@ from typing import TypeVar
 import torch
 
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.invariance import SMALL, attend, pass_shape
+from vidjacobi.invariance import Sizes, attend, pass_shape
 from vidjacobi.kinds import of_kind
 
 T = TypeVar("T")
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
+# of nano, which stands for all models where none is at hand yet
+PRODUCTS = ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064))
+SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64)
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 

@@ -25,17 +25,7 @@ from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from cosmos_adapter.transformer.traced import Records, takes_records
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.invariance import (
-    BLOCK,
-    PLAIN,
-    USUAL,
-    PassShape,
-    Sizes,
-    attend,
-    hidden,
-    pass_shape,
-    stacked,
-)
+from vidjacobi.invariance import BLOCK, PLAIN, USUAL, PassShape, Sizes, attend, hidden, pass_shape, stacked
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 
@@ -128,7 +118,9 @@ class CosmosTransformer(nn.Module):
         for part in linears:
             part.settle(self.shape.most, fake)
         for layer in self._typed_layers():
-            layer.attention.settle(fake)
+            layer.attention.settle(self.shape.queries, fake)
+            if layer.has_cross_attention:
+                layer.cross_attention.most_queries = self.shape.queries
             layer.feed_forward.settle(self.shape.plain_silu, fake)
         self._pack(tuple(linears), not fake and packing_keeps_bits(sizes, weight.dtype, device, threads))
         return self.shape

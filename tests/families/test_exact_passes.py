@@ -18,10 +18,11 @@ from torch import Tensor, nn
 import vidjacobi
 from cosmos_adapter.transformer.model import CosmosModel
 from tests.cosmos_adapter.tiny_cosmos import tiny_network
-from vidjacobi import Grid, SamplingParams
+from vidjacobi import Grid, SamplingParams, invariance
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED, in_buckets
 from vidjacobi.errors import InvalidArgument
+from vidjacobi.families import slot_attention
 from vidjacobi.families.chameleon import Chameleon
 from vidjacobi.families.emu3 import Emu3
 from vidjacobi.families.emu3_layouts import Emu3Tokens, Order
@@ -225,6 +226,25 @@ def test_siblings_and_their_riders_may_be_moved(dtype: torch.dtype) -> None:
         visible = torch.arange(64) <= here[..., None]
         found.append(model.forward(clips[:, place : place + 1], here, here, visible, cache))
     assert torch.equal(torch.cat(found, 1), wanted)
+
+
+@pytest.mark.parametrize("style", ["llama", "gpt2"])
+def test_attention_in_pieces(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every input's own queries and mask: in double precision nothing else is to be seen."""
+    model = rider_model(3, 5, 2, style=style)
+    wanted = logits_of(model, [2, 0, 1], 16)
+    real, seen = invariance.attend, []
+
+    def counted(queries: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(queries.shape[2])
+        return real(queries, *others)
+
+    monkeypatch.setattr(slot_attention, "attend", counted)
+    shape = model.passes.settle()
+    monkeypatch.setattr(Passes, "settle", lambda self: self.adopt(replace(shape, queries=6)))
+    found = logits_of(model, [2, 0, 1], 16)
+    assert max(seen) == 6
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
 def unpadded(self: Passes) -> Any:

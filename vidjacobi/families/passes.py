@@ -130,7 +130,7 @@ class Passes:
             attention_mask=mask,
             past_key_values=entries,
             use_cache=True,
-            slots=SlotPass(entries, length, company),
+            slots=SlotPass(entries, length, company, self.shape.queries),
         )
         return made.last_hidden_state[:, :n]
 

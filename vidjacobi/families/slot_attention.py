@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vidjacobi.families.slot_cache import SlotCache
-from vidjacobi.invariance import attend
+from vidjacobi.invariance import attend, in_pieces
 
 NAME = "vidjacobi_slots"  # among the attention functions of ``transformers``
 
@@ -41,11 +41,13 @@ class SlotPass(NamedTuple):
         cache: where entries lie.
         read: slots of it that are read, the first ones.
         company: of the riders; None: the pass has none.
+        queries: that attention is asked for at once, of all heads of a group; 0: any number.
     """
 
     cache: SlotCache
     read: int
     company: Company | None
+    queries: int
 
 
 def slot_attention(
@@ -70,7 +72,7 @@ def slot_attention(
         query = query * (scaling * size**0.5)  # the kernel scales as attention usually does
     # With 4 query heads, 2 key heads and inputs 0 1 2 the first key head is asked by the rows 0 1 2 0 1 2.
     asked = query.reshape(b, kv_heads, -1, m, size)
-    mixed, norm = attend(asked.flatten(2, 3), keys, values, attention_mask)
+    mixed, norm = in_pieces(attend, asked.flatten(2, 3), keys, values, attention_mask, slots.queries)
     mixed, norm = mixed.reshape(asked.shape), norm.reshape(asked.shape[:-1])
     found = _with_company(asked, mixed, norm, key.unsqueeze(3), value.unsqueeze(3))
     if (company := slots.company) is not None:
