@@ -38,14 +38,13 @@ from vidjacobi.estimate.scenario import RolloutShape
 from vidjacobi.invariance import (
     PassShape,
     Sizes,
-    attend,
     attention_is_invariant,
     pass_shape,
     product_is_invariant,
 )
 from vidjacobi.models.protocol import flatten
 from vidjacobi.processes import process_memory
-from vidjacobi.runtime import describe_device, synchronize, versions
+from vidjacobi.runtime import attend, describe_device, synchronize, versions
 
 MEMORY = 11.5e9  # bytes that tensors may take: with CUDA's context 12 GB
 # how rows are made alike before a product: its own number of rows, or fixed tiles

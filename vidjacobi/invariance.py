@@ -22,12 +22,13 @@ from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
-# Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128 and 256 rows.
-COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 256)
+# Sizes that cross the borders of blocks: 4, 16, 32, 64, 96, 128, 192 and 256 rows.
+COUNTS = (1, 2, 3, 5, 7, 9, 17, 31, 33, 65, 97, 129, 193, 256)
 PREFIXES = (700, 960)  # slots that the probed queries see, more than one block
 ASKED = 512  # queries of a head that attention is probed with
+MANY = 256  # rows of a product at most, even where nothing differs: more were not probed
 # (a pass has a multiple of so many rows, a matrix product at most so many), the cheapest first.
-ROWS = ((1, 256), (2, 256), (4, 256), (8, 256))
+ROWS = ((1, MANY), (2, MANY), (4, MANY), (8, MANY))
 # Where none of these holds, products of fewer rows. A CPU pays for padded rows, a GPU for the number of products.
 PIECES = ((1, 32), (16, 16), (64, 64), (128, 128))
 POSITIONS = (1, 2, 4, 8)
@@ -44,6 +45,7 @@ class PassShape:
     Attributes:
         rows: clips times positions of a pass are a multiple of it.
         most: rows of a matrix product; one of more rows is cut. 0: none is cut.
+        wide: (inputs, outputs) of the products that may have ``MANY`` rows all the same.
         positions: the positions of a clip are a multiple of it.
         slots: the cache slots that attention reads are a multiple of it.
         queries: rows of a call of attention, positions times query heads of a group; more are cut. 0: none are.
@@ -56,17 +58,23 @@ class PassShape:
     positions: int = 1
     slots: int = 64
     queries: int = 0
+    wide: tuple[tuple[int, int], ...] = ()
     plain_silu: bool = True
     invariant: bool = False
 
     def __str__(self) -> str:
         if not self.invariant:
             return "no padding helps: the sums of a row depend on what else is in the pass"
+        some = f" ({MANY} in {len(self.wide)} of the sizes)" if self.wide else ""
         cut = f", attention in pieces of at most {self.queries} query rows" if self.queries else ""
         return (
-            f"rows of a pass in multiples of {self.rows}, at most {self.most} in a product, positions of a clip in "
-            f"multiples of {self.positions}, cache slots in blocks of {self.slots}{cut}"
+            f"rows of a pass in multiples of {self.rows}, at most {self.most} in a product{some}, positions of a "
+            f"clip in multiples of {self.positions}, cache slots in blocks of {self.slots}{cut}"
         )
+
+    def most_of(self, inputs: int, outputs: int) -> int:
+        """Rows of a product of these sizes at most."""
+        return MANY if (inputs, outputs) in self.wide else self.most
 
     def padding(self, clips: int, positions: int) -> int:
         """Positions to add to each of ``clips`` clips."""
@@ -111,6 +119,10 @@ def pass_shape(
         where = dtype, device
         held = (x for x in shapes if all(product_is_invariant(x, *size, *where, way) for size, way in sized))
         products = next(held, PLAIN)
+        if 0 < products.most < MANY:
+            loose = replace(products, most=MANY)
+            bad = {size for size, way in sized if not product_is_invariant(loose, *size, *where, way)}
+            products = replace(products, wide=tuple(size for size, _ in sized if size not in bad))
         shapes = (replace(products, positions=n, slots=BLOCK, queries=q) for q in QUERIES for n in POSITIONS)
         held = (shape for shape in shapes if attention_is_invariant(shape, sizes, dtype, device, attend))
         found = next(held, PLAIN) if products.most else PLAIN
@@ -140,22 +152,6 @@ def by_inputs(weight: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
     """The same matrix, stored input by input where that makes its products faster (docs/log/exact.md)."""
     wide = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     return weight.t().contiguous().t() if wide and weight.stride(0) != 1 else weight
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention, and each query's log-sum-exp of scores, which ``F.scaled_dot_product_attention`` does not return.
-
-    Queries ``[b m q d]``, keys and values ``[b m l d]``, an additive mask ``[b 1 q l]``; returns ``[b m q d]`` and
-    ``[b m q]`` in float32 (float64 for float64). The path for CUDA is untested on a GPU.
-    """
-    if queries.is_cuda:
-        spread = mask.expand(-1, queries.shape[1], -1, -1)
-        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-        mixed, norm, *_ = efficient(queries, keys, values, spread, True)
-        return mixed, norm[..., : queries.shape[2]]  # rows are padded to a multiple of 32
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    mixed, norm = flash(queries, keys, values, attn_mask=mask)
-    return mixed, norm
 
 
 def in_pieces(

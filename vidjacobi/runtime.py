@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument, number_of
-from vidjacobi.invariance import Sizes, attend, pass_shape
+from vidjacobi.invariance import Sizes, pass_shape
 from vidjacobi.kinds import of_kind
 
 T = TypeVar("T")
@@ -52,6 +53,22 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
             return Runtime(place, torch.bfloat16, "this processor multiplies in it, and its passes are exact")
         return Runtime(place, torch.float32, "bfloat16 passes are not width-invariant on this processor")
     return Runtime(place, torch.float32, f"bfloat16 is slow or missing on {place.type}")
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention, and each query's log-sum-exp of scores, which ``F.scaled_dot_product_attention`` does not return.
+
+    Queries ``[b m q d]``, keys and values ``[b m l d]``, an additive mask ``[b 1 q l]``; returns ``[b m q d]`` and
+    ``[b m q]`` in float32 (float64 for float64). The path for CUDA is untested on a GPU.
+    """
+    if queries.is_cuda:
+        spread = mask.expand(-1, queries.shape[1], -1, -1)
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        mixed, norm, *_ = efficient(queries, keys, values, spread, True)
+        return mixed, norm[..., : queries.shape[2]]  # rows are padded to a multiple of 32
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    mixed, norm = flash(queries, keys, values, attn_mask=mask)
+    return mixed, norm
 
 
 def multiplies_bfloat16() -> bool:

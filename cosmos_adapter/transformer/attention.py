@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, number, side_by_side
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
-from vidjacobi.invariance import attend, in_pieces
+from vidjacobi.invariance import in_pieces
+from vidjacobi.runtime import attend
 from vidjacobi.shapes import Positions, Slots, Tokens, Visible
 
 Heads = Float[Tensor, "b n k d"]

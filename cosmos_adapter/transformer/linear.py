@@ -190,6 +190,7 @@ class SideBySide(NotCopied):
     """
 
     packed: Packed | None = None
+    most_rows = 0  # of a product; ``CosmosTransformer.settle`` sets it
 
     def __init__(self, parts: Sequence[Linear]) -> None:
         self.parts = tuple(parts)
@@ -220,7 +221,7 @@ class SideBySide(NotCopied):
     def product(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"] | None:
         """What all projections make of x, side by side; None where they must be asked one by one."""
         factor = self.factor
-        return None if factor is None else times(x, factor, self.parts[0].most_rows)
+        return None if factor is None else times(x, factor, self.most_rows)
 
     def pack(self, wanted: bool) -> None:
         """Keep a packed copy of all the weights, or none."""

@@ -25,7 +25,8 @@ from cosmos_adapter.transformer.rope import PositionTables, spread
 from cosmos_adapter.transformer.spec import ModelSpec, round_up
 from cosmos_adapter.transformer.traced import Records, takes_records
 from vidjacobi.errors import InvalidArgument
-from vidjacobi.invariance import BLOCK, PLAIN, USUAL, PassShape, Sizes, attend, hidden, pass_shape, stacked
+from vidjacobi.invariance import BLOCK, PLAIN, USUAL, PassShape, Sizes, hidden, pass_shape, stacked
+from vidjacobi.runtime import attend
 from vidjacobi.shapes import Logits, Positions, Slots, Tokens, Visible
 
 
@@ -116,12 +117,14 @@ class CosmosTransformer(nn.Module):
         if self._records is None or self.shape != before:
             self._records = Records(self.shape.most)
         for part in linears:
-            part.settle(self.shape.most, fake)
+            part.settle(self.shape.most_of(part.in_features, part.out_features), fake)
         for layer in self._typed_layers():
             layer.attention.settle(self.shape.queries, fake)
             if layer.has_cross_attention:
                 layer.cross_attention.most_queries = self.shape.queries
             layer.feed_forward.settle(self.shape.plain_silu, fake)
+            for joined in filter(None, (layer.attention.joined, layer.feed_forward.joined)):
+                joined.most_rows = self.shape.most_of(*joined.whole.shape[::-1])
         self._pack(tuple(linears), not fake and packing_keeps_bits(sizes, weight.dtype, device, threads))
         return self.shape
 

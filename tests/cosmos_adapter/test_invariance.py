@@ -17,8 +17,9 @@ from cosmos_adapter.transformer.network import CosmosTransformer
 from vidjacobi import Guided, invariance
 from vidjacobi.bench.material import contexts_of
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
-from vidjacobi.invariance import PLAIN, PassShape, Sizes, attend, pass_shape
+from vidjacobi.invariance import PLAIN, PassShape, Sizes, pass_shape
 from vidjacobi.models.protocol import ExactModel, flatten
+from vidjacobi.runtime import attend
 
 CPU = torch.device("cpu")
 HERE = 900  # a position, and the slots in front of it
@@ -205,6 +206,40 @@ def test_the_probe_knows_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> 
     # only one size of product is left
     assert pass_shape(SIZES, torch.float32, CPU, 1, attend).most in (16, 64, 128)
     pass_shape.cache_clear()
+
+
+def test_only_products_that_need_it_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with AMX, where one of nano's five sizes has a border at 32 rows."""
+    real = torch.mm
+    monkeypatch.setattr(
+        torch, "mm", lambda x, y: real(x, y) + (len(x) > 32 and x.shape[1] == SIZES.products[1][0]) * 1e-6
+    )
+    pass_shape.cache_clear()
+    shape = pass_shape(SIZES, torch.float32, CPU, 1, attend)
+    pass_shape.cache_clear()
+    assert shape.most <= 32
+    assert shape.wide == SIZES.products[:1]
+    assert [shape.most_of(*size) for size in SIZES.products] == [invariance.MANY, shape.most]
+    assert f"at most {shape.most} in a product (256 in 1 of the sizes)" in str(shape)
+
+
+def test_each_product_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are computed as one have that of their joint size."""
+    joint = TINY.dim, 2 * TINY.ffn_hidden_size
+    found = PassShape(most=32, wide=(joint, (TINY.dim, TINY.vocab_size)), invariant=True)
+    monkeypatch.setattr("cosmos_adapter.transformer.network.pass_shape", lambda *given: found)
+    network = tiny_network(TINY)
+    network.settle(CPU)
+    layer: Any = network.layers[0]
+    assert layer.feed_forward.joined.most_rows == 256
+    assert layer.feed_forward.w1.most_rows == layer.feed_forward.w2.most_rows == 32
+    assert network.output.most_rows == 256  # nothing of it is cut in a pass of 200 rows
+    calls: list[int] = []
+    real = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda x, y: calls.append(len(x)) or real(x, y))
+    with torch.no_grad():
+        layer.feed_forward(torch.zeros(1, 200, TINY.dim))
+    assert calls == [200, *6 * [32], 8]
 
 
 def test_padding() -> None:

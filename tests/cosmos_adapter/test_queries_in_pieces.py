@@ -18,12 +18,12 @@ from vidjacobi.invariance import (
     PLAIN,
     PassShape,
     Sizes,
-    attend,
     attention_is_invariant,
     in_pieces,
     pass_shape,
 )
 from vidjacobi.invariance import Attend as Kernel
+from vidjacobi.runtime import attend
 
 CPU = torch.device("cpu")
 SIZES = Sizes(((48, 96),), kv_heads=2, group=2, head_size=12)

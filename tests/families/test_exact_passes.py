@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import vidjacobi
 from cosmos_adapter.transformer.model import CosmosModel
 from tests.cosmos_adapter.tiny_cosmos import tiny_network
-from vidjacobi import Grid, SamplingParams, invariance
+from vidjacobi import Grid, SamplingParams
 from vidjacobi.config.decoder import load_decoder
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED, in_buckets
 from vidjacobi.errors import InvalidArgument
@@ -233,7 +233,7 @@ def test_attention_in_pieces(style: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """Every input's own queries and mask: in double precision nothing else is to be seen."""
     model = rider_model(3, 5, 2, style=style)
     wanted = logits_of(model, [2, 0, 1], 16)
-    real, seen = invariance.attend, []
+    real, seen = slot_attention.attend, []
 
     def counted(queries: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(queries.shape[2])

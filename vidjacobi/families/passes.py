@@ -15,9 +15,9 @@ from vidjacobi.families.slot_attention import Company, SlotPass
 from vidjacobi.families.slot_cache import SlotCache
 from vidjacobi.families.trunk import Hidden, Trunk
 from vidjacobi.families.twins import activations, heads_of, is_known, linears, rotaries, twin, without
-from vidjacobi.invariance import PLAIN, USUAL, PassShape, Sizes, attend, hidden, pass_shape, stacked
+from vidjacobi.invariance import PLAIN, USUAL, PassShape, Sizes, hidden, pass_shape, stacked
 from vidjacobi.models.contents import traces
-from vidjacobi.runtime import refuse_autocast
+from vidjacobi.runtime import attend, refuse_autocast
 from vidjacobi.shapes import Logits, Slots, Tokens
 
 # Of the probe of a layer: its rows, passes of clips and positions, and the places that they are told at most.
@@ -88,7 +88,7 @@ class Passes:
         """Pad passes in this way from now on."""
         self.shape = shape
         for part in self._linears:
-            part.most = shape.most
+            part.most = shape.most_of(*part.sizes)
         for activation in self._activations if shape.invariant else ():
             activation.settle(self.trunk.dtype, self.trunk.device, torch.get_num_threads())
         return shape

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vidjacobi.families.slot_cache import SlotCache
-from vidjacobi.invariance import attend, in_pieces
+from vidjacobi.invariance import in_pieces
+from vidjacobi.runtime import attend
 
 NAME = "vidjacobi_slots"  # among the attention functions of ``transformers``
 
