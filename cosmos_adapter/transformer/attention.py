@@ -1,6 +1,7 @@
 """Grouped-query attention over a cache whose slots are addressed, and what all layers share in a pass."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, number, side_by_side
+from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, side_by_side
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import in_pieces
@@ -64,6 +65,22 @@ class EntryStore(Protocol):
         Queries and keys are rotated.
         """
         ...
+
+
+def number(value: int | float, beside: Tensor) -> Tensor | int | float:
+    """A number as what an operation on a CPU takes at once, whose dtype is that of ``beside``.
+
+    Of a plain number PyTorch makes a tensor in each operation, which takes twice as long as an operation on few rows.
+    """
+    if not beside.is_cpu or type(beside) is not Tensor or torch.compiler.is_compiling():
+        return value
+    return _tensor_of(value, beside.dtype)
+
+
+@lru_cache(maxsize=256)
+def _tensor_of(value: int | float, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # else no training could use it any more
+        return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 class RMSNorm(nn.Module):

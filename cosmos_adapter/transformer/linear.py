@@ -1,7 +1,8 @@
 """Projections, several of them as one product, and the feed-forward network that is made of them."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -19,22 +20,6 @@ WORDS = 1 << 18  # that are summed at once: 2 MB
 PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2^27 numbers in bfloat16
 
 
-def number(value: int | float, beside: Tensor) -> Tensor | int | float:
-    """A number as what an operation on a CPU takes at once, whose dtype is that of ``beside``.
-
-    Of a plain number PyTorch makes a tensor in each operation, which takes twice as long as an operation on few rows.
-    """
-    if not beside.is_cpu or type(beside) is not Tensor or torch.compiler.is_compiling():
-        return value
-    return _tensor_of(value, beside.dtype)
-
-
-@lru_cache(maxsize=256)
-def _tensor_of(value: int | float, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):  # else no training could use it any more
-        return torch.tensor(value, dtype=dtype, device="cpu")
-
-
 def pack(weight: Float[Tensor, "o c"]) -> Tensor:
     """A copy of a weight in the order in which oneDNN, the library of bfloat16 products on a CPU, multiplies by it.
 
@@ -48,8 +33,21 @@ def product_by_packed(x: Float[Tensor, "... c"], packed: Tensor, most: int) -> F
     """``vidjacobi.invariance.product`` by a weight that was packed."""
     flat = x.reshape(-1, x.shape[-1])
     pieces = flat.split(most) if most and len(flat) > most else [flat]
-    found = [torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "") for rows in pieces]
+    times_packed = _scripted() if torch.jit.is_tracing() else _times_packed
+    found = [times_packed(rows, packed) for rows in pieces]
     return (found[0] if len(found) == 1 else torch.cat(found)).view(*x.shape[:-1], -1)
+
+
+def _times_packed(x: Tensor, packed: Tensor) -> Tensor:
+    scalars: list[complex | float | int | None] = []
+    return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", scalars, "")
+
+
+@cache
+def _scripted() -> Callable[[Tensor, Tensor], Tensor]:
+    """The same as TorchScript: ``torch.jit.trace`` cannot take down a list such as ``scalars``."""
+    scripted: Callable[[Tensor, Tensor], Tensor] = torch.jit.script(unwrap(_times_packed))
+    return scripted
 
 
 def times(x: Float[Tensor, "... c"], factor: Factor, most: int) -> Float[Tensor, "... o"]:
@@ -290,4 +288,4 @@ def silu(x: Hidden, plain: bool) -> Hidden:
     operations, for where a row's numbers depend on its place in that kernel (``invariance.silu_is_invariant``).
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(number(1, wide))).to(x.dtype)
+    return (F.silu(wide) if plain else wide / wide.neg().exp_().add_(1)).to(x.dtype)

@@ -111,11 +111,8 @@ class CosmosTransformer(nn.Module):
         # on the meta device, or in the mode of fake tensors, which says another device
         fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
         threads = torch.get_num_threads()
-        before, self.shape = self.shape, USUAL
-        if not fake:
-            self.shape = pass_shape(sizes, weight.dtype, device, threads, attend)
-        if self._records is None or self.shape != before:
-            self._records = Records(self.shape.most)
+        self.shape = USUAL if fake else pass_shape(sizes, weight.dtype, device, threads, attend)
+        self._records = self._records or Records()
         for part in linears:
             part.settle(self.shape.most_of(part.in_features, part.out_features), fake)
         for layer in self._typed_layers():

@@ -10,7 +10,7 @@ the first pass of every shape. Whatever is not plain inference on a CPU, and eve
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +22,36 @@ SEEN = 6  # passes before a layer is recorded, which takes as long as about so m
 SHAPES = 1024  # that are remembered
 PARTS = (GroupedQueryAttention, FeedForward, *4 * [RMSNorm], Linear, Linear)
 
-Weights = tuple[tuple[Tensor, ...], tuple[bool, ...]]  # of a layer, and which of its products' are packed
 Record = Callable[..., Tensor]
 
 
-class Records(NotCopied):
-    """The records of a network's layers.
+class Given(NamedTuple):
+    """What a record of a layer is given, and what is part of it.
 
-    Args:
-        most: rows of a product (``PassShape.most``): how many products a pass takes is part of a record.
+    Attributes:
+        weights: of the norms, then of the products.
+        packed, most: of each product: whether its weight is packed, most rows.
+        queries, plain_silu: as in ``PassShape``.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._seen = most, 0
+    weights: tuple[Tensor, ...]
+    packed: tuple[bool, ...]
+    most: tuple[int, ...]
+    queries: int
+    plain_silu: bool
+
+    def pieces(self, h: Tensor, mask: Tensor) -> tuple[int, ...]:
+        """Into how many pieces each product, and attention, is cut."""
+        counts = *(4 * [h.shape[:-1].numel()]), mask.shape[2]
+        limits = *self.most, self.queries
+        return tuple(-(-rows // most) if most else 1 for rows, most in zip(counts, limits, strict=True))
+
+
+class Records(NotCopied):
+    """The records of a network's layers."""
+
+    def __init__(self) -> None:
+        self._seen = 0
         self._made: dict[Any, Record | None] = {}
         self._checked: dict[Any, Record | None] = {}  # by the shapes of a pass
 
@@ -43,37 +60,34 @@ class Records(NotCopied):
     ) -> Tensor:
         """What the layers make of ``h``, one after the other."""
         self._seen += 1
-        shared_by_layers = shared.cos, shared.sin, shared.places, shared.mask
-        shape = (
-            h.dtype,
-            h.shape,
-            cache[0].keys.shape,
-            *(part.shape for part in shared_by_layers[2:] if part is not None),
-        )
+        of_pass = shared.cos, shared.sin, shared.places, shared.mask
+        shape = h.dtype, h.shape, cache[0].keys.shape, *(part.shape for part in of_pass if part is not None)
         # TorchScript's own changes to a graph take longer than they save, and need not keep bits
         with torch.jit.optimized_execution(False):
             for layer, own in zip(layers, cache, strict=True):
-                given = weights_of(layer) if self._seen > SEEN else None
-                record = None if given is None else self._checked.get((given[1], shape), self._check)
-                if given is None or record is None:
+                given = given_to(layer) if self._seen > SEEN else None
+                if given is None:
                     h = layer(h, shared, own, None)
-                elif record == self._check:
-                    h = self._check((given[1], shape), layer, h, shared, own, given)
+                    continue
+                key = given[1:], shape
+                if key not in self._checked:
+                    h = self._check(key, layer, h, shared, own, given)
+                elif record := self._checked[key]:
+                    h = record(h, *of_pass, *own, *given.weights)
                 else:
-                    h = record(h, *shared_by_layers, *own, *given[0])
+                    h = layer(h, shared, own, None)
         return h
 
     def _check(
-        self, key: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Weights
+        self, key: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Given
     ) -> Tensor:
         """What the layer makes of the first ``h`` of a shape. The record serves it where it has the same bits."""
-        weights, packed = given
-        inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *weights
-        rows = h.shape[:-1].numel()
-        kind = packed, h.dtype, -(-rows // self._most) if self._most else 1
+        assert shared.mask is not None
+        inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
         expected: Tensor = layer(h, shared, cache, None)
+        kind = given[1:], h.dtype, given.pieces(h, shared.mask)
         if kind not in self._made:
-            self._made[kind] = traced(layer, inputs, packed)
+            self._made[kind] = traced(layer, inputs, given)
         record = self._made[kind]
         if len(self._checked) >= SHAPES:
             self._checked.clear()
@@ -103,9 +117,9 @@ def takes_records(h: Tensor, shared: PassInputs, cache: Sequence[Any] | None) ->
     )
 
 
-def weights_of(layer: nn.Module) -> Weights | None:
+def given_to(layer: nn.Module) -> Given | None:
     """What a record of a layer is given; None for a layer that is not as it was built, or not joined."""
-    own = layer._modules
+    own: Any = layer._modules
     attention, feed = own["attention"], own["feed_forward"]
     if attention is None or feed is None or "cross_attention" in own:
         return None
@@ -114,7 +128,19 @@ def weights_of(layer: nn.Module) -> Weights | None:
     parts = attention, feed, *norms, inner["wo"], outer["w2"]
     if tuple(map(type, parts)) != PARTS or any(map(is_changed, (layer, *parts))):
         return None
-    return _weights(attention, feed, norms)
+    products: Any = attention.joined, inner["wo"], feed.joined, outer["w2"]
+    factors = [product and product.factor for product in products]
+    if None in factors:
+        return None
+    weights, packed = zip(*factors, strict=True)
+    most = tuple(product.most_rows for product in products)
+    return Given(
+        (*(norm._parameters["weight"] for norm in norms), *weights),
+        packed,
+        most,
+        attention.most_queries,
+        feed.plain_silu,
+    )
 
 
 def is_changed(module: Any) -> bool:
@@ -122,16 +148,7 @@ def is_changed(module: Any) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
-def _weights(attention: Any, feed: Any, norms: Sequence[Any]) -> Weights | None:
-    factors = [joined and joined.factor for joined in (attention.joined, feed.joined)]
-    if None in factors:
-        return None
-    factors += [attention._modules["wo"].factor, feed._modules["w2"].factor]
-    weights, packed = zip(*factors, strict=True)
-    return (*(norm._parameters["weight"] for norm in norms), *weights), packed
-
-
-class Given:
+class HandedIn:
     """Projections whose weight is handed in."""
 
     def __init__(self, weight: Tensor, packed: bool, most_rows: int) -> None:
@@ -144,12 +161,12 @@ class Given:
     __call__ = product
 
 
-def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], packed: tuple[bool, ...]) -> Record | None:
+def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], given: Given) -> Record | None:
     """``Layer.forward`` as TorchScript, of the weights that are the last inputs; None where that does not work."""
 
     def run(h: Tensor, cos: Tensor, sin: Tensor, places: Tensor, mask: Tensor, *rest: Tensor) -> Tensor:
         shared = PassInputs(cos, sin, None, places, mask, None)
-        found: Tensor = twin(layer, rest[2:], packed)(h, shared, LayerCache(*rest[:2]), None)
+        found: Tensor = twin(layer, rest[2:], given)(h, shared, LayerCache(*rest[:2]), None)
         return found
 
     with warnings.catch_warnings():
@@ -162,28 +179,21 @@ def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], packed: tuple[bo
     return record
 
 
-def twin(layer: nn.Module, weights: Sequence[Tensor], packed: Sequence[bool]) -> nn.Module:
-    """The layer with other weights, in the order of ``weights_of``."""
-    made = _with_parts(layer)
-    attention, feed = _with_parts(layer.attention), _with_parts(layer.feed_forward)
-    most = attention.wo.most_rows
-    given = [Given(*pair, most) for pair in zip(weights[4:], packed, strict=True)]
+def twin(layer: Any, weights: Sequence[Tensor], given: Given) -> Any:
+    """The layer with other weights, in the order of ``Given``."""
+    made, attention, feed = (_with_own_parts(part) for part in (layer, layer.attention, layer.feed_forward))
     made._modules.update(attention=attention, feed_forward=feed)
-    for owner, name, weight in zip(
-        (made, attention, attention, made),
-        ("attention_norm", "q_norm", "k_norm", "ffn_norm"),
-        weights,
-        strict=False,
-    ):
-        norm = owner._modules[name] = _with_parts(owner._modules[name])
-        norm._parameters["weight"] = weight
-    attention.joined, feed.joined = given[:2]
-    attention._modules["wo"], feed._modules["w2"] = given[2:]
+    norms = (made, "attention_norm"), (attention, "q_norm"), (attention, "k_norm"), (made, "ffn_norm")
+    for (owner, name), weight in zip(norms, weights, strict=False):
+        owner._modules[name] = _with_own_parts(owner._modules[name])
+        owner._modules[name]._parameters["weight"] = weight
+    products = [HandedIn(*one) for one in zip(weights[4:], given.packed, given.most, strict=True)]
+    attention.joined, attention._modules["wo"], feed.joined, feed._modules["w2"] = products
     return made
 
 
-def _with_parts(module: Any) -> Any:
-    """A copy that shares everything with the module but what it consists of."""
+def _with_own_parts(module: Any) -> Any:
+    """A copy that shares everything with the module but the lists of its parts."""
     made = copy.copy(module)
     made._modules, made._parameters = dict(module._modules), dict(module._parameters)
     return made
