@@ -200,7 +200,7 @@ class SideBySide(NotCopied):
         self._addresses = self._places()
 
     def _places(self) -> list[int]:
-        return [part.weight.data_ptr() for part in self.parts]
+        return [part._parameters["weight"].data_ptr() for part in self.parts]  # type: ignore[union-attr]
 
     @property
     def is_whole(self) -> bool:

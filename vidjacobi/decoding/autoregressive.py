@@ -32,13 +32,14 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
     cache = model.make_cache(len(clips), in_buckets(recipe.room) + 1)
     clock = Clock(context.device, hooks.measure)
     new, counts = context[:, :0], (clips.ends - clips.starts).tolist()
+    whole = isinstance(model, PassCompiler)
     seconds, forward_seconds = [], []
     for count in range(clips.new_tokens):
         began = clock.now()
         if count == 0:
             logits = first_logits(recipe, clips, cache)
         else:
-            inputs = next_inputs(recipe, clips, new)
+            inputs = next_inputs(recipe, clips, new, whole)
             logits = checked_logits(
                 model.forward(*inputs, cache), (*inputs[0].shape, model.vocab_size), "forward"
             )[:, :1]
@@ -70,22 +71,20 @@ def first_logits(recipe: Recipe, clips: Clips, cache: Cache) -> Logits:
 
 
 def next_inputs(
-    recipe: Recipe, clips: Clips, new: Int[Tensor, "b k"]
+    recipe: Recipe, clips: Clips, new: Int[Tensor, "b k"], whole: bool = False
 ) -> tuple[Tokens, Positions, Slots, Visible]:
     """Inputs of the pass after ``k`` new tokens: tokens, positions, cache slots and the slots they see.
 
     All clips run for as long as the longest: what a shorter one gets after its end is cut off at the end of all
     passes. A position beyond the room is padding: it is written to the spare slot, which nobody sees. As many
     buckets of slots are read as the furthest input needs: nothing depends on how many tokens were asked for. Only a
-    compiled forward call reads all of the room, so that it is compiled once.
+    compiled forward call reads the ``whole`` room, so that it is compiled once.
     """
     width, end, count = recipe.window, recipe.room, new.shape[1]
     position = np.arange(width) + clips.starts.numpy()[:, None] + count - 1
     inside = position.clip(max=end - 1)
     slots = np.where(position < end, position, in_buckets(end))
-    furthest = min(clips.context.shape[1] + count - 1 + width, end)
-    if isinstance(recipe.model, PassCompiler):
-        furthest = end
+    furthest = end if whole else min(clips.context.shape[1] + count - 1 + width, end)
     visible = np.arange(in_buckets(furthest)) <= inside[..., None]
     where, there, seen = (torch.from_numpy(part).to(new.device) for part in (inside, slots, visible))
     return new[:, -1:].expand(-1, width), where, there, seen

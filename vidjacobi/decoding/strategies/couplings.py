@@ -5,6 +5,7 @@ RejectionSampler, SCD's pi_GS = Gumbel + RejectionSampler, Jacobi = Gumbel + Pat
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -100,13 +101,15 @@ class DraftEvidence:
         and the redrafts come from p whatever the drafts are, one race draws both, each slot from its own probs with
         its own noise.
         """
-        if not (one_lane and isinstance(verifier, RejectionRule) and isinstance(coupling, FreeRule)):
+        pair = rules_of_one_race(verifier, coupling) if one_lane else None
+        if pair is None:
             return self.draw(verifier), self.draw(coupling).tokens
-        kept = verifier.keeps(self)
+        rejecting, free = pair
+        kept = rejecting.keeps(self)
         # Kept 1 0 1 0 1: rejected 0 1 0 1 0, and the residual is asked for the first of them alone, 0 1 0 0 0.
         rejected = valid & ~kept
-        first = Residual(self.draft_probs, rejected & (rejected.cumsum(-1) == 1), verifier.noise)
-        tokens = draw_mixed(self.target_probs, self.noise, coupling.free_noise, first)
+        first = Residual(self.draft_probs, rejected & (rejected.cumsum(-1) == 1), rejecting.noise)
+        tokens = draw_mixed(self.target_probs, self.noise, free.free_noise, first)
         return Redraft(torch.where(kept, self.drafts, tokens), kept), tokens
 
     def from_target(self, purpose: Purpose) -> Tokens:
@@ -116,6 +119,16 @@ class DraftEvidence:
     def from_residual(self, purpose: Purpose, wanted: Mask) -> Tokens:
         """Draws from norm(max(0, p - q)), or from p where nothing is left; anything where not ``wanted``."""
         return draw(self.target_probs, self.noise, purpose, self.draft_probs, wanted)
+
+
+@lru_cache(maxsize=64)  # to ask a protocol takes longer than a small draw
+def rules_of_one_race(
+    verifier: RedraftRule, coupling: RedraftRule
+) -> "tuple[RejectionRule, FreeRule] | None":
+    """The two rules where ``DraftEvidence.judge`` draws for both at once."""
+    if isinstance(verifier, RejectionRule) and isinstance(coupling, FreeRule):
+        return verifier, coupling
+    return None
 
 
 @runtime_checkable

@@ -1,0 +1,198 @@
+"""Layers that are recorded as TorchScript say what ``Layer.forward`` says, bit for bit, and nothing else ever."""
+
+import pickle
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_cosmos import TINY, tiny_network
+from torch import Tensor, nn
+
+from cosmos_adapter.transformer import traced
+from cosmos_adapter.transformer.model import CosmosModel
+from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.spec import ModelSpec
+
+WIDTHS = (1, 1, 5, 16, 5, 33, 64, 1, 16, 70)  # some twice: the second pass of a shape is the record's alone
+ROOM = 80
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are recorded in the first pass."""
+    monkeypatch.setattr(traced, "SEEN", 0)
+
+
+def passes(
+    network: CosmosTransformer, clips: int = 1, spec: ModelSpec = TINY, records: bool = True
+) -> list[Tensor]:
+    """Logits of windows one after the other, each over all before it."""
+    model = CosmosModel(network)
+    cache = model.make_cache(clips, 700)
+    if not records:
+        network._records = None
+    found, begin = [], 0
+    with torch.inference_mode():
+        for width in WIDTHS:
+            begin = begin if begin + width < ROOM else 0
+            places = torch.arange(begin, begin + width).expand(clips, -1)
+            tokens = (places * 5 + torch.arange(clips)[:, None]) % spec.vocab_size
+            visible = torch.arange(600 if width == 16 else 128) <= places.unsqueeze(-1)
+            positions = places % spec.positions
+            found.append(model.forward(tokens, positions, places, visible, cache))
+            begin += width
+    return found
+
+
+def records_of(network: CosmosTransformer) -> list[Any]:
+    assert network._records
+    return list(network._records._checked.values())
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_records_have_the_bits_of_forward(dtype: torch.dtype, clips: int) -> None:
+    network = tiny_network(TINY).to(dtype)
+    plain = passes(deepcopy(network), clips, records=False)
+    assert same(passes(network, clips), plain)
+    made = records_of(network)
+    assert len(made) == len({(width, width == 16) for width in WIDTHS})
+    assert all(made), "a shape without a record"
+    assert same(passes(network, clips), plain)
+
+
+def test_packed_weights_in_pieces_have_a_record_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of products so wide that oneDNN packs their weights, where the processor has it, and of passes that are cut."""
+    spec = replace(TINY, dim=128, n_heads=4, n_kv_heads=2, ffn_hidden_size=384)
+    network = tiny_network(spec).to(torch.bfloat16)
+    CosmosModel(network).make_cache(1, 8)
+    for layer in network._typed_layers():
+        assert layer.attention.joined
+        layer.attention.joined.most_rows, layer.attention.most_queries = 16, 32
+    monkeypatch.setattr(network, "settle", lambda *_: network.shape)
+    found = passes(network, spec=spec)
+    assert len({pieces for *_, pieces in network._records._made}) > 2  # type: ignore[union-attr]
+    assert all(records_of(network))
+    assert same(found, passes(network, spec=spec, records=False))
+
+
+def doubled(weight: nn.Parameter) -> None:
+    weight.data.mul_(2)
+
+
+def replaced(weight: nn.Parameter) -> None:
+    weight.data = weight.data.clone() * 2
+
+
+@pytest.mark.parametrize("change", [doubled, replaced])
+@pytest.mark.parametrize(
+    "name", ["attention.wk", "attention.wo", "attention.q_norm", "feed_forward.w2", "ffn_norm"]
+)
+def test_a_weight_that_is_written_later_holds(name: str, change: Callable[[nn.Parameter], None]) -> None:
+    network = tiny_network(TINY)
+    before = passes(network)
+    change(network.layers[1].get_submodule(name).weight)
+    fresh = deepcopy(network)
+    after = passes(network)
+    assert not same(before, after)
+    assert same(after, passes(fresh, records=False))
+
+
+class Louder(nn.Module):
+    """A projection that somebody wrapped, as an adapter of a fine-tuning does."""
+
+    def __init__(self, inside: Any) -> None:
+        super().__init__()
+        self.inside, self.weight, self.most_rows = inside, inside.weight, 0
+
+    @property
+    def factor(self) -> Any:
+        return self.inside.factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.inside(x)
+
+
+def wrapped(layer: Any) -> None:
+    layer.attention._modules["wo"] = Louder(layer.attention.wo)
+
+
+def hooked(layer: Any) -> None:
+    layer.ffn_norm.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def hooked_before(layer: Any) -> None:
+    layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0], *inputs[1:]))
+
+
+def overridden(layer: Any) -> None:
+    forward = layer.feed_forward.forward
+    layer.feed_forward.forward = lambda x: 2 * forward(x)
+
+
+@pytest.mark.parametrize("change", [wrapped, hooked, hooked_before, overridden])
+def test_a_layer_that_is_not_as_it_was_built_runs_itself(change: Callable[[Any], None]) -> None:
+    network = tiny_network(TINY)
+    before = passes(network)
+    change(network.layers[1])
+    after = passes(network)
+    assert not same(before, after)
+    assert same(after, passes(network, records=False))
+
+
+def test_a_record_with_other_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = traced.traced
+
+    def wrong(*given: Any) -> Any:
+        record = real(*given)
+        return lambda *inputs: record(*inputs) * (1 + 1e-6)
+
+    monkeypatch.setattr(traced, "traced", wrong)
+    network = tiny_network(TINY)
+    assert same(passes(network), passes(deepcopy(network), records=False))
+    assert records_of(network)
+    assert not any(records_of(network))
+
+
+def test_without_torchscript_layers_run_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*given: Any, **options: Any) -> None:
+        raise AttributeError("torch.jit.trace is no more")
+
+    monkeypatch.setattr(torch.jit, "trace", gone)
+    network = tiny_network(TINY)
+    assert same(passes(network), passes(deepcopy(network), records=False))
+
+
+def test_a_network_with_records_is_copied_pickled_trained_and_moved() -> None:
+    network = tiny_network(TINY)
+    before = passes(network)
+    for other in (deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert same(passes(other), before)
+    network.requires_grad_(True)
+    loss = network(torch.arange(12)[None] % TINY.vocab_size).square().mean()
+    loss.backward()
+    assert all(p.grad is not None for p in network.layers.parameters())
+    assert same(passes(network), before)
+    wide = deepcopy(network).to(torch.float64)
+    assert same(passes(network.to(torch.float64)), passes(wide, records=False))
+
+
+def test_few_passes_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "SEEN", len(WIDTHS))
+    network = tiny_network(TINY)
+    passes(network)
+    assert not records_of(network)
+
+
+def test_shapes_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "SHAPES", 2)
+    network = tiny_network(TINY)
+    assert same(passes(network), passes(deepcopy(network), records=False))
+    assert 0 < len(records_of(network)) <= 2
