@@ -26,6 +26,9 @@ from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
 DRAW = 1 << 19  # tokens at a time while some are drawn
 KEPT = 1 << 20  # most tokens of nuclei that are written down from the cut to the last draw
+# Where nuclei ended in the last pass of a kind, as ``Block.end``: a first guess. Nuclei are the same with any guess.
+ENDS: dict[tuple[object, ...], Tensor] = {}
+KINDS_KEPT = 64
 MARGIN = 0.05  # tokens are looked for that are so many nats less likely than any inside a nucleus so far
 
 
@@ -46,7 +49,9 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
     count = probs.logits.shape[1]
     floors, totals = [probs.peak[:0, 0]], [probs.peak[:0, 0]]
     kept: list[SparseRows] = []
-    found, least = 0, expected_end(probs, sampling)
+    kind = probs.vocab_size, sampling.divisor, sampling.top_p, sampling.top_k
+    found, least = 0, ENDS[kind] if kind in ENDS else expected_end(probs, sampling)
+    ends: list[Tensor] = []
     # Where too many are inside, none are handed on: draws find them again, some rows at a time (``portions``).
     for at in blocks(*probs.logits.shape):
         peak, divisor = probs.peak[at].flatten(0, 1), probs.divisor[at].flatten(0, 1)
@@ -57,7 +62,12 @@ def cut(probs: TruncatedProbs, sampling: SamplingParams) -> TruncatedProbs:
         floors.append(block.floor)
         totals.append(block.total)
         # Nuclei end about alike: the next block looks down to the lowest end so far before it looks further.
-        least = torch.minimum(least, block.end())
+        ends.append(block.end())
+        least = torch.minimum(least, ends[-1])
+    if len(ENDS) >= KINDS_KEPT:
+        ENDS.clear()
+    if ends:
+        ENDS[kind] = torch.stack(ends).amin()
     return replace(
         probs,
         floor=torch.cat(floors).view_as(probs.peak),
