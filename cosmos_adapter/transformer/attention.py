@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, side_by_side
+from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, is_changed, side_by_side
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import in_pieces
@@ -106,6 +106,15 @@ def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
     return (wide * mean.add_(number(eps, wide)).rsqrt_()).to(x.dtype)
 
 
+def are_alike(one: Any, other: Any) -> bool:
+    """Whether two norms are as they were built, and differ in their weights only."""
+    return (
+        type(one) is type(other) is RMSNorm
+        and one.eps == other.eps
+        and not any(map(is_changed, (one, other)))
+    )
+
+
 class GroupedQueryAttention(nn.Module):
     """Attention of many query heads to fewer key/value heads, with RMS-normed queries and keys; self or cross.
 
@@ -144,14 +153,15 @@ class GroupedQueryAttention(nn.Module):
         """Attend in pieces from now on; join the projections of self-attention, unless they are ``fake``."""
         self.most_queries = most_queries
         if not fake:
-            self.joined = side_by_side(self.alike, self.joined)
+            self.joined = side_by_side(self.alike, self.joined, self)
 
     def projected(self, x: Hidden) -> tuple[Heads, KVHeads]:
         """Normed queries with the normed keys behind them, neither rotated yet, and values.
 
         Together they take a third of the operations that they take one by one, and have the same numbers.
         """
-        made = None if self.joined is None else self.joined.product(x)
+        joined = self.joined if are_alike(self.q_norm, self.k_norm) else None
+        made = None if joined is None else joined.product(x)
         if made is None:
             keys, values = self.keys_values(x)
             return torch.cat([self.queries(x), keys], 2), values

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook as has_hooks_of_all
 
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import COUNTS, Sizes, by_inputs, product, zero_sum
@@ -23,8 +24,7 @@ PACKED_BYTES = 1 << 28  # weights of a network of which a packed copy is kept: 2
 def pack(weight: Float[Tensor, "o c"]) -> Tensor:
     """A copy of a weight in the order in which oneDNN, the library of bfloat16 products on a CPU, multiplies by it.
 
-    Given a plain weight the library makes such a copy for every product, which a few rows take longer than the
-    product (docs/log/speed.md).
+    Given a plain weight it copies for every product, which takes longer than few rows (docs/log/speed.md).
     """
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
 
@@ -77,9 +77,8 @@ def packing_keeps_bits(sizes: Sizes, dtype: torch.dtype, device: torch.device, t
 def _packed_is_alike(inputs: int, outputs: int, dtype: torch.dtype, device: torch.device) -> bool:
     generator = torch.Generator().manual_seed(0)
     weight, row = zero_sum(outputs, inputs, generator, dtype, device)
-    others = torch.randn(max(COUNTS), inputs, generator=generator).to(device, dtype)
+    others, packed = torch.randn(max(COUNTS), inputs, generator=generator).to(device, dtype), pack(weight)
     others[::3] = row
-    packed = pack(weight)
     rows = (others[:count] for count in COUNTS)
     return all(torch.equal(product(x, weight, 0), product_by_packed(x, packed, 0)) for x in rows)
 
@@ -141,13 +140,11 @@ def fingerprint(tensor: Tensor) -> int:
     return found
 
 
-def packed_again(
-    before: Packed | None, weight: Float[Tensor, "o c"], parts: Sequence[Tensor], wanted: bool
-) -> Packed | None:
+def packed_again(old: Packed | None, weight: Tensor, parts: Sequence[Tensor], wanted: bool) -> Packed | None:
     """The packed copy of a weight, made anew only where it has changed; None where none is wanted."""
     if not wanted:
         return None
-    return before if before and before.is_of(weight, parts) else Packed(weight, parts)
+    return old if old and old.is_of(weight, parts) else Packed(weight, parts)
 
 
 class Linear(nn.Linear):
@@ -184,14 +181,17 @@ class SideBySide(NotCopied):
     """Projections of the same input whose weights lie one after the other in memory: one product computes them all.
 
     Each weight is a view of its part, so nothing is stored twice, and whoever trains or saves a projection finds it
-    as it was. Where a weight has been replaced since (moved, or cast), ``product`` has nothing to offer.
+    as it was. Where a weight has been replaced since (moved, or cast), or a projection of ``owner`` has hooks or is
+    another module by now, ``product`` has nothing to offer.
     """
 
     packed: Packed | None = None
     most_rows = 0  # of a product; ``CosmosTransformer.settle`` sets it
 
-    def __init__(self, parts: Sequence[Linear]) -> None:
+    def __init__(self, parts: Sequence[Linear], owner: nn.Module | None = None) -> None:
         self.parts = tuple(parts)
+        self._there = nn.ModuleList(parts)._modules if owner is None else owner._modules
+        self._names = [next(name for name, part in self._there.items() if part is own) for own in parts]
         with torch.inference_mode(False):
             self.whole = by_inputs(torch.cat([part.weight.data for part in parts]))
             sizes = [part.out_features for part in parts]
@@ -200,43 +200,52 @@ class SideBySide(NotCopied):
         self._addresses = self._places()
 
     def _places(self) -> list[int]:
-        return [part._parameters["weight"].data_ptr() for part in self.parts]  # type: ignore[union-attr]
+        return [place_of(self._there[name]) for name in self._names]
 
     @property
     def is_whole(self) -> bool:
         """Whether the projections still have the weights that were joined."""
         # whole lives on, so no other tensor can have got one of the addresses
-        return self._places() == self._addresses
+        return self._places() == self._addresses and not has_hooks_of_all()
 
     @property
     def factor(self) -> Factor | None:
         """What the projections multiply by now; None where they must be asked one by one."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not self.is_whole:
             return None
-        packed = None if self.packed is None else self.packed.numbers(self._weights())
+        packed = None if self.packed is None else self.packed.numbers([part.weight for part in self.parts])
         return (self.whole, False) if packed is None else (packed, True)
 
     def product(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... e"] | None:
         """What all projections make of x, side by side; None where they must be asked one by one."""
-        factor = self.factor
-        return None if factor is None else times(x, factor, self.most_rows)
+        return times(x, factor, self.most_rows) if (factor := self.factor) else None
 
     def pack(self, wanted: bool) -> None:
         """Keep a packed copy of all the weights, or none."""
-        self.packed = packed_again(self.packed, self.whole, self._weights(), wanted and self.is_whole)
-
-    def _weights(self) -> list[Tensor]:
-        return [part.weight for part in self.parts]
+        parts = [part.weight for part in self.parts]
+        self.packed = packed_again(self.packed, self.whole, parts, wanted and self.is_whole)
 
 
-def side_by_side(parts: Sequence[Linear], before: SideBySide | None) -> SideBySide | None:
+def is_changed(module: nn.Module) -> bool:
+    """Whether a call of the module does something else than its class says."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return bool(hooks or "forward" in module.__dict__ or "projected" in module.__dict__)
+
+
+def place_of(part: Any) -> int:
+    """The address of a projection's weight; 0 where it is not as it was built, as an adapter of a fine-tuning is."""
+    weight = None if type(part) is not Linear or is_changed(part) else part._parameters.get("weight")
+    return 0 if weight is None else weight.data_ptr()
+
+
+def side_by_side(parts: Sequence[Any], before: SideBySide | None, owner: Any = None) -> SideBySide | None:
     """The projections as one, on a CPU; as they are where they have been joined already. None: not joined.
 
     Weights of a device stay where they are: their turns there are ``vidjacobi.models.offload``'s affair.
     """
-    if any(part.weight.device.type != "cpu" for part in parts):
+    if any(part.weight.device.type != "cpu" or not place_of(part) for part in parts):
         return None
-    return before if before and before.is_whole else SideBySide(parts)
+    return before if before and before.is_whole else SideBySide(parts, owner)
 
 
 def pack_weights(linears: Sequence[Linear], joined: Sequence[SideBySide], wanted: bool) -> None:
@@ -273,7 +282,7 @@ class FeedForward(nn.Module):
         """How SiLU is computed from now on; the projections of the input are joined unless they are ``fake``."""
         self.plain_silu = plain_silu
         if not fake:
-            self.joined = side_by_side(self.alike, self.joined)
+            self.joined = side_by_side(self.alike, self.joined, self)
 
     def forward(self, x: Hidden) -> Hidden:
         if torch.is_grad_enabled():

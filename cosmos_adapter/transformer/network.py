@@ -112,7 +112,7 @@ class CosmosTransformer(nn.Module):
         fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
         threads = torch.get_num_threads()
         self.shape = USUAL if fake else pass_shape(sizes, weight.dtype, device, threads, attend)
-        self._records = self._records or Records()
+        self._records = self._records or Records(Layer)
         for part in linears:
             part.settle(self.shape.most_of(part.in_features, part.out_features), fake)
         for layer in self._typed_layers():

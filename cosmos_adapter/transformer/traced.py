@@ -16,11 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_adapter.transformer.attention import GroupedQueryAttention, LayerCache, PassInputs, RMSNorm
-from cosmos_adapter.transformer.linear import FeedForward, Linear, NotCopied, times
+from cosmos_adapter.transformer.linear import (
+    FeedForward,
+    Linear,
+    NotCopied,
+    has_hooks_of_all,
+    is_changed,
+    times,
+)
 
 SEEN = 6  # passes before a layer is recorded, which takes as long as about so many passes save
 SHAPES = 1024  # that are remembered
-PARTS = (GroupedQueryAttention, FeedForward, *4 * [RMSNorm], Linear, Linear)
+PARTS: tuple[type[nn.Module], ...] = (GroupedQueryAttention, FeedForward, *4 * [RMSNorm], Linear, Linear)
+
+UNSEEN: Any = object()
+# Of all networks, by what is part of a record and the sizes of its weights: TorchScript never forgets a function.
+MADE: dict[Any, "Record | None"] = {}
 
 Record = Callable[..., Tensor]
 
@@ -32,6 +43,8 @@ class Given(NamedTuple):
         weights: of the norms, then of the products.
         packed, most: of each product: whether its weight is packed, most rows.
         queries, plain_silu: as in ``PassShape``.
+        eps: of the norms.
+        heads: their number and size.
     """
 
     weights: tuple[Tensor, ...]
@@ -39,6 +52,8 @@ class Given(NamedTuple):
     most: tuple[int, ...]
     queries: int
     plain_silu: bool
+    eps: tuple[float, ...]
+    heads: tuple[int, int]
 
     def pieces(self, h: Tensor, mask: Tensor) -> tuple[int, ...]:
         """Into how many pieces each product, and attention, is cut."""
@@ -48,11 +63,11 @@ class Given(NamedTuple):
 
 
 class Records(NotCopied):
-    """The records of a network's layers."""
+    """The records of a network's layers, which are of class ``kind``."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.Module]) -> None:
+        self._kind = kind
         self._seen = 0
-        self._made: dict[Any, Record | None] = {}
         self._checked: dict[Any, Record | None] = {}  # by the shapes of a pass
 
     def through(
@@ -62,17 +77,21 @@ class Records(NotCopied):
         self._seen += 1
         of_pass = shared.cos, shared.sin, shared.places, shared.mask
         shape = h.dtype, h.shape, cache[0].keys.shape, *(part.shape for part in of_pass if part is not None)
+        code = tuple(
+            kind.forward for kind in (self._kind, *PARTS)
+        )  # somebody may have put others in their place
         # TorchScript's own changes to a graph take longer than they save, and need not keep bits
         with torch.jit.optimized_execution(False):
             for layer, own in zip(layers, cache, strict=True):
-                given = given_to(layer) if self._seen > SEEN else None
+                given = given_to(layer) if self._seen > SEEN and type(layer) is self._kind else None
                 if given is None:
                     h = layer(h, shared, own, None)
                     continue
-                key = given[1:], shape
-                if key not in self._checked:
+                key = given[1:], code, shape
+                record = self._checked.get(key, UNSEEN)  # another thread may forget it meanwhile
+                if record is UNSEEN:
                     h = self._check(key, layer, h, shared, own, given)
-                elif record := self._checked[key]:
+                elif record:
                     h = record(h, *of_pass, *own, *given.weights)
                 else:
                     h = layer(h, shared, own, None)
@@ -85,10 +104,11 @@ class Records(NotCopied):
         assert shared.mask is not None
         inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
         expected: Tensor = layer(h, shared, cache, None)
-        kind = given[1:], h.dtype, given.pieces(h, shared.mask)
-        if kind not in self._made:
-            self._made[kind] = traced(layer, inputs, given)
-        record = self._made[kind]
+        sizes = tuple((weight.shape, weight.dtype) for weight in given.weights)
+        kind = key[:-1], h.dtype, sizes, given.pieces(h, shared.mask)
+        if kind not in MADE:
+            MADE[kind] = traced(layer, inputs, given)
+        record = MADE[kind]
         if len(self._checked) >= SHAPES:
             self._checked.clear()
         self._checked[key] = record if record and alike(record, inputs, expected) else None
@@ -110,6 +130,7 @@ def takes_records(h: Tensor, shared: PassInputs, cache: Sequence[Any] | None) ->
         and type(h) is Tensor
         and not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
         and not torch.is_autocast_enabled("cpu")
+        and not (torch._C._len_torch_function_stack() or has_hooks_of_all())
         and shared.mask is not None
         and shared.absolute is None
         and cache is not None
@@ -128,6 +149,8 @@ def given_to(layer: nn.Module) -> Given | None:
     parts = attention, feed, *norms, inner["wo"], outer["w2"]
     if tuple(map(type, parts)) != PARTS or any(map(is_changed, (layer, *parts))):
         return None
+    if norms[1].eps != norms[2].eps:  # then ``projected`` does not compute queries and keys as one
+        return None
     products: Any = attention.joined, inner["wo"], feed.joined, outer["w2"]
     factors = [product and product.factor for product in products]
     if None in factors:
@@ -140,12 +163,9 @@ def given_to(layer: nn.Module) -> Given | None:
         most,
         attention.most_queries,
         feed.plain_silu,
+        tuple(norm.eps for norm in norms),
+        (attention.n_heads, attention.head_size),
     )
-
-
-def is_changed(module: Any) -> bool:
-    """Whether a call of the module does something else than its class says."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
 class HandedIn:
@@ -166,9 +186,10 @@ def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], given: Given) ->
 
     def run(h: Tensor, cos: Tensor, sin: Tensor, places: Tensor, mask: Tensor, *rest: Tensor) -> Tensor:
         shared = PassInputs(cos, sin, None, places, mask, None)
-        found: Tensor = twin(layer, rest[2:], given)(h, shared, LayerCache(*rest[:2]), None)
+        found: Tensor = twin(own[0], rest[2:], given)(h, shared, LayerCache(*rest[:2]), None)
         return found
 
+    own = [layer]  # which the record need not keep
     with warnings.catch_warnings():
         # it is deprecated (PyTorch 2.14), and warns of sizes that become constants, as they should
         warnings.simplefilter("ignore")
@@ -176,6 +197,8 @@ def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], given: Given) ->
             record: Record = torch.jit.trace(run, inputs, check_trace=False)
         except Exception:  # a version of PyTorch without it: ``forward`` has the same bits
             return None
+        finally:
+            own.clear()
     return record
 
 

@@ -1,7 +1,10 @@
 """Layers that are recorded as TorchScript say what ``Layer.forward`` says, bit for bit, and nothing else ever."""
 
+import gc
 import pickle
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -10,8 +13,10 @@ import pytest
 import torch
 from tiny_cosmos import TINY, tiny_network
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cosmos_adapter.transformer import traced
+from cosmos_adapter.transformer.linear import FeedForward, Linear
 from cosmos_adapter.transformer.model import CosmosModel
 from cosmos_adapter.transformer.network import CosmosTransformer
 from cosmos_adapter.transformer.spec import ModelSpec
@@ -22,8 +27,9 @@ ROOM = 80
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers are recorded in the first pass."""
+    """Layers are recorded in the first pass, and no record is there before."""
     monkeypatch.setattr(traced, "SEEN", 0)
+    monkeypatch.setattr(traced, "MADE", {})
 
 
 def passes(
@@ -78,7 +84,7 @@ def test_packed_weights_in_pieces_have_a_record_too(monkeypatch: pytest.MonkeyPa
         layer.attention.joined.most_rows, layer.attention.most_queries = 16, 32
     monkeypatch.setattr(network, "settle", lambda *_: network.shape)
     found = passes(network, spec=spec)
-    assert len({pieces for *_, pieces in network._records._made}) > 2  # type: ignore[union-attr]
+    assert len({pieces for *_, pieces in traced.MADE}) > 2
     assert all(records_of(network))
     assert same(found, passes(network, spec=spec, records=False))
 
@@ -120,6 +126,15 @@ class Louder(nn.Module):
         return 2 * self.inside(x)
 
 
+class Bent(Linear):
+    def __init__(self, inside: Any) -> None:
+        super().__init__(inside.in_features, inside.out_features)
+        self.weight, self.bend = inside.weight, torch.linspace(0.1, 2, inside.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bend * super().forward(x)
+
+
 def wrapped(layer: Any) -> None:
     layer.attention._modules["wo"] = Louder(layer.attention.wo)
 
@@ -137,7 +152,53 @@ def overridden(layer: Any) -> None:
     layer.feed_forward.forward = lambda x: 2 * forward(x)
 
 
-@pytest.mark.parametrize("change", [wrapped, hooked, hooked_before, overridden])
+def replaced_projection(layer: Any) -> None:
+    """As of an adapter of a fine-tuning that shares the weight: what is computed as one does without it."""
+    layer.attention.wk = Bent(layer.attention.wk)
+
+
+def hooked_projection(layer: Any) -> None:
+    layer.feed_forward.w3.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def parametrised(layer: Any) -> None:
+    nn.utils.parametrizations.weight_norm(layer.attention.wv)
+    layer.attention.wv.parametrizations.weight.original0.data.mul_(2)
+
+
+def of_another_class(layer: Any) -> None:
+    class Halved(type(layer)):  # type: ignore[misc]
+        def forward(self, *given: Any) -> Tensor:
+            found: Tensor = super().forward(*given)
+            return found / self.divisor
+
+    layer.__class__, layer.divisor = Halved, 2
+
+
+def other_eps(layer: Any) -> None:
+    layer.ffn_norm.eps = 0.5
+
+
+def eps_of_both(layer: Any) -> None:
+    layer.attention.q_norm.eps = layer.attention.k_norm.eps = 0.5
+
+
+def eps_of_keys(layer: Any) -> None:
+    layer.attention.k_norm.eps = 0.5
+
+
+def hooked_queries(layer: Any) -> None:
+    layer.attention.q_norm.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(wrapped, hooked, hooked_before, overridden),
+        *(replaced_projection, hooked_projection, parametrised, of_another_class),
+        *(other_eps, eps_of_both, eps_of_keys, hooked_queries),
+    ],
+)
 def test_a_layer_that_is_not_as_it_was_built_runs_itself(change: Callable[[Any], None]) -> None:
     network = tiny_network(TINY)
     before = passes(network)
@@ -145,6 +206,58 @@ def test_a_layer_that_is_not_as_it_was_built_runs_itself(change: Callable[[Any],
     after = passes(network)
     assert not same(before, after)
     assert same(after, passes(network, records=False))
+    for layer in network._typed_layers():  # and without products that are computed as one
+        layer.attention.settle = layer.feed_forward.settle = lambda *_: None  # type: ignore[method-assign]
+        layer.attention.joined = layer.feed_forward.joined = None
+    for one, other in zip(after, passes(network, records=False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+class Doubling(TorchFunctionMode):
+    def __torch_function__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
+        found = function(*given, **(options or {}))
+        return found.mul_(2) if function is Tensor.rsqrt_ else found
+
+
+@contextmanager
+def hooks_of_all() -> Iterator[None]:
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: 2 * output if isinstance(module, FeedForward) else None
+    )
+    yield
+    handle.remove()
+
+
+@contextmanager
+def another_forward() -> Iterator[None]:
+    forward = FeedForward.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeedForward, "forward", lambda self, x: 2 * forward(self, x))
+        yield
+
+
+@pytest.mark.parametrize("around", [Doubling, hooks_of_all, another_forward])
+def test_what_is_put_around_all_layers_holds(around: Callable[[], Any]) -> None:
+    network = tiny_network(TINY)
+    before = passes(network)
+    with around():
+        after, plain = passes(network), passes(deepcopy(network), records=False)
+    assert not same(before, after)
+    assert same(after, plain)
+
+
+def test_networks_of_one_kind_share_records_and_are_not_kept_by_them() -> None:
+    """TorchScript keeps every function for as long as the process lives: 2 MB of each network."""
+    first = tiny_network(TINY)
+    passes(first)
+    made, gone = len(traced.MADE), weakref.ref(first.layers[0])
+    other = tiny_network(TINY, seed=1)
+    assert same(passes(other), passes(deepcopy(other), records=False))
+    assert len(traced.MADE) == made
+    assert all(records_of(other))
+    del first
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_record_with_other_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
