@@ -93,13 +93,17 @@ USUAL = PassShape(rows=4, most=256, positions=1, slots=BLOCK)  # what probes fou
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a probe has to know of a model: (inputs, outputs) of its products, the cheapest first, and its heads."""
+    """What a probe has to know of a model: (inputs, outputs) of its products, the cheapest first, and its heads.
+
+    ``gates``: columns of which it computes SiLU; not named: the outputs of any product.
+    """
 
     products: tuple[tuple[int, int], ...]
     kv_heads: int
     group: int
     head_size: int
     turned: tuple[tuple[int, int], ...] = ()  # of weights that lie input by input in any dtype
+    gates: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=64)
@@ -128,7 +132,8 @@ def pass_shape(
         found = next(held, PLAIN) if products.most else PLAIN
         # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        same = all(silu_is_invariant(size, wide, device) for _, size in sizes.products)
+        columns = sizes.gates or (size for _, size in sizes.products)
+        same = all(silu_is_invariant(size, wide, device) for size in columns)
     return replace(found, plain_silu=same, invariant=True) if found.most else PLAIN
 
 

@@ -18,9 +18,9 @@ from vidjacobi.kinds import of_kind
 T = TypeVar("T")
 PACKAGES = ("vidjacobi", "torch", "transformers", "numpy", "av", "decord")  # results may depend on these
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
-# of nano, which stands for all models where none is at hand yet
-PRODUCTS = ((256, 128), (256, 256), (256, 704), (704, 256), (256, 8064))
-SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64)
+# of nano, which stands for all models where none is at hand yet; its own passes then need no second probe
+PRODUCTS = ((256, 128), (256, 256), (256, 512), (256, 704), (704, 256), (256, 1408), (256, 8064))
+SMALL = Sizes(PRODUCTS, kv_heads=2, group=2, head_size=64, gates=(704,))
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 

@@ -105,9 +105,9 @@ class CosmosTransformer(nn.Module):
         products = {(part.in_features, part.out_features) for part in linears}
         # and of those that are computed as one
         products |= {(spec.dim, sum(part.out_features for part in joined)) for joined in self._joined()}
-        sizes = Sizes(
-            tuple(sorted(products, key=math.prod)), spec.n_kv_heads, spec.query_group, spec.head_size
-        )
+        ordered = tuple(sorted(products, key=math.prod))
+        heads = spec.n_kv_heads, spec.query_group, spec.head_size
+        sizes = Sizes(ordered, *heads, gates=(spec.ffn_hidden_size,))
         # on the meta device, or in the mode of fake tensors, which says another device
         fake = weight.is_meta or isinstance(weight.new_empty(0), FakeTensor)
         threads = torch.get_num_threads()

@@ -19,7 +19,7 @@ from vidjacobi.bench.material import contexts_of
 from vidjacobi.decoding.recipe import BITWISE, ROUNDED
 from vidjacobi.invariance import PLAIN, PassShape, Sizes, pass_shape
 from vidjacobi.models.protocol import ExactModel, flatten
-from vidjacobi.runtime import attend
+from vidjacobi.runtime import SMALL, attend
 
 CPU = torch.device("cpu")
 HERE = 900  # a position, and the slots in front of it
@@ -240,6 +240,15 @@ def test_each_product_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None
     with torch.no_grad():
         layer.feed_forward(torch.zeros(1, 200, TINY.dim))
     assert calls == [200, *6 * [32], 8]
+
+
+def test_what_auto_asks_is_what_nano_asks() -> None:
+    """So that a rollout of nano probes once."""
+    network = vidjacobi.load("nano", "cpu", "float32")[0].network
+    pass_shape(SMALL, torch.float32, CPU, torch.get_num_threads(), attend)
+    before = pass_shape.cache_info().misses
+    network.settle(CPU)
+    assert pass_shape.cache_info().misses == before
 
 
 def test_padding() -> None:
