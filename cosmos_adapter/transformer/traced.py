@@ -77,9 +77,8 @@ class Records(NotCopied):
         self._seen += 1
         of_pass = shared.cos, shared.sin, shared.places, shared.mask
         shape = h.dtype, h.shape, cache[0].keys.shape, *(part.shape for part in of_pass if part is not None)
-        code = tuple(
-            kind.forward for kind in (self._kind, *PARTS)
-        )  # somebody may have put others in their place
+        # somebody may have put other functions in their place
+        code = tuple(kind.forward for kind in (self._kind, *PARTS))
         # TorchScript's own changes to a graph take longer than they save, and need not keep bits
         with torch.jit.optimized_execution(False):
             for layer, own in zip(layers, cache, strict=True):
