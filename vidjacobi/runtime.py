@@ -4,6 +4,7 @@ import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
@@ -69,6 +70,22 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     mixed, norm = flash(queries, keys, values, attn_mask=mask)
     return mixed, norm
+
+
+def number(value: int | float, beside: Tensor) -> Tensor | int | float:
+    """A number as what an operation on a CPU takes at once, whose dtype is that of ``beside``.
+
+    Of a plain number PyTorch makes a tensor in each operation, which takes twice as long as an operation on few rows.
+    """
+    if not beside.is_cpu or type(beside) is not Tensor or torch.compiler.is_compiling():
+        return value
+    return _tensor_of(value, beside.dtype)
+
+
+@lru_cache(maxsize=256)
+def _tensor_of(value: int | float, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # else no training could use it any more
+        return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 def multiplies_bfloat16() -> bool:

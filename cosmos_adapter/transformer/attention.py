@@ -1,7 +1,6 @@
 """Grouped-query attention over a cache whose slots are addressed, and what all layers share in a pass."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +12,7 @@ from cosmos_adapter.transformer.linear import Hidden, Linear, SideBySide, is_cha
 from cosmos_adapter.transformer.rope import rotate
 from cosmos_adapter.transformer.spec import ModelSpec
 from vidjacobi.invariance import in_pieces
-from vidjacobi.runtime import attend
+from vidjacobi.runtime import attend, number
 from vidjacobi.shapes import Positions, Slots, Tokens, Visible
 
 Heads = Float[Tensor, "b n k d"]
@@ -67,22 +66,6 @@ class EntryStore(Protocol):
         ...
 
 
-def number(value: int | float, beside: Tensor) -> Tensor | int | float:
-    """A number as what an operation on a CPU takes at once, whose dtype is that of ``beside``.
-
-    Of a plain number PyTorch makes a tensor in each operation, which takes twice as long as an operation on few rows.
-    """
-    if not beside.is_cpu or type(beside) is not Tensor or torch.compiler.is_compiling():
-        return value
-    return _tensor_of(value, beside.dtype)
-
-
-@lru_cache(maxsize=256)
-def _tensor_of(value: int | float, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):  # else no training could use it any more
-        return torch.tensor(value, dtype=dtype, device="cpu")
-
-
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps), computed in float32 or float64, rounded to x's dtype, then times the weight."""
 
@@ -102,7 +85,7 @@ def normalised(x: Float[Tensor, "... c"], eps: float) -> Float[Tensor, "... c"]:
     The numbers of ``F.rms_norm``, which takes three times as long for a few rows on a CPU.
     """
     wide = x if x.dtype == torch.float64 else x.float()
-    mean = wide.square().sum(-1, keepdim=True).div_(number(int(x.shape[-1]), wide))
+    mean = (wide * wide).sum(-1, keepdim=True).div_(number(int(x.shape[-1]), wide))
     return (wide * mean.add_(number(eps, wide)).rsqrt_()).to(x.dtype)
 
 
@@ -168,17 +151,18 @@ class GroupedQueryAttention(nn.Module):
         # With 4 query heads and 2 key/value heads there are 8 of everything: q q q q k k v v.
         heads = made.unflatten(-1, (-1, self.head_size))
         count = self.n_heads + (int(heads.shape[2]) - self.n_heads) // 2
-        both = normalised(heads[:, :, :count], self.q_norm.eps)
-        both[:, :, : self.n_heads].mul_(self.q_norm.weight)
-        both[:, :, self.n_heads :].mul_(self.k_norm.weight)
-        return both, heads[:, :, count:]
+        # narrow is one view; an index with colons in front of it is one for each colon
+        both = normalised(heads.narrow(2, 0, count), self.q_norm.eps)
+        both.narrow(2, 0, self.n_heads).mul_(self.q_norm.weight)
+        both.narrow(2, self.n_heads, count - self.n_heads).mul_(self.k_norm.weight)
+        return both, heads.narrow(2, count, int(heads.shape[2]) - count)
 
     def forward(self, x: Hidden, shared: PassInputs, cache: LayerCache | EntryStore | None) -> Hidden:
         """Self-attention. If there is a cache, the entries of the inputs are written into it first."""
         both, values = self.projected(x)
         # Keys are stored rotated: a slot's entry stays right as long as its token stays at its position.
         both = rotate(both, shared.cos, shared.sin)
-        queries, keys = both[:, :, : self.n_heads], both[:, :, self.n_heads :]
+        queries, keys = both.split([self.n_heads, int(both.shape[2]) - self.n_heads], 2)
         if cache is not None and not isinstance(cache, LayerCache):
             return self.wo(cache.attend(queries, keys, values))
         if shared.mask is None:

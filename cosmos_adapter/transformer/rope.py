@@ -8,6 +8,7 @@ and cast to the model's dtype, as the official code does.
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -106,7 +107,8 @@ class PositionTables:
     ) -> tuple[Float[Tensor, "b n half"], Float[Tensor, "b n half"], Float[Tensor, "b n c"] | None]:
         """(cos, sin, absolute embedding or None) of ``positions``, each 0 <= position < table_rows."""
         cos, sin, absolute = self._tables(positions.device, dtype)
-        return cos[positions], sin[positions], None if absolute is None else absolute[positions]
+        added = None if absolute is None else F.embedding(positions, absolute)
+        return F.embedding(positions, cos), F.embedding(positions, sin), added
 
     def nbytes(self, device: torch.device, dtype: torch.dtype) -> int:
         """Bytes of all rows on ``device``."""

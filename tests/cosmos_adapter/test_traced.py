@@ -55,7 +55,7 @@ def passes(
 
 def records_of(network: CosmosTransformer) -> list[Any]:
     assert network._records
-    return list(network._records._checked.values())
+    return [record for of_shape in network._records._checked.values() for record in of_shape.values()]
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:

@@ -33,6 +33,7 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
     clock = Clock(context.device, hooks.measure)
     new, counts = context[:, :0], (clips.ends - clips.starts).tolist()
     whole = isinstance(model, PassCompiler)
+    noise, column = None, torch.zeros(len(clips), 1, dtype=torch.long, device="cpu")
     seconds, forward_seconds = [], []
     for count in range(clips.new_tokens):
         began = clock.now()
@@ -44,7 +45,8 @@ def steps(recipe: Recipe, clips: Clips, hooks: Hooks = NO_HOOKS) -> Steps:
                 model.forward(*inputs, cache), (*inputs[0].shape, model.vocab_size), "forward"
             )[:, :1]
         forward_seconds.append(clock.now() - began)
-        drawn, finite = draw_next(recipe, clips, logits, count)
+        noise = noise or noise_of_clips(clips, logits.dtype)
+        drawn, finite = draw_next(recipe, logits, noise.at(column + count))
         if not finite:
             position = int(clips.starts[0]) + count
             raise BadModelOutput(
@@ -82,7 +84,7 @@ def next_inputs(
     """
     width, end, count = recipe.window, recipe.room, new.shape[1]
     position = np.arange(width) + clips.starts.numpy()[:, None] + count - 1
-    inside = position.clip(max=end - 1)
+    inside = np.minimum(position, end - 1)
     slots = np.where(position < end, position, in_buckets(end))
     furthest = end if whole else min(clips.context.shape[1] + count - 1 + width, end)
     visible = np.arange(in_buckets(furthest)) <= inside[..., None]
@@ -90,9 +92,14 @@ def next_inputs(
     return new[:, -1:].expand(-1, width), where, there, seen
 
 
-def draw_next(recipe: Recipe, clips: Clips, logits: Logits, count: int) -> tuple[Tokens, Bool[Tensor, ""]]:
-    """New token number ``count`` of each clip, and whether its logits ``[b 1 v]`` were finite."""
-    noise = Noise(clips.roots, clips.starts[:, None] + count, 0 * clips.roots, probs_dtype(logits.dtype))
+def noise_of_clips(clips: Clips, logits_dtype: torch.dtype) -> Noise:
+    """Of every new token, hashed at once."""
+    positions = clips.starts[:, None] + torch.arange(clips.new_tokens, device="cpu")
+    return Noise(clips.roots, positions, 0 * clips.roots, probs_dtype(logits_dtype))
+
+
+def draw_next(recipe: Recipe, logits: Logits, noise: Noise) -> tuple[Tokens, Bool[Tensor, ""]]:
+    """The token after the logits ``[b 1 v]`` of each clip, and whether these were finite."""
     probs = logits_to_probs(logits, recipe.sampling)
     exponential = noise.on(logits.device).exponential(Purpose.GUMBEL, probs.shape[-1])
     return gumbel_max(probs, exponential), is_finite(logits).all()

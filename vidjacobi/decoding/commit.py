@@ -269,7 +269,7 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
     # 3. Marks of every token.
     new = decided & ~was_decided
     changed = tokens != before.tokens.numpy()
-    pending = np.zeros_like(decided)
+    pending = np.zeros(decided.shape, bool)
     row, slot = window.valid.numpy().nonzero()
     pending[row, window.inputs.numpy()[row, slot] + 1] = True
     pending &= ~decided
@@ -297,4 +297,6 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
 
 def first_false(mask: Mask | np.ndarray) -> np.ndarray:
     """Index of the first False of every row; the last column where there is none."""
-    return np.where(mask[:, :-1].all(-1), mask.shape[1] - 1, np.argmin(mask[:, :-1], -1))
+    ended = np.array(mask)
+    ended[:, -1] = False
+    return ended.argmin(-1)

@@ -150,7 +150,7 @@ class RowBatch:
 
     def _count(self, record: PassRecord, seconds: float, forward_seconds: float) -> None:
         """Write down what a pass did to each group."""
-        counts = np.stack([getattr(record, name).numpy() for name in COUNTS])
+        counts = np.concatenate([getattr(record, name).numpy()[None] for name in COUNTS])
         left = undecided(self.state)
         there = self._group_of >= 0
         for number, group in self._groups.items():
@@ -165,7 +165,10 @@ class RowBatch:
     def _retire(self) -> list[Retired]:
         """Take out the clips that are finished, or whose model returned something that is no distribution."""
         found: list[Retired] = []
-        for lost, which in ((True, ~self.state.finite.numpy()), (False, undecided(self.state) == 0)):
+        finite, done = self.state.finite.numpy(), undecided(self.state) == 0
+        if finite.all() and not done.any():
+            return found
+        for lost, which in ((True, ~finite), (False, done)):
             leaving = np.flatnonzero(which & (self._group_of >= 0))
             if not len(leaving):
                 continue
@@ -232,7 +235,8 @@ class RowBatch:
 
 def undecided(state: DecodeState) -> np.ndarray:
     """Undecided positions of each row from its frontier on."""
-    return (state.ends.numpy() - state.frontier.numpy()).clip(min=0)
+    left: np.ndarray = np.maximum(state.ends.numpy() - state.frontier.numpy(), 0)
+    return left
 
 
 def cat_states(first: DecodeState, second: DecodeState) -> DecodeState:

@@ -133,20 +133,20 @@ def choose_window(plan: PassPlan, size: int) -> Window:
     count = plan.inputs.numpy().sum(-1)
     # The place of each wanted input within its row, for all rows at once. If row 0 wants 4 5 6 and row 1 wants 9:
     #     row 0 0 0 1    position 4 5 6 9    the rows begin at 0 and 3 of these lists    rank 0 1 2 0
-    rank = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    rank = np.arange(len(row)) - (count.cumsum() - count)[row]
     chosen = rank < size
     # Padding stands at the last position, so that its target is the column of no clip (``Recipe.columns``).
     inputs = np.full((rows, size), columns - 2)
     inputs[row[chosen], rank[chosen]] = position[chosen]
     used = np.arange(size) < count[:, None]
-    every = np.arange(rows)[:, None]
+    every, targets = np.arange(rows)[:, None], inputs + 1
     lanes = plan.lanes
-    valid = used & lanes.targets.numpy()[every, inputs + 1]
-    lane, corrects = (np.broadcast_to(part.numpy(), (rows, columns)) for part in (lanes.lane, lanes.corrects))
+    valid = used & lanes.targets.numpy()[every, targets]
+    lane, corrects = lanes.lane.numpy(), lanes.corrects.numpy()  # one row may stand for all
     # The last input of a lane may decide the first position of the next one: then that lane judges the draft.
-    home = lane[every, inputs]
-    own = np.where(valid, lane[every, inputs + 1], home)
-    found = inputs, used, valid, home, own, corrects[every, inputs + 1]
+    home = lane[every % len(lane), inputs]
+    own = np.where(valid, lane[every % len(lane), targets], home)
+    found = inputs, used, valid, home, own, corrects[every % len(corrects), targets]
     return Window(*map(torch.from_numpy, found))
 
 
@@ -184,7 +184,7 @@ def pass_tables(
     }
     if not fixed:  # on a device a few more rows cost less than to choose some
         made["some"] = some = np.flatnonzero(fresh.any(0)) if fresh.any() else np.zeros(1, int)
-        made["column"] = np.searchsorted(some, np.arange(window.width)).clip(max=len(some) - 1)
+        made["column"] = np.minimum(np.searchsorted(some, np.arange(window.width)), len(some) - 1)
     depth = own["siblings"].shape[1]
     noise, after = noise_of(recipe, state, window, depth, source)
     tables: dict[str, Any] = {
@@ -244,7 +244,7 @@ def fed_tokens(
     row, slot = fresh.nonzero()
     slot_of[row, window.inputs.numpy()[row, slot] + 1] = slot
     draft = slot_of[every, fed]
-    return {"tokens": tokens[every, fed], "is_draft": draft >= 0, "draft": draft.clip(min=0)}
+    return {"tokens": tokens[every, fed], "is_draft": draft >= 0, "draft": np.maximum(draft, 0)}
 
 
 def drafts_of(
@@ -263,8 +263,10 @@ def noise_of(
     recipe: Recipe, state: DecodeState, window: Window, depth: int, source: Callable[..., Noise]
 ) -> tuple[Noise, Noise]:
     """Of the targets, and of the positions after the first ``depth`` of them."""
-    dtype, targets = probs_dtype(recipe.model.dtype), window.targets
-    return state.noise(targets, dtype, source), state.noise(targets[:, :depth] + 1, dtype, source)
+    dtype, targets = probs_dtype(recipe.model.dtype), window.inputs.numpy() + 1
+    after = targets[:, :depth] + 1
+    own, later = (state.noise(torch.from_numpy(place), dtype, source) for place in (targets, after))
+    return own, later
 
 
 def fed_positions(recipe: Recipe, state: DecodeState, window: Window) -> np.ndarray:
@@ -277,4 +279,4 @@ def fed_positions(recipe: Recipe, state: DecodeState, window: Window) -> np.ndar
     if own.all():
         return inputs
     placeholder = recipe.strategies.lanes.placeholder(lane_view(recipe, state)).numpy()
-    return np.where(own, inputs, placeholder[every, inputs]).clip(min=0)
+    return np.maximum(np.where(own, inputs, placeholder[every, inputs]), 0)

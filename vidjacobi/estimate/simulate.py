@@ -123,13 +123,17 @@ def _autoregressive(recipe: Recipe, clips: Clips, cache: Cache, counter: WorkCou
     """A prefill and a pass as AR runs them."""
     held = counter.now
     logits, prefill = counter.of(lambda: autoregressive.first_logits(recipe, clips, cache))
-    tokens, _ = autoregressive.draw_next(recipe, clips, logits, 0)
+    noise, column = (
+        autoregressive.noise_of_clips(clips, logits.dtype),
+        torch.zeros_like(clips.starts)[:, None],
+    )
+    tokens, _ = autoregressive.draw_next(recipe, logits, noise.at(column))
     counter.lap()
     inputs = autoregressive.next_inputs(recipe, clips, tokens)
     before = counter.lap()
     logits = recipe.model.forward(*inputs, cache)
     forward = counter.lap()
-    autoregressive.draw_next(recipe, clips, logits, 1)
+    autoregressive.draw_next(recipe, logits, noise.at(column + 1))
     outside = _together(before, counter.lap())
     return PhaseWork(held, clips.context.nbytes, prefill, forward, outside, logits.nbytes)
 

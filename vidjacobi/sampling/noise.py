@@ -4,15 +4,14 @@ No generator, no state: the same key gives the same number on any device, in any
 A 64-bit key per (clip, position, purpose, pass) comes from splitmix64; the numbers of one key (one per
 vocabulary entry) come from a keyed 32-bit mixer, so a draw may be made for a few tokens only.
 
-Both are written twice, with the same bits: in numpy's unsigned integers on the host, where a small operation costs a
-fifth of torch's, and in torch's elsewhere.
+Both are written twice, with the same bits: in numpy on the host, where a small operation costs a fifth, and in torch.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -38,16 +37,13 @@ SPARSE_FROM = 256  # vocabulary from which it pays to make the noise of a nucleu
 
 Kind = type[np.float32] | type[np.float64]
 KINDS: dict[torch.dtype, Kind] = {torch.float32: np.float32, torch.float64: np.float64}
-HALF, SIGN, SPREAD = np.uint64(32), np.uint32(31), np.uint32(0x9E3779B9)
+HALF, EIGHT, SIGN, SPREAD = np.uint64(32), np.uint64(8), np.uint32(31), np.uint32(0x9E3779B9)
 SHIFTS32, FACTORS32 = np.array([16, 15], np.uint32), np.array([0x7FEB352D, 0x846CA68B], np.uint32)
-# Of splitmix64, in numpy's own type: to make them anew would take as long as to use them.
-GOLDEN, EIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(8)
-SHIFTS = np.array([30, 27, 31], np.uint64)
+GOLDEN, SHIFTS = np.uint64(0x9E3779B97F4A7C15), np.array([30, 27, 31], np.uint64)
 FACTORS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
 
 FIXED = frozenset({Purpose.GUMBEL, Purpose.FRESH})  # keyed without the pass
 PURPOSES = np.array(list(Purpose), np.uint64)[:, None, None]
-CHANGING = np.array([purpose - 1 for purpose in Purpose if purpose not in FIXED])
 
 
 def noise_key(*parts: object) -> int:
@@ -107,16 +103,19 @@ class Noise:
 
     def keys(self, purpose: Purpose) -> Positions:
         """64-bit key per clip and position."""
-        return self._keys[purpose - 1]
+        return torch.from_numpy((self._fixed if purpose in FIXED else self._of_pass)[purpose - 1])
 
     @cached_property
-    def _keys(self) -> Int[Tensor, "q b n"]:
-        """The keys of all purposes, in their order: at once, since the numbers are few and the operations many."""
-        roots, passes = unsigned(self._roots)[:, None], unsigned(self._passes)[:, None]
-        keys = _splitmix64(roots ^ _splitmix64(unsigned(self._positions) * EIGHT + PURPOSES))
-        of_pass = _splitmix64(keys[CHANGING] ^ _splitmix64(passes))
-        keys[CHANGING] = of_pass
-        return torch.from_numpy(keys.view(np.int64))
+    def _fixed(
+        self,
+    ) -> np.ndarray:  # of all purposes at once, since the numbers are few and the operations many
+        roots, positions = unsigned(self._roots)[:, None], unsigned(self._positions)
+        return _splitmix64(roots ^ _splitmix64(positions * EIGHT + PURPOSES)).view(np.int64)
+
+    @cached_property
+    def _of_pass(self) -> np.ndarray:
+        passes = _splitmix64(unsigned(self._passes)[:, None])
+        return _splitmix64(self._fixed.view(np.uint64) ^ passes).view(np.int64)
 
     def at(self, slots: Int[Tensor, "b m"]) -> "Noise":
         """The noise of some of the positions."""
@@ -157,13 +156,13 @@ class Noise:
     def exponential(self, purpose: Purpose, vocab_size: int) -> Float[Tensor, "b n v"]:
         """Exp(1) numbers E = exp(-G), G the Gumbel noise, for every token."""
         keys = self.keys(purpose)[..., None]
-        return exponential_of(keys, spread_of_all(vocab_size, keys.device), self.dtype)
+        spread = spread_on_host(vocab_size) if on_host(keys) else spread_of_all(vocab_size, keys.device)
+        return exponential_of(keys, spread, self.dtype)
 
     def exponential_where(self, purpose: Purpose, mask: Bool[Tensor, "b n v"]) -> Float[Tensor, "b n v"]:
         """The same numbers where ``mask`` holds, 1 elsewhere.
 
-        On a CPU only those are made (a nucleus is a small part of the vocabulary); elsewhere all of them,
-        since picking some would wait for the device.
+        On a CPU only those are made, a small part; elsewhere all, since picking some would wait for the device.
         """
         if not on_host(mask) or mask.shape[-1] < SPARSE_FROM:
             return self.exponential(purpose, mask.shape[-1])
@@ -172,15 +171,13 @@ class Noise:
     def _some(self, purpose: Purpose, mask: Bool[Tensor, "b n k"], ids: Callable[..., np.ndarray]) -> Tensor:
         """The numbers of the tokens ``ids`` where ``mask`` holds, 1 elsewhere; on the host."""
         numbers, at = torch.ones(mask.shape, dtype=self.dtype), mask.numpy().nonzero()
-        numbers.numpy()[at] = self._on_host(self.keys(purpose).numpy()[at[:2]], ids(at))
+        numbers.numpy()[at] = self.exponential_for(purpose, at[0] * mask.shape[1] + at[1], ids(at))
         return numbers
-
-    def _on_host(self, keys: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return exponential_on_host(keys, ids.astype(np.uint32) * SPREAD, KINDS[self.dtype])
 
     def exponential_for(self, purpose: Purpose, rows: np.ndarray, ids: np.ndarray) -> Float[np.ndarray, " m"]:
         """The same numbers for some tokens of some rows, counted through all clips; on the host."""
-        return self._on_host(self.keys(purpose).numpy().ravel()[rows], ids)
+        keys = self.keys(purpose).numpy().ravel()[rows]
+        return exponential_on_host(keys, ids.astype(np.uint32) * SPREAD, KINDS[self.dtype])
 
     def exponential_at(
         self, purpose: Purpose, ids: Int[Tensor, "b n k"], mask: Bool[Tensor, "b n k"] | None = None
@@ -216,6 +213,12 @@ def spread_of(ids: Int[Tensor, "*t"]) -> Int[Tensor, "*t"]:
     """What a token's id is mixed as: multiples of 2^32 / golden ratio, in 32 bits."""
     # By way of 64 bits: an int32 range times this, compiled for a CPU, is an overflow (a loop without end in gcc 12).
     return (ids.long() * 0x9E3779B9).to(torch.int32)
+
+
+@lru_cache(maxsize=4)
+def spread_on_host(vocab_size: int) -> Int[Tensor, " v"]:
+    """``spread_of_all`` on the host, not to be written to."""
+    return torch.from_numpy((np.arange(vocab_size, dtype=np.uint32) * SPREAD).view(np.int32))
 
 
 def spread_of_all(vocab_size: int, device: torch.device) -> Int[Tensor, " v"]:
@@ -276,8 +279,8 @@ def _mix(x: np.ndarray) -> None:
 def exponential_from_bits(bits: Int[Tensor, "*s"], dtype: torch.dtype) -> Float[Tensor, "*s"]:
     """E = -log1p(-v), v = (h + 0.5) / 2^32 of an unsigned 32-bit h held in int32. The bits are written over.
 
-    A winner has a large Gumbel, that is a small v: this form keeps its relative precision where
-    -log(-log(u)) would round u to 1 in float32 and let any token win. v is kept below 1 (E stays finite).
+    A winner has a large Gumbel, that is a small v: this form keeps its relative precision where -log(-log(u)) would
+    round u to 1 in float32 and let any token win. v is kept below 1 (E stays finite).
     """
     v = bits.to(dtype).add_(bits.bitwise_right_shift_(31), alpha=-(2.0**32))  # -1 for 2^31 and more
     return v.add_(0.5).mul_(-(2.0**-32)).clamp_(min=2.0**-24 - 1).log1p_().neg_()

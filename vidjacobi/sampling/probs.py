@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import real, whole
+from vidjacobi.runtime import number
 from vidjacobi.shapes import Logits, Mask, Probs
 
 
@@ -104,19 +105,26 @@ def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
     size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
     divisor = torch.full_like(peak, sampling.divisor)
     # Both truncations become one floor: a token stays iff its logit is at least that.
-    floor = torch.full_like(peak, -torch.inf)
+    floor = None
     if sampling.top_k is not None and sampling.top_k < size:
         floor = numbers.topk(sampling.top_k, -1).values[..., -1:]
     if sampling.top_p < 1:
         falling = sort_falling(numbers)
         # Top-p is a share of what top-k has left, not of everything.
-        weights = torch.where(falling >= floor, weights_of(falling, peak, divisor), 0)
-        mass = to_fixed_point(weights, size)
-        allowed = share_of(mass.sum(-1, keepdim=True), sampling.top_p, weights.dtype)
-        floor = torch.maximum(floor, floor_of(falling, mass, allowed))
-    weights = torch.where(numbers >= floor, weights_of(numbers, peak, divisor), 0)
+        mass = to_fixed_point(inside_of(floor, falling, weights_of(falling, peak, divisor)), size)
+        allowed = share_of(mass.sum(-1, keepdim=True), sampling.top_p, peak.dtype)
+        end = floor_of(falling, mass, allowed)
+        floor = end if floor is None else torch.maximum(floor, end)
+    weights = inside_of(floor, numbers, weights_of(numbers, peak, divisor))
     # By the sum of whole units, not of floats: all paths of the sampler find the same total to the last bit.
     return weights / total_of(to_fixed_point(weights, size).sum(-1, keepdim=True), size, weights.dtype)
+
+
+def inside_of(
+    floor: Float[Tensor, "*t"] | None, numbers: Float[Tensor, "*s"], weights: Float[Tensor, "*s"]
+) -> Float[Tensor, "*s"]:
+    """The weights of logits that are at least the floor, 0 for the others."""
+    return weights if floor is None else torch.where(numbers >= floor, weights, number(0, weights))
 
 
 def floor_of(
@@ -135,7 +143,8 @@ def floor_of(
         inside          yes  yes   yes  yes  no       the fourth ties with the third
     """
     inside = mass.cumsum(-1) - mass <= allowed
-    last = inside.sum(-1, keepdim=True) - 1
+    count = inside.sum(-1, keepdim=True)
+    last = count - number(1, count)
     return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
 
 
@@ -153,7 +162,7 @@ def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor,
     0.1 + (0.2 + 0.3) differ in the last bit. So a nucleus and its mass are the same whichever way, on whichever
     device and in whichever batch they are found.
     """
-    return weights.mul(fixed_point_scale(vocab_size)).to(torch.int64)
+    return weights.mul(number(fixed_point_scale(vocab_size), weights)).to(torch.int64)
 
 
 def fixed_point_scale(vocab_size: int) -> float:
@@ -163,12 +172,14 @@ def fixed_point_scale(vocab_size: int) -> float:
 
 def share_of(whole: Int[Tensor, "*s 1"], top_p: float, dtype: torch.dtype) -> Int[Tensor, "*s 1"]:
     """The mass ``top_p`` of the whole: most mass before a token that is inside the nucleus."""
-    return (whole.to(dtype) * top_p).to(torch.int64)
+    share = whole.to(dtype)
+    return share.mul_(number(top_p, share)).to(torch.int64)
 
 
 def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> Float[Tensor, "*s 1"]:
     """The mass of a nucleus in weights: what probs are divided by."""
-    return mass.to(dtype) / fixed_point_scale(vocab_size)
+    total = mass.to(dtype)
+    return total.div_(number(fixed_point_scale(vocab_size), total))
 
 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:

@@ -9,6 +9,7 @@ There are two paths, which give the same tokens (``is_sparse`` decides):
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,31 +71,40 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
     peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
     divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
-    weights = torch.from_numpy((rising[:, :1] - rising) / divisor).exp_().numpy()
+    weights = exp_of(rising[:, :1] - rising, divisor)
     upper, least = (weights * scale).astype(np.int64), kind(-np.inf)  # as ``to_fixed_point``
     if sampling.top_k is not None and sampling.top_k < size:
         least = -rising[:, [sampling.top_k - 1]]
         upper = np.where(-rising >= least, upper, 0)
     # As floor_of: a token is inside with at most the allowed mass before it. ``sums``: mass down to each token.
     #     probs     0.5  0.25  0.1   0.1   0.05     five tokens, top-p 0.8
-    #     sums      0.5  0.75  0.85  0.95  1        the mass before a token is 0, 0.5, 0.75, 0.85, 0.95
-    #     outside = 3, so the floor is the third token's 0.1; the fourth ties with it, and the total is 0.95
+    #     sums      0.5  0.75  0.85  0.95  1        more than allowed from the third token on
+    #     so the third is the last one inside, and the floor its 0.1; the fourth ties with it, and the total is 0.95
     sums = torch.from_numpy(upper).cumsum(-1).numpy()  # a quarter of numpy's time
-    allowed = (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
-    outside = (sums - upper > allowed).argmax(-1)  # the first one; 0 where there is none, since 0 is inside
-    floor = np.maximum(-rising[every, outside - 1][:, None], least)
+    more = sums > (sums[:, -1:].astype(kind) * kind(sampling.top_p)).astype(np.int64)
+    more[:, -1] = True
+    floor = np.maximum(-rising[every, more.argmax(-1)][:, None], least)
     inside = numbers >= floor  # ties with the last one too
     flat = np.flatnonzero(inside)
-    row = flat // size
-    counts = np.bincount(row, minlength=len(every))
+    ends = np.searchsorted(flat, size * (every + 1))
+    counts = ends.copy()
+    counts[1:] -= ends[:-1]
+    row = np.repeat(every, counts)
     total = sums[every, counts - 1][:, None].astype(kind) / scale
-    table = torch.from_numpy((numbers - peak) / divisor).exp_().numpy()
+    table = exp_of(numbers - peak, divisor)
     table /= total
     table *= inside
     rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
     top, least_inside, whole_mass = (torch.from_numpy(part.reshape(shape)) for part in (peak, floor, total))
     made, divisors = torch.from_numpy(table.reshape(logits.shape)), torch.full_like(top, sampling.divisor)
     return TruncatedProbs(logits, top, least_inside, whole_mass, divisors, None, made, (rows,))
+
+
+def exp_of(differences: np.ndarray, divisor: np.floating[Any]) -> np.ndarray:
+    """``weights_of``, written over the differences."""
+    if divisor != 1:  # to divide by 1 changes nothing
+        differences /= divisor
+    return torch.from_numpy(differences).exp_().numpy()
 
 
 def whole() -> ModuleType:
@@ -194,12 +204,12 @@ def mass_of_drafts(drawn: DraftProbs, csr: SparseRows) -> Float[np.ndarray, " m"
     """What ``q`` gives to the tokens."""
     count, last = drawn.slot.shape[1], drawn.last
     slot = drawn.slot.numpy().ravel()[csr.rows]
-    mass = np.full_like(csr.probs, drawn.fresh.floor)
+    mass = np.full(csr.probs.shape, drawn.fresh.floor, csr.probs.dtype)
     if drawn.fresh.ids.shape[-1] and (slot < 0).any():
         mass += entries_of(drawn, csr)
     if (slot < 0).all():
         return mass
-    at = csr.rows // count, slot.clip(min=0)
+    at = csr.rows // count, np.maximum(slot, 0)
     if last.table is not None:
         carried = last.table.numpy()[at[0][csr.row], at[1][csr.row], csr.ids]
         return np.where((slot >= 0)[csr.row], carried, mass)

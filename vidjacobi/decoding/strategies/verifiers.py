@@ -169,7 +169,7 @@ def accept_prefix(
     before = rejected.cumsum(-1) - rejected
     if lane is not None:
         # The running count at a lane's first slot belongs to earlier lanes: take it off the lane's other slots.
-        starts = np.ones_like(may)
+        starts = np.ones(may.shape, bool)
         # In the example ``before`` is 0 0 1 1 1, and 0 0 0 1 1 is taken off.
         starts[:, 1:] = lane.numpy()[:, 1:] != lane.numpy()[:, :-1]
         before -= np.maximum.accumulate(np.where(starts, before, 0), -1)
