@@ -116,10 +116,10 @@ class Packed(NotCopied):
 
 
 def _state(parts: Sequence[Tensor]) -> list[tuple[int, int]]:
-    return [(part.data_ptr(), _version(part)) for part in parts]
+    return [(part.data_ptr(), version_of(part)) for part in parts]
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often it was written; 0 for one that was made in inference mode, of which nobody counts that."""
     try:
         return tensor._version
@@ -133,11 +133,9 @@ def fingerprint(tensor: Tensor) -> int:
     # 2^64 lose nothing of a word that way.
     flat = tensor.detach().reshape(-1)
     words = flat.view(torch.uint8 if flat.nbytes % 8 else torch.int64)
-    found = 0
-    for number, part in enumerate(words.split(WORDS)):
-        times = torch.arange(1, 2 * len(part), 2, device=part.device)
-        found += (2 * number + 1) * int((part * times).sum())
-    return found
+    parts = words.split(WORDS)
+    times = torch.arange(1, 2 * len(parts[0]), 2, device=words.device)
+    return sum((2 * number + 1) * int(part.dot(times[: len(part)])) for number, part in enumerate(parts))
 
 
 def packed_again(old: Packed | None, weight: Tensor, parts: Sequence[Tensor], wanted: bool) -> Packed | None:

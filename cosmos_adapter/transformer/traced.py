@@ -10,6 +10,7 @@ the first pass of every shape. Whatever is not plain inference on a CPU, and eve
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -23,13 +24,21 @@ from cosmos_adapter.transformer.linear import (
     has_hooks_of_all,
     is_changed,
     times,
+    version_of,
 )
 
 SEEN = 6  # passes before a layer is recorded, which takes as long as about so many passes save
 SHAPES = 1024  # that are remembered
 PARTS: tuple[type[nn.Module], ...] = (GroupedQueryAttention, FeedForward, *4 * [RMSNorm], Linear, Linear)
 
-UNSEEN: Any = object()
+# What a record depends on beside weights, of each part. Where it is another, ``given_to`` is asked again.
+PRODUCT = attrgetter("most_rows", "packed")
+SETTINGS: dict[type, Callable[[Any], Any]] = {
+    GroupedQueryAttention: attrgetter("joined", "most_queries", "n_heads", "head_size"),
+    FeedForward: attrgetter("joined", "plain_silu"),
+    RMSNorm: attrgetter("eps"),
+    Linear: PRODUCT,
+}
 # Of all networks, by what is part of a record and the sizes of its weights: TorchScript never forgets a function.
 MADE: dict[Any, "Record | None"] = {}
 
@@ -62,51 +71,101 @@ class Given(NamedTuple):
         return tuple(-(-rows // most) if most else 1 for rows, most in zip(counts, limits, strict=True))
 
 
+class Seal:
+    """What the records of some layers of class ``kind`` are given, and what the layers were like when it was asked.
+
+    While it ``holds``, ``given_to`` would say the same; to see that takes a fifth of asking again.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], kind: type[nn.Module]) -> None:
+        self.given = [given_to(layer) if type(layer) is kind else None for layer in layers]
+        self.weights = [given.weights if given else () for given in self.given]
+        # by the code and the shapes of a pass: of each layer the record that has its bits
+        self.records: dict[Any, list[Record | None]] = {}
+        modules: list[Any] = [module for layer in layers for module in layer.modules()]
+        self._layers, self._modules, self._own = tuple(layers), modules, [part.__dict__ for part in modules]
+        self._hooks = [hooks for part in modules for hooks in (part._forward_hooks, part._forward_pre_hooks)]
+        self._parts = [part._modules for part in modules if part._modules]
+        self._weights = [part._parameters for part in modules if part._parameters]
+        self._settings = [(SETTINGS[type(part)], part) for part in modules if type(part) in SETTINGS]
+        found: Any = [getattr(part, "joined", None) for part in modules]
+        self._settings += [(PRODUCT, joined) for joined in found if joined]
+        self._packs = any(any(given.packed) for given in self.given if given)
+        self._kept, self._seen = self._inside(), self._look()
+
+    def _inside(self) -> tuple[list[Any], list[Any]]:
+        parts = [part for own in self._parts for part in own.values()]
+        return parts, [weight for own in self._weights for weight in own.values()]
+
+    def _look(self) -> tuple[Any, ...]:
+        parts, weights = self._inside()
+        return (
+            [
+                *map(id, parts)
+            ],  # ``_kept`` lives as long as this, so no other object can have got one of the numbers
+            [*map(id, weights)],
+            [None if weight is None else weight.data_ptr() for weight in weights],
+            [version_of(weight) for weight in weights if weight is not None] if self._packs else None,
+            [*map(type, self._modules)],
+            [*map(len, self._own)],  # one more where somebody put a ``forward`` beside that of the class
+            [setting(part) for setting, part in self._settings],
+        )
+
+    def holds(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether nothing has changed but what is written into weights that are not packed."""
+        return (*layers,) == self._layers and not any(self._hooks) and self._look() == self._seen
+
+
 class Records(NotCopied):
     """The records of a network's layers, which are of class ``kind``."""
 
     def __init__(self, kind: type[nn.Module]) -> None:
         self._kind = kind
         self._seen = 0
-        # by the shapes of a pass, then by what is part of a record
-        self._checked: dict[Any, dict[Any, Record | None]] = {}
+        self._seal: Seal | None = None
 
     def through(
         self, layers: Sequence[nn.Module], h: Tensor, shared: PassInputs, cache: Sequence[LayerCache]
     ) -> Tensor:
         """What the layers make of ``h``, one after the other."""
         self._seen += 1
+        if self._seen <= SEEN:
+            for layer, own in zip(layers, cache, strict=True):
+                h = layer(h, shared, own, None)
+            return h
+        seal = self._seal  # another thread may put one of its own in its place
+        if seal is None or not seal.holds(layers):
+            self._seal = seal = Seal(layers, self._kind)
         of_pass = shared.cos, shared.sin, shared.places, shared.mask
         shape = h.dtype, h.shape, cache[0].keys.shape, *(part.shape for part in of_pass if part is not None)
         # somebody may have put other functions in their place
         code = tuple(kind.forward for kind in (self._kind, *PARTS))
-        if len(self._checked) >= SHAPES:
-            self._checked.clear()
-        checked = self._checked.setdefault((code, shape), {})
+        records = seal.records.get((code, shape))
         # TorchScript's own changes to a graph take longer than they save, and need not keep bits
         with torch.jit.optimized_execution(False):
-            for layer, own in zip(layers, cache, strict=True):
-                given = given_to(layer) if self._seen > SEEN and type(layer) is self._kind else None
-                if given is None:
-                    h = layer(h, shared, own, None)
-                    continue
-                record = checked.get(given[1:], UNSEEN)
-                if record is UNSEEN:
-                    checked[given[1:]], h = checked_record(code, layer, h, shared, own, given)
-                elif record:
-                    h = record(h, *of_pass, *own, *given.weights)
-                else:
-                    h = layer(h, shared, own, None)
+            if records is None:
+                found = []
+                for layer, own, given in zip(layers, cache, seal.given, strict=True):
+                    record, h = checked_record(code, layer, h, shared, own, given)
+                    found.append(record)
+                if len(seal.records) >= SHAPES:
+                    seal.records.clear()
+                seal.records[code, shape] = found
+                return h
+            for layer, own, weights, record in zip(layers, cache, seal.weights, records, strict=True):
+                h = record(h, *of_pass, *own, *weights) if record else layer(h, shared, own, None)
         return h
 
 
 def checked_record(
-    code: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Given
+    code: Any, layer: nn.Module, h: Tensor, shared: PassInputs, cache: LayerCache, given: Given | None
 ) -> tuple[Record | None, Tensor]:
     """The record for passes of this shape, None unless it has the layer's bits; and what the layer makes of ``h``."""
     assert shared.mask is not None
-    inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
     expected: Tensor = layer(h, shared, cache, None)
+    if given is None:
+        return None, expected
+    inputs = h, shared.cos, shared.sin, shared.places, shared.mask, *cache, *given.weights
     sizes = tuple((weight.shape, weight.dtype) for weight in given.weights)
     kind = given[1:], code, h.dtype, sizes, given.pieces(h, shared.mask)
     if kind not in MADE:

@@ -1,6 +1,7 @@
 """Layers that are recorded as TorchScript say what ``Layer.forward`` says, bit for bit, and nothing else ever."""
 
 import gc
+import operator
 import pickle
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from cosmos_adapter.transformer import traced
 from cosmos_adapter.transformer.linear import FeedForward, Linear
 from cosmos_adapter.transformer.model import CosmosModel
-from cosmos_adapter.transformer.network import CosmosTransformer
+from cosmos_adapter.transformer.network import CosmosTransformer, Layer
 from cosmos_adapter.transformer.spec import ModelSpec
 
 WIDTHS = (1, 1, 5, 16, 5, 33, 64, 1, 16, 70)  # some twice: the second pass of a shape is the record's alone
@@ -54,8 +55,10 @@ def passes(
 
 
 def records_of(network: CosmosTransformer) -> list[Any]:
+    """The different ones for each shape of a pass."""
     assert network._records
-    return [record for of_shape in network._records._checked.values() for record in of_shape.values()]
+    seal = network._records._seal
+    return [record for records in seal.records.values() for record in set(records)] if seal else []
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:
@@ -211,6 +214,73 @@ def test_a_layer_that_is_not_as_it_was_built_runs_itself(change: Callable[[Any],
         layer.attention.joined = layer.feed_forward.joined = None
     for one, other in zip(after, passes(network, records=False), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def other_weight(layer: Any) -> None:
+    layer.ffn_norm._parameters["weight"] = nn.Parameter(2 * layer.ffn_norm.weight.data)
+
+
+def elsewhere(layer: Any) -> None:
+    layer.attention.wv.weight.data = layer.attention.wv.weight.data.clone()
+
+
+def other_limits(layer: Any) -> None:
+    layer.attention.joined.most_rows = 32
+
+
+def other_queries(layer: Any) -> None:
+    layer.attention.most_queries = 32
+
+
+def other_silu(layer: Any) -> None:
+    layer.feed_forward.plain_silu = not layer.feed_forward.plain_silu
+
+
+def unpacked(layer: Any) -> None:
+    layer.attention.wo.packed = None
+
+
+def written(layer: Any) -> None:
+    with torch.no_grad():
+        layer.feed_forward.w2.weight.mul_(2)
+
+
+CHANGES = [
+    *(wrapped, hooked, hooked_before, overridden, replaced_projection, hooked_projection, parametrised),
+    *(of_another_class, other_eps, eps_of_both, eps_of_keys, hooked_queries, other_weight, elsewhere),
+    *(other_limits, other_queries, other_silu, unpacked, written),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_seal_breaks_where_a_layer_is_given_something_else(change: Callable[[Any], None]) -> None:
+    spec = replace(TINY, dim=128, n_heads=4, n_kv_heads=2, ffn_hidden_size=384)
+    network = tiny_network(spec).to(torch.bfloat16)
+    CosmosModel(network).make_cache(1, 8)
+    layers = network._typed_layers()
+    with torch.inference_mode():
+        seal = traced.Seal(layers, Layer)
+        assert seal.holds(layers)
+        assert all(seal.given)
+        assert not seal.holds(layers[:1])
+    change(layers[1])
+    with torch.inference_mode():
+        now = traced.given_to(layers[1]) if type(layers[1]) is Layer else None
+        before = seal.given[1]
+        differs = now is None or now[1:] != before[1:] or any(map(operator.is_not, now[0], before[0]))
+        assert differs or change in (written, unpacked)  # which matter where weights are packed
+        assert not (differs and seal.holds(layers))
+
+
+def test_records_have_no_leftovers_of_tracing() -> None:
+    """Sizes that become tensors and numbers again; and no size of the first pass."""
+    network = tiny_network(TINY)
+    passes(network)
+    for record in records_of(network):
+        graph = str(record.graph)
+        assert "aten::mm" in graph
+        assert "NumToTensor" not in graph
+        assert "aten::size" in graph
 
 
 class Doubling(TorchFunctionMode):
