@@ -103,7 +103,7 @@ def logits_to_probs(logits: Logits, sampling: SamplingParams) -> Probs:
     if sampling.greedy:
         return one_hot(numbers.argmax(-1), numbers.shape[-1], numbers.dtype)
     size, peak = numbers.shape[-1], numbers.amax(-1, keepdim=True)
-    divisor = torch.full_like(peak, sampling.divisor)
+    divisor = None if sampling.divisor == 1 else torch.full_like(peak, sampling.divisor)
     # Both truncations become one floor: a token stays iff its logit is at least that.
     floor = None
     if sampling.top_k is not None and sampling.top_k < size:
@@ -142,17 +142,17 @@ def floor_of(
         mass before     0    0.5   0.75 0.85 0.95     at most 0.8: the first three
         inside          yes  yes   yes  yes  no       the fourth ties with the third
     """
-    inside = mass.cumsum(-1) - mass <= allowed
-    count = inside.sum(-1, keepdim=True)
-    last = count - number(1, count)
-    return falling.gather(-1, last.clamp(min=0))  # -1: a row of NaN, which the decoders refuse
+    # the last one inside is the first down to which there is more than allowed; its place, how many come before it
+    last = (mass.cumsum(-1) <= allowed).sum(-1, keepdim=True)
+    return falling.gather(-1, last.clamp(max=falling.shape[-1] - 1))
 
 
 def weights_of(
-    numbers: Float[Tensor, "*s"], peak: Float[Tensor, "*t"], divisor: Float[Tensor, "*t"]
+    numbers: Float[Tensor, "*s"], peak: Float[Tensor, "*t"], divisor: Float[Tensor, "*t"] | None
 ) -> Float[Tensor, "*s"]:
-    """exp((x - peak) / T) of logits x: probs that are not normalised yet, 1 for the likeliest token."""
-    return (numbers - peak).div_(divisor).exp_()
+    """exp((x - peak) / T) of logits x: probs that are not normalised, 1 for the likeliest token. None: T is 1."""
+    differences = numbers - peak
+    return (differences if divisor is None else differences.div_(divisor)).exp_()
 
 
 def to_fixed_point(weights: Float[Tensor, "*s"], vocab_size: int) -> Int[Tensor, "*s"]:
@@ -185,7 +185,9 @@ def total_of(mass: Int[Tensor, "*s 1"], vocab_size: int, dtype: torch.dtype) -> 
 def sort_falling(numbers: Float[Tensor, "*s v"]) -> Float[Tensor, "*s v"]:
     """Every row in falling order. numpy's sort is vectorised: a third of torch's CPU time (docs/log/speed.md)."""
     if numbers.device.type == "cpu" and not torch.compiler.is_compiling():
-        return torch.from_numpy(np.sort(numbers.numpy(), -1)).flip(-1)
+        negated = -numbers.numpy()
+        negated.sort(-1)
+        return torch.from_numpy(np.negative(negated, out=negated))
     return numbers.sort(-1, descending=True).values
 
 
