@@ -11,9 +11,10 @@ after rounding to bfloat16 too. With plain random numbers most differences would
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F
@@ -93,17 +94,14 @@ USUAL = PassShape(rows=4, most=256, positions=1, slots=BLOCK)  # what probes fou
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a probe has to know of a model: (inputs, outputs) of its products, the cheapest first, and its heads.
-
-    ``gates``: columns of which it computes SiLU; not named: the outputs of any product.
-    """
+    """What a probe has to know of a model: (inputs, outputs) of its products, the cheapest first, and its heads."""
 
     products: tuple[tuple[int, int], ...]
     kv_heads: int
     group: int
     head_size: int
     turned: tuple[tuple[int, int], ...] = ()  # of weights that lie input by input in any dtype
-    gates: tuple[int, ...] = ()
+    gates: tuple[int, ...] = ()  # columns of which it computes SiLU; none: the outputs of any product
 
 
 @lru_cache(maxsize=64)
@@ -112,28 +110,30 @@ def pass_shape(
 ) -> PassShape:
     """The cheapest padding with which passes of a model of these sizes are width-invariant; PLAIN where none is.
 
-    ``threads`` only tells settings apart: the probe runs with torch's number of threads. ``attend(queries, keys,
-    values, mask)`` is the model's attention: folded queries ``[b m q d]``, keys and values ``[b m l d]``, an additive
-    mask ``[b 1 q l]``; it returns the mixed values and the log-sum-exp of the scores ``[b m q]``.
+    ``threads`` only tells settings apart: torch's own number is used. ``attend`` is called as ``runtime.attend``.
     """
     with torch.no_grad():
-        sizes_of_rows = (*ROWS, *(PIECES if device.type == "cpu" else reversed(PIECES)))
-        shapes: Iterable[PassShape] = (PassShape(rows, most) for rows, most in sizes_of_rows)
+        left = [PassShape(*rows) for rows in (*ROWS, *PIECES[:: 1 if device.type == "cpu" else -1])]
+        agreed, where = 0, (dtype, device)
         sized = [*((size, False) for size in sizes.products), *((size, True) for size in sizes.turned)]
-        where = dtype, device
-        held = (x for x in shapes if all(product_is_invariant(x, *size, *where, way) for size, way in sized))
-        products = next(held, PLAIN)
+        for size, way in cycle(sized):
+            while left and not product_is_invariant(left[0], *size, *where, way):
+                left, agreed = left[1:], 0
+            agreed += 1  # products in a row for which the first one left holds
+            if not left or agreed == len(sized):
+                break
+        products = left[0] if left else PLAIN
         if 0 < products.most < MANY:
             loose = replace(products, most=MANY)
             bad = {size for size, way in sized if not product_is_invariant(loose, *size, *where, way)}
             products = replace(products, wide=tuple(size for size, _ in sized if size not in bad))
         shapes = (replace(products, positions=n, slots=BLOCK, queries=q) for q in QUERIES for n in POSITIONS)
-        held = (shape for shape in shapes if attention_is_invariant(shape, sizes, dtype, device, attend))
+        held = (shape for shape in shapes if attention_is_invariant(shape, sizes, *where, attend))
         found = next(held, PLAIN) if products.most else PLAIN
         # SiLU is computed in float32 at least: in bfloat16 a difference shows too rarely to be found by a probe
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        columns = sizes.gates or (size for _, size in sizes.products)
-        same = all(silu_is_invariant(size, wide, device) for size in columns)
+        gates = sizes.gates or [size for _, size in sizes.products]
+        same = all(silu_is_invariant(size, wide, device) for size in gates)
     return replace(found, plain_silu=same, invariant=True) if found.most else PLAIN
 
 

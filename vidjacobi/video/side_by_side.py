@@ -85,16 +85,17 @@ class SideBySide:
 
     def _panels(self, frame: Picture, number: int) -> Iterator[Panel]:
         later = number - self.context
+        own = self._panel(
+            frame, *((f"given {number}", _GIVEN) if later < 0 else (f"predicted {number}", _PREDICTED))
+        )
         if len(self.truth):
             if later < 0:
-                yield self._panel(frame, f"given {number}", _GIVEN)
+                yield own
             elif later < len(self.truth):
                 yield self._panel(self.truth[later].cpu().numpy(), f"truth {number}", _TRUTH)
             else:
                 yield self._panel(np.full_like(frame, _NOTHING), "no truth: the clip ends", _INK)
-        yield self._panel(
-            frame, *((f"given {number}", _GIVEN) if later < 0 else (f"predicted {number}", _PREDICTED))
-        )
+        yield own
 
     def _panel(self, frame: Picture, words: str, ink: tuple[int, int, int]) -> Panel:
         factor = self.view.factor(frame.shape[1])
