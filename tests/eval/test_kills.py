@@ -15,7 +15,7 @@ from programs import Detector, Fixed, right_logits, save_script
 
 from vidjacobi.eval.quality import QUALITIES
 
-KILLS = 6
+KILLS = 4
 CLOCK = ("seconds", "faster")  # how columns begin that a clock measured
 
 

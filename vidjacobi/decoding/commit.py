@@ -295,8 +295,6 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
     return state, PassRecord(*map(torch.from_numpy, counts))
 
 
-def first_false(mask: Mask | np.ndarray) -> np.ndarray:
+def first_false(mask: Bool[np.ndarray, "b p"]) -> np.ndarray:
     """Index of the first False of every row; the last column where there is none."""
-    ended = np.array(mask)
-    ended[:, -1] = False
-    return ended.argmin(-1)
+    return (mask & (np.arange(mask.shape[1]) < mask.shape[1] - 1)).argmin(-1)

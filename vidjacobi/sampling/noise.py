@@ -106,9 +106,7 @@ class Noise:
         return torch.from_numpy((self._fixed if purpose in FIXED else self._of_pass)[purpose - 1])
 
     @cached_property
-    def _fixed(
-        self,
-    ) -> np.ndarray:  # of all purposes at once, since the numbers are few and the operations many
+    def _fixed(self) -> np.ndarray:  # of all purposes: the numbers are few and the operations many
         roots, positions = unsigned(self._roots)[:, None], unsigned(self._positions)
         return _splitmix64(roots ^ _splitmix64(positions * EIGHT + PURPOSES)).view(np.int64)
 
