@@ -27,7 +27,7 @@ def test_any_guess_finds_the_same_nuclei(
     first = to_truncated_probs(logits, sampling)
     assert set(sparse_cutoffs.ENDS) == {kind}
     for guess in GUESSES:
-        sparse_cutoffs.ENDS[kind] = torch.tensor(guess)
+        sparse_cutoffs.ENDS[kind] = guess
         again = to_truncated_probs(logits, sampling)
         for one, other in zip(first.tensors, again.tensors, strict=True):
             assert torch.equal(one, other)

@@ -164,13 +164,13 @@ class Noise:
         """
         if not on_host(mask) or mask.shape[-1] < SPARSE_FROM:
             return self.exponential(purpose, mask.shape[-1])
-        return self._some(purpose, mask, lambda at: at[2])
+        return self._some(purpose, mask, lambda at: at % mask.shape[-1])
 
     def _some(self, purpose: Purpose, mask: Bool[Tensor, "b n k"], ids: Callable[..., np.ndarray]) -> Tensor:
         """The numbers of the tokens ``ids`` where ``mask`` holds, 1 elsewhere; on the host."""
-        numbers, at = torch.ones(mask.shape, dtype=self.dtype), mask.numpy().nonzero()
-        numbers.numpy()[at] = self.exponential_for(purpose, at[0] * mask.shape[1] + at[1], ids(at))
-        return numbers
+        numbers, at = np.ones(mask.shape, KINDS[self.dtype]), np.flatnonzero(mask.numpy())
+        numbers.ravel()[at] = self.exponential_for(purpose, at // mask.shape[-1], ids(at))
+        return torch.from_numpy(numbers)
 
     def exponential_for(self, purpose: Purpose, rows: np.ndarray, ids: np.ndarray) -> Float[np.ndarray, " m"]:
         """The same numbers for some tokens of some rows, counted through all clips; on the host."""
@@ -184,7 +184,7 @@ class Noise:
         keys = self.keys(purpose)
         if mask is None or not on_host(keys):
             return exponential_of(keys[..., None], spread_of(ids), self.dtype)
-        return self._some(purpose, mask, lambda at: ids.numpy()[at])
+        return self._some(purpose, mask, lambda at: ids.numpy().ravel()[at])
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ There are two paths, which give the same tokens (``is_sparse`` decides):
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from vidjacobi.sampling.probs import (
     probs_dtype,
     weights_of,
 )
-from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
+from vidjacobi.sampling.sparse_cutoffs import DRAW, exp_of, sparse_rows_at
 from vidjacobi.sampling.truncated_probs import (
     DraftProbs,
     Residual,
@@ -70,8 +69,8 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     every, kind = np.arange(len(numbers)), numbers.dtype.type
     rising = np.sort(-numbers, -1)  # of the negated logits, so that the likeliest token comes first
     peak = np.where(np.isnan(rising[:, -1:]), np.nan, -rising[:, :1])
-    divisor, scale = kind(sampling.divisor), kind(fixed_point_scale(size))
-    weights = exp_of(rising[:, :1] - rising, divisor)
+    scale = kind(fixed_point_scale(size))
+    weights = exp_of(rising[:, :1] - rising, sampling.divisor)
     upper, least = (weights * scale).astype(np.int64), kind(-np.inf)  # as ``to_fixed_point``
     if sampling.top_k is not None and sampling.top_k < size:
         least = -rising[:, [sampling.top_k - 1]]
@@ -91,20 +90,13 @@ def cut_small(logits: Logits, sampling: SamplingParams) -> TruncatedProbs:
     counts[1:] -= ends[:-1]
     row = np.repeat(every, counts)
     total = sums[every, counts - 1][:, None].astype(kind) / scale
-    table = exp_of(numbers - peak, divisor)
+    table = exp_of(numbers - peak, sampling.divisor)
     table /= total
     table *= inside
     rows = SparseRows(every, row, flat - row * size, table.ravel()[flat], counts)
     top, least_inside, whole_mass = (torch.from_numpy(part.reshape(shape)) for part in (peak, floor, total))
     made, divisors = torch.from_numpy(table.reshape(logits.shape)), torch.full_like(top, sampling.divisor)
     return TruncatedProbs(logits, top, least_inside, whole_mass, divisors, None, made, (rows,))
-
-
-def exp_of(differences: np.ndarray, divisor: np.floating[Any]) -> np.ndarray:
-    """``weights_of``, written over the differences."""
-    if divisor != 1:  # to divide by 1 changes nothing
-        differences /= divisor
-    return torch.from_numpy(differences).exp_().numpy()
 
 
 def whole() -> ModuleType:
