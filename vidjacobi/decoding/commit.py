@@ -150,9 +150,11 @@ def move_accepted_sibling(recipe: Recipe, inputs: DeviceInputs, judged: Judged, 
     model.move(cache, source, torch.where(branch.hit[:, None], branch.position[:, None], source))
 
 
-def remember(frame_probs: FrameProbsCache, inputs: DeviceInputs, judged: Judged) -> FrameProbsCache:
-    """With the target probs of the window, and those after an accepted sibling."""
-    after = frame_probs.remember(inputs.tables.remembered, judged.evidence.target_probs)
+def remember(
+    frame_probs: FrameProbsCache, inputs: DeviceInputs, judged: Judged, wanted: Mask | None
+) -> FrameProbsCache:
+    """With the target probs of the window, or of the ``wanted`` slots, and those after an accepted sibling."""
+    after = frame_probs.remember(inputs.tables.remembered, judged.evidence.target_probs, wanted)
     branch, places = judged.branch, frame_probs.frame_tokens
     if branch is None or branch.probs is None:
         return after
@@ -258,8 +260,7 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
     # 1. Entries of what was fed, if it is final. Padding writes to the last column, which belongs to no clip.
     used = window.used.numpy()
     place = np.where(used, window.inputs.numpy(), len(position) - 1)
-    right = tokens[every, place] == inputs.fed.numpy()[:, : window.width]
-    good = used & right & decided[every, place]
+    good = used & (tokens[every, place] == inputs.fed.numpy()[:, : window.width]) & decided[every, place]
     cached = after.cached.numpy().copy()
     moved = cached & ~before.cached.numpy()  # the places of accepted siblings
     cached[every, place] |= good
@@ -268,12 +269,11 @@ def account(inputs: StepInputs, after: DecodeState, prefix: AcceptedPrefix) -> t
     exact[every, place] |= good & (window.lane.numpy() <= before.frontier.numpy()[:, None])
     # 3. Marks of every token.
     new = decided & ~was_decided
-    changed = tokens != before.tokens.numpy()
     pending = np.zeros(decided.shape, bool)
     row, slot = window.valid.numpy().nonzero()
     pending[row, window.inputs.numpy()[row, slot] + 1] = True
     pending &= ~decided
-    changed &= pending
+    changed = pending & (tokens != before.tokens.numpy())
     passes = after.passes.numpy()
     marked = {
         "cached": cached,

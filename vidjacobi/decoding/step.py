@@ -29,6 +29,7 @@ from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs, draft
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, with_fields, write
 from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
+from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.decoding.strategies.verifiers import accept_prefix
 from vidjacobi.decoding.trace import Clock, PassRecord
 from vidjacobi.decoding.window import (
@@ -42,7 +43,8 @@ from vidjacobi.decoding.window import (
 from vidjacobi.kinds import checked_logits
 from vidjacobi.models.protocol import Cache
 from vidjacobi.sampling.noise import Noise
-from vidjacobi.shapes import Logits
+from vidjacobi.sampling.sampler import is_sparse
+from vidjacobi.shapes import Logits, Mask
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def evaluate(
     return Evaluated(
         CarriedProbs(
             target_probs.alone() if recipe.strategies.reads_draft_probs else None,
-            carried.of_frame and remember(carried.of_frame, inputs, judged),
+            carried.of_frame
+            and remember(carried.of_frame, inputs, judged, decided_slots(recipe, inputs, judged)),
         ),
         inputs.drafts,
         inputs.fed.tokens,
@@ -110,6 +113,19 @@ def evaluate(
         inputs=None if recipe.fused else inputs,
         evidence=None if recipe.fused else judged.evidence,
     )
+
+
+def decided_slots(recipe: Recipe, inputs: DeviceInputs, judged: Judged) -> Mask | None:
+    """The slots that this pass decides, where drafts of the next frame come from the probs of no others; else None.
+
+    None where lanes run side by side, a window is longer than a frame, or positions may leave it undecided. Else the
+    place of a new draft was decided a frame before, so most rows of a window need not be sorted for later.
+    """
+    lanes, tree = recipe.strategies.lanes, recipe.strategies.draft_tree
+    keeps = isinstance(lanes, RasterLane) and recipe.window <= recipe.grid.frame_tokens
+    if not keeps or (tree and not recipe.moves_entries) or not is_sparse(judged.evidence.target_probs):
+        return None
+    return accept_prefix(judged.verdict.kept, inputs.tables.valid).decided
 
 
 Evaluate = Callable[[Recipe, StepFunctions, PassTables, CarriedProbs, Cache, int], Evaluated]

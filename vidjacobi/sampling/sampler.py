@@ -19,12 +19,13 @@ from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import (
     SamplingParams,
     SparseProbs,
+    exp_of,
     fixed_point_scale,
     normalise,
     probs_dtype,
     weights_of,
 )
-from vidjacobi.sampling.sparse_cutoffs import DRAW, exp_of, sparse_rows_at
+from vidjacobi.sampling.sparse_cutoffs import DRAW, sparse_rows_at
 from vidjacobi.sampling.truncated_probs import (
     DraftProbs,
     Residual,
@@ -146,8 +147,12 @@ def draw_mixed(target: TruncatedProbs, noise: Noise, purpose: Purpose, residual:
 
 def top_k_probs(probs: TruncatedProbs, keep: int) -> SparseProbs:
     """The ``keep`` likeliest tokens of each row, renormalised. Where there are fewer, the rest has probability 0."""
-    found: SparseProbs = (sparse_top_k if is_sparse(probs) else whole().top_k_probs)(probs, keep)
-    return found
+    if not is_sparse(probs):
+        every: SparseProbs = whole().top_k_probs(probs, keep)
+        return every
+    shape = probs.logits.shape[:2]
+    found = sparse_top_k(probs, keep, torch.ones(shape, dtype=torch.bool))
+    return SparseProbs(found.ids.view(*shape, -1), found.probs.view(*shape, -1))
 
 
 def portions(probs: TruncatedProbs, wanted: Mask | None) -> Iterator[SparseRows]:
@@ -245,17 +250,17 @@ def winners(csr: SparseRows, scores: np.ndarray) -> Int[np.ndarray, " r"]:
     return tokens
 
 
-def sparse_top_k(target: TruncatedProbs, keep: int) -> SparseProbs:
-    """``top_k_probs``; of equally likely tokens the lower ids."""
-    shape = *target.logits.shape[:2], min(keep, target.vocab_size)
-    ids = np.zeros((shape[0] * shape[1], shape[2]), np.int64)
+def sparse_top_k(target: TruncatedProbs, keep: int, wanted: Mask) -> SparseProbs:
+    """``top_k_probs`` of the rows that are ``wanted`` ``[1 m k]``; of equally likely tokens the lower ids."""
+    size, number = min(keep, target.vocab_size), wanted.numpy().ravel().cumsum() - 1
+    ids = np.zeros((number[-1] + 1 if len(number) else 0, size), np.int64)
     probs = np.zeros(ids.shape, target.total.numpy().dtype)
-    for csr in portions(target, None):
-        chosen = likeliest(csr, shape[2])
+    for csr in portions(target, wanted):
+        chosen = likeliest(csr, size)
         row = csr.row[chosen]
-        at = csr.rows[row], rank_in_row(row, len(csr.counts))
+        at = number[csr.rows[row]], rank_in_row(row, len(csr.counts))
         ids[at], probs[at] = csr.ids[chosen], csr.probs[chosen]
-    return SparseProbs(torch.from_numpy(ids).view(shape), normalise(torch.from_numpy(probs).view(shape)))
+    return SparseProbs(torch.from_numpy(ids)[None], normalise(torch.from_numpy(probs)[None]))
 
 
 def likeliest(csr: SparseRows, keep: int) -> np.ndarray:

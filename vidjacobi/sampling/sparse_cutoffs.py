@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vidjacobi.sampling.probs import SamplingParams, fixed_point_scale, to_fixed_point
+from vidjacobi.sampling.probs import SamplingParams, exp_of, fixed_point_scale, to_fixed_point
 from vidjacobi.sampling.truncated_probs import SparseRows, TruncatedProbs
 
 BLOCK = 1 << 18  # logits at a time while nuclei are cut
@@ -177,13 +177,6 @@ def sparse_rows_at(
     counts = counts_of(flat, len(rows), size)
     row = np.repeat(np.arange(len(rows)), counts)
     return SparseRows(rows, row, flat - row * size, weights.ravel()[flat] / total[row, 0], counts)
-
-
-def exp_of(differences: Float[np.ndarray, "*s"], divisor: float) -> Float[np.ndarray, "*s"]:
-    """``weights_of``, written over the differences."""
-    if divisor != 1:  # a sixth of the time of a block, for nothing
-        differences /= differences.dtype.type(divisor)
-    return torch.from_numpy(differences).exp_().numpy()  # numpy's exp has other bits
 
 
 @np.errstate(invalid="ignore", divide="ignore")  # rows of NaN or infinity, which the decoders refuse

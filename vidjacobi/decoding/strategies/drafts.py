@@ -16,9 +16,9 @@ from vidjacobi.errors import InvalidArgument
 from vidjacobi.kinds import Grid
 from vidjacobi.sampling.noise import Noise, Purpose
 from vidjacobi.sampling.probs import SparseProbs
-from vidjacobi.sampling.sampler import top_k_probs
+from vidjacobi.sampling.sampler import sparse_top_k, top_k_probs
 from vidjacobi.sampling.truncated_probs import TruncatedProbs
-from vidjacobi.shapes import Counts, Positions, Tokens
+from vidjacobi.shapes import Counts, Mask, Positions, Tokens
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,19 @@ class FrameProbsCache:
         """Entries of each place."""
         return self.ids.shape[2]
 
-    def remember(self, places: Int[Tensor, "b n"], probs: TruncatedProbs) -> "FrameProbsCache":
+    def remember(
+        self, places: Int[Tensor, "b n"], probs: TruncatedProbs, wanted: Mask | None = None
+    ) -> "FrameProbsCache":
         """With the probs of some places (``places_of``), which are written over those of before.
 
-        In compiled code, whose inputs stay as they are, a copy is written to.
+        In compiled code, whose inputs stay as they are, a copy is written to. ``wanted``, on the host: no other
+        slots are written.
         """
+        if wanted is not None:
+            some, (row, slot) = sparse_top_k(probs, self.keep, wanted), wanted.numpy().nonzero()
+            there = row, places.numpy()[row, slot]
+            self.ids.numpy()[there], self.probs.numpy()[there] = some.ids[0].numpy(), some.probs[0].numpy()
+            return self
         new = top_k_probs(probs, self.keep)
         at = torch.arange(len(places), device=places.device)[:, None], places
         put = Tensor.index_put if probs.fused else Tensor.index_put_
