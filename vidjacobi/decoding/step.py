@@ -29,6 +29,7 @@ from vidjacobi.decoding.draft import CarriedProbs, DeviceInputs, draft
 from vidjacobi.decoding.recipe import Recipe
 from vidjacobi.decoding.state import DecodeState, Window, to_device, to_host, with_fields, write
 from vidjacobi.decoding.strategies.draft_tree import Siblings, TreeBranch, draw_siblings
+from vidjacobi.decoding.strategies.drafts import PreviousFrameProbs
 from vidjacobi.decoding.strategies.lanes import RasterLane
 from vidjacobi.decoding.strategies.verifiers import accept_prefix
 from vidjacobi.decoding.trace import Clock, PassRecord
@@ -118,12 +119,14 @@ def evaluate(
 def decided_slots(recipe: Recipe, inputs: DeviceInputs, judged: Judged) -> Mask | None:
     """The slots that this pass decides, where drafts of the next frame come from the probs of no others; else None.
 
-    None where lanes run side by side, a window is longer than a frame, or positions may leave it undecided. Else the
-    place of a new draft was decided a frame before, so most rows of a window need not be sorted for later.
+    None where lanes run side by side, a window is longer than a frame, positions may leave it undecided, or a draft
+    rule may ask for other places. Else the place of a new draft was decided a frame before, so most rows of a window
+    need not be sorted for later.
     """
-    lanes, tree = recipe.strategies.lanes, recipe.strategies.draft_tree
-    keeps = isinstance(lanes, RasterLane) and recipe.window <= recipe.grid.frame_tokens
-    if not keeps or (tree and not recipe.moves_entries) or not is_sparse(judged.evidence.target_probs):
+    parts, frame = recipe.strategies, recipe.grid.frame_tokens
+    plain = type(parts.draft) is PreviousFrameProbs and isinstance(parts.lanes, RasterLane)
+    stays = recipe.window <= frame and (parts.draft_tree is None or recipe.moves_entries)
+    if not (plain and stays and is_sparse(judged.evidence.target_probs)):
         return None
     return accept_prefix(judged.verdict.kept, inputs.tables.valid).decided
 
