@@ -287,11 +287,11 @@ def hidden(
     visible: Bool[Tensor, "b n l"], rows: int, length: int, dtype: torch.dtype
 ) -> Float[Tensor, "b r m"]:
     """A mask to add to scores, of ``rows >= n`` and ``length >= l``: 0 where an input may read a slot."""
-    n, slots = visible.shape[1:]
-    if (rows, length) != (n, slots):
-        visible = F.pad(visible, (0, length - slots, 0, rows - n))
-    # the lowest finite number, not -inf, of which softmax makes NaN; by a product, as filling takes a CPU longer
-    return (~visible).to(dtype).mul_(torch.finfo(dtype).min)
+    # elsewhere the lowest finite number instead of -inf: the softmax of an input that sees nothing is finite
+    b, n, slots = visible.shape
+    mask = visible.new_full((b, rows, length), lowest := torch.finfo(dtype).min, dtype=dtype)
+    mask[:, :n, :slots].copy_(visible).sub_(1).mul_(-lowest)  # a CPU takes longer to fill where a mask holds
+    return mask
 
 
 def stacked(mask: Float[Tensor, "b r m"], group: int) -> Float[Tensor, "b 1 q m"]:

@@ -266,9 +266,10 @@ class CosmosTransformer(nn.Module):
 
     def _mask_of_others(self, visible: Visible, slots: Slots, rows: int, length: int) -> Tensor:
         """The additive mask ``[b 1 group*rows length]`` of a padded pass, in which no input sees its own slot."""
-        # what is beyond the slots is that of padding, whose numbers nobody reads
-        own = slots.unsqueeze(-1).clamp(max=visible.shape[-1] - 1)
-        mask = hidden(visible.scatter(2, own, False), rows, length, self.tok_embeddings.weight.dtype)
+        mask = hidden(visible, rows, length, self.tok_embeddings.weight.dtype)
+        # what is beyond the length is the slot of padding, whose inputs see nothing
+        own = slots.unsqueeze(-1).clamp(max=length - 1)
+        mask[:, : slots.shape[1]].scatter_(2, own, torch.finfo(mask.dtype).min)
         return stacked(mask, self.spec.query_group)
 
     def _pass_inputs(

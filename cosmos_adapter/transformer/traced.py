@@ -74,7 +74,7 @@ class Given(NamedTuple):
 class Seal:
     """What the records of some layers of class ``kind`` are given, and what the layers were like when it was asked.
 
-    While it ``holds``, ``given_to`` would say the same; to see that takes a fifth of asking again.
+    While it ``holds``, ``given_to`` would say the same; to see that takes half the time of asking again.
     """
 
     def __init__(self, layers: Sequence[nn.Module], kind: type[nn.Module]) -> None:
