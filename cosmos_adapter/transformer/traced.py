@@ -84,7 +84,6 @@ class Seal:
         self.records: dict[Any, list[Record | None]] = {}
         modules: list[Any] = [module for layer in layers for module in layer.modules()]
         self._layers, self._modules, self._own = tuple(layers), modules, [part.__dict__ for part in modules]
-        self._hooks = [hooks for part in modules for hooks in (part._forward_hooks, part._forward_pre_hooks)]
         self._parts = [part._modules for part in modules if part._modules]
         self._weights = [part._parameters for part in modules if part._parameters]
         self._settings = [(SETTINGS[type(part)], part) for part in modules if type(part) in SETTINGS]
@@ -100,20 +99,20 @@ class Seal:
     def _look(self) -> tuple[Any, ...]:
         parts, weights = self._inside()
         return (
-            [
-                *map(id, parts)
-            ],  # ``_kept`` lives as long as this, so no other object can have got one of the numbers
+            # ``_kept`` lives as long as this, so no other object can have got one of the numbers
+            [*map(id, parts)],
             [*map(id, weights)],
             [None if weight is None else weight.data_ptr() for weight in weights],
             [version_of(weight) for weight in weights if weight is not None] if self._packs else None,
             [*map(type, self._modules)],
             [*map(len, self._own)],  # one more where somebody put a ``forward`` beside that of the class
+            [bool(part._forward_hooks or part._forward_pre_hooks) for part in self._modules],
             [setting(part) for setting, part in self._settings],
         )
 
     def holds(self, layers: Sequence[nn.Module]) -> bool:
         """Whether nothing has changed but what is written into weights that are not packed."""
-        return (*layers,) == self._layers and not any(self._hooks) and self._look() == self._seen
+        return (*layers,) == self._layers and self._look() == self._seen
 
 
 class Records(NotCopied):

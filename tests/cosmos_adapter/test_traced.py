@@ -272,6 +272,24 @@ def test_a_seal_breaks_where_a_layer_is_given_something_else(change: Callable[[A
         assert not (differs and seal.holds(layers))
 
 
+def test_a_hook_breaks_a_seal_once_and_its_removal_too() -> None:
+    network = tiny_network(TINY)
+    CosmosModel(network).make_cache(1, 8)
+    layers = network._typed_layers()
+    with torch.inference_mode():
+        before = traced.Seal(layers, Layer)
+        handle = layers[1].ffn_norm.register_forward_hook(lambda module, inputs, output: 2 * output)
+        assert not before.holds(layers)
+        hooked = traced.Seal(layers, Layer)
+        assert hooked.given[1] is None
+        assert hooked.given[0]
+        assert hooked.holds(layers), "asked anew in every pass"
+        handle.remove()
+        assert not hooked.holds(layers)
+        layers[0].ffn_norm._forward_hooks = {0: lambda module, inputs, output: 2 * output}
+        assert not before.holds(layers), "a dictionary of hooks that was replaced"
+
+
 def test_records_have_no_leftovers_of_tracing() -> None:
     """Sizes that become tensors and numbers again; and no size of the first pass."""
     network = tiny_network(TINY)
